@@ -1,0 +1,111 @@
+//! An HTTPS server on a listener that the caller bound.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// How long [`Server::stop`] waits for requests under way. A watch never ends by itself.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// A running HTTPS server; dropping it without [`stop`](Self::stop) ends it at once.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves `app` over TLS on `listener` until [`stop`](Self::stop).
+    pub fn start(listener: TcpListener, tls: Arc<ServerConfig>, app: Router) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let shutdown = CancellationToken::new();
+        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(tls), app, shutdown.clone()));
+        Ok(Self { address, shutdown, accepting })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, gives requests under way half a second, then closes every connection.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        // The only error is a panic in the accept loop, and stopping is what was wanted.
+        let _ = (&mut self.accepting).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, app: Router, shutdown: CancellationToken) {
+    // Dropping the set closes the connections that are left.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let (tls, app, shutdown) = (tls.clone(), app.clone(), shutdown.clone());
+                    connections.spawn(async move { handshake(stream, tls, app, shutdown).await });
+                }
+                // Out of file descriptors, or the client went away: neither ends the server.
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn handshake(stream: TcpStream, tls: TlsAcceptor, app: Router, shutdown: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    match tls.accept(stream).await {
+        Ok(stream) => serve_connection(stream, app, shutdown).await,
+        Err(error) => tracing::debug!(%error, "TLS handshake"),
+    }
+}
+
+/// Serves `app` on one established connection, HTTP/1.1 or HTTP/2, until it ends or `shutdown` asks
+/// it to finish the request it is on.
+pub async fn serve_connection<S>(stream: S, app: Router, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
+    let graceful = GracefulShutdown::new();
+    let connection = graceful.watch(connection.into_owned());
+    let closing = async {
+        shutdown.cancelled().await;
+        graceful.shutdown().await;
+    };
+    tokio::select! {
+        served = connection => if let Err(error) = served {
+            tracing::debug!(%error, "connection");
+        },
+        () = closing => {}
+    }
+}

@@ -1,0 +1,471 @@
+//! What happened in a run, as a closed set of events: the only input of every report.
+//!
+//! Durations and offsets are whole microseconds, named `*_us`; sizes are bytes. Nothing in here can
+//! hold a secret's value. A field added later must have a serde default, so that older journals
+//! still render; [`SCHEMA_VERSION`] is raised when a meaning changes.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the journal's own format, written into [`RunStarted`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One line of `journal.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Position in the journal, from 0, without gaps.
+    pub sequence: u64,
+    /// Wall-clock time of recording. May step; never subtract two of these.
+    pub at: Timestamp,
+    /// Monotonic time since the run started. Subtract these.
+    pub elapsed_us: u64,
+    /// What happened.
+    pub event: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum EventKind {
+    /// First event of every journal.
+    RunStarted(RunStarted),
+    /// The environment answers and was probed.
+    EnvironmentReady(EnvironmentReady),
+    /// One tenant stands.
+    TenantReady(TenantReady),
+    /// A case begins, or begins again.
+    CaseStarted(CaseStarted),
+    /// A step of a case begins.
+    StepStarted(StepStarted),
+    /// A step of a case ended.
+    StepFinished(StepFinished),
+    /// Something worth reading when a case did not pass.
+    EvidenceCollected(EvidenceCollected),
+    /// An attempt at a case ended.
+    CaseFinished(CaseFinished),
+    /// A measurement begins.
+    MeasurementStarted(MeasurementStarted),
+    /// One planned mount of a measurement came to its end.
+    MountFinished(MountFinished),
+    /// A slice of a measurement's histogram.
+    HistogramRecorded(HistogramRecorded),
+    /// A measurement ended.
+    MeasurementFinished(MeasurementFinished),
+    /// Something a reader should know that is no verdict.
+    WarningRaised(WarningRaised),
+    /// A signal asked the run to end.
+    Interrupted(Interrupted),
+    /// An object of the run's could not be removed, or was found after teardown.
+    LeftoverFound(LeftoverFound),
+    /// Teardown ended.
+    TeardownFinished(TeardownFinished),
+    /// Last event of a journal whose run was not killed.
+    RunFinished(RunFinished),
+}
+
+/// See [`EventKind::RunStarted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunStarted {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema: u32,
+    /// Version of mountproof.
+    pub version: String,
+    /// Short random id that every object of the run carries.
+    pub run_id: String,
+    /// Seed of everything random in the run.
+    pub seed: u64,
+    /// `embedded`, `host`, `kind`, `eks` or `cluster`.
+    pub environment: String,
+    /// The command line, program name first, as a reader would type it again.
+    pub command: Vec<String>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Names of the run's shared tenants.
+    pub tenants: Vec<String>,
+    /// Every case that the run means to try, in the order of reports.
+    pub cases: Vec<CasePlan>,
+}
+
+/// The machine that ran the harness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Processors the process may use.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Operating system and kernel release, such as `Linux 6.18.5`.
+    pub kernel: String,
+}
+
+/// A case as it was planned: one scenario bound to tenants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CasePlan {
+    /// Unique in the run: the scenario's name, then `[..]` when it is bound more than once, as
+    /// `positive[team-red]`.
+    pub case: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The scenario's profile.
+    pub profile: String,
+    /// The claim in one sentence.
+    pub description: String,
+    /// The scenario's file, relative to the scenarios folder, with `/`.
+    pub file: String,
+    /// The tenants it is bound to, by the scenario's names for them.
+    pub tenants: BTreeMap<String, String>,
+    /// Capabilities it needs.
+    pub requires: Vec<String>,
+}
+
+/// See [`EventKind::EnvironmentReady`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentReady {
+    /// From the first action to the last probe.
+    pub took_us: u64,
+    /// What stands at each seam.
+    pub components: Vec<Component>,
+    /// What was probed.
+    pub capabilities: Vec<Capability>,
+    /// Facts that change how figures are read: the clock's factor, tmpfs or a plain folder.
+    pub notes: Vec<String>,
+}
+
+/// What stands at one seam.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// `kubernetes`, `kubelet`, `driver`, `provider` or `aws`.
+    pub seam: String,
+    /// Its name, such as `Kubernetes stand-in`.
+    pub name: String,
+    /// Its version, or the version it imitates.
+    pub version: String,
+    /// Whether it is ours.
+    pub stand_in: bool,
+    /// What it leaves out, or flags it was started with.
+    pub notes: Vec<String>,
+}
+
+/// Whether the environment can do something, as probed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Capability {
+    /// Such as `iam-enforcement`.
+    pub name: String,
+    /// Whether it can.
+    pub present: bool,
+    /// What the probe saw.
+    pub evidence: String,
+}
+
+/// See [`EventKind::TenantReady`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantReady {
+    /// The tenant's name, which is its namespace too.
+    pub tenant: String,
+    /// The case it belongs to; absent for a shared tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
+    /// Role of its `default` ServiceAccount.
+    pub role_arn: String,
+    /// Number of secrets made.
+    pub secrets: u32,
+    /// Time to provision it.
+    pub took_us: u64,
+}
+
+/// See [`EventKind::CaseStarted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseStarted {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1.
+    pub attempt: u32,
+}
+
+/// See [`EventKind::StepStarted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepStarted {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1.
+    pub attempt: u32,
+    /// From 0.
+    pub step: u32,
+    /// What it does, such as `team-blue mounts team-blue/secret`.
+    pub title: String,
+}
+
+/// See [`EventKind::StepFinished`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepFinished {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1.
+    pub attempt: u32,
+    /// From 0.
+    pub step: u32,
+    /// As in [`StepStarted`].
+    pub title: String,
+    /// `passed`, `failed`, `errored` or `skipped`.
+    pub verdict: Verdict,
+    /// What was seen, in one line.
+    pub detail: String,
+    /// Time taken.
+    pub took_us: u64,
+}
+
+/// See [`EventKind::EvidenceCollected`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceCollected {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1.
+    pub attempt: u32,
+    /// What it is, such as `pod events` or `AWS call log`.
+    pub title: String,
+    /// The evidence, secrets already redacted.
+    pub text: String,
+}
+
+/// How a case, or an attempt at one, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The claim holds.
+    Passed,
+    /// Passed after an attempt that did not. Only ever the verdict of a case, not of an attempt.
+    Flaky,
+    /// A capability is missing, so the claim cannot be tried here.
+    NotSupported,
+    /// Selected, but not tried.
+    Skipped,
+    /// The harness or its infrastructure could not say.
+    Errored,
+    /// The claim does not hold.
+    Failed,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Passed => "passed",
+            Self::Flaky => "flaky",
+            Self::NotSupported => "not-supported",
+            Self::Skipped => "skipped",
+            Self::Errored => "errored",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// See [`EventKind::CaseFinished`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseFinished {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1; 0 when it was never started (skipped, not supported).
+    pub attempt: u32,
+    /// Of this attempt: never [`Verdict::Flaky`], which reports derive from the attempts.
+    pub verdict: Verdict,
+    /// One line for the terminal, such as `file byte-exact, 0644, pod status written`.
+    pub summary: String,
+    /// Set when the verdict is failed or errored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Whether another attempt follows.
+    pub will_retry: bool,
+    /// Time taken.
+    pub took_us: u64,
+}
+
+/// What, who, why and where to look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// One sentence, under 200 characters.
+    pub headline: String,
+    /// A tenant reached what it must not reach.
+    pub isolation: bool,
+    /// Labelled lines in reading order: `who`, `asked`, `allowed`, `timeline`, `help` ...
+    pub facts: Vec<Fact>,
+}
+
+/// One labelled line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fact {
+    /// A word.
+    pub label: String,
+    /// A line.
+    pub text: String,
+}
+
+/// See [`EventKind::MeasurementStarted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasurementStarted {
+    /// Unique in the run, usable as a file name: `mount-latency.csi`.
+    pub measurement: String,
+    /// The case that measures.
+    pub case: String,
+    /// What one value is, such as `NodePublishVolume, from the planned start`.
+    pub what: String,
+    /// Which lens or none: `csi`, `pod`, `fetch`.
+    pub lens: String,
+    /// Rate, concurrency, arrival distribution, seed, sizes ..., in reading order by key.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// How one planned mount ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountOutcome {
+    /// Mounted with the right bytes.
+    Ok,
+    /// Refused, as it should be.
+    DeniedAsExpected,
+    /// Refused or wrong where it should have worked, or the other way round.
+    Failed,
+    /// Nothing before the deadline.
+    TimedOut,
+    /// Never sent: the run ended, or the generator was too far behind.
+    Dropped,
+}
+
+/// See [`EventKind::MountFinished`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountFinished {
+    /// [`MeasurementStarted::measurement`].
+    pub measurement: String,
+    /// From 0, in the order of the schedule.
+    pub index: u32,
+    /// Whose pod.
+    pub tenant: String,
+    /// Planned start, from the start of the measurement.
+    pub planned_us: u64,
+    /// Actual start, likewise; absent when dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_us: Option<u64>,
+    /// End, likewise; absent when dropped. The deadline's end when timed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_us: Option<u64>,
+    /// How it ended.
+    pub outcome: MountOutcome,
+    /// Error text when it failed, redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// See [`EventKind::HistogramRecorded`]. Values are nanoseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistogramRecorded {
+    /// [`MeasurementStarted::measurement`].
+    pub measurement: String,
+    /// `warm-up`, `steady`, and series beside the main one: `service-time`, `lateness`, ...
+    pub tag: String,
+    /// Start of the slice, from the start of the measurement.
+    pub start_us: u64,
+    /// Its length.
+    pub length_us: u64,
+    /// `HdrHistogram` V2, deflated, base64: as in a `.hlog` line.
+    pub payload: String,
+}
+
+/// See [`EventKind::MeasurementFinished`]. The parts sum to `planned`, or the run is invalid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeasurementFinished {
+    /// [`MeasurementStarted::measurement`].
+    pub measurement: String,
+    /// Operations planned. Closed-loop measurements plan what they send.
+    pub planned: u64,
+    /// Ended well.
+    pub ok: u64,
+    /// Refused as they should be.
+    pub denied: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Ran out of time.
+    pub timed_out: u64,
+    /// Never sent.
+    pub dropped: u64,
+    /// Sent more than a millisecond after the plan.
+    pub late: u64,
+    /// Answers that said to slow down.
+    pub throttled: u64,
+    /// Retries that clients made by themselves.
+    pub retries: u64,
+    /// Error texts or codes and how often, redacted.
+    pub errors: BTreeMap<String, u64>,
+    /// From the first planned start to the last end.
+    pub took_us: u64,
+}
+
+/// See [`EventKind::WarningRaised`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarningRaised {
+    /// What, and what to do.
+    pub text: String,
+}
+
+/// See [`EventKind::Interrupted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interrupted {
+    /// `SIGINT`, `SIGTERM`, or `deadline` for the run's own.
+    pub signal: String,
+}
+
+/// See [`EventKind::LeftoverFound`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeftoverFound {
+    /// Kind and name, such as `iam role demo-team-red-secrets-manager-role`.
+    pub object: String,
+    /// Why it is still there: finalizers, the error of its removal.
+    pub because: String,
+}
+
+/// See [`EventKind::TeardownFinished`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeardownFinished {
+    /// Objects removed.
+    pub removed: u32,
+    /// Objects left; each has its [`LeftoverFound`].
+    pub left: u32,
+    /// Time taken.
+    pub took_us: u64,
+}
+
+/// See [`EventKind::RunFinished`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFinished {
+    /// The process's exit code.
+    pub exit_code: u8,
+    /// Why, in a word or two: `passed`, `isolation failed`, `invalid run` ...
+    pub outcome: String,
+    /// Time since the start.
+    pub took_us: u64,
+    /// Peak resident memory of the harness, which in the embedded environment is everything.
+    pub peak_memory_bytes: u64,
+}

@@ -1,0 +1,5 @@
+//! The journal: what happened, as events.
+
+mod event;
+
+pub use event::*;

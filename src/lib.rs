@@ -1,0 +1,18 @@
+//! mountproof proves that pods can mount the AWS secrets they should, cannot mount the ones they
+//! should not, and how fast.
+//!
+//! Data flows one way: [`scenario`] → plan → [`engine`] → [`journal`] → [`report`]. `ARCHITECTURE.md`
+//! has the map and the invariants.
+
+pub mod aws;
+pub mod cli;
+pub mod engine;
+pub mod environment;
+pub mod journal;
+pub mod kubernetes;
+pub mod load;
+pub mod provision;
+pub mod report;
+pub mod scenario;
+pub mod tenant;
+pub mod verdict;

@@ -1,0 +1,2 @@
+//! mountproof.
+fn main() {}

@@ -1,0 +1,3 @@
+//! Scenarios: what is proved, as data.
+
+pub mod model;

@@ -1,0 +1,358 @@
+//! A scenario as the engine runs it: parsed, checked, every reference resolved, every default filled in.
+//!
+//! The types that mirror the YAML are in [`super::raw`]; [`super::resolve`] turns them into these.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// A scenario, ready to be bound to tenants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// `metadata.name`, unique in the tree.
+    pub name: String,
+    /// `metadata.profile`; the folder it stands in.
+    pub profile: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// The claim, in one sentence.
+    pub description: String,
+    /// Path below the scenarios folder, with `/`.
+    pub file: String,
+    /// Capabilities without which it is `not-supported`.
+    pub requires: Vec<String>,
+    /// Whether it is bound once (to the first tenants of the run) or once for each tenant.
+    pub each: Each,
+    /// Its tenants in the order of the file.
+    pub tenants: Vec<TenantSpec>,
+    /// One set of values per case; a single empty set without a matrix.
+    pub matrix: Vec<BTreeMap<String, String>>,
+    /// Deadline of one attempt.
+    pub deadline: Duration,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Steps in order.
+    pub steps: Vec<Step>,
+    /// What to collect when it does not pass.
+    pub catch: Vec<Evidence>,
+}
+
+/// How often a scenario is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// Once.
+    Once,
+    /// Once for each shared tenant of the run, taken as the scenario's first tenant; the next
+    /// tenants of the run, in a ring, become its others.
+    Tenant,
+}
+
+/// A tenant of a scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantSpec {
+    /// The scenario's name for it: `red`.
+    pub name: String,
+    /// Provisioned for this case alone, and removed after it; else one of the run's shared tenants.
+    pub own: bool,
+    /// What its `default` ServiceAccount's annotation names. Only an own tenant may differ from
+    /// [`RoleAnnotation::Own`].
+    pub annotation: RoleAnnotation,
+    /// Secrets made for this case, beside the `secret` that every tenant has.
+    pub secrets: Vec<SecretSpec>,
+}
+
+/// The role that a ServiceAccount is annotated with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleAnnotation {
+    /// The tenant's own.
+    Own,
+    /// No annotation.
+    Absent,
+    /// Another tenant's, by the scenario's name for it.
+    Of(String),
+}
+
+/// A secret that a scenario declares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SecretSpec {
+    /// The last part of its path: `<cluster>/<namespace>/<name>`.
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a secret holds. Values are made at provisioning, never written in a scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Random printable text of so many bytes.
+    Text(usize),
+    /// Random bytes, stored as `SecretBinary`.
+    Binary(usize),
+    /// A JSON object with random string values under these keys, for `jmesPath`.
+    Json(Vec<String>),
+}
+
+/// `tenant/secret` by the scenario's names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretRef {
+    /// Index into [`Scenario::tenants`].
+    pub tenant: usize,
+    /// [`SecretSpec::name`], or `secret`.
+    pub secret: String,
+}
+
+/// One step, with its deadline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// Longest time it may take, holds included.
+    pub within: Duration,
+    /// Line in the file, for messages.
+    pub line: u32,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Create a workload and wait until every file is there, byte for byte.
+    Mount(Mount),
+    /// Create a workload and expect nothing yet.
+    Create(Workload),
+    /// Create a workload and prove that it is refused.
+    Deny(Deny),
+    /// Give a secret a new value; files are expected to follow by `expect`.
+    Update(SecretRef),
+    /// Delete a workload and wait until nothing of it is mounted.
+    Delete {
+        /// Its name.
+        workload: String,
+    },
+    /// Check something about a workload: at once, in time, or for a while.
+    Expect(Expect),
+    /// Measure.
+    Load(Load),
+}
+
+/// A workload whose pods mount one SecretProviderClass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Its name in the scenario; unique.
+    pub name: String,
+    /// Whose namespace. Index into [`Scenario::tenants`].
+    pub tenant: usize,
+    /// Which class it names.
+    pub class: Class,
+    /// What kind of workload.
+    pub kind: WorkloadKind,
+}
+
+/// The SecretProviderClass that a workload names.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Class {
+    /// Made for this workload, in its namespace.
+    Made {
+        /// Its objects.
+        objects: Vec<Object>,
+        /// Further `parameters`: `pathTranslation`, `region`, ...
+        parameters: BTreeMap<String, String>,
+    },
+    /// The class that every tenant has (`<namespace>-secret`), of this tenant. Where that is another
+    /// tenant than the workload's, the class does not exist in the workload's namespace.
+    TenantOwn {
+        /// Index into [`Scenario::tenants`].
+        tenant: usize,
+    },
+}
+
+/// One entry of `parameters.objects`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Which secret.
+    pub secret: SecretRef,
+    /// How `objectName` writes it.
+    pub by: NameForm,
+    /// `objectAlias`.
+    pub alias: Option<String>,
+    /// `objectVersionLabel`.
+    pub version_label: Option<String>,
+    /// `filePermission`, four octal digits.
+    pub file_permission: Option<String>,
+    /// `jmesPath` entries: path and alias.
+    pub jmes_path: Vec<(String, String)>,
+}
+
+/// How a secret is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameForm {
+    /// `<cluster>/<namespace>/<secret>`.
+    Name,
+    /// The full ARN with its six random characters.
+    Arn,
+}
+
+/// Pod or Deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// A single pod.
+    Pod,
+    /// A Deployment with so many replicas.
+    Deployment(u32),
+}
+
+/// See [`Action::Mount`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mount {
+    /// What to create.
+    pub workload: Workload,
+    /// Permission bits that every file must have; an object's own `filePermission` wins.
+    pub mode: u32,
+    /// Whether SecretProviderClassPodStatus must exist, be `mounted` and name every object.
+    pub pod_status: bool,
+}
+
+/// See [`Action::Deny`]. All four parts of the denial proof are in here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deny {
+    /// What to create.
+    pub workload: Workload,
+    /// Name of the earlier [`Action::Mount`] that is its positive control.
+    pub control: String,
+    /// The reason that must be seen.
+    pub because: Because,
+    /// How long nothing may appear after the first refusal.
+    pub hold: Duration,
+}
+
+/// The reason of a denial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Because {
+    /// AWS refuses. Judged by the call log, else by provider log or event.
+    Aws {
+        /// `AccessDeniedException`, or STS's `AccessDenied`.
+        error: String,
+        /// `secretsmanager:GetSecretValue`.
+        action: String,
+    },
+    /// Refused before AWS was asked: the pod's event must contain this text, in which `{namespace}`,
+    /// `{class}` and `{serviceAccount}` are filled in, and the call log must show no call of the
+    /// tenant's for the secret.
+    Event(String),
+}
+
+/// See [`Action::Expect`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expect {
+    /// About which workload.
+    pub workload: String,
+    /// What must be true.
+    pub condition: Condition,
+    /// When.
+    pub when: When,
+}
+
+/// What can be true of a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Every file holds its secret's current value (as last updated).
+    FilesCurrent,
+    /// Every file holds the value its secret had before the last update.
+    FilesPrevious,
+    /// No file and no mount is there.
+    Unmounted,
+    /// A pod event with this reason whose message contains this text.
+    Event {
+        /// Such as `FailedMount`.
+        reason: String,
+        /// Part of the message.
+        contains: String,
+    },
+    /// SecretProviderClassPodStatus is there, mounted and complete.
+    PodStatus,
+}
+
+/// When a condition must be true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At once.
+    Now,
+    /// At some moment within the step's deadline.
+    Eventually,
+    /// At every moment for so long.
+    HoldsFor(Duration),
+}
+
+/// A measurement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Load {
+    /// Mounts on an open-loop schedule, over all shared tenants of the run.
+    Mounts(MountLoad),
+    /// GetSecretValue with the tenants' own web-identity credentials.
+    Fetch(FetchLoad),
+}
+
+/// See [`Load::Mounts`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct MountLoad {
+    /// Mounts to measure; `--pods` overrides.
+    pub pods: u32,
+    /// Mounts before them, tagged `warm-up`.
+    pub warm_up: u32,
+    /// Mean starts per second.
+    pub rate: f64,
+    /// Distribution of the starts.
+    pub arrival: Arrival,
+    /// Through which lenses, one measurement each.
+    pub lenses: Vec<Lens>,
+    /// Deadline of one mount.
+    pub deadline: Duration,
+}
+
+/// See [`Load::Fetch`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct FetchLoad {
+    /// How long to measure, after the warm-up.
+    pub duration: Duration,
+    /// How long to warm up.
+    pub warm_up: Duration,
+    /// Closed loop with so many in flight, or open loop.
+    pub pace: Pace,
+}
+
+/// How fetches are paced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Closed loop: so many in flight.
+    InFlight(u32),
+    /// Open loop: so many per second.
+    PerSecond(f64),
+}
+
+/// Distribution of starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Evenly spaced.
+    Constant,
+    /// Exponential gaps from the run's seed.
+    Poisson,
+}
+
+/// A way to look at mount latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lens {
+    /// `NodePublishVolume` on the driver's socket.
+    Csi,
+    /// A real pod from create to Ready.
+    Pod,
+}
+
+/// What to collect on failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// Pods of the case, with status.
+    Pods,
+    /// Their events.
+    Events,
+    /// SecretProviderClasses and pod status objects.
+    Classes,
+    /// The AWS call log of the case's window.
+    CallLog,
+}
