@@ -7,7 +7,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Requests carry service-account tokens and secret files: no generated type of the
         // whole crate may end up in a log by its `Debug`.
-        .skip_debug(["csi.v1.NodePublishVolumeRequest", "v1alpha1.MountRequest", "v1alpha1.MountResponse", "v1alpha1.File"])
+        .skip_debug([
+            "csi.v1.NodePublishVolumeRequest",
+            "v1alpha1.MountRequest",
+            "v1alpha1.MountResponse",
+            "v1alpha1.File",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,1 +1,8 @@
-//! Cli.
+//! The command line, one file per command.
+
+pub mod explain;
+pub mod lint;
+pub mod list;
+pub mod report;
+pub mod schema;
+pub mod sweep;

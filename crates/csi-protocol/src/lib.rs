@@ -16,19 +16,16 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 /// `csi.v1`: Identity and Node.
 pub mod csi {
-    #![expect(missing_docs, clippy::pedantic, reason = "generated from proto/csi.proto")]
     tonic::include_proto!("csi.v1");
 }
 
 /// The provider protocol, `v1alpha1`.
 pub mod provider {
-    #![expect(missing_docs, clippy::pedantic, reason = "generated from proto/provider.proto")]
     tonic::include_proto!("v1alpha1");
 }
 
 /// Kubelet's plugin registration.
 pub mod registration {
-    #![expect(missing_docs, clippy::pedantic, reason = "generated from proto/registration.proto")]
     tonic::include_proto!("pluginregistration");
 }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls::{
     ServerConfig,
@@ -44,12 +44,21 @@ impl RunCa {
     /// traced to its run.
     pub fn generate(run: &str) -> Result<Arc<Self>, TlsError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("mountproof run {run}"));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("mountproof run {run}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let key = KeyPair::generate()?;
         let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Arc::new(Self { issuer: Issuer::new(params, key), certificate_pem }))
+        Ok(Arc::new(Self {
+            issuer: Issuer::new(params, key),
+            certificate_pem,
+        }))
     }
 
     /// The authority's certificate, as PEM: what clients put into `SSL_CERT_FILE` or `AWS_CA_BUNDLE`.
@@ -61,9 +70,17 @@ impl RunCa {
     /// A server configuration that answers as loopback, and by name wherever `may_serve` says so.
     ///
     /// Certificates are issued on first use and kept. ALPN offers HTTP/2 and HTTP/1.1.
-    pub fn server_config(self: &Arc<Self>, may_serve: fn(&str) -> bool) -> Result<Arc<ServerConfig>, TlsError> {
+    pub fn server_config(
+        self: &Arc<Self>,
+        may_serve: fn(&str) -> bool,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let loopback = Arc::new(self.issue(None)?);
-        let resolver = ByServerName { ca: Arc::clone(self), may_serve, loopback, issued: Mutex::default() };
+        let resolver = ByServerName {
+            ca: Arc::clone(self),
+            may_serve,
+            loopback,
+            issued: Mutex::default(),
+        };
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -76,8 +93,12 @@ impl RunCa {
     fn issue(&self, name: Option<&str>) -> Result<CertifiedKey, TlsError> {
         let mut params = CertificateParams::new([name.unwrap_or("localhost").to_owned()])?;
         if name.is_none() {
-            params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-            params.subject_alt_names.push(SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+            params
+                .subject_alt_names
+                .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+            params
+                .subject_alt_names
+                .push(SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)));
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
@@ -118,7 +139,9 @@ impl ResolvesServerCert for ByServerName {
             return Some(Arc::clone(key));
         }
         match self.ca.issue(Some(name)) {
-            Ok(key) => Some(Arc::clone(issued.entry(name.to_owned()).or_insert(Arc::new(key)))),
+            Ok(key) => Some(Arc::clone(
+                issued.entry(name.to_owned()).or_insert_with(|| Arc::new(key)),
+            )),
             Err(error) => {
                 tracing::warn!(name, %error, "no certificate");
                 None

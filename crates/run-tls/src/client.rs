@@ -51,7 +51,10 @@ impl HttpsClient {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1();
+        let builder = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

@@ -34,7 +34,11 @@ impl Server {
         let address = listener.local_addr()?;
         let shutdown = CancellationToken::new();
         let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(tls), app, shutdown.clone()));
-        Ok(Self { address, shutdown, accepting })
+        Ok(Self {
+            address,
+            shutdown,
+            accepting,
+        })
     }
 
     /// Where it listens.
@@ -95,7 +99,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = auto::Builder::new(TokioExecutor::new());
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
     let graceful = GracefulShutdown::new();
     let connection = graceful.watch(connection.into_owned());
     let closing = async {

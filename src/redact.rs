@@ -1,0 +1,1 @@
+//! What hides secrets in text.
