@@ -1,1 +1,63 @@
-//! Environment.
+//! Environments: what stands at each seam, started and probed.
+//!
+//! An [`Environment`] hands the engine clients, paths on the node, the AWS call log where there is
+//! one, and what to say about itself. The engine cannot tell one environment from another except by
+//! its capabilities.
+
+mod embedded;
+mod plant;
+
+use std::{path::PathBuf, sync::Arc};
+
+pub use self::{
+    embedded::{EmbeddedOptions, StartError, start as start_embedded},
+    plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
+};
+use crate::{
+    aws::{Aws, AwsAccess},
+    journal::EnvironmentReady,
+    kubernetes::Kubernetes,
+    verdict::denial::Call,
+};
+
+/// A place to run scenarios in.
+pub struct Environment {
+    /// What to say about it: components, capabilities, notes.
+    pub ready: EnvironmentReady,
+    /// The Kubernetes API.
+    pub kubernetes: Kubernetes,
+    /// AWS, as the administrator of the account.
+    pub aws: Aws,
+    /// How to reach AWS with other credentials.
+    pub aws_access: AwsAccess,
+    /// Issuer of service-account tokens: an HTTPS URL.
+    pub issuer: String,
+    /// The node's paths, where the harness stands on the node.
+    pub node: Node,
+    /// Who asked AWS for what.
+    pub calls: Option<Arc<dyn CallLog>>,
+    /// Stops everything that was started for it.
+    pub(crate) stop: Stop,
+}
+
+/// Paths on the node that the harness shares with kubelet and driver.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The node's name.
+    pub name: String,
+    /// Kubelet's root folder.
+    pub kubelet_root: PathBuf,
+    /// The driver's CSI socket.
+    pub csi_socket: PathBuf,
+}
+
+/// A log of AWS calls that can be read from a point on.
+pub trait CallLog: Send + Sync {
+    /// The end of the log now.
+    fn cursor(&self) -> u64;
+    /// Every call recorded at or after `cursor`, oldest first.
+    fn since(&self, cursor: u64) -> Vec<Call>;
+}
+
+/// Ends what was started for an environment. Runs once; later calls do nothing.
+pub(crate) type Stop = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;

@@ -1,1 +1,12 @@
-//! Provision.
+//! Tenants into the two worlds and out of them again, with everything on record.
+
+pub mod ledger;
+pub mod sweep;
+mod teardown;
+mod tenants;
+
+pub use self::{
+    ledger::{Ledger, LedgerError, Object},
+    teardown::{Teardown, scratch_removed},
+    tenants::{ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
+};

@@ -1,0 +1,84 @@
+//! AWS with the credentials that a ServiceAccount's token is worth.
+
+use aws_config::retry::RetryConfig;
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+
+use super::{Aws, AwsAccess, AwsError, config};
+use crate::{kubernetes::Token, secret::SecretValue};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+/// Name of the harness's own sessions.
+const SESSION: &str = "mountproof";
+
+/// A tenant's own session. Nothing is retried, so that every refusal is seen and counted.
+#[derive(Clone)]
+pub struct Session {
+    access: AwsAccess,
+    http: SharedHttpClient,
+    credentials: Credentials,
+    secrets: aws_sdk_secretsmanager::Client,
+}
+
+impl Aws {
+    /// Presents a token for a role, as a pod's provider does. Not retried.
+    pub async fn assume(&self, role_arn: &str, token: &Token) -> Result<Session, AwsError> {
+        const OPERATION: &str = "sts:AssumeRoleWithWebIdentity";
+        let unsigned = config(&self.access, &self.http).retry_config(RetryConfig::disabled()).build();
+        let answer = aws_sdk_sts::Client::new(&unsigned)
+            .assume_role_with_web_identity()
+            .role_arn(role_arn)
+            .role_session_name(SESSION)
+            .web_identity_token(token.expose())
+            .send()
+            .await
+            .map_err(|error| AwsError::of(OPERATION, error))?;
+        let given = answer
+            .credentials()
+            .ok_or_else(|| AwsError::local(OPERATION, &std::io::Error::other("the answer has no credentials")))?;
+        let credentials = Credentials::from_keys(
+            given.access_key_id(),
+            given.secret_access_key(),
+            Some(given.session_token().to_owned()),
+        );
+        Ok(Session::new(self.access.clone(), self.http.clone(), credentials))
+    }
+}
+
+impl Session {
+    fn new(access: AwsAccess, http: SharedHttpClient, credentials: Credentials) -> Self {
+        let config = config(&access, &http)
+            .retry_config(RetryConfig::disabled())
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .build();
+        Self { secrets: aws_sdk_secretsmanager::Client::new(&config), access, http, credentials }
+    }
+
+    /// The current value of a secret.
+    pub async fn read(&self, name: &str) -> Result<SecretValue, AwsError> {
+        let answer = self
+            .secrets
+            .get_secret_value()
+            .secret_id(name)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
+        let bytes = match (answer.secret_string(), answer.secret_binary()) {
+            (Some(text), _) => text.as_bytes().to_vec(),
+            (None, Some(binary)) => binary.as_ref().to_vec(),
+            (None, None) => Vec::new(),
+        };
+        Ok(SecretValue::new(bytes))
+    }
+
+    /// The same session with a secret key that is not its own: its requests carry wrong signatures.
+    #[must_use]
+    pub fn with_other_key(&self) -> Self {
+        let other: String = self.credentials.secret_access_key().chars().rev().collect();
+        let credentials = Credentials::from_keys(
+            self.credentials.access_key_id(),
+            other,
+            self.credentials.session_token().map(str::to_owned),
+        );
+        Self::new(self.access.clone(), self.http.clone(), credentials)
+    }
+}

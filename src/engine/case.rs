@@ -1,0 +1,237 @@
+//! One attempt at one case: its steps in order, evidence when it does not pass, and its own clean-up.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    deny, evidence, expect, load,
+    micros,
+    step::{StepError, StepResult},
+    workload::{self, LiveWorkload},
+    world::{CaseTenant, World},
+};
+use crate::{
+    journal::{CaseFinished, EventKind, Failure, StepFinished, StepStarted, Verdict},
+    scenario::{
+        Case,
+        model::{Action, SecretRef, Step},
+    },
+    verdict::{Judgement, failure},
+};
+
+/// Longest time for the clean-up of one case; what it leaves is the run's teardown's.
+const CLEAN_UP: Duration = Duration::from_secs(60);
+
+/// How an attempt ended.
+pub(super) struct AttemptEnd {
+    pub(super) verdict: Verdict,
+    pub(super) summary: String,
+    pub(super) failure: Option<Failure>,
+}
+
+/// An attempt under way.
+pub(super) struct Attempt<'a> {
+    pub(super) world: &'a World,
+    pub(super) case: &'a Case,
+    pub(super) number: u32,
+    /// The case's tenants in the scenario's order.
+    pub(super) tenants: Vec<CaseTenant>,
+    /// Workloads by the scenario's names, with what they must hold.
+    pub(super) workloads: BTreeMap<String, LiveWorkload>,
+    /// Mounts that passed: the controls.
+    pub(super) mounted: Vec<String>,
+    /// The AWS call log's end when the attempt began.
+    pub(super) calls_from: u64,
+    pub(super) cancelled: CancellationToken,
+}
+
+/// Runs one attempt, from its tenants to its clean-up.
+pub(super) async fn attempt(world: &World, case: &Case, number: u32, cancelled: CancellationToken) -> AttemptEnd {
+    let calls_from = world.environment.calls.as_ref().map_or(0, |calls| calls.cursor());
+    let mut attempt = Attempt {
+        world,
+        case,
+        number,
+        tenants: Vec::new(),
+        workloads: BTreeMap::new(),
+        mounted: Vec::new(),
+        calls_from,
+        cancelled,
+    };
+    let deadline = case.scenario.deadline;
+    let result = tokio::time::timeout(deadline, attempt.run())
+        .await
+        .unwrap_or_else(|_| Err(StepError::trouble(format!("the attempt's deadline of {deadline:?} passed"))));
+    let end = match result {
+        Ok(summary) => AttemptEnd { verdict: Verdict::Passed, summary, failure: None },
+        Err(StepError::Broken(failure)) => ended(Verdict::Failed, failure),
+        Err(StepError::Trouble(failure)) => ended(Verdict::Errored, failure),
+        Err(StepError::Cancelled) => {
+            AttemptEnd { verdict: Verdict::Skipped, summary: "interrupted".to_owned(), failure: None }
+        }
+    };
+    if matches!(end.verdict, Verdict::Failed | Verdict::Errored) {
+        evidence::collect(&attempt).await;
+    }
+    if tokio::time::timeout(CLEAN_UP, attempt.clean_up()).await.is_err() {
+        world.warn(format!("clean-up of {} took more than {CLEAN_UP:?}; teardown will finish it", case.plan.case));
+    }
+    end
+}
+
+fn ended(verdict: Verdict, failure: Failure) -> AttemptEnd {
+    AttemptEnd { verdict, summary: failure.headline.clone(), failure: Some(failure) }
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self) -> Result<String, StepError> {
+        self.tenants = self.world.tenants_of(self.case, self.number).await?;
+        let mut said = Vec::new();
+        for (number, step) in self.case.scenario.steps.iter().enumerate() {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let title = self.title(&step.action);
+            self.world.record(EventKind::StepStarted(StepStarted {
+                case: self.case.plan.case.clone(),
+                attempt: self.number,
+                step: number,
+                title: title.clone(),
+            }));
+            let began = Instant::now();
+            let result = self.step(step).await;
+            let (verdict, detail) = match &result {
+                Ok(detail) => (Verdict::Passed, detail.clone()),
+                Err(StepError::Broken(failure)) => (Verdict::Failed, failure.headline.clone()),
+                Err(StepError::Trouble(failure)) => (Verdict::Errored, failure.headline.clone()),
+                Err(StepError::Cancelled) => (Verdict::Skipped, "interrupted".to_owned()),
+            };
+            self.world.record(EventKind::StepFinished(StepFinished {
+                case: self.case.plan.case.clone(),
+                attempt: self.number,
+                step: number,
+                title,
+                verdict,
+                detail,
+                took_us: micros(began.elapsed()),
+            }));
+            said.push(result?);
+        }
+        Ok(summary(&said))
+    }
+
+    /// One step, within its deadline.
+    async fn step(&mut self, step: &Step) -> StepResult {
+        let cancelled = self.cancelled.clone();
+        tokio::select! {
+            biased;
+            () = cancelled.cancelled() => Err(StepError::Cancelled),
+            result = self.act(step) => result,
+        }
+    }
+
+    async fn act(&mut self, step: &Step) -> StepResult {
+        let until = Instant::now() + step.within;
+        match &step.action {
+            Action::Mount(mount) => workload::mount(self, mount, until).await,
+            Action::Create(planned) => {
+                workload::create(self, planned).await?;
+                Ok(format!("{} created", planned.name))
+            }
+            Action::Deny(planned) => deny::deny(self, planned, until).await,
+            Action::Update(secret) => self.update(secret).await,
+            Action::Delete { workload } => workload::delete(self, workload, until).await,
+            Action::Expect(planned) => expect::expect(self, planned, until).await,
+            Action::Impostor(planned) => super::impostor::refused(self, planned).await,
+            Action::Load(planned) => load::measure(self, planned, until).await,
+        }
+    }
+
+    async fn update(&mut self, secret: &SecretRef) -> StepResult {
+        let tenant = self.tenants.get_mut(secret.tenant).ok_or_else(StepError::bad_reference)?;
+        self.world.update_secret(tenant, &secret.secret).await?;
+        Ok(format!("{}/{} has a new value", tenant.name(), secret.secret))
+    }
+
+    /// What a step does, in the words of its tenants.
+    fn title(&self, action: &Action) -> String {
+        let tenant = |index: usize| self.tenants.get(index).map_or("?", CaseTenant::name).to_owned();
+        match action {
+            Action::Mount(mount) => format!("{} mounts {}", tenant(mount.workload.tenant), self.target(&mount.workload)),
+            Action::Create(planned) => format!("create {} in {}", planned.name, tenant(planned.tenant)),
+            Action::Deny(deny) => {
+                format!("{} is refused {}", tenant(deny.workload.tenant), self.target(&deny.workload))
+            }
+            Action::Update(secret) => format!("update {}/{}", tenant(secret.tenant), secret.secret),
+            Action::Delete { workload } => format!("delete {workload}"),
+            Action::Expect(expect) => expect::title(expect),
+            Action::Impostor(impostor) => {
+                format!("AWS refuses {} of {}", impostor.forgery.describe(), tenant(impostor.tenant))
+            }
+            Action::Load(planned) => load::title(planned),
+        }
+    }
+
+    /// What a workload asks for: `team-red/secret`.
+    pub(super) fn target(&self, planned: &crate::scenario::model::Workload) -> String {
+        workload::target(&self.tenants, planned)
+    }
+
+    /// Removes what the attempt made. What cannot be removed stays in the ledger, and so is tried
+    /// again by the run's teardown and reported as left if that fails too.
+    async fn clean_up(&mut self) {
+        for (_, live) in std::mem::take(&mut self.workloads) {
+            live.remove(self.world).await;
+        }
+        self.world.release(std::mem::take(&mut self.tenants)).await;
+    }
+}
+
+/// One line for the terminal: the steps' own words, the most telling ones.
+fn summary(said: &[String]) -> String {
+    let mut lines: Vec<&str> = said.iter().map(String::as_str).filter(|line| !line.is_empty()).collect();
+    lines.dedup();
+    lines.join("; ")
+}
+
+/// A finished attempt, as an event.
+pub(super) fn finished(
+    case: &Case,
+    attempt: u32,
+    end: &AttemptEnd,
+    will_retry: bool,
+    took: Duration,
+) -> EventKind {
+    EventKind::CaseFinished(CaseFinished {
+        case: case.plan.case.clone(),
+        attempt,
+        verdict: end.verdict,
+        summary: end.summary.clone(),
+        failure: end.failure.clone(),
+        will_retry,
+        took_us: micros(took),
+    })
+}
+
+/// A judgement as a step's result.
+pub(super) fn judged(judgement: Judgement) -> StepResult {
+    match judgement {
+        Judgement::Holds(detail) => Ok(detail),
+        Judgement::Broken(failure) => Err(StepError::Broken(failure)),
+        Judgement::Unknown(failure) => Err(StepError::Trouble(failure)),
+    }
+}
+
+/// The verdict of a case that panicked: a defect of ours, and no word about the product.
+pub(super) fn panicked(text: &str) -> AttemptEnd {
+    ended(
+        Verdict::Errored,
+        failure("mountproof itself failed in this case").fact("panic", text).fact("help", "please report this"),
+    )
+}
+
+/// Shares a case with the task that runs it.
+pub(super) type SharedCase = Arc<Case>;

@@ -1,0 +1,128 @@
+//! Watches a refusal from creation to the end of its hold, and has it judged.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    case::{Attempt, judged},
+    step::{StepError, StepResult},
+    workload::{self, LOOK, LiveWorkload, record_access, unreadable},
+};
+use crate::{
+    journal::Access,
+    scenario::model::{Because, Class, Deny, NameForm},
+    verdict::{
+        Judgement,
+        denial::{Claim, ExpectedReason, Seen, judge},
+    },
+};
+
+/// Creates the workload and proves that it is refused.
+pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Instant) -> StepResult {
+    workload::create(attempt, &planned.workload).await?;
+    let attempt = &*attempt;
+    let live = attempt.workloads.get(&planned.workload.name).ok_or_else(StepError::bad_reference)?;
+    let claim = claim(attempt, planned, live)?;
+    let mut seen = watch(attempt, live, planned.hold, until).await?;
+    seen.control = Some((planned.control.clone(), attempt.mounted.contains(&planned.control)));
+    let mut judgement = judge(&claim, &seen);
+    // A refusal for another reason may be the environment's own failure.
+    if matches!(&judgement, Judgement::Broken(failure) if !failure.isolation) {
+        seen.trouble = attempt.world.trouble().await;
+        judgement = judge(&claim, &seen);
+    }
+    for secret in live.secrets() {
+        let access = match &judgement {
+            Judgement::Holds(_) => Access::Denied,
+            Judgement::Broken(failure) if failure.isolation => Access::Allowed,
+            Judgement::Broken(_) | Judgement::Unknown(_) => Access::Unknown,
+        };
+        record_access(attempt, live.tenant, secret, Access::Denied, access);
+    }
+    judged(judgement)
+}
+
+/// Watches mount point, pod and events until the hold after the first refusal is over. A file or a
+/// ready pod ends it early: nothing that follows would undo that.
+async fn watch(attempt: &Attempt<'_>, live: &LiveWorkload, hold: Duration, until: Instant) -> Result<Seen, StepError> {
+    let world = attempt.world;
+    let mut seen = Seen::default();
+    let mut files: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut refused_at = None;
+    loop {
+        for pod in live.pods(world).await? {
+            seen.ready |= pod.ready;
+            for file in live.mount_point(world, &pod.uid).files().map_err(unreadable)? {
+                let owner = world.owner_of(&file.content).map(|owner| owner.to_string());
+                files.insert(file.name, owner);
+            }
+        }
+        seen.refusals = live.refusals(world).await;
+        let now = Instant::now();
+        if refused_at.is_none() && !seen.refusals.is_empty() {
+            refused_at = Some(now);
+        }
+        seen.held = refused_at.map_or(Duration::ZERO, |at| now - at);
+        if seen.ready || !files.is_empty() || seen.held >= hold || now >= until {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    seen.files = files.into_iter().collect();
+    seen.calls = world.environment.calls.as_ref().map(|calls| calls.since(attempt.calls_from));
+    Ok(seen)
+}
+
+/// The scenario's reason in the terms of this case's tenants.
+fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<Claim, StepError> {
+    let tenant = attempt.tenants.get(live.tenant).ok_or_else(StepError::bad_reference)?;
+    let mut names = Vec::new();
+    let mut asked = Vec::new();
+    for object in live.objects() {
+        let secret = attempt
+            .tenants
+            .get(object.secret.tenant)
+            .and_then(|owner| owner.secret(&object.secret.secret))
+            .ok_or_else(StepError::bad_reference)?;
+        asked.push(match object.by {
+            NameForm::Name => secret.path.clone(),
+            NameForm::Arn => secret.arn.clone(),
+        });
+        names.extend([secret.path.clone(), secret.arn.clone()]);
+    }
+    let reason = match &planned.because {
+        Because::Aws { error, action } if action.starts_with("sts:") => ExpectedReason::Aws {
+            error: error.clone(),
+            action: action.clone(),
+            role: tenant.annotated_role(&attempt.tenants).ok_or_else(StepError::bad_reference)?.to_owned(),
+            asked: Vec::new(),
+            secret: Vec::new(),
+            subject: Some(format!("system:serviceaccount:{}:default", tenant.name())),
+        },
+        Because::Aws { error, action } => ExpectedReason::Aws {
+            error: error.clone(),
+            action: action.clone(),
+            role: tenant.role().to_owned(),
+            asked,
+            secret: names,
+            subject: None,
+        },
+        Because::Event(text) => ExpectedReason::Event {
+            contains: text
+                .replace("{namespace}", tenant.name())
+                .replace("{class}", &live.class)
+                .replace("{serviceAccount}", "default"),
+            secret: names,
+            role: tenant.role().to_owned(),
+        },
+    };
+    let target = match &planned.workload.class {
+        Class::TenantOwn { tenant } if *tenant != planned.workload.tenant => {
+            format!("{} through a class of another namespace", attempt.target(&planned.workload))
+        }
+        _ => attempt.target(&planned.workload),
+    };
+    Ok(Claim { tenant: tenant.name().to_owned(), target, reason, hold: planned.hold })
+}

@@ -1,0 +1,120 @@
+//! The step `expect`: something must be true of a workload at once, in time, or for a while.
+
+use std::time::Instant;
+
+use super::{
+    case::{Attempt, judged},
+    step::{StepError, StepResult},
+    workload::{self, LOOK, LiveWorkload, Value, unreadable},
+};
+use crate::{
+    scenario::model::{Condition, Expect, When},
+    verdict::{Judgement, failure},
+};
+
+/// Checks the condition when it must be true.
+pub(super) async fn expect(attempt: &mut Attempt<'_>, planned: &Expect, until: Instant) -> StepResult {
+    let attempt = &*attempt;
+    let live = attempt.workloads.get(&planned.workload).ok_or_else(StepError::bad_reference)?;
+    let began = Instant::now();
+    loop {
+        let judgement = check(attempt, live, &planned.condition, until).await?;
+        let breach = matches!(&judgement, Judgement::Broken(failure) if failure.isolation);
+        let now = Instant::now();
+        let end = match planned.when {
+            When::Now => true,
+            When::Eventually => matches!(judgement, Judgement::Holds(_)) || breach || now >= until,
+            When::HoldsFor(hold) => !matches!(judgement, Judgement::Holds(_)) || now - began >= hold,
+        };
+        if end {
+            return match judgement {
+                Judgement::Broken(failure) if !failure.isolation => Err(attempt.world.blame(failure).await),
+                Judgement::Holds(detail) => Ok(match planned.when {
+                    When::Now => detail,
+                    When::Eventually => format!("{detail} after {:.1} s", (now - began).as_secs_f64()),
+                    When::HoldsFor(hold) => format!("{detail} for {:.1} s", hold.as_secs_f64()),
+                }),
+                other => judged(other),
+            };
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the step says it does.
+pub(super) fn title(planned: &Expect) -> String {
+    let when = match planned.when {
+        When::Now => String::new(),
+        When::Eventually => "eventually ".to_owned(),
+        When::HoldsFor(hold) => format!("for {:.1} s ", hold.as_secs_f64()),
+    };
+    let condition = match &planned.condition {
+        Condition::FilesCurrent => "holds the current value".to_owned(),
+        Condition::FilesPrevious => "holds the previous value".to_owned(),
+        Condition::Unmounted => "has nothing mounted".to_owned(),
+        Condition::Event { reason, contains } => format!("has an event {reason} with `{contains}`"),
+        Condition::PodStatus => "has its pod status".to_owned(),
+    };
+    format!("{} {when}{condition}", planned.workload)
+}
+
+async fn check(
+    attempt: &Attempt<'_>,
+    live: &LiveWorkload,
+    condition: &Condition,
+    until: Instant,
+) -> Result<Judgement, StepError> {
+    let world = attempt.world;
+    let pods = live.pods(world).await?;
+    match condition {
+        Condition::FilesCurrent | Condition::FilesPrevious => {
+            let (value, what) = match condition {
+                Condition::FilesCurrent => (Value::Current, "current value"),
+                _ => (Value::Previous, "previous value"),
+            };
+            let tenant = attempt.tenants[live.tenant].name();
+            let expected = live.expected(attempt, live.mode(), value)?;
+            if pods.is_empty() {
+                return Ok(Judgement::Broken(failure(format!("{} has no pod", live.name))));
+            }
+            for pod in &pods {
+                let seen = live.mount_point(world, &pod.uid).files().map_err(unreadable)?;
+                let judgement = workload::holds(attempt, tenant, &live.name, &expected, &seen);
+                if !matches!(judgement, Judgement::Holds(_)) {
+                    return Ok(judgement);
+                }
+            }
+            Ok(Judgement::Holds(what.to_owned()))
+        }
+        Condition::Unmounted => {
+            for pod in &pods {
+                let seen = live.mount_point(world, &pod.uid).files().map_err(unreadable)?;
+                if let Some(file) = seen.first() {
+                    return Ok(Judgement::Broken(failure(format!("{} is mounted", file.name))));
+                }
+            }
+            Ok(Judgement::Holds("nothing mounted".to_owned()))
+        }
+        Condition::Event { reason, contains } => {
+            let events = world.environment.kubernetes.events().of_workload(&live.namespace, &live.name);
+            let found = events.iter().any(|event| event.reason == *reason && event.message.contains(contains.as_str()));
+            Ok(if found {
+                Judgement::Holds(format!("event {reason}"))
+            } else {
+                Judgement::Broken(
+                    failure(format!("{} has no event {reason} with `{contains}`", live.name))
+                        .fact("events", events.iter().map(|event| event.message.clone()).collect::<Vec<_>>().join(" | ")),
+                )
+            })
+        }
+        Condition::PodStatus => {
+            for pod in &pods {
+                match workload::pod_status(attempt, live, &pod.name, until).await {
+                    Err(StepError::Broken(failure)) => return Ok(Judgement::Broken(failure)),
+                    other => drop(other?),
+                }
+            }
+            Ok(Judgement::Holds("pod status written".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What stands in a pod's mount, read from the node.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{secret::SecretValue, verdict::files::SeenFile};
+
+/// Where the volume of one pod is mounted on its node.
+#[derive(Debug, Clone)]
+pub(super) struct MountPoint(PathBuf);
+
+impl MountPoint {
+    /// The target path that kubelet gives to the driver.
+    pub(super) fn of(kubelet_root: &Path, pod_uid: &str, volume: &str) -> Self {
+        Self(kubelet_root.join("pods").join(pod_uid).join("volumes/kubernetes.io~csi").join(volume).join("mount"))
+    }
+
+    /// Every file as a pod sees it. No mount point is no file.
+    ///
+    /// The driver's own bookkeeping (`..data` and the folders it points to) is skipped, as its
+    /// contents are seen through the links beside it.
+    pub(super) fn files(&self) -> io::Result<Vec<SeenFile>> {
+        let mut found = Vec::new();
+        match collect(&self.0, "", &mut found) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+            Ok(()) => Ok(found),
+        }
+    }
+
+    /// Whether the folder itself is gone.
+    pub(super) fn is_gone(&self) -> bool {
+        !self.0.exists()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+fn collect(folder: &Path, prefix: &str, found: &mut Vec<SeenFile>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("..") {
+            continue;
+        }
+        let path = entry.path();
+        // Follows the link, as a reader in the pod does. A file may be replaced while it is read.
+        let metadata = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let name = format!("{prefix}{name}");
+        if metadata.is_dir() {
+            collect(&path, &format!("{name}/"), found)?;
+        } else {
+            found.push(SeenFile {
+                name,
+                content: SecretValue::new(fs::read(&path)?),
+                mode: metadata.permissions().mode() & 0o7777,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::*;
+
+    #[test]
+    fn files_are_seen_as_a_pod_sees_them() {
+        let root = tempfile::tempdir().unwrap();
+        let mount = MountPoint::of(root.path(), "uid", "vol");
+        assert!(mount.is_gone());
+        assert!(mount.files().unwrap().is_empty());
+
+        fs::create_dir_all(mount.path().join("..2026")).unwrap();
+        assert!(!mount.is_gone());
+        fs::write(mount.path().join("..2026/linked"), "a").unwrap();
+        std::os::unix::fs::symlink("..2026", mount.path().join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/linked", mount.path().join("linked")).unwrap();
+        fs::write(mount.path().join("plain"), "b").unwrap();
+        fs::set_permissions(mount.path().join("plain"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::create_dir(mount.path().join("nested")).unwrap();
+        fs::write(mount.path().join("nested/file"), "c").unwrap();
+
+        let mut seen: Vec<(String, Vec<u8>)> =
+            mount.files().unwrap().iter().map(|file| (file.name.clone(), file.content.expose().to_vec())).collect();
+        seen.sort();
+        let expected: Vec<(String, Vec<u8>)> =
+            [("linked", "a"), ("nested/file", "c"), ("plain", "b")].map(|(n, c)| (n.into(), c.into())).to_vec();
+        assert_eq!(seen, expected);
+        let plain = mount.files().unwrap().into_iter().find(|file| file.name == "plain").unwrap();
+        assert_eq!(plain.mode, 0o600);
+    }
+}

@@ -1,0 +1,58 @@
+//! What a run is asked to do, ready to be done.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    environment::EmbeddedOptions,
+    scenario::model::{Arrival, Scenario},
+};
+
+/// What a run is asked to do. The command line has been understood, the scenarios have been checked.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Scenarios in the order of their files, already selected.
+    pub scenarios: Vec<Scenario>,
+    /// Names of the shared tenants; at least one.
+    pub tenants: Vec<String>,
+    /// First part of every object's name; default `mountproof-<run id>`.
+    pub cluster: Option<String>,
+    /// Region that secrets are kept in.
+    pub region: String,
+    /// Image of workloads.
+    pub image: String,
+    /// Overrides of the scenarios' loads.
+    pub load: LoadOverrides,
+    /// Cases at once.
+    pub jobs: usize,
+    /// Attempts after the first; overrides the scenarios'.
+    pub retries: Option<u32>,
+    /// Start nothing more after the first case that fails.
+    pub fail_fast: bool,
+    /// Run the cases in an order drawn from the seed.
+    pub shuffle: bool,
+    /// Seed of everything random; default drawn and printed.
+    pub seed: Option<u64>,
+    /// Deadline of the whole run before teardown.
+    pub deadline: Duration,
+    /// Folder that run folders are made in.
+    pub out: PathBuf,
+    /// The command line, for reports.
+    pub command: Vec<String>,
+    /// The environment.
+    pub embedded: EmbeddedOptions,
+}
+
+/// What the command line says over a scenario's own load.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOverrides {
+    /// Mounts to measure through each lens.
+    pub pods: Option<u32>,
+    /// Mean starts per second.
+    pub rate: Option<f64>,
+    /// Distribution of starts.
+    pub arrival: Option<Arrival>,
+    /// Length of a fetch measurement.
+    pub duration: Option<Duration>,
+    /// Fetches in flight.
+    pub in_flight: Option<u32>,
+}

@@ -1,0 +1,161 @@
+//! Defects that can be planted into the embedded environment: the tester's own test.
+//!
+//! Each must turn the scenario named beside it red. `mountproof run --plant NAME` plants one, and
+//! `tests/conformance.rs` plants them all, one at a time.
+
+use std::{fmt, str::FromStr};
+
+/// One defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Plant(&'static Entry);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Entry {
+    name: &'static str,
+    what: &'static str,
+    caught_by: &'static str,
+    defect: Defect,
+}
+
+/// Where the defect sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Defect {
+    /// See `mountproof_aws_endpoint::Defects`.
+    Endpoint(EndpointDefect),
+    /// See `mountproof_stand_ins::driver::Defects`.
+    Driver(DriverDefect),
+    /// See `mountproof_stand_ins::provider::Defects`.
+    Provider(ProviderDefect),
+}
+
+/// Of the AWS endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointDefect {
+    /// Tokens are believed without their signature.
+    SkipTokenSignature,
+    /// Any audience will do.
+    IgnoreAudience,
+    /// Every role is handed out.
+    IgnoreTrustPolicy,
+    /// Every resource matches.
+    IgnoreResource,
+    /// Resources match by prefix.
+    PrefixMatch,
+    /// Requests are believed without their signature.
+    SkipRequestSignature,
+    /// The value before the last update is served.
+    StaleAfterPut,
+    /// Another tenant's secret is served.
+    OtherTenantsSecret,
+}
+
+/// Of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DriverDefect {
+    /// An empty mount is reported as success.
+    EmptyMount,
+    /// Files stay after unmount.
+    FileLeftAfterUnmount,
+    /// No pod status object is written.
+    NoPodStatus,
+}
+
+/// Of the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProviderDefect {
+    /// Files are world-writable.
+    WrongMode,
+    /// The first value fetched is served for ever.
+    StaleAfterRotation,
+    /// Another tenant's credential is used.
+    OtherTenantsSecret,
+    /// A denial becomes an empty file.
+    IgnoresDenial,
+}
+
+macro_rules! plants {
+    ($($name:literal, $defect:expr, caught by $scenario:literal: $what:literal;)*) => {
+        static ALL: &[Entry] = &[$(Entry { name: $name, what: $what, caught_by: $scenario, defect: $defect }),*];
+    };
+}
+
+plants! {
+    "endpoint:skip-token-signature", Defect::Endpoint(EndpointDefect::SkipTokenSignature),
+        caught by "forged-token": "the signature of service-account tokens is not checked";
+    "endpoint:ignore-audience", Defect::Endpoint(EndpointDefect::IgnoreAudience),
+        caught by "wrong-audience": "a token for any audience is accepted";
+    "endpoint:ignore-trust-policy", Defect::Endpoint(EndpointDefect::IgnoreTrustPolicy),
+        caught by "annotation-names-other-role": "every role is handed out to every service account";
+    "endpoint:ignore-resource", Defect::Endpoint(EndpointDefect::IgnoreResource),
+        caught by "cross-namespace-denied": "the Resource of policy statements is ignored";
+    "endpoint:prefix-match", Defect::Endpoint(EndpointDefect::PrefixMatch),
+        caught by "cross-namespace-denied": "Resources are compared by a prefix";
+    "endpoint:skip-request-signature", Defect::Endpoint(EndpointDefect::SkipRequestSignature),
+        caught by "forged-request": "request signatures are not checked";
+    "endpoint:stale-after-put", Defect::Endpoint(EndpointDefect::StaleAfterPut),
+        caught by "rotation": "the value before the last update is served";
+    "endpoint:other-tenants-secret", Defect::Endpoint(EndpointDefect::OtherTenantsSecret),
+        caught by "positive": "another tenant's secret is served";
+    "driver:empty-mount", Defect::Driver(DriverDefect::EmptyMount),
+        caught by "positive": "an empty mount is reported as success";
+    "driver:file-left-after-unmount", Defect::Driver(DriverDefect::FileLeftAfterUnmount),
+        caught by "positive": "files stay after unmount";
+    "driver:no-pod-status", Defect::Driver(DriverDefect::NoPodStatus),
+        caught by "positive": "no SecretProviderClassPodStatus is written";
+    "provider:wrong-mode", Defect::Provider(ProviderDefect::WrongMode),
+        caught by "positive": "files are writable by everyone";
+    "provider:stale-after-rotation", Defect::Provider(ProviderDefect::StaleAfterRotation),
+        caught by "rotation": "the first value fetched is served for ever";
+    "provider:other-tenants-secret", Defect::Provider(ProviderDefect::OtherTenantsSecret),
+        caught by "cross-namespace-denied": "another tenant's credential is used";
+    "provider:ignores-denial", Defect::Provider(ProviderDefect::IgnoresDenial),
+        caught by "cross-namespace-denied": "a denial becomes an empty file and success";
+}
+
+impl Plant {
+    /// Every defect that can be planted.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ALL.iter().map(Self)
+    }
+
+    /// `seam:defect`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// What is broken by it.
+    #[must_use]
+    pub fn what(self) -> &'static str {
+        self.0.what
+    }
+
+    /// The scenario that must go red.
+    #[must_use]
+    pub fn caught_by(self) -> &'static str {
+        self.0.caught_by
+    }
+
+    /// Where it sits.
+    #[must_use]
+    pub fn defect(self) -> Defect {
+        self.0.defect
+    }
+}
+
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0.name)
+    }
+}
+
+impl FromStr for Plant {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::all().find(|plant| plant.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = ALL.iter().map(|entry| entry.name).collect();
+            format!("no such defect; there are: {}", names.join(", "))
+        })
+    }
+}

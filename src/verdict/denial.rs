@@ -1,0 +1,445 @@
+//! The denial proof: a refusal counts only with its control, its reason and its hold.
+//!
+//! A refused mount by itself proves nothing: a missing driver refuses too. So all four parts are
+//! needed, and each that is missing says so in its own words:
+//!
+//! 1. a positive control of the same shape passed in the same case;
+//! 2. the mount failed;
+//! 3. the reason names the expected error, principal and secret;
+//! 4. no file ever appeared while it was watched, for at least the stated hold.
+
+use std::time::Duration;
+
+use super::{Judgement, failure};
+
+/// What must be refused, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Tenant that tries, for messages.
+    pub tenant: String,
+    /// What it tries to read, for messages: `team-red/secret`.
+    pub target: String,
+    /// The reason that must be seen.
+    pub reason: ExpectedReason,
+    /// How long nothing may appear.
+    pub hold: Duration,
+}
+
+/// The reason that must be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedReason {
+    /// A call that AWS refused.
+    Aws {
+        /// Error code.
+        error: String,
+        /// `service:Operation`.
+        action: String,
+        /// Name of the role that asked, or was asked for.
+        role: String,
+        /// The resource as the class names it: the refused call must show exactly this, so that no
+        /// other case's refusal is taken for this one's. Empty where the action is not about a
+        /// secret (STS).
+        asked: Vec<String>,
+        /// Name and ARN of the secret: an allowed call for any of them is a breach.
+        secret: Vec<String>,
+        /// The web identity that must have been refused (`system:serviceaccount:<ns>:<sa>`), for STS.
+        subject: Option<String>,
+    },
+    /// Text of a pod event; no call for the secret may have been made.
+    Event {
+        /// What the event's message must contain.
+        contains: String,
+        /// Name and ARN of the secret.
+        secret: Vec<String>,
+        /// Roles whose calls count as the tenant's.
+        role: String,
+    },
+}
+
+/// What was seen while it was tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The control: its name, and whether it passed in this case.
+    pub control: Option<(String, bool)>,
+    /// Messages of the pod's `FailedMount` events, in order.
+    pub refusals: Vec<String>,
+    /// The pod became Ready.
+    pub ready: bool,
+    /// Files that appeared at any moment: name, and whose value each held where that is known.
+    pub files: Vec<(String, Option<String>)>,
+    /// AWS calls in the window; absent where the environment has no call log.
+    pub calls: Option<Vec<Call>>,
+    /// Lines of the provider's log in the window, where it can be read.
+    pub provider_log: Vec<String>,
+    /// How long it was watched after the first refusal.
+    pub held: Duration,
+    /// The environment failed while it was tried; whatever else was seen proves nothing.
+    pub trouble: Option<String>,
+}
+
+/// One AWS call, as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// `secretsmanager:GetSecretValue`.
+    pub action: String,
+    /// Role name of the caller, or of the role asked for.
+    pub role: Option<String>,
+    /// ARN of the caller.
+    pub principal: Option<String>,
+    /// Web identity subject.
+    pub subject: Option<String>,
+    /// The resource as given.
+    pub asked: Option<String>,
+    /// The resource's ARN.
+    pub resource: Option<String>,
+    /// It was let through.
+    pub allowed: bool,
+    /// Error code.
+    pub error: Option<String>,
+    /// The statement that let it through or refused it.
+    pub statement: Option<String>,
+    /// Why it was refused.
+    pub reason: Option<String>,
+}
+
+/// Judges the proof.
+#[must_use]
+pub fn judge(claim: &Claim, seen: &Seen) -> Judgement {
+    if let Some(breach) = breach(claim, seen) {
+        return breach;
+    }
+    if let Some(trouble) = &seen.trouble {
+        return Judgement::Unknown(
+            failure(format!("{} reading {}: the environment failed while it was tried", claim.tenant, claim.target))
+                .fact("trouble", trouble.clone()),
+        );
+    }
+    match &seen.control {
+        Some((_, true)) => {}
+        Some((control, false)) => {
+            return Judgement::Unknown(
+                failure(format!("no proof: the positive control `{control}` did not pass"))
+                    .fact("help", "a denial means nothing where the same mount would not work either"),
+            );
+        }
+        None => return Judgement::Unknown(failure("no proof: there is no positive control")),
+    }
+    if seen.refusals.is_empty() {
+        return Judgement::Broken(
+            failure(format!("{} reading {} was neither refused nor mounted in time", claim.tenant, claim.target))
+                .fact("help", "no FailedMount event was seen: is the driver registered, is the pod scheduled?"),
+        );
+    }
+    let reason = match reason(claim, seen) {
+        Ok(reason) => reason,
+        Err(wrong) => return Judgement::Broken(wrong),
+    };
+    if seen.held < claim.hold {
+        return Judgement::Unknown(failure(format!(
+            "no proof: watched for {:.1} s of a hold of {:.1} s",
+            seen.held.as_secs_f64(),
+            claim.hold.as_secs_f64()
+        )));
+    }
+    Judgement::Holds(format!("{reason}; held {:.0} s; control positive", claim.hold.as_secs_f64()))
+}
+
+/// A file, a ready pod or an allowed call: the tenant reached what it must not reach.
+fn breach(claim: &Claim, seen: &Seen) -> Option<Judgement> {
+    let stolen = seen.files.iter().find(|(_, owner)| owner.is_some());
+    let allowed = allowed_call(claim, seen);
+    let headline = if let Some((file, Some(owner))) = stolen {
+        format!("{} read {}: the mount succeeded and {file} holds the value of {owner}", claim.tenant, claim.target)
+    } else if let Some((file, _)) = seen.files.first() {
+        format!("{} mounting {} was to be refused, but {file} appeared", claim.tenant, claim.target)
+    } else if seen.ready {
+        format!("{} mounting {} was to be refused, but the pod became Ready", claim.tenant, claim.target)
+    } else if allowed.is_some() {
+        format!("{} was let through to {} by AWS, although no file appeared", claim.tenant, claim.target)
+    } else {
+        return None;
+    };
+    let mut broken = failure(headline).breach();
+    if let Some(call) = allowed {
+        broken = broken
+            .fact("who", call.principal.clone().unwrap_or_default())
+            .fact("asked", format!("{} on {}", call.action, call.asked.as_deref().unwrap_or("-")))
+            .fact("allowed", format!("by {}", call.statement.as_deref().unwrap_or("an unnamed statement")));
+    }
+    if let Some(refusal) = seen.refusals.last() {
+        broken = broken.fact("event", refusal.clone());
+    }
+    Some(Judgement::Broken(broken))
+}
+
+/// A call of the tenant's for the secret that was let through.
+fn allowed_call<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
+    let calls = seen.calls.as_deref()?;
+    match &claim.reason {
+        ExpectedReason::Aws { action, role, secret, subject, .. } => calls.iter().find(|call| {
+            call.allowed
+                && call.action == *action
+                && about(call, secret)
+                && match subject {
+                    Some(subject) => call.subject.as_ref() == Some(subject) && call.role.as_ref() == Some(role),
+                    None => call.role.as_ref() == Some(role),
+                }
+        }),
+        ExpectedReason::Event { secret, role, .. } => {
+            calls.iter().find(|call| call.allowed && call.role.as_ref() == Some(role) && names(call, secret))
+        }
+    }
+}
+
+/// The reason in one line, or what is wrong with it.
+fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure> {
+    match &claim.reason {
+        ExpectedReason::Event { contains, .. } => {
+            if seen.refusals.iter().any(|message| message.contains(contains.as_str())) {
+                return Ok(format!("refused before AWS was asked: {contains}"));
+            }
+            Err(failure(format!("{} mounting {} was refused for another reason", claim.tenant, claim.target))
+                .fact("expected", contains.clone())
+                .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+        }
+        ExpectedReason::Aws { error, action, role, asked, subject, .. } => {
+            let Some(calls) = &seen.calls else {
+                return reason_in_text(claim, seen, error, action, role);
+            };
+            let denied = calls.iter().rev().find(|call| {
+                !call.allowed
+                    && call.action == *action
+                    && call.error.as_deref() == Some(error)
+                    && call.role.as_ref() == Some(role)
+                    && (asked.is_empty() || call.asked.as_ref().is_some_and(|name| asked.contains(name)))
+                    && subject.as_deref().is_none_or(|expected| call.subject.as_deref() == Some(expected))
+            });
+            if let Some(call) = denied {
+                let why = call.reason.clone().unwrap_or_else(|| error.clone());
+                return Ok(match subject {
+                    Some(_) => format!("STS refused {role}: {why}"),
+                    None => format!("denied as {role}: {why}"),
+                });
+            }
+            let nearest = calls.iter().rev().find(|call| call.error.is_some());
+            Err(failure(format!("{} mounting {} was refused for another reason", claim.tenant, claim.target))
+                .fact("expected", format!("{error} on {action} by {role}"))
+                .fact("call", nearest.map(describe).unwrap_or_else(|| "no refused AWS call was seen".to_owned()))
+                .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+        }
+    }
+}
+
+/// Without a call log the provider's log, or the event of an old provider, must name all three.
+fn reason_in_text(
+    claim: &Claim,
+    seen: &Seen,
+    error: &str,
+    action: &str,
+    role: &str,
+) -> Result<String, crate::journal::Failure> {
+    let texts = seen.provider_log.iter().chain(&seen.refusals);
+    if let Some(text) = texts.clone().find(|text| text.contains(error) && text.contains(role) && text.contains(action)) {
+        return Ok(format!("denied as {role}: {text}"));
+    }
+    Err(failure(format!("{} mounting {} was refused, but nothing says why", claim.tenant, claim.target))
+        .fact("expected", format!("{error} on {action} by {role} in the provider's log or the pod's event"))
+        .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+}
+
+/// Whether the call is about the secret; every call is where there is none to be about.
+fn about(call: &Call, secret: &[String]) -> bool {
+    secret.is_empty() || names(call, secret)
+}
+
+fn names(call: &Call, secret: &[String]) -> bool {
+    [&call.asked, &call.resource].into_iter().flatten().any(|name| secret.contains(name))
+}
+
+fn describe(call: &Call) -> String {
+    format!(
+        "{} {} by {} on {}: {}",
+        call.action,
+        call.error.as_deref().unwrap_or("ok"),
+        call.principal.as_deref().or(call.subject.as_deref()).unwrap_or("nobody"),
+        call.asked.as_deref().unwrap_or("-"),
+        call.reason.as_deref().unwrap_or("no reason given"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim() -> Claim {
+        Claim {
+            tenant: "team-blue".into(),
+            target: "team-red/secret".into(),
+            reason: ExpectedReason::Aws {
+                error: "AccessDeniedException".into(),
+                action: "secretsmanager:GetSecretValue".into(),
+                role: "demo-team-blue-role".into(),
+                asked: vec!["demo/team-red/secret".into()],
+                secret: vec!["demo/team-red/secret".into(), "arn:red".into()],
+                subject: None,
+            },
+            hold: Duration::from_secs(3),
+        }
+    }
+
+    fn denied_call() -> Call {
+        Call {
+            action: "secretsmanager:GetSecretValue".into(),
+            role: Some("demo-team-blue-role".into()),
+            principal: Some("arn:aws:sts::0:assumed-role/demo-team-blue-role/1".into()),
+            subject: None,
+            asked: Some("demo/team-red/secret".into()),
+            resource: Some("arn:red".into()),
+            allowed: false,
+            error: Some("AccessDeniedException".into()),
+            statement: None,
+            reason: Some("no identity-based policy allows".into()),
+        }
+    }
+
+    fn proof() -> Seen {
+        Seen {
+            control: Some(("own".into(), true)),
+            refusals: vec!["MountVolume.SetUp failed".into()],
+            calls: Some(vec![denied_call()]),
+            held: Duration::from_secs(3),
+            ..Seen::default()
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Is {
+        Holds,
+        Broken,
+        Breach,
+        Unknown,
+    }
+
+    fn is(judgement: &Judgement) -> Is {
+        match judgement {
+            Judgement::Holds(_) => Is::Holds,
+            Judgement::Broken(failure) if failure.isolation => Is::Breach,
+            Judgement::Broken(_) => Is::Broken,
+            Judgement::Unknown(_) => Is::Unknown,
+        }
+    }
+
+    #[test]
+    fn every_part_of_the_proof_is_needed() {
+        let other = |change: fn(&mut Call)| {
+            let mut call = denied_call();
+            change(&mut call);
+            Some(vec![call])
+        };
+        let cases: Vec<(&str, Seen, Is)> = vec![
+            ("complete", proof(), Is::Holds),
+            ("no control", Seen { control: None, ..proof() }, Is::Unknown),
+            ("control failed", Seen { control: Some(("own".into(), false)), ..proof() }, Is::Unknown),
+            ("never refused", Seen { refusals: vec![], ..proof() }, Is::Broken),
+            ("hold too short", Seen { held: Duration::from_millis(2900), ..proof() }, Is::Unknown),
+            ("no call", Seen { calls: Some(vec![]), ..proof() }, Is::Broken),
+            ("other error", Seen { calls: other(|call| call.error = Some("ThrottlingException".into())), ..proof() }, Is::Broken),
+            ("other role", Seen { calls: other(|call| call.role = Some("demo-team-green-role".into())), ..proof() }, Is::Broken),
+            (
+                "other secret",
+                Seen {
+                    calls: other(|call| {
+                        call.asked = Some("demo/team-green/secret".into());
+                        call.resource = None;
+                    }),
+                    ..proof()
+                },
+                Is::Broken,
+            ),
+            ("another case's, by ARN", Seen { calls: other(|call| call.asked = Some("arn:red".into())), ..proof() }, Is::Broken),
+            ("a file appeared", Seen { files: vec![("f".into(), None)], ..proof() }, Is::Breach),
+            ("stolen", Seen { files: vec![("f".into(), Some("team-red/secret".into()))], ..proof() }, Is::Breach),
+            ("ready", Seen { ready: true, ..proof() }, Is::Breach),
+            ("allowed by AWS", Seen { calls: other(|call| call.allowed = true), ..proof() }, Is::Breach),
+            ("endpoint gone", Seen { trouble: Some("connection refused".into()), ..proof() }, Is::Unknown),
+            (
+                "a breach counts even when the environment failed after it",
+                Seen { trouble: Some("connection refused".into()), ready: true, ..proof() },
+                Is::Breach,
+            ),
+            ("no log, nothing in the texts", Seen { calls: None, ..proof() }, Is::Broken),
+            (
+                "no log, provider log",
+                Seen {
+                    calls: None,
+                    provider_log: vec!["AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: secretsmanager:GetSecretValue".into()],
+                    ..proof()
+                },
+                Is::Holds,
+            ),
+        ];
+        for (what, seen, expected) in cases {
+            let judgement = judge(&claim(), &seen);
+            assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_before_aws_needs_its_event_and_no_call() {
+        let claim = Claim {
+            reason: ExpectedReason::Event {
+                contains: "An IAM role must be associated".into(),
+                secret: vec!["demo/team-blue/secret".into()],
+                role: "demo-team-blue-role".into(),
+            },
+            ..claim()
+        };
+        let refused = Seen {
+            refusals: vec!["... An IAM role must be associated with service account default".into()],
+            calls: Some(vec![]),
+            ..proof()
+        };
+        let mut used = denied_call();
+        used.allowed = true;
+        used.asked = Some("demo/team-blue/secret".into());
+        let cases = [
+            ("complete", refused.clone(), Is::Holds),
+            ("other text", Seen { refusals: vec!["timed out".into()], ..refused.clone() }, Is::Broken),
+            ("AWS was asked", Seen { calls: Some(vec![used]), ..refused }, Is::Breach),
+        ];
+        for (what, seen, expected) in cases {
+            let judgement = judge(&claim, &seen);
+            assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_role_needs_the_web_identity_that_asked() {
+        let claim = Claim {
+            reason: ExpectedReason::Aws {
+                error: "AccessDenied".into(),
+                action: "sts:AssumeRoleWithWebIdentity".into(),
+                role: "demo-team-red-role".into(),
+                asked: vec![],
+                secret: vec![],
+                subject: Some("system:serviceaccount:team-blue:default".into()),
+            },
+            ..claim()
+        };
+        let call = Call {
+            action: "sts:AssumeRoleWithWebIdentity".into(),
+            role: Some("demo-team-red-role".into()),
+            subject: Some("system:serviceaccount:team-blue:default".into()),
+            error: Some("AccessDenied".into()),
+            ..denied_call()
+        };
+        let mut other = call.clone();
+        other.subject = Some("system:serviceaccount:team-green:default".into());
+        let mut allowed = call.clone();
+        allowed.allowed = true;
+        for (what, call, expected) in [("complete", call, Is::Holds), ("another's", other, Is::Broken), ("let in", allowed, Is::Breach)] {
+            let judgement = judge(&claim, &Seen { calls: Some(vec![call]), ..proof() });
+            assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+        }
+    }
+}

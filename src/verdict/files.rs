@@ -1,0 +1,108 @@
+//! Are the files of a mount the ones that should be there, byte for byte?
+
+use crate::secret::SecretValue;
+
+/// A file that a mount must hold.
+pub struct ExpectedFile {
+    /// Name below the mount path.
+    pub name: String,
+    /// Its content.
+    pub content: SecretValue,
+    /// Permission bits.
+    pub mode: u32,
+    /// The secret it comes from, for messages.
+    pub secret: String,
+}
+
+/// A file that was seen in a mount.
+pub struct SeenFile {
+    /// Name below the mount path.
+    pub name: String,
+    /// What it held.
+    pub content: SecretValue,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// A way in which a mount differs from what it must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference(pub String);
+
+/// Everything that is wrong with `seen`, most telling first; empty when nothing is.
+#[must_use]
+pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for file in expected {
+        let Some(there) = seen.iter().find(|there| there.name == file.name) else {
+            found.push(Difference(format!("file {} is missing ({} expected)", file.name, file.secret)));
+            continue;
+        };
+        if !file.content.matches(there.content.expose()) {
+            found.push(Difference(format!(
+                "file {} does not hold the value of {}: {} expected, {} seen",
+                file.name,
+                file.secret,
+                describe(&file.content),
+                describe(&there.content),
+            )));
+        }
+        if file.mode != there.mode {
+            found.push(Difference(format!("file {} has mode {:04o}, not {:04o}", file.name, there.mode, file.mode)));
+        }
+    }
+    for file in seen {
+        if !expected.iter().any(|wanted| wanted.name == file.name) {
+            found.push(Difference(format!("file {} should not be there ({})", file.name, describe(&file.content))));
+        }
+    }
+    found
+}
+
+/// A value without its content: length and fingerprint.
+fn describe(value: &SecretValue) -> String {
+    format!("{} bytes with fingerprint {}", value.expose().len(), value.fingerprint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expected(name: &str, content: &str, mode: u32) -> ExpectedFile {
+        ExpectedFile {
+            name: name.into(),
+            content: SecretValue::new(content.into()),
+            mode,
+            secret: "red/secret".into(),
+        }
+    }
+
+    fn seen(name: &str, content: &str, mode: u32) -> SeenFile {
+        SeenFile { name: name.into(), content: SecretValue::new(content.into()), mode }
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_named() {
+        let cases = [
+            ("same", vec![seen("a", "v", 0o644)], vec![]),
+            ("missing", vec![], vec!["file a is missing"]),
+            ("other bytes", vec![seen("a", "w", 0o644)], vec!["file a does not hold the value of red/secret"]),
+            ("empty", vec![seen("a", "", 0o644)], vec!["0 bytes"]),
+            ("wider mode", vec![seen("a", "v", 0o666)], vec!["mode 0666, not 0644"]),
+            ("one too many", vec![seen("a", "v", 0o644), seen("b", "v", 0o644)], vec!["file b should not be there"]),
+            ("both wrong", vec![seen("a", "w", 0o600)], vec!["does not hold", "mode 0600"]),
+        ];
+        for (what, there, wanted) in cases {
+            let found = differences(&[expected("a", "v", 0o644)], &there);
+            assert_eq!(found.len(), wanted.len(), "{what}: {found:?}");
+            for (difference, text) in found.iter().zip(wanted) {
+                assert!(difference.0.contains(text), "{what}: {difference:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_difference_repeats_a_value() {
+        let found = differences(&[expected("a", "mp-canary-1", 0o644)], &[seen("a", "mp-canary-2", 0o600)]);
+        assert!(found.iter().all(|difference| !difference.0.contains("mp-canary")), "{found:?}");
+    }
+}

@@ -1,0 +1,154 @@
+//! The invariants of ARCHITECTURE.md that can be read off the source.
+
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Modules that do no IO and read no clock: invariant 1.
+const PURE: &[&str] = &[
+    "src/scenario",
+    "src/tenant",
+    "src/verdict",
+    "src/report/summary.rs",
+    "src/report/junit.rs",
+    "src/report/results.rs",
+    "src/report/markdown.rs",
+    "src/report/html",
+    "src/load/histogram.rs",
+    "src/load/schedule.rs",
+    "src/load/limiter.rs",
+    "src/load/statistics.rs",
+    "crates/aws-endpoint/src/iam",
+];
+
+/// What a pure module may not name.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::env",
+    "std::net",
+    "std::process",
+    "tokio::",
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "thread::sleep",
+];
+
+#[test]
+fn pure_modules_do_no_io_and_read_no_clock() {
+    let mut found = Vec::new();
+    for module in PURE {
+        let sources = sources(Path::new(module));
+        assert!(!sources.is_empty(), "{module} is gone: mend this list");
+        for source in sources {
+            for (number, line) in product_lines(&source) {
+                for word in IMPURE {
+                    if line.contains(word) {
+                        found.push(format!("{}:{number}: {word}", source.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "IO or clock in a pure module:\n{}", found.join("\n"));
+}
+
+#[test]
+fn clients_and_stand_ins_are_named_in_one_place_each() {
+    let rules: &[(&[&str], &[&str])] = &[
+        (&["kube::", "k8s_openapi::"], &["src/kubernetes"]),
+        (&["aws_sdk_", "aws_config::", "aws_smithy_"], &["src/aws"]),
+        (&["mountproof_stand_ins", "mountproof_aws_endpoint"], &["src/environment"]),
+        (&["serde_saphyr"], &["src/scenario"]),
+    ];
+    let mut found = Vec::new();
+    for source in sources(Path::new("src")) {
+        for (words, homes) in rules {
+            if homes.iter().any(|home| source.starts_with(home)) {
+                continue;
+            }
+            for (number, line) in product_lines(&source) {
+                for word in *words {
+                    if names(&line, word) {
+                        found.push(format!("{}:{number}: {word} belongs to {}", source.display(), homes.join(", ")));
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_part_behind_a_seam_depends_on_the_harness() {
+    for manifest in ["crates/aws-endpoint", "crates/stand-ins", "crates/run-tls", "crates/csi-protocol"] {
+        let text = fs::read_to_string(Path::new(manifest).join("Cargo.toml")).unwrap();
+        for line in text.lines() {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            assert!(
+                !(name == "mountproof" || name.starts_with("kube") || name.starts_with("aws-sdk-")),
+                "{manifest} depends on {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn attributes_are_expected_with_a_reason() {
+    let mut found = Vec::new();
+    for root in ["src", "crates", "tests", "benches"] {
+        for source in sources(Path::new(root)) {
+            for (number, line) in fs::read_to_string(&source).unwrap().lines().enumerate() {
+                let line = line.trim_start();
+                if line.starts_with("#[allow(") || line.starts_with("#![allow(") {
+                    found.push(format!("{}:{}", source.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "use #[expect(.., reason = \"..\")]:\n{}", found.join("\n"));
+}
+
+/// Every Rust file of a file or folder.
+fn sources(root: &Path) -> Vec<PathBuf> {
+    if root.is_file() {
+        return vec![root.to_owned()];
+    }
+    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Numbered lines without comments, up to the module's own tests.
+fn product_lines(source: &Path) -> Vec<(usize, String)> {
+    if source.file_name().is_some_and(|name| name == "tests.rs") {
+        return Vec::new();
+    }
+    fs::read_to_string(source)
+        .unwrap()
+        .lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]")
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default().to_owned()))
+        .collect()
+}
+
+/// Whether `word` stands in `line` as the start of a name.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        !line[..at].chars().next_back().is_some_and(|before| before.is_alphanumeric() || before == '_' || before == ':')
+    })
+}
