@@ -1,0 +1,145 @@
+//! What a cluster needs once: the `CSIDriver` object and the driver's two kinds.
+
+use serde_json::{Value, json};
+
+use super::{AUDIENCE, Marks};
+
+/// Name of the CSI driver.
+pub const CSI_DRIVER: &str = "secrets-store.csi.k8s.io";
+/// Name by which classes call the AWS provider.
+pub const PROVIDER: &str = "aws";
+
+/// Group of the driver's kinds.
+const GROUP: &str = "secrets-store.csi.x-k8s.io";
+
+/// The `CSIDriver` object, as driver 1.6.0's chart makes it for IRSA: inline volumes only, with pod
+/// information, a token for STS and republishing, on which rotation rests.
+#[must_use]
+pub fn csi_driver(marks: &Marks) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "CSIDriver",
+        "metadata": { "name": CSI_DRIVER, "labels": marks.labels() },
+        "spec": {
+            "podInfoOnMount": true,
+            "attachRequired": false,
+            "requiresRepublish": true,
+            "tokenRequests": [{ "audience": AUDIENCE }],
+            "volumeLifecycleModes": ["Ephemeral"],
+        },
+    })
+}
+
+/// The definitions of `SecretProviderClass` and `SecretProviderClassPodStatus`. As in the driver's
+/// chart, status is no subresource.
+#[must_use]
+pub fn custom_resource_definitions(marks: &Marks) -> [Value; 2] {
+    [
+        definition(
+            "SecretProviderClass",
+            "secretproviderclasses",
+            &json!({
+                "spec": {
+                    "type": "object",
+                    "properties": {
+                        "provider": { "type": "string" },
+                        "parameters": { "type": "object", "additionalProperties": { "type": "string" } },
+                        "secretObjects": {
+                            "type": "array",
+                            "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+                        },
+                    },
+                },
+                "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+            }),
+            marks,
+        ),
+        definition(
+            "SecretProviderClassPodStatus",
+            "secretproviderclasspodstatuses",
+            &json!({
+                "status": {
+                    "type": "object",
+                    "properties": {
+                        "podName": { "type": "string" },
+                        "secretProviderClassName": { "type": "string" },
+                        "mounted": { "type": "boolean" },
+                        "targetPath": { "type": "string" },
+                        "objects": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {
+                                    "id": { "type": "string" },
+                                    "version": { "type": "string" },
+                                },
+                            },
+                        },
+                    },
+                },
+            }),
+            marks,
+        ),
+    ]
+}
+
+fn definition(kind: &str, plural: &str, properties: &Value, marks: &Marks) -> Value {
+    let mut properties = properties.clone();
+    properties["apiVersion"] = json!({ "type": "string" });
+    properties["kind"] = json!({ "type": "string" });
+    properties["metadata"] = json!({ "type": "object" });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.{GROUP}"), "labels": marks.labels() },
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": kind,
+                "listKind": format!("{kind}List"),
+                "plural": plural,
+                "singular": kind.to_ascii_lowercase(),
+            },
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": properties } },
+            }],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_asks_for_a_token_that_sts_takes() {
+        let driver = csi_driver(&Marks::of_run("7f3k"));
+        assert_eq!(driver["metadata"]["name"], "secrets-store.csi.k8s.io");
+        assert_eq!(
+            driver["spec"]["tokenRequests"],
+            json!([{ "audience": "sts.amazonaws.com" }])
+        );
+        assert_eq!(driver["spec"]["requiresRepublish"], true);
+    }
+
+    #[test]
+    fn definitions_are_named_as_kubernetes_wants() {
+        let definitions = custom_resource_definitions(&Marks::of_run("7f3k"));
+        for (definition, name) in definitions.iter().zip([
+            "secretproviderclasses.secrets-store.csi.x-k8s.io",
+            "secretproviderclasspodstatuses.secrets-store.csi.x-k8s.io",
+        ]) {
+            assert_eq!(definition["metadata"]["name"], name);
+            let names = &definition["spec"]["names"];
+            assert_eq!(
+                names["singular"],
+                names["kind"].as_str().unwrap_or_default().to_lowercase()
+            );
+            assert_eq!(definition["spec"]["versions"][0].get("subresources"), None);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! IAM documents.
+
+use serde_json::{Value, json};
+
+use super::TenantNames;
+
+/// The audience of the tokens that STS takes.
+pub const AUDIENCE: &str = "sts.amazonaws.com";
+
+/// What a tenant may do: read and describe the secrets below its own path, in every region, in its
+/// own account.
+#[must_use]
+pub fn identity_policy(names: &TenantNames, partition: &str, account: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
+            "Resource": format!("arn:{partition}:secretsmanager:*:{account}:secret:{}*", names.secret_path()),
+        }],
+    })
+}
+
+/// Who may be the tenant: the `default` `ServiceAccount` of its namespace, by a token of `issuer` (an
+/// `https://` URL) for [`AUDIENCE`].
+///
+/// Both `sub` and `aud` are conditioned, as in the AWS page "IAM roles for service accounts".
+#[must_use]
+pub fn trust_policy(names: &TenantNames, partition: &str, account: &str, issuer: &str) -> Value {
+    let provider = issuer.strip_prefix("https://").unwrap_or(issuer);
+    let condition = |claim: &str| format!("{provider}:{claim}");
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Federated": format!("arn:{partition}:iam::{account}:oidc-provider/{provider}") },
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {
+                    condition("aud"): AUDIENCE,
+                    condition("sub"): format!("system:serviceaccount:{}:default", names.namespace()),
+                },
+            },
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::*;
+    use crate::tenant::ClusterName;
+
+    fn team_red() -> TenantNames {
+        TenantNames::new(&ClusterName::new("demo").unwrap(), "team-red").unwrap()
+    }
+
+    #[test]
+    fn the_policy_ends_in_a_slash_and_a_star() {
+        insta::assert_snapshot!(
+            serde_json::to_string(&identity_policy(&team_red(), "aws", "000000000000")).unwrap(),
+            @r#"{"Statement":[{"Action":["secretsmanager:GetSecretValue","secretsmanager:DescribeSecret"],"Effect":"Allow","Resource":"arn:aws:secretsmanager:*:000000000000:secret:demo/team-red/*"}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
+    fn trust_names_one_service_account_and_one_audience() {
+        let trust = trust_policy(&team_red(), "aws", "000000000000", "https://127.0.0.1:6443");
+        insta::assert_snapshot!(
+            serde_json::to_string(&trust).unwrap(),
+            @r#"{"Statement":[{"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{"127.0.0.1:6443:aud":"sts.amazonaws.com","127.0.0.1:6443:sub":"system:serviceaccount:team-red:default"}},"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::000000000000:oidc-provider/127.0.0.1:6443"}}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
+    fn trust_documents_fit_iam_with_the_longest_names() {
+        let names = TenantNames::new(&ClusterName::new(&"c".repeat(40)).unwrap(), &"t".repeat(63)).unwrap();
+        let trust = trust_policy(
+            &names,
+            "aws-us-gov",
+            "000000000000",
+            &format!("https://{}", "i".repeat(250)),
+        );
+        // The quota of a role trust policy's length.
+        assert!(trust.to_string().len() <= 2_048);
+    }
+}
