@@ -33,6 +33,11 @@ impl Context {
         }
     }
 
+    /// Takes over every key of `other`, in place of the values it had here.
+    pub fn extend(&mut self, other: Self) {
+        self.values.extend(other.values);
+    }
+
     /// The values of `key`; `None` when it is absent.
     #[must_use]
     pub fn values(&self, key: &str) -> Option<&[String]> {

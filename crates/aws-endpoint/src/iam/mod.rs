@@ -8,12 +8,19 @@
 pub mod condition;
 pub mod context;
 mod document;
+pub mod error;
 pub mod evaluate;
+pub mod params;
 pub mod pattern;
 pub mod policy;
 pub mod principal;
+pub mod service;
+pub mod store;
 
 pub use context::Context;
+pub use error::IamError;
 pub use evaluate::{Decision, NamedPolicy, PolicyKind, PolicySet, Reason, Request, Rules, evaluate};
+pub use params::Params;
 pub use policy::{Document, Policy, PolicyError};
 pub use principal::Principal;
+pub use store::IamState;
