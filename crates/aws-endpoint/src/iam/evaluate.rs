@@ -1,0 +1,624 @@
+//! The decision on one request, and the statement that made it.
+//!
+//! Imitated: the IAM user guide's pages "Policy evaluation logic", "Cross-account policy evaluation
+//! logic" and "Permissions boundaries". An explicit denial anywhere wins. Within an account an
+//! identity-based or a resource-based policy has to allow, and boundary and session policies have to
+//! allow too, unless a resource-based policy names the user or the session itself. Between accounts
+//! both sides have to allow. A role's trust policy is a resource-based policy that has to allow always.
+//!
+//! Left out: service and resource control policies, VPC endpoint policies, groups.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Context;
+use super::condition::Condition;
+use super::pattern::{Glob, Template};
+use super::policy::{Effect, Policy, Scope, Statement};
+use super::principal::{Closeness, Principal, exempts};
+
+/// Who wants to do what to which resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// Such as `secretsmanager:GetSecretValue`.
+    pub action: &'a str,
+    /// The ARN of the resource as stored, random suffix included; `*` for an action on none.
+    pub resource: &'a str,
+    /// The account that owns the resource.
+    pub resource_account: &'a str,
+    /// What else is known about the request.
+    pub context: &'a Context,
+}
+
+/// A policy and what to call it in a message. Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedPolicy {
+    /// Such as `demo-team-red-secrets-manager-policy`.
+    pub name: Arc<str>,
+    /// The policy.
+    pub policy: Arc<Policy>,
+}
+
+impl NamedPolicy {
+    /// Names a policy.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, policy: impl Into<Arc<Policy>>) -> Self {
+        Self {
+            name: name.into(),
+            policy: policy.into(),
+        }
+    }
+}
+
+/// The policies that apply to a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PolicySet<'a> {
+    /// Attached to the user or role.
+    pub identity: &'a [NamedPolicy],
+    /// Attached to the resource.
+    pub resource: Option<&'a NamedPolicy>,
+    /// The trust policy of the role, when the request is to assume it.
+    pub trust: Option<&'a NamedPolicy>,
+    /// The permissions boundary of the user or role.
+    pub boundary: Option<&'a NamedPolicy>,
+    /// Given when the role was assumed; `None` when none were, which limits nothing.
+    pub session: Option<&'a [NamedPolicy]>,
+}
+
+/// Defects that can be planted in the evaluation, to test that the harness notices them. All off by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Every `Resource` and `NotResource` element matches.
+    pub ignore_resource: bool,
+    /// Resource patterns are cut one level of the path too early and used as a prefix, so that
+    /// `secret:demo/team-red/*` matches every `secret:demo/..` (see [`Glob::matches_one_level_up`]).
+    pub prefix_match: bool,
+    /// Every `Condition` element is met.
+    pub ignore_conditions: bool,
+}
+
+/// The answer, why, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Why.
+    pub reason: Reason,
+    /// The statement that granted or refused; `None` for an implicit denial, and for a root user.
+    pub statement: Option<DecidingStatement>,
+    /// For an implicit denial, the granting statement that came closest.
+    pub near_miss: Option<NearMiss>,
+}
+
+/// Why a request is allowed or denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Something allows it and nothing denies it.
+    Allowed,
+    /// A statement denies it.
+    ExplicitDeny(PolicyKind),
+    /// No policy of a kind that had to allow it does.
+    ImplicitDeny(PolicyKind),
+}
+
+/// The kinds of policies that AWS names in its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyKind {
+    /// Managed and inline policies of a role or user.
+    Identity,
+    /// The policy of a resource.
+    Resource,
+    /// The trust policy of a role.
+    Trust,
+    /// A permissions boundary.
+    Boundary,
+    /// A policy given when the role was assumed.
+    Session,
+}
+
+/// A statement that decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecidingStatement {
+    /// The name of its policy.
+    pub policy: Arc<str>,
+    /// Its place in the policy, from 1.
+    pub index: usize,
+    /// Its `Sid`.
+    pub sid: Option<String>,
+    /// What it does.
+    pub effect: Effect,
+    /// The action pattern that matched; `all but ..` for `NotAction`.
+    pub action: String,
+    /// The resource pattern that matched; `all but ..` for `NotResource`, `None` in a trust policy.
+    pub resource: Option<String>,
+}
+
+/// A statement that would have granted the request but for one element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearMiss {
+    /// The name of its policy.
+    pub policy: Arc<str>,
+    /// Its place in the policy, from 1.
+    pub index: usize,
+    /// What did not match.
+    pub obstacle: Obstacle,
+}
+
+/// The first element of a statement that a request does not match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Another principal is named.
+    Principal {
+        /// Those who are.
+        named: Vec<String>,
+    },
+    /// Another action is named.
+    Action,
+    /// Another resource is named.
+    Resource {
+        /// The patterns.
+        named: Vec<String>,
+    },
+    /// A condition is not met.
+    Condition {
+        /// Such as `StringEquals`.
+        operator: String,
+        /// The condition key.
+        key: String,
+        /// The values of the policy.
+        expected: Vec<String>,
+        /// The values of the request; none when the key is absent.
+        given: Vec<String>,
+    },
+}
+
+/// Decides `request` by `policies`.
+#[must_use]
+pub fn evaluate(request: &Request<'_>, policies: &PolicySet<'_>, rules: Rules) -> Decision {
+    let case = Case {
+        request: *request,
+        policies: *policies,
+        rules,
+    };
+    for kind in PolicyKind::ALL {
+        if let Some(grant) = case.strongest(kind, Effect::Deny) {
+            return Decision {
+                reason: Reason::ExplicitDeny(kind),
+                statement: grant.statement,
+                near_miss: None,
+            };
+        }
+    }
+    match case.grant() {
+        Ok(grant) => Decision {
+            reason: Reason::Allowed,
+            statement: grant.statement,
+            near_miss: None,
+        },
+        Err(kind) => Decision {
+            reason: Reason::ImplicitDeny(kind),
+            statement: None,
+            near_miss: case.near_miss(kind),
+        },
+    }
+}
+
+impl Decision {
+    /// Whether the request may go ahead.
+    #[must_use]
+    pub fn allowed(&self) -> bool {
+        self.reason == Reason::Allowed
+    }
+}
+
+impl Reason {
+    /// How AWS ends its message about a denial, such as `because no identity-based policy allows the
+    /// secretsmanager:GetSecretValue action`; `None` when the request is allowed.
+    #[must_use]
+    pub fn because(self, action: &str) -> Option<String> {
+        match self {
+            Self::Allowed => None,
+            Self::ExplicitDeny(kind) => Some(format!("with an explicit deny in {}", kind.with_article())),
+            Self::ImplicitDeny(kind) => {
+                Some(format!("because no {} allows the {action} action", kind.name()))
+            }
+        }
+    }
+}
+
+impl PolicyKind {
+    /// In the order in which an explicit denial is reported.
+    const ALL: [Self; 5] = [
+        Self::Identity,
+        Self::Resource,
+        Self::Trust,
+        Self::Boundary,
+        Self::Session,
+    ];
+
+    /// AWS's name of the kind.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity-based policy",
+            Self::Resource => "resource-based policy",
+            Self::Trust => "role trust policy",
+            Self::Boundary => "permissions boundary",
+            Self::Session => "session policy",
+        }
+    }
+
+    fn with_article(self) -> String {
+        match self {
+            Self::Identity => format!("an {}", self.name()),
+            Self::Trust => format!("the {}", self.name()),
+            _ => format!("a {}", self.name()),
+        }
+    }
+}
+
+impl fmt::Display for DecidingStatement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            policy,
+            index,
+            sid,
+            effect,
+            action,
+            resource,
+        } = self;
+        write!(formatter, "statement {index} ")?;
+        if let Some(sid) = sid {
+            write!(formatter, "({sid}) ")?;
+        }
+        write!(formatter, "of {policy}: {effect} ")?;
+        match resource {
+            Some(resource) => write!(formatter, "Resource {resource}"),
+            None => write!(formatter, "Action {action}"),
+        }
+    }
+}
+
+impl fmt::Display for NearMiss {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            policy,
+            index,
+            obstacle,
+        } = self;
+        write!(formatter, "statement {index} of {policy} ")?;
+        match obstacle {
+            Obstacle::Principal { named } => write!(formatter, "names {}", named.join(", ")),
+            Obstacle::Action => formatter.write_str("allows other actions"),
+            Obstacle::Resource { named } => write!(formatter, "allows Resource {}", named.join(", ")),
+            Obstacle::Condition {
+                operator,
+                key,
+                expected,
+                given,
+            } => {
+                write!(
+                    formatter,
+                    "asks for {operator} {key}: expected {}, got ",
+                    expected.join(" or ")
+                )?;
+                if given.is_empty() {
+                    formatter.write_str("nothing")
+                } else {
+                    formatter.write_str(&given.join(", "))
+                }
+            }
+        }
+    }
+}
+
+/// A request with everything that decides it.
+struct Case<'a> {
+    request: Request<'a>,
+    policies: PolicySet<'a>,
+    rules: Rules,
+}
+
+/// A matching statement, and how closely it names the principal.
+struct Grant {
+    closeness: Closeness,
+    /// `None` for a root user, whom nothing has to grant anything.
+    statement: Option<DecidingStatement>,
+}
+
+impl Case<'_> {
+    /// The statement that grants the request when nothing denies it, or the kind of policy that should.
+    fn grant(&self) -> Result<Grant, PolicyKind> {
+        let assumes = self.policies.trust.is_some() || is_assumption(self.request.action);
+        let there_kind = if assumes {
+            PolicyKind::Trust
+        } else {
+            PolicyKind::Resource
+        };
+        let there = self.strongest(there_kind, Effect::Allow);
+        let Some(account) = self.request.principal.account() else {
+            return there.ok_or(there_kind);
+        };
+        if assumes && there.is_none() {
+            return Err(PolicyKind::Trust);
+        }
+        if account == self.request.resource_account {
+            let there = match there {
+                Some(grant) if grant.closeness == Closeness::Direct => return Ok(grant),
+                // An account's name lets that account's own policies decide.
+                Some(grant) if grant.closeness == Closeness::Account => None,
+                other => other,
+            };
+            let grant = match there {
+                Some(grant) if assumes => grant,
+                there => self.granted_to_identity().or(there).ok_or(PolicyKind::Identity)?,
+            };
+            self.within_limits()?;
+            return Ok(grant);
+        }
+        let there = there.ok_or(there_kind)?;
+        let here = self.granted_to_identity().ok_or(PolicyKind::Identity)?;
+        self.within_limits()?;
+        Ok(if assumes { there } else { here })
+    }
+
+    fn granted_to_identity(&self) -> Option<Grant> {
+        if self.is_root() {
+            return Some(Grant {
+                closeness: Closeness::Direct,
+                statement: None,
+            });
+        }
+        self.strongest(PolicyKind::Identity, Effect::Allow)
+    }
+
+    /// Whether the boundary and the session policies, where there are any, allow as well.
+    fn within_limits(&self) -> Result<(), PolicyKind> {
+        let limits = [
+            (
+                PolicyKind::Boundary,
+                self.policies.boundary.is_some() && !self.is_root(),
+            ),
+            (PolicyKind::Session, self.policies.session.is_some()),
+        ];
+        for (kind, applies) in limits {
+            if applies && self.strongest(kind, Effect::Allow).is_none() {
+                return Err(kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_root(&self) -> bool {
+        matches!(self.request.principal, Principal::Root { .. })
+    }
+
+    fn policies(&self, kind: PolicyKind) -> &[NamedPolicy] {
+        let PolicySet {
+            identity,
+            resource,
+            trust,
+            boundary,
+            session,
+        } = self.policies;
+        match kind {
+            PolicyKind::Identity => identity,
+            PolicyKind::Resource => resource.map_or(&[], std::slice::from_ref),
+            PolicyKind::Trust => trust.map_or(&[], std::slice::from_ref),
+            PolicyKind::Boundary => boundary.map_or(&[], std::slice::from_ref),
+            PolicyKind::Session => session.unwrap_or(&[]),
+        }
+    }
+
+    fn statements(
+        &self,
+        kind: PolicyKind,
+        effect: Effect,
+    ) -> impl Iterator<Item = (&NamedPolicy, usize, &Statement)> {
+        let numbered = self.policies(kind).iter().flat_map(|named| {
+            named
+                .policy
+                .statements
+                .iter()
+                .enumerate()
+                .map(move |(at, statement)| (named, at + 1, statement))
+        });
+        numbered.filter(move |(_, _, statement)| statement.effect == effect)
+    }
+
+    /// The first of the matching statements that name the principal most closely.
+    fn strongest(&self, kind: PolicyKind, effect: Effect) -> Option<Grant> {
+        let mut strongest: Option<Grant> = None;
+        for (named, index, statement) in self.statements(kind, effect) {
+            let Ok(matched) = self.matches(statement) else {
+                continue;
+            };
+            if strongest
+                .as_ref()
+                .is_some_and(|earlier| earlier.closeness >= matched.closeness)
+            {
+                continue;
+            }
+            strongest = Some(Grant {
+                closeness: matched.closeness,
+                statement: Some(DecidingStatement {
+                    policy: named.name.clone(),
+                    index,
+                    sid: statement.sid.clone(),
+                    effect,
+                    action: matched.action,
+                    resource: matched.resource,
+                }),
+            });
+            if matched.closeness == Closeness::Direct {
+                break;
+            }
+        }
+        strongest
+    }
+
+    fn near_miss(&self, kind: PolicyKind) -> Option<NearMiss> {
+        let misses = self
+            .statements(kind, Effect::Allow)
+            .filter_map(|(named, index, statement)| {
+                let obstacle = self.matches(statement).err()?;
+                Some(NearMiss {
+                    policy: named.name.clone(),
+                    index,
+                    obstacle,
+                })
+            });
+        // The earliest of those that got furthest.
+        misses.reduce(|best, miss| {
+            if miss.obstacle.rank() > best.obstacle.rank() {
+                miss
+            } else {
+                best
+            }
+        })
+    }
+
+    fn matches(&self, statement: &Statement) -> Result<Matched, Obstacle> {
+        let closeness = self.principal(statement)?;
+        let action = self.action(statement)?;
+        let resource = self.resource(statement)?;
+        if !self.rules.ignore_conditions
+            && let Some(unmet) = statement
+                .conditions
+                .iter()
+                .find(|condition| !condition.holds(self.request.context))
+        {
+            return Err(self.unmet(unmet));
+        }
+        Ok(Matched {
+            closeness,
+            action,
+            resource,
+        })
+    }
+
+    fn principal(&self, statement: &Statement) -> Result<Closeness, Obstacle> {
+        let principal = self.request.principal;
+        let closeness = match &statement.principals {
+            None => Some(Closeness::Direct),
+            Some(Scope::Only(named)) => named.iter().filter_map(|named| named.names(principal)).max(),
+            Some(Scope::AllBut(named)) => (!exempts(named, principal)).then_some(Closeness::Role),
+        };
+        closeness.ok_or_else(|| {
+            let named = statement.principals.as_ref().map_or(&[][..], Scope::entries);
+            Obstacle::Principal {
+                named: named.iter().map(|named| named.text().to_owned()).collect(),
+            }
+        })
+    }
+
+    fn action(&self, statement: &Statement) -> Result<String, Obstacle> {
+        let asked = self.request.action;
+        let (actions, not) = match &statement.actions {
+            Scope::Only(actions) => (actions, false),
+            Scope::AllBut(actions) => (actions, true),
+        };
+        let matching = actions
+            .iter()
+            .find(|action| action.glob.matches_ignoring_case(asked));
+        match (matching, not) {
+            (Some(action), false) => Ok(action.text.clone()),
+            (None, true) => Ok(all_but(actions.iter().map(|action| action.text.as_str()))),
+            _ => Err(Obstacle::Action),
+        }
+    }
+
+    fn resource(&self, statement: &Statement) -> Result<Option<String>, Obstacle> {
+        let Some(resources) = &statement.resources else {
+            return Ok(None);
+        };
+        let obstacle = || Obstacle::Resource {
+            named: resources
+                .entries()
+                .iter()
+                .map(|named| named.as_str().to_owned())
+                .collect(),
+        };
+        let matches = |template: &&Template| {
+            template
+                .resolve(self.request.context)
+                .is_some_and(|glob| self.resource_matches(&glob))
+        };
+        match resources {
+            entries if self.rules.ignore_resource => {
+                Ok(entries.entries().first().map(|named| named.as_str().to_owned()))
+            }
+            Scope::Only(named) => named
+                .iter()
+                .find(matches)
+                .map(|named| Some(named.as_str().to_owned()))
+                .ok_or_else(obstacle),
+            // A variable without a value makes the statement not match, whichever way it is turned.
+            Scope::AllBut(named) => {
+                let resolvable = named
+                    .iter()
+                    .all(|template| template.resolve(self.request.context).is_some());
+                if resolvable && !named.iter().any(|template| matches(&template)) {
+                    Ok(Some(all_but(named.iter().map(Template::as_str))))
+                } else {
+                    Err(obstacle())
+                }
+            }
+        }
+    }
+
+    fn resource_matches(&self, glob: &Glob) -> bool {
+        if self.rules.prefix_match {
+            glob.matches_one_level_up(self.request.resource)
+        } else {
+            glob.matches_resource(self.request.resource)
+        }
+    }
+
+    fn unmet(&self, condition: &Condition) -> Obstacle {
+        Obstacle::Condition {
+            operator: condition.operator().to_owned(),
+            key: condition.key().to_owned(),
+            expected: condition.values().map(ToOwned::to_owned).collect(),
+            given: self
+                .request
+                .context
+                .values(condition.key())
+                .unwrap_or_default()
+                .to_vec(),
+        }
+    }
+}
+
+struct Matched {
+    closeness: Closeness,
+    action: String,
+    resource: Option<String>,
+}
+
+impl Obstacle {
+    /// How far a request got before it met this.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Action => 0,
+            Self::Principal { .. } => 1,
+            Self::Resource { .. } => 2,
+            Self::Condition { .. } => 3,
+        }
+    }
+}
+
+fn all_but<'a>(named: impl Iterator<Item = &'a str>) -> String {
+    format!("all but {}", named.collect::<Vec<_>>().join(", "))
+}
+
+/// Whether the action is one of those that a trust policy has to allow.
+fn is_assumption(action: &str) -> bool {
+    action
+        .get(..14)
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("sts:AssumeRole"))
+}
+
+#[cfg(test)]
+#[path = "evaluate_tests.rs"]
+mod tests;

@@ -1,0 +1,26 @@
+//! AWS Identity and Access Management: policies, their evaluation, and the service that stores them.
+//!
+//! Evaluation is pure: [`policy`] parses documents strictly (what it does not know is an error, so
+//! that nothing is granted by accident), [`evaluate()`] decides one request and says which statement
+//! decided, and no part of it reads a clock or a socket. [`store`] holds the roles, policies and
+//! providers of one account; [`service`] is the IAM API over that store, without HTTP.
+
+pub mod condition;
+pub mod context;
+mod document;
+pub mod error;
+pub mod evaluate;
+pub mod params;
+pub mod pattern;
+pub mod policy;
+pub mod principal;
+pub mod service;
+pub mod store;
+
+pub use context::Context;
+pub use error::IamError;
+pub use evaluate::{Decision, NamedPolicy, PolicyKind, PolicySet, Reason, Request, Rules, evaluate};
+pub use params::Params;
+pub use policy::{Document, Policy, PolicyError};
+pub use principal::Principal;
+pub use store::IamState;

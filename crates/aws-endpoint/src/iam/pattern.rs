@@ -1,0 +1,561 @@
+//! Wildcards, ARN segments and policy variables.
+//!
+//! A policy's text becomes a [`Template`] once; each request turns it into a [`Glob`] by filling in its
+//! variables. Filled-in text is never a wildcard: a tag whose value is `*` matches an asterisk.
+//!
+//! Imitated: the IAM user guide's pages "IAM policy elements: Variables and tags" and "Resource".
+
+use std::borrow::Cow;
+
+use super::Context;
+
+/// Text in which `*` stands for any run of characters and `?` for any one character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(Vec<Token>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Char(char),
+    One,
+    Many,
+}
+
+impl Glob {
+    /// Reads `*` and `?` as wildcards and everything else as itself.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.chars().map(Token::read).collect())
+    }
+
+    /// Whether the whole of `text` matches; a wildcard stands for any characters (`StringLike`).
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        simulate(&self.0, text, |wanted, given| wanted == given, |_| false)
+    }
+
+    /// As [`Self::matches`], with letters of either case equal (actions).
+    #[must_use]
+    pub fn matches_ignoring_case(&self, text: &str) -> bool {
+        simulate(&self.0, text, same_letter, |_| false)
+    }
+
+    /// Whether an ARN matches segment by segment (`ArnEquals` and `ArnLike`, which are one operator).
+    ///
+    /// Wildcards stay within the first five segments; the sixth is the rest and may hold colons.
+    #[must_use]
+    pub fn matches_arn(&self, arn: &str) -> bool {
+        let fence = self.resource_part();
+        simulate(&self.0, arn, |wanted, given| wanted == given, |at| at < fence)
+    }
+
+    /// Whether an ARN matches as in a `Resource` element.
+    ///
+    /// As [`Self::matches_arn`], but a `*` that ends its segment may stand for further segments too, so
+    /// that `arn:aws:secretsmanager:*` means every secret.
+    #[must_use]
+    pub fn matches_resource(&self, arn: &str) -> bool {
+        let fence = self.resource_part();
+        let ends_segment = |at: usize| matches!(self.0.get(at + 1), None | Some(Token::Char(':')));
+        let confined = |at: usize| at < fence && !(self.0[at] == Token::Many && ends_segment(at));
+        simulate(&self.0, arn, |wanted, given| wanted == given, confined)
+    }
+
+    /// The planted defect of [`super::Rules::prefix_match`]: the pattern is cut one level of the path too
+    /// early and used as a prefix.
+    ///
+    /// `..:secret:demo/team-red/*` matches what begins with `..:secret:demo/`, as a comparison would that
+    /// takes the parent of the parent. A pattern with fewer than two slashes in its resource part
+    /// matches as it should.
+    #[must_use]
+    pub fn matches_one_level_up(&self, arn: &str) -> bool {
+        let slash = |token: &Token| *token == Token::Char('/');
+        let start = self.resource_part().min(self.0.len());
+        let resource = &self.0[start..];
+        let parent = resource.iter().rposition(slash);
+        match parent.and_then(|end| resource[..end].iter().rposition(slash)) {
+            None => self.matches_resource(arn),
+            Some(cut) => {
+                let mut shortened = self.0[..=start + cut].to_vec();
+                shortened.push(Token::Many);
+                Self(shortened).matches_resource(arn)
+            }
+        }
+    }
+
+    /// The text itself, in which wildcards are plain characters (`StringEquals`).
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.0.iter().map(|token| token.plain()).collect()
+    }
+
+    /// Where the sixth segment of an ARN begins: past the fifth colon, or the end.
+    fn resource_part(&self) -> usize {
+        let mut colons = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, token)| **token == Token::Char(':'));
+        colons.nth(4).map_or(self.0.len(), |(at, _)| at + 1)
+    }
+}
+
+impl Token {
+    fn read(char: char) -> Self {
+        match char {
+            '*' => Self::Many,
+            '?' => Self::One,
+            other => Self::Char(other),
+        }
+    }
+
+    fn plain(self) -> char {
+        match self {
+            Self::Char(char) => char,
+            Self::One => '?',
+            Self::Many => '*',
+        }
+    }
+}
+
+fn same_letter(wanted: char, given: char) -> bool {
+    wanted == given || wanted.to_lowercase().eq(given.to_lowercase())
+}
+
+/// Runs `tokens` over `text` as a set of positions, so that no pattern takes exponential time.
+///
+/// `confined` says which wildcards (by position) may not stand for a colon.
+fn simulate(
+    tokens: &[Token],
+    text: &str,
+    same: impl Fn(char, char) -> bool,
+    confined: impl Fn(usize) -> bool,
+) -> bool {
+    let mut current = Vec::with_capacity(8);
+    let mut next = Vec::with_capacity(8);
+    enter(tokens, 0, &mut current);
+    for char in text.chars() {
+        for &at in &current {
+            match tokens.get(at) {
+                Some(Token::Char(wanted)) if same(*wanted, char) => enter(tokens, at + 1, &mut next),
+                Some(Token::One) if char != ':' || !confined(at) => enter(tokens, at + 1, &mut next),
+                Some(Token::Many) if char != ':' || !confined(at) => enter(tokens, at, &mut next),
+                _ => {}
+            }
+        }
+        if next.is_empty() {
+            return false;
+        }
+        std::mem::swap(&mut current, &mut next);
+        next.clear();
+    }
+    current.contains(&tokens.len())
+}
+
+/// Adds a position, and those that a `*` of no characters leads to.
+fn enter(tokens: &[Token], mut at: usize, positions: &mut Vec<usize>) {
+    loop {
+        if positions.contains(&at) {
+            return;
+        }
+        positions.push(at);
+        if tokens.get(at) != Some(&Token::Many) {
+            return;
+        }
+        at += 1;
+    }
+}
+
+/// A policy's text with its wildcards and variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+    form: Form,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    Fixed(Glob),
+    Open(Vec<Part>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Token(Token),
+    /// `key` is in lower case.
+    Variable {
+        key: String,
+        default: Option<String>,
+    },
+}
+
+/// A variable that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a policy variable: write ${{key}} or ${{key, 'default'}}")]
+pub struct VariableError {
+    /// The text from the `${` on.
+    pub text: String,
+}
+
+impl Template {
+    /// Reads text without variables: `${` is two characters (policies of version 2008-10-17, and actions).
+    #[must_use]
+    pub fn plain(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            form: Form::Fixed(Glob::new(text)),
+        }
+    }
+
+    /// Reads text with variables: `${key}`, `${key, 'default'}`, and `${*}`, `${?}`, `${$}` for the characters
+    /// themselves.
+    pub fn with_variables(text: &str) -> Result<Self, VariableError> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            parts.extend(rest[..start].chars().map(Token::read).map(Part::Token));
+            let (part, after) = variable(&rest[start..])?;
+            parts.push(part);
+            rest = after;
+        }
+        parts.extend(rest.chars().map(Token::read).map(Part::Token));
+        let fixed = parts.iter().map(|part| match part {
+            Part::Token(token) => Some(*token),
+            Part::Variable { .. } => None,
+        });
+        let form = match fixed.collect::<Option<Vec<_>>>() {
+            Some(tokens) => Form::Fixed(Glob(tokens)),
+            None => Form::Open(parts),
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            form,
+        })
+    }
+
+    /// The text as the policy has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the text holds a variable.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.form, Form::Open(_))
+    }
+
+    /// The pattern with its variables filled in; `None` when one of them has no value.
+    ///
+    /// A key with several values has none that could stand here.
+    #[must_use]
+    pub fn resolve(&self, context: &Context) -> Option<Cow<'_, Glob>> {
+        let parts = match &self.form {
+            Form::Fixed(glob) => return Some(Cow::Borrowed(glob)),
+            Form::Open(parts) => parts,
+        };
+        let mut tokens = Vec::with_capacity(self.text.len());
+        for part in parts {
+            match part {
+                Part::Token(token) => tokens.push(*token),
+                Part::Variable { key, default } => {
+                    let value = match context.values_of_folded(key) {
+                        Some([value]) => value,
+                        Some(_) => return None,
+                        None => default.as_ref()?,
+                    };
+                    tokens.extend(value.chars().map(Token::Char));
+                }
+            }
+        }
+        Some(Cow::Owned(Glob(tokens)))
+    }
+}
+
+/// Reads one variable at the start of `text`, which begins with `${`.
+fn variable(text: &str) -> Result<(Part, &str), VariableError> {
+    let malformed = || VariableError {
+        text: text.to_owned(),
+    };
+    let inner = &text[2..];
+    for (name, char) in [("*}", '*'), ("?}", '?'), ("$}", '$')] {
+        if let Some(after) = inner.strip_prefix(name) {
+            return Ok((Part::Token(Token::Char(char)), after));
+        }
+    }
+    let end = inner.find(['}', ',']).ok_or_else(malformed)?;
+    let (key, rest) = (inner[..end].trim(), &inner[end..]);
+    // Every condition key has a prefix, so that a variable without a colon can only be a mistake.
+    if !key.contains(':') || key.contains(['$', '{', '\'', '*', '?']) {
+        return Err(malformed());
+    }
+    let key = key.to_lowercase();
+    if let Some(after) = rest.strip_prefix('}') {
+        return Ok((Part::Variable { key, default: None }, after));
+    }
+    let quoted = rest[1..].trim_start().strip_prefix('\'').ok_or_else(malformed)?;
+    let (default, rest) = quoted.split_once('\'').ok_or_else(malformed)?;
+    let after = rest.trim_start().strip_prefix('}').ok_or_else(malformed)?;
+    Ok((
+        Part::Variable {
+            key,
+            default: Some(default.to_owned()),
+        },
+        after,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:demo/team-red/secret-Ab3dEf";
+
+    #[test]
+    fn wildcards_match_whole_texts() {
+        for (pattern, text, expected) in [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("*", "anything/at:all", true),
+            ("a*", "a", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abbcd", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a??", "ab", false),
+            ("*a*b*c*", "xxaxxbxxcxx", true),
+            ("*a*b*c*", "xxaxxcxxbxx", false),
+            ("?", "ü", true),
+            ("Get*", "get", false),
+        ] {
+            assert_eq!(Glob::new(pattern).matches(text), expected, "{pattern} on {text}");
+        }
+        assert!(Glob::new("SecretsManager:get*").matches_ignoring_case("secretsmanager:GetSecretValue"));
+    }
+
+    #[test]
+    fn resources_match_as_in_iam() {
+        for (pattern, expected) in [
+            ("*", true),
+            (SECRET, true),
+            (
+                "arn:aws:secretsmanager:*:000000000000:secret:demo/team-red/*",
+                true,
+            ),
+            (
+                "arn:aws:secretsmanager:*:000000000000:secret:demo/team-blue/*",
+                false,
+            ),
+            ("arn:aws:secretsmanager:*:000000000000:secret:demo/team-re*", true),
+            (
+                "arn:aws:secretsmanager:*:000000000000:secret:demo/team-red/secret-??????",
+                true,
+            ),
+            (
+                "arn:aws:secretsmanager:*:000000000000:secret:demo/team-red/secret-?????",
+                false,
+            ),
+            // The stored ARN ends in a suffix, so that the bare name names nothing.
+            (
+                "arn:aws:secretsmanager:*:000000000000:secret:demo/team-red/secret",
+                false,
+            ),
+            (
+                "arn:aws:secretsmanager:*:000000000000:secret:demo/team-red/secret*",
+                true,
+            ),
+            // A `*` that ends its segment runs over the following colons, one inside a segment does not.
+            ("arn:aws:secretsmanager:*", true),
+            ("arn:aws:secretsmanager:eu*:secret:demo/team-red/*", true),
+            ("arn:aws:secretsmanager:eu*1:000000000000:secret:demo/*", true),
+            ("arn:aws:secretsmanager:eu*0:secret:demo/*", false),
+            (
+                "arn:aws:secretsmanager:eu-west-1?000000000000:secret:demo/*",
+                false,
+            ),
+            (
+                "arn:aws:secretsmanager:eu-west-?:000000000000:secret:demo/*",
+                true,
+            ),
+            // Past the fifth colon a wildcard stands for anything.
+            (
+                "arn:aws:secretsmanager:eu-west-1:000000000000:s*demo/team-red/secret-Ab3dEf",
+                true,
+            ),
+            (
+                "arn:aws:secretsmanager:eu-west-1:000000000000:SECRET:demo/*",
+                false,
+            ),
+        ] {
+            assert_eq!(Glob::new(pattern).matches_resource(SECRET), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn arns_match_by_segment() {
+        for (pattern, expected) in [
+            ("arn:aws:secretsmanager:*:*:secret:*", true),
+            ("arn:aws:*:*:*:secret:demo/*", true),
+            ("arn:aws:secretsmanager:*", false),
+            ("arn:aws:secretsmanager:*:secret:demo/*", false),
+            ("*", false),
+            ("arn:aws:secretsmanager:eu-west-1:000000000000:*", true),
+            ("arn:aws:secretsmanager:eu-west-1:000000000000:*-Ab3dEf", true),
+        ] {
+            assert_eq!(Glob::new(pattern).matches_arn(SECRET), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn the_planted_prefix_defect_reaches_other_tenants_and_nothing_else() {
+        let own = "arn:aws:secretsmanager:*:000000000000:secret:demo/team-blue/*";
+        assert!(Glob::new(own).matches_one_level_up(SECRET));
+        assert!(!Glob::new(own).matches_resource(SECRET));
+        for pattern in [
+            "arn:aws:secretsmanager:*:000000000000:secret:other/team-red/*",
+            "arn:aws:secretsmanager:*:111111111111:secret:demo/team-blue/*",
+            "arn:aws:secretsmanager:*:000000000000:secret:demo/blue*",
+        ] {
+            assert!(!Glob::new(pattern).matches_one_level_up(SECRET), "{pattern}");
+        }
+        assert!(Glob::new("*").matches_one_level_up(SECRET));
+    }
+
+    #[test]
+    fn variables_are_filled_in() {
+        let context = Context::from_iter([
+            ("aws:PrincipalTag/team", "red"),
+            ("aws:PrincipalTag/star", "*"),
+            ("aws:TagKeys", "a"),
+            ("aws:TagKeys", "b"),
+        ]);
+        let resolved = |text: &str| {
+            Template::with_variables(text)
+                .unwrap()
+                .resolve(&context)
+                .map(Cow::into_owned)
+        };
+        for (template, text, expected) in [
+            ("demo/${aws:PrincipalTag/team}/*", "demo/red/x", true),
+            ("demo/${AWS:principaltag/TEAM}/*", "demo/red/x", true),
+            ("demo/${aws:PrincipalTag/team}/*", "demo/blue/x", false),
+            ("demo/${aws:PrincipalTag/star}/x", "demo/red/x", false),
+            ("demo/${aws:PrincipalTag/star}/x", "demo/*/x", true),
+            ("demo/${aws:PrincipalTag/none, 'blue'}/x", "demo/blue/x", true),
+            ("demo/${aws:PrincipalTag/none,'*'}/x", "demo/blue/x", false),
+            ("demo/${aws:PrincipalTag/team, 'blue'}/x", "demo/red/x", true),
+            ("${*}${?}${$}{x}", "*?${x}", true),
+            ("${*}", "a", false),
+            ("a$b{c}", "a$b{c}", true),
+        ] {
+            assert_eq!(
+                resolved(template).unwrap().matches(text),
+                expected,
+                "{template} on {text}"
+            );
+        }
+        assert_eq!(resolved("${aws:PrincipalTag/none}*"), None);
+        assert_eq!(resolved("${aws:TagKeys}"), None, "several values");
+        assert_eq!(
+            resolved("${aws:TagKeys, 'x'}"),
+            None,
+            "a default is for an absent key only"
+        );
+    }
+
+    #[test]
+    fn without_variables_the_text_is_literal() {
+        let template = Template::plain("demo/${aws:username}/*");
+        let glob = template
+            .resolve(&Context::from_iter([("aws:username", "red")]))
+            .unwrap();
+        assert!(glob.matches("demo/${aws:username}/x"));
+        assert!(!glob.matches("demo/red/x"));
+    }
+
+    #[test]
+    fn malformed_variables_are_errors() {
+        for text in [
+            "${",
+            "a${aws:x",
+            "${}",
+            "${x}",
+            "${aws:x, y}",
+            "${aws:x, 'y}",
+            "${aws:x, 'y'",
+            "${${aws:x}}",
+            "${aws:*}",
+        ] {
+            assert!(Template::with_variables(text).is_err(), "{text}");
+        }
+    }
+
+    /// The definition of a wildcard match, for comparison: slow and plain.
+    fn naive(pattern: &[char], text: &[char]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some(('*', rest)), None) => naive(rest, text),
+            (Some(('*', rest)), Some((_, shorter))) => naive(rest, text) || naive(pattern, shorter),
+            (Some(('?', rest)), Some((_, shorter))) => naive(rest, shorter),
+            (Some((wanted, rest)), Some((given, shorter))) => wanted == given && naive(rest, shorter),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// The definition of an ARN match by segments, for comparison.
+    fn naive_arn(pattern: &str, text: &str) -> bool {
+        let segments =
+            |text: &str| -> Vec<Vec<char>> { text.splitn(6, ':').map(|s| s.chars().collect()).collect() };
+        let (pattern, text) = (segments(pattern), segments(text));
+        pattern.len() == text.len()
+            && pattern
+                .iter()
+                .zip(&text)
+                .all(|(pattern, text)| naive(pattern, text))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn agrees_with_the_definition(pattern in "[ab:*?]{0,10}", text in "[ab:]{0,12}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(Glob::new(&pattern).matches(&text), naive(&chars(&pattern), &chars(&text)));
+        }
+
+        #[test]
+        fn agrees_with_the_definition_by_segment(pattern in "([a*?]{0,3}:){5}[a:*?]{0,4}", text in "([ab]{0,3}:){5}[a:]{0,4}") {
+            prop_assert_eq!(Glob::new(&pattern).matches_arn(&text), naive_arn(&pattern, &text));
+        }
+
+        #[test]
+        fn a_resource_match_lies_between_segments_and_text(pattern in "([ab*?]{0,2}:){3,6}[a/:*?]{0,6}", text in "([ab]{0,2}:){5}[a/:]{0,6}") {
+            let glob = Glob::new(&pattern);
+            if glob.matches_arn(&text) {
+                prop_assert!(glob.matches_resource(&text));
+            }
+            if glob.matches_resource(&text) {
+                prop_assert!(glob.matches(&text));
+                prop_assert!(glob.matches_one_level_up(&text));
+            }
+        }
+
+        #[test]
+        fn values_are_never_wildcards(value in "[a*?]{1,6}", text in "[a*?]{1,6}") {
+            let template = Template::with_variables("${aws:x}").unwrap();
+            let context = Context::from_iter([("aws:x", value.as_str())]);
+            prop_assert_eq!(template.resolve(&context).unwrap().matches(&text), value == text);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,40}") {
+            if let Ok(template) = Template::with_variables(&text) {
+                prop_assert_eq!(template.as_str(), text);
+            }
+        }
+    }
+}

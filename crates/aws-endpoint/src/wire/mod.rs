@@ -1,0 +1,3 @@
+//! The wire formats of AWS's protocols.
+
+pub mod xml;
