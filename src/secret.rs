@@ -139,6 +139,15 @@ impl Credential {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Of a JWT: the same claims under a signature that is not the issuer's.
+    #[must_use]
+    pub fn with_other_signature(&self) -> Self {
+        let (claims, signature) = self.0.rsplit_once('.').unwrap_or((&self.0, ""));
+        // Turning it around keeps its length and alphabet.
+        let other: String = signature.chars().rev().collect();
+        Self::new(&format!("{claims}.{other}"))
+    }
 }
 
 /// The first 12 hexadecimal digits of the SHA-256 of `bytes`.

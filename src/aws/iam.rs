@@ -1,5 +1,7 @@
 //! IAM for tenants: each operation makes what is missing and leaves what is there.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_iam::types::Tag;
 use serde_json::Value;
 
@@ -8,12 +10,12 @@ use super::{
     error::{AwsError, absent_is_fine},
 };
 
-/// Tags of an object, as pairs.
-pub type Tags<'a> = &'a [(&'a str, &'a str)];
+/// Tags of an object.
+pub type Tags = BTreeMap<String, String>;
 
 impl Aws {
     /// The identity provider of a token issuer; returns its ARN.
-    pub async fn provide_oidc(&self, issuer: &str, audience: &str, tags: Tags<'_>) -> Result<String, AwsError> {
+    pub async fn provide_oidc(&self, issuer: &str, audience: &str, tags: &Tags) -> Result<String, AwsError> {
         let made = self
             .iam
             .create_open_id_connect_provider()
@@ -33,7 +35,7 @@ impl Aws {
     /// ARN that the provider of `issuer` has.
     #[must_use]
     pub fn oidc_arn(&self, issuer: &str) -> String {
-        let issuer = crate::tenant::document::issuer_name(issuer);
+        let issuer = issuer.strip_prefix("https://").unwrap_or(issuer);
         format!("arn:aws:iam::{}:oidc-provider/{issuer}", self.access.account)
     }
 
@@ -44,7 +46,7 @@ impl Aws {
     }
 
     /// A managed policy; returns its ARN.
-    pub async fn provide_policy(&self, name: &str, document: &Value, tags: Tags<'_>) -> Result<String, AwsError> {
+    pub async fn provide_policy(&self, name: &str, document: &Value, tags: &Tags) -> Result<String, AwsError> {
         let made = self
             .iam
             .create_policy()
@@ -79,7 +81,7 @@ impl Aws {
         name: &str,
         trust: &Value,
         policy_arn: &str,
-        tags: Tags<'_>,
+        tags: &Tags,
     ) -> Result<String, AwsError> {
         let made = self
             .iam
@@ -151,9 +153,9 @@ impl Aws {
     }
 }
 
-fn iam_tags(tags: Tags<'_>) -> Result<Vec<Tag>, AwsError> {
+fn iam_tags(tags: &Tags) -> Result<Vec<Tag>, AwsError> {
     tags.iter()
-        .map(|(key, value)| Tag::builder().key(*key).value(*value).build())
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
         .collect::<Result<_, _>>()
         .map_err(|error| AwsError::local("iam tag", &error))
 }

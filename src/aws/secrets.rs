@@ -14,9 +14,9 @@ use crate::secret::SecretValue;
 
 impl Aws {
     /// A secret with this value; returns its ARN. Text is stored as text, anything else as binary.
-    pub async fn provide_secret(&self, name: &str, value: &SecretValue, tags: Tags<'_>) -> Result<String, AwsError> {
+    pub async fn provide_secret(&self, name: &str, value: &SecretValue, tags: &Tags) -> Result<String, AwsError> {
         let (text, binary) = forms(value);
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
         let made = self
             .secrets
             .create_secret()
@@ -69,8 +69,8 @@ impl Aws {
 }
 
 fn forms(value: &SecretValue) -> (Option<String>, Option<Blob>) {
-    match std::str::from_utf8(value.expose()) {
-        Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (None, Some(Blob::new(value.expose()))),
+    match value.expose_text() {
+        Some(text) => (Some(text.to_owned()), None),
+        None => (None, Some(Blob::new(value.expose()))),
     }
 }

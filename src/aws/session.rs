@@ -4,7 +4,7 @@ use aws_config::retry::RetryConfig;
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 
 use super::{Aws, AwsAccess, AwsError, config};
-use crate::{kubernetes::Token, secret::SecretValue};
+use crate::secret::{Credential, SecretValue};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 /// Name of the harness's own sessions.
@@ -21,7 +21,7 @@ pub struct Session {
 
 impl Aws {
     /// Presents a token for a role, as a pod's provider does. Not retried.
-    pub async fn assume(&self, role_arn: &str, token: &Token) -> Result<Session, AwsError> {
+    pub async fn assume(&self, role_arn: &str, token: &Credential) -> Result<Session, AwsError> {
         const OPERATION: &str = "sts:AssumeRoleWithWebIdentity";
         let unsigned = config(&self.access, &self.http).retry_config(RetryConfig::disabled()).build();
         let answer = aws_sdk_sts::Client::new(&unsigned)
@@ -62,12 +62,10 @@ impl Session {
             .send()
             .await
             .map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
-        let bytes = match (answer.secret_string(), answer.secret_binary()) {
-            (Some(text), _) => text.as_bytes().to_vec(),
-            (None, Some(binary)) => binary.as_ref().to_vec(),
-            (None, None) => Vec::new(),
-        };
-        Ok(SecretValue::new(bytes))
+        Ok(match (answer.secret_string(), answer.secret_binary()) {
+            (Some(text), _) => SecretValue::text(text),
+            (None, binary) => SecretValue::binary(binary.map_or(&[], AsRef::as_ref)),
+        })
     }
 
     /// The same session with a secret key that is not its own: its requests carry wrong signatures.

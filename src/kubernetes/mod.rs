@@ -25,7 +25,7 @@ pub use self::{
     events::{EventView, Events},
     pods::{PodView, Pods},
 };
-use crate::tenant::manifest::RUN_LABEL;
+use crate::{secret::Credential, tenant::Marks};
 
 /// Who the harness is in `managedFields`.
 const FIELD_MANAGER: &str = "mountproof";
@@ -40,34 +40,7 @@ pub struct KubernetesAccess {
     /// Authorities to trust, as PEM.
     pub trust_pem: String,
     /// Bearer token.
-    pub token: Token,
-}
-
-/// A bearer token. Not shown by anything.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl Token {
-    /// Takes the token.
-    #[must_use]
-    pub fn new(token: String) -> Self {
-        Self(token)
-    }
-
-    /// The token, for the one who must have it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The same claims under a signature that is not the issuer's.
-    #[must_use]
-    pub fn with_other_signature(&self) -> Self {
-        let (claims, signature) = self.0.rsplit_once('.').unwrap_or((&self.0, ""));
-        // Turning the signature around keeps its length and alphabet.
-        let other: String = signature.chars().rev().collect();
-        Self(format!("{claims}.{other}"))
-    }
+    pub token: Credential,
 }
 
 /// A call that the Kubernetes API did not answer as hoped.
@@ -162,8 +135,8 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Connects, and starts following the pods of run `run_id` and the events of all pods.
-    pub async fn connect(access: &KubernetesAccess, run_id: &str) -> Result<Self, KubernetesError> {
+    /// Connects, and starts following the pods with the run's `marks` and the events of all pods.
+    pub async fn connect(access: &KubernetesAccess, marks: &Marks) -> Result<Self, KubernetesError> {
         let failed = |message: String| KubernetesError { action: "connect to Kubernetes".to_owned(), status: None, message };
         let url = access.url.parse::<http::Uri>().map_err(|error| failed(error.to_string()))?;
         let mut config = Config::new(url);
@@ -173,7 +146,7 @@ impl Kubernetes {
         config.auth_info = identity;
         let client = Client::try_from(config).map_err(|error| failed(error.to_string()))?;
         client.apiserver_version().await.map_err(|error| answer("ask Kubernetes for its version".to_owned(), error))?;
-        let pods = Pods::follow(Api::all(client.clone()), run_id);
+        let pods = Pods::follow(Api::all(client.clone()), marks);
         let events = Events::follow(Api::all(client.clone()));
         Ok(Self { client, pods, events })
     }
@@ -260,18 +233,18 @@ impl Kubernetes {
         Ok(object.and_then(|object| serde_json::to_value(object).ok()))
     }
 
-    /// Every object of a kind in `namespace`, or everywhere, as JSON; only the run's own with `run_id`.
+    /// Every object of a kind in `namespace`, or everywhere, as JSON; only those with `marks`.
     pub async fn list(
         &self,
         api_version: &str,
         kind: &str,
         namespace: Option<&str>,
-        run_id: Option<&str>,
+        marks: Option<&Marks>,
     ) -> Result<Vec<Value>, KubernetesError> {
         let reference = ObjectRef::new(api_version, kind, namespace, "");
         let mut params = ListParams::default();
-        if let Some(run_id) = run_id {
-            params = params.labels(&format!("{RUN_LABEL}={run_id}"));
+        if let Some(marks) = marks {
+            params = params.labels(&marks.selector());
         }
         let found = self
             .api(&reference)
@@ -296,7 +269,7 @@ impl Kubernetes {
     }
 
     /// A token of a ServiceAccount for one audience.
-    pub async fn token(&self, namespace: &str, account: &str, audience: &str) -> Result<Token, KubernetesError> {
+    pub async fn token(&self, namespace: &str, account: &str, audience: &str) -> Result<Credential, KubernetesError> {
         let action = || format!("request a token of ServiceAccount {namespace}/{account}");
         let request = TokenRequest {
             spec: TokenRequestSpec { audiences: vec![audience.to_owned()], ..TokenRequestSpec::default() },
@@ -307,7 +280,7 @@ impl Kubernetes {
             .create_token_request(account, &PostParams::default(), &request)
             .await
             .map_err(|error| answer(action(), error))?;
-        answered.status.map(|status| Token(status.token)).ok_or_else(|| KubernetesError {
+        answered.status.map(|status| Credential::new(&status.token)).ok_or_else(|| KubernetesError {
             action: action(),
             status: None,
             message: "the answer has no token".to_owned(),

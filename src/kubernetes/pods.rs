@@ -14,7 +14,7 @@ use kube::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::tenant::manifest::{RUN_LABEL, WORKLOAD_LABEL};
+use crate::tenant::{Marks, WORKLOAD_LABEL};
 
 /// A pod, as far as verdicts and latencies need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +46,9 @@ pub struct Pods {
 type Workloads = HashMap<(String, String), watch::Sender<Vec<PodView>>>;
 
 impl Pods {
-    pub(super) fn follow(api: Api<Pod>, run_id: &str) -> Self {
+    pub(super) fn follow(api: Api<Pod>, marks: &Marks) -> Self {
         let workloads = Arc::new(Mutex::new(Workloads::new()));
-        let config = watcher::Config::default().labels(&format!("{RUN_LABEL}={run_id}"));
+        let config = watcher::Config::default().labels(&marks.selector());
         let watching = tokio::spawn(watch_pods(api, config, Arc::clone(&workloads)));
         Self { workloads, watching }
     }

@@ -13,6 +13,7 @@ use crate::{
     environment::Environment,
     journal::LeftoverFound,
     kubernetes::ObjectRef,
+    tenant::{ClusterName, Marks},
 };
 
 /// Removals at a time.
@@ -36,7 +37,7 @@ pub struct Teardown {
 impl Teardown {
     /// Removes what `ledger` has on record in `environment`, the last made first, then asks both
     /// worlds for anything of the run's, on record or not. Keeps going when something fails.
-    pub async fn run(environment: &Environment, ledger: &Ledger, run_id: &str, cluster: &str) -> Self {
+    pub async fn run(environment: &Environment, ledger: &Ledger, marks: &Marks, cluster: &ClusterName) -> Self {
         let mut report = Self::default();
         let standing = ledger.standing();
         for group in groups(&standing) {
@@ -58,7 +59,7 @@ impl Teardown {
                 }
             }
         }
-        report.left.extend(strays(environment, run_id, cluster, &report.left).await);
+        report.left.extend(strays(environment, marks, cluster.as_str(), &report.left).await);
         report
     }
 }
@@ -100,7 +101,7 @@ async fn remove_kubernetes(
 /// Objects of the run's that no line of the ledger speaks of, or that came back.
 async fn strays(
     environment: &Environment,
-    run_id: &str,
+    marks: &Marks,
     cluster: &str,
     known: &[LeftoverFound],
 ) -> Vec<LeftoverFound> {
@@ -111,7 +112,7 @@ async fn strays(
         }
     };
     for (api_version, kind) in [("v1", "Namespace"), ("v1", "Pod"), ("storage.k8s.io/v1", "CSIDriver")] {
-        match environment.kubernetes.list(api_version, kind, None, Some(run_id)).await {
+        match environment.kubernetes.list(api_version, kind, None, Some(marks)).await {
             Ok(objects) => {
                 for object in objects {
                     // Lists leave out what kind their items are.

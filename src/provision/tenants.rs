@@ -14,8 +14,11 @@ use crate::{
     environment::Environment,
     kubernetes::{KubernetesError, ObjectRef},
     secret::SecretValue,
-    tenant::{self, document, manifest, names},
+    tenant::{self, AUDIENCE, ClassManifest, ClassObject, ClusterName, Marks, NameError, TENANT_SECRET, TenantNames},
 };
+
+/// The only partition that is tried so far.
+const PARTITION: &str = "aws";
 
 /// Longest wait for a namespace to get its `default` ServiceAccount.
 const SERVICE_ACCOUNT_WAIT: Duration = Duration::from_secs(30);
@@ -29,6 +32,9 @@ pub enum ProvisionError {
     /// Kubernetes said no.
     #[error(transparent)]
     Kubernetes(#[from] KubernetesError),
+    /// A name that neither world would take.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// It could not be put on record, so it was not made.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -39,8 +45,8 @@ pub enum ProvisionError {
 pub struct Provisioner {
     environment: Arc<Environment>,
     ledger: Arc<Ledger>,
-    cluster: String,
-    run_id: String,
+    cluster: ClusterName,
+    marks: Marks,
 }
 
 /// A tenant to be made.
@@ -74,6 +80,8 @@ pub struct Tenant {
     pub role: String,
     /// ARN of its own role.
     pub role_arn: String,
+    /// Name of the SecretProviderClass that names its `secret`.
+    pub class: String,
     /// Its secrets by the last part of their path.
     pub secrets: BTreeMap<String, TenantSecret>,
     /// Time it took to make it.
@@ -94,20 +102,21 @@ pub struct TenantSecret {
 }
 
 impl Provisioner {
-    /// A provisioner of the run `run_id`, whose names begin with `cluster`.
+    /// A provisioner whose names begin with `cluster` and whose objects carry `marks`.
     #[must_use]
-    pub fn new(environment: Arc<Environment>, ledger: Arc<Ledger>, cluster: String, run_id: String) -> Self {
-        Self { environment, ledger, cluster, run_id }
+    pub fn new(environment: Arc<Environment>, ledger: Arc<Ledger>, cluster: ClusterName, marks: Marks) -> Self {
+        Self { environment, ledger, cluster, marks }
     }
 
     /// What every tenant needs: the driver's kinds, its CSIDriver object, the identity provider.
     pub async fn provide_cluster(&self) -> Result<(), ProvisionError> {
-        for manifest in manifest::definitions(&self.run_id).iter().chain([&manifest::csi_driver(&self.run_id)]) {
-            self.create(manifest).await?;
+        for definition in tenant::custom_resource_definitions(&self.marks) {
+            self.create(&definition).await?;
         }
+        self.create(&tenant::csi_driver(&self.marks)).await?;
         let arn = self.aws().oidc_arn(&self.environment.issuer);
         self.ledger.plan(&[Object::OidcProvider(arn)])?;
-        self.aws().provide_oidc(&self.environment.issuer, tenant::AUDIENCE, &self.tags("")).await?;
+        self.aws().provide_oidc(&self.environment.issuer, AUDIENCE, &self.marks.tags()).await?;
         Ok(())
     }
 
@@ -132,59 +141,68 @@ impl Provisioner {
 
     async fn provide_one(&self, request: TenantRequest) -> Result<Tenant, ProvisionError> {
         let began = Instant::now();
-        let name = &request.name;
-        let (account, cluster) = (&self.environment.aws.access().account, &self.cluster);
-        let policy_name = names::policy(cluster, name);
-        let role = names::role(cluster, name);
+        let names = TenantNames::new(&self.cluster, &request.name)?;
+        let account = &self.aws().access().account;
         let mut planned = vec![
-            Object::Policy(self.aws().policy_arn(&policy_name)),
-            Object::Role(role.clone()),
-            Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, name)),
+            Object::Policy(names.policy_arn(PARTITION, account)),
+            Object::Role(names.role()),
+            Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, names.namespace())),
         ];
-        planned.extend(request.secrets.iter().map(|(secret, _)| Object::Secret(names::secret(cluster, name, secret))));
+        for (secret, _) in &request.secrets {
+            planned.push(Object::Secret(names.secret(secret)?));
+        }
         self.ledger.plan(&planned)?;
 
-        let tags = self.tags(name);
+        let marks = self.marks.of_tenant(&request.name);
+        let tags = marks.tags();
         let (aws, kubernetes) = (self.aws(), &self.environment.kubernetes);
         let in_aws = async {
-            let policy = aws.provide_policy(&policy_name, &document::policy(account, cluster, name), &tags).await?;
-            let trust = document::trust(account, &self.environment.issuer, name);
-            let role_arn = aws.provide_role(&role, &trust, &policy, &tags).await?;
+            let document = tenant::identity_policy(&names, PARTITION, account);
+            let policy = aws.provide_policy(&names.policy(), &document, &tags).await?;
+            let trust = tenant::trust_policy(&names, PARTITION, account, &self.environment.issuer);
+            let role_arn = aws.provide_role(&names.role(), &trust, &policy, &tags).await?;
             let mut secrets = BTreeMap::new();
             for (secret, value) in &request.secrets {
-                secrets.insert(secret.clone(), self.make_secret(name, secret, value).await?);
+                secrets.insert(secret.clone(), self.make_secret(&names, secret, value).await?);
             }
             Ok::<_, ProvisionError>((role_arn, secrets))
         };
         let in_kubernetes = async {
-            kubernetes.create(&manifest::namespace(&self.run_id, name)).await?;
-            self.service_account(name).await
+            kubernetes.create(&tenant::namespace(names.namespace(), &marks)).await?;
+            self.await_service_account(names.namespace()).await
         };
-        let ((role_arn, secrets), account) = tokio::try_join!(in_aws, in_kubernetes)?;
+        let ((role_arn, secrets), ()) = tokio::try_join!(in_aws, in_kubernetes)?;
 
         let annotated = match &request.annotation {
             Annotation::Own => Some(role_arn.as_str()),
             Annotation::Absent => None,
             Annotation::Other(arn) => Some(arn.as_str()),
         };
-        kubernetes.merge(&account, &manifest::role_annotation(annotated)).await?;
-        if let Some(secret) = secrets.get(tenant::SECRET) {
-            let objects = [manifest::ClassObject { name: &secret.path, object: None }];
-            let class = manifest::class(&self.run_id, name, &names::class(name), &objects, &BTreeMap::new());
-            kubernetes.create(&class).await?;
+        kubernetes.apply(&tenant::service_account(names.namespace(), annotated, &marks)).await?;
+        if let Some(secret) = secrets.get(TENANT_SECRET) {
+            let class = ClassManifest {
+                namespace: names.namespace(),
+                name: &names.class(),
+                objects: &[ClassObject::named(&secret.path)],
+                parameters: &BTreeMap::new(),
+                marks: &marks,
+            };
+            kubernetes.create(&class.manifest()).await?;
         }
-        Ok(Tenant { name: request.name, role, role_arn, secrets, took: began.elapsed() })
+        Ok(Tenant { role: names.role(), class: names.class(), name: request.name, role_arn, secrets, took: began.elapsed() })
     }
 
     /// Gives a tenant that stands one more secret.
     pub async fn add_secret(&self, tenant: &str, secret: &str, value: &SecretValue) -> Result<TenantSecret, ProvisionError> {
-        self.ledger.plan(&[Object::Secret(names::secret(&self.cluster, tenant, secret))])?;
-        self.make_secret(tenant, secret, value).await
+        let names = TenantNames::new(&self.cluster, tenant)?;
+        self.ledger.plan(&[Object::Secret(names.secret(secret)?)])?;
+        self.make_secret(&names, secret, value).await
     }
 
-    async fn make_secret(&self, tenant: &str, secret: &str, value: &SecretValue) -> Result<TenantSecret, ProvisionError> {
-        let path = names::secret(&self.cluster, tenant, secret);
-        let arn = self.aws().provide_secret(&path, value, &self.tags(tenant)).await?;
+    async fn make_secret(&self, names: &TenantNames, secret: &str, value: &SecretValue) -> Result<TenantSecret, ProvisionError> {
+        let path = names.secret(secret)?;
+        let tags = self.marks.of_tenant(names.tenant()).tags();
+        let arn = self.aws().provide_secret(&path, value, &tags).await?;
         Ok(TenantSecret { path, arn, current: value.clone(), previous: None })
     }
 
@@ -194,9 +212,10 @@ impl Provisioner {
         Ok(self.environment.kubernetes.create(manifest).await?)
     }
 
-    /// The namespace's `default` ServiceAccount, which a controller of the cluster makes.
-    async fn service_account(&self, namespace: &str) -> Result<ObjectRef, ProvisionError> {
-        let account = ObjectRef::new("v1", "ServiceAccount", Some(namespace), tenant::SERVICE_ACCOUNT);
+    /// Waits for the namespace's `default` ServiceAccount, which a controller of the cluster makes:
+    /// one that is made before it would be no proof that the controller works.
+    async fn await_service_account(&self, namespace: &str) -> Result<(), ProvisionError> {
+        let account = ObjectRef::new("v1", "ServiceAccount", Some(namespace), "default");
         let until = Instant::now() + SERVICE_ACCOUNT_WAIT;
         while self.environment.kubernetes.read(&account).await?.is_none() {
             if Instant::now() >= until {
@@ -208,7 +227,7 @@ impl Provisioner {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(account)
+        Ok(())
     }
 
     /// The run's ledger.
@@ -219,13 +238,5 @@ impl Provisioner {
 
     fn aws(&self) -> &Aws {
         &self.environment.aws
-    }
-
-    fn tags<'a>(&'a self, tenant: &'a str) -> Vec<(&'a str, &'a str)> {
-        let mut tags = vec![("mountproof:run", self.run_id.as_str())];
-        if !tenant.is_empty() {
-            tags.push(("mountproof:tenant", tenant));
-        }
-        tags
     }
 }
