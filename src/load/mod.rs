@@ -1,1 +1,3 @@
 //! Load.
+pub mod histogram;
+pub mod percentiles;
