@@ -357,8 +357,13 @@ pub struct Fact {
 pub struct FloorMeasured {
     /// The primitives that a mount is made of, in its order.
     pub parts: Vec<FloorPart>,
-    /// Median of a whole mount's primitives together, in nanoseconds.
-    pub mount_ns: u64,
+    /// Median of a whole mount on kept-alive connections, in nanoseconds: the floor of the mechanism.
+    pub kept_alive_ns: u64,
+    /// Likewise with new TLS connections for every mount, as the AWS provider makes them: the floor of
+    /// its design, and what figures are divided by.
+    pub new_tls_ns: u64,
+    /// Whether tmpfs could be mounted; without, its cost is in neither whole.
+    pub tmpfs: bool,
 }
 
 /// One primitive of a mount.
@@ -369,6 +374,8 @@ pub struct FloorPart {
     pub name: String,
     /// Median, in nanoseconds.
     pub p50_ns: u64,
+    /// 99th percentile of these few samples, in nanoseconds: a hint, not a finding.
+    pub p99_ns: u64,
     /// Samples taken.
     pub samples: u32,
 }

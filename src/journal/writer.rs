@@ -137,12 +137,12 @@ impl Journal {
     }
 
     /// Waits until everything recorded so far is on disk, and gives it back: the verdict of a run
-    /// is made of this, before the last event is recorded.
+    /// is made of this, before the last event is recorded. Blocks its thread.
     pub fn flush(&self, within: Duration) -> Result<Closed, WriteError> {
         self.ask(Message::Flush, within)
     }
 
-    /// Writes the rest, makes it durable and stops the writer.
+    /// Writes the rest, makes it durable and stops the writer. Blocks its thread.
     pub fn close(&self, within: Duration) -> Result<Closed, WriteError> {
         let closed = self.ask(Message::Close, within)?;
         let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

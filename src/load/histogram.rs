@@ -78,16 +78,19 @@ pub fn merge<'a>(
     Ok(sums)
 }
 
-/// Values per second under `tag`, over the time its slices cover; absent where they cover none.
+/// Values per second under `tag`, from the start of its first slice to the end of its last; absent
+/// where there is none. Seconds in which nothing was recorded count.
 pub fn per_second<'a>(
     slices: impl IntoIterator<Item = &'a HistogramRecorded>,
     tag: &str,
 ) -> Result<Option<f64>, DecodeError> {
-    let (mut count, mut covered_us) = (0, 0);
+    let (mut count, mut first_us, mut last_us) = (0, u64::MAX, 0);
     for slice in slices.into_iter().filter(|slice| slice.tag == tag) {
         count += decode(&slice.payload)?.len();
-        covered_us += slice.length_us;
+        first_us = first_us.min(slice.start_us);
+        last_us = last_us.max(slice.start_us.saturating_add(slice.length_us));
     }
+    let covered_us = last_us.saturating_sub(first_us);
     Ok((covered_us > 0).then(|| as_f64(count) * 1_000_000.0 / as_f64(covered_us)))
 }
 

@@ -71,12 +71,6 @@ impl fmt::Display for ExitCode {
     }
 }
 
-impl From<ExitCode> for std::process::ExitCode {
-    fn from(code: ExitCode) -> Self {
-        Self::from(code.code())
-    }
-}
-
 /// What a run deserves, by the first of these that is true:
 ///
 /// 1. a tenant reached what it must not: nothing that happened later undoes that;

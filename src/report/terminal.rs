@@ -393,9 +393,15 @@ impl Display {
         let Some(done) = &measured.finished else {
             return String::new();
         };
-        let parameter = |name: &str| measured.started.parameters.get(name);
+        let parameter = |name: &str| measured.started.parameters.get(name).map(String::as_str);
         let mut what = if measured.started.lens == "fetch" {
-            measured.per_second().map(figure::rate).unwrap_or_default()
+            let how: Vec<&str> = ["duration", "pace"].into_iter().filter_map(parameter).collect();
+            let gap = if how.is_empty() { "" } else { "  " };
+            format!(
+                "{}{gap}{}",
+                how.join(", "),
+                measured.per_second().map(figure::rate).unwrap_or_default()
+            )
         } else {
             let rate = parameter("rate")
                 .map(|rate| format!(" at {rate}"))
@@ -446,8 +452,8 @@ impl Display {
         let floor = self
             .fold
             .floor()
-            .filter(|floor| floor.mount_ns > 0 && measured.started.lens == "csi")?;
-        Some(measured.steady()?.value("p50")? as f64 / floor.mount_ns as f64)
+            .filter(|floor| floor.new_tls_ns > 0 && measured.started.lens == "csi")?;
+        Some(measured.steady()?.value("p50")? as f64 / floor.new_tls_ns as f64)
     }
 
     fn labelled(&self, color: Style, word: &str, text: &str) -> String {

@@ -221,6 +221,7 @@ impl Builder {
         let part = |name: &str, p50_ns| FloorPart {
             name: name.to_owned(),
             p50_ns,
+            p99_ns: p50_ns * 4,
             samples: 200,
         };
         self.push(EventKind::FloorMeasured(FloorMeasured {
@@ -229,7 +230,9 @@ impl Builder {
                 part("gRPC call on a unix socket", 37_000),
                 part("HTTPS request with a new TLS connection", 390_000),
             ],
-            mount_ns: 821_000,
+            kept_alive_ns: 821_000,
+            new_tls_ns: 1_700_000,
+            tmpfs: false,
         }))
     }
 
@@ -316,7 +319,10 @@ impl Builder {
             case: case.to_owned(),
             what: "GetSecretValue over a kept connection".to_owned(),
             lens: "fetch".to_owned(),
-            parameters: BTreeMap::from([("in-flight".to_owned(), "8".to_owned())]),
+            parameters: BTreeMap::from([
+                ("duration".to_owned(), "10s".to_owned()),
+                ("pace".to_owned(), "8 in flight".to_owned()),
+            ]),
         }));
         let mut random = Random(7);
         let mut slice = histogram::empty();

@@ -50,7 +50,10 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
     let name = &measurement.started.measurement;
     html! {
         figure {
-            figcaption { "Latency by percentile" }
+            figcaption {
+                "Latency by percentile"
+                @if !measurement.mounts.is_empty() { ": response time runs from the planned start, service time from sending" }
+            }
             svg viewBox=(view_box()) role="img" aria-label={ "Percentile plot of " (name) ": " (described(measurement)) } {
                 title { (name) ": " (described(measurement)) }
                 @if supported < RIGHT - 1.0 {
@@ -335,7 +338,7 @@ fn seconds_axis(last_us: u64) -> Markup {
 fn legend<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Markup {
     html! {
         @for (place, (name, class)) in entries.enumerate() {
-            @let at = LEFT + 150.0 * float(place as u64);
+            @let at = LEFT + 140.0 * float(place as u64);
             path class=(class) d={ "M" (n(at)) " " (n(HEIGHT - 10.0)) "h22" } {}
             text x=(n(at + 28.0)) y=(n(HEIGHT - 6.0)) { (name) }
         }
@@ -387,8 +390,8 @@ fn described(measurement: &MeasurementSummary) -> String {
 
 fn series_name(tag: &str) -> &str {
     match tag {
-        "steady" => "from the planned start",
-        "service-time" => "from sending",
+        "steady" => "response time",
+        "service-time" => "service time",
         other => other,
     }
 }

@@ -58,8 +58,8 @@ fn figures(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> M
     let Some(steady) = measurement.steady() else {
         return html! { p class="headline" { "No steady-state samples." } };
     };
-    let floor = floor.filter(|floor| floor.mount_ns > 0 && measurement.started.lens == "csi");
-    let times = floor.and_then(|floor| Some(steady.value("p50")? as f64 / floor.mount_ns as f64));
+    let floor = floor.filter(|floor| floor.new_tls_ns > 0 && measurement.started.lens == "csi");
+    let times = floor.and_then(|floor| Some(steady.value("p50")? as f64 / floor.new_tls_ns as f64));
     html! {
         div class="figures" {
             @for (name, value) in steady.figures() {
@@ -154,15 +154,18 @@ fn floor(floor: &FloorMeasured) -> Markup {
             h3 { "Local floor" }
             p class="small soft" {
                 "What a mount's primitives alone take on this machine, re-measured in this run: "
-                strong { (figure::latency(floor.mount_ns)) } " for a whole mount."
+                strong { (figure::latency(floor.kept_alive_ns)) } " on kept connections, "
+                strong { (figure::latency(floor.new_tls_ns)) } " with new TLS connections for every mount, as the AWS provider makes them."
+                @if !floor.tmpfs { " Without tmpfs, which may not be mounted here." }
             }
             table {
-                thead { tr { th { "Primitive" } th class="num" { "p50" } th class="num" { "n" } } }
+                thead { tr { th { "Primitive" } th class="num" { "p50" } th class="num" { "p99" } th class="num" { "n" } } }
                 tbody {
                     @for part in &floor.parts {
                         tr {
                             td { (part.name) }
                             td class="num" { (figure::latency(part.p50_ns)) }
+                            td class="num" { (figure::latency(part.p99_ns)) }
                             td class="num" { (figure::count(u64::from(part.samples))) }
                         }
                     }
