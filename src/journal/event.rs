@@ -43,10 +43,14 @@ pub enum EventKind {
     StepStarted(StepStarted),
     /// A step of a case ended.
     StepFinished(StepFinished),
+    /// A step saw whether a tenant may reach a secret.
+    AccessChecked(AccessChecked),
     /// Something worth reading when a case did not pass.
     EvidenceCollected(EvidenceCollected),
     /// An attempt at a case ended.
     CaseFinished(CaseFinished),
+    /// What a mount costs at least on this machine was measured.
+    FloorMeasured(FloorMeasured),
     /// A measurement begins.
     MeasurementStarted(MeasurementStarted),
     /// One planned mount of a measurement came to its end.
@@ -175,7 +179,7 @@ pub struct TenantReady {
     /// The case it belongs to; absent for a shared tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub case: Option<String>,
-    /// Role of its `default` ServiceAccount.
+    /// Role of its `default` `ServiceAccount`.
     pub role_arn: String,
     /// Number of secrets made.
     pub secrets: u32,
@@ -225,6 +229,38 @@ pub struct StepFinished {
     pub detail: String,
     /// Time taken.
     pub took_us: u64,
+}
+
+/// Whether a tenant reaches a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Its value arrived.
+    Allowed,
+    /// Refused, with the proof that the scenario asks for.
+    Denied,
+    /// Neither could be shown.
+    Unknown,
+}
+
+/// See [`EventKind::AccessChecked`]. One cell of the isolation matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessChecked {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1.
+    pub attempt: u32,
+    /// Who asked: the tenant of the workload.
+    pub tenant: String,
+    /// Whose secret it asked for.
+    pub owner: String,
+    /// The secret's name within its tenant.
+    pub secret: String,
+    /// What must be so: [`Access::Allowed`] or [`Access::Denied`].
+    pub expected: Access,
+    /// What was seen.
+    pub seen: Access,
 }
 
 /// See [`EventKind::EvidenceCollected`].
@@ -313,6 +349,35 @@ pub struct Fact {
     pub label: String,
     /// A line.
     pub text: String,
+}
+
+/// See [`EventKind::FloorMeasured`]. Figures divide by it: `4.8 x local floor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FloorMeasured {
+    /// The primitives that a mount is made of, in its order.
+    pub parts: Vec<FloorPart>,
+    /// Median of a whole mount on kept-alive connections, in nanoseconds: the floor of the mechanism.
+    pub kept_alive_ns: u64,
+    /// Likewise with new TLS connections for every mount, as the AWS provider makes them: the floor of
+    /// its design, and what figures are divided by.
+    pub new_tls_ns: u64,
+    /// Whether tmpfs could be mounted; without, its cost is in neither whole.
+    pub tmpfs: bool,
+}
+
+/// One primitive of a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FloorPart {
+    /// Such as `gRPC call on a unix socket`.
+    pub name: String,
+    /// Median, in nanoseconds.
+    pub p50_ns: u64,
+    /// 99th percentile of these few samples, in nanoseconds: a hint, not a finding.
+    pub p99_ns: u64,
+    /// Samples taken.
+    pub samples: u32,
 }
 
 /// See [`EventKind::MeasurementStarted`].

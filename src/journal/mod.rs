@@ -1,5 +1,12 @@
 //! The journal: what happened, as events.
+//!
+//! [`Journal`] writes them, [`read`] reads them back; [`Event`] is the contract between the two and
+//! with every report.
 
 mod event;
+mod reader;
+mod writer;
 
 pub use event::*;
+pub use reader::{ReadError, Recording, TornLine, parse, read};
+pub use writer::{Closed, Journal, Sink, WriteError};

@@ -1,0 +1,176 @@
+//! PURE: the measurements, each lens by itself.
+
+use maud::{Markup, html};
+
+use super::charts;
+use crate::{
+    journal::FloorMeasured,
+    report::{
+        figure,
+        summary::{MeasurementSummary, RunSummary},
+    },
+};
+
+pub(super) fn section(summary: &RunSummary) -> Markup {
+    if summary.measurements.is_empty() {
+        return html! {};
+    }
+    html! {
+        section {
+            h2 { "Load" }
+            @for measurement in &summary.measurements { (one(measurement, summary.floor.as_ref())) }
+            @if let Some(floor) = &summary.floor { (self::floor(floor)) }
+        }
+    }
+}
+
+/// The class that gives a lens its colour.
+pub(super) fn lens_class(lens: &str) -> &'static str {
+    match lens {
+        "pod" => "pod",
+        "fetch" => "fetch",
+        _ => "csi",
+    }
+}
+
+fn one(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Markup {
+    let started = &measurement.started;
+    html! {
+        div class={ "card " (lens_class(&started.lens)) } {
+            h3 { (started.measurement) }
+            p class="small soft" {
+                (started.what)
+                @for (name, value) in &started.parameters { " · " (name) " " (value) }
+            }
+            (figures(measurement, floor))
+            div class="charts" {
+                (charts::percentiles(measurement))
+                (charts::timeline(measurement))
+            }
+            (accounting(measurement))
+            (series(measurement))
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn figures(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Markup {
+    let Some(steady) = measurement.steady() else {
+        return html! { p class="headline" { "No steady-state samples." } };
+    };
+    let floor = floor.filter(|floor| floor.new_tls_ns > 0 && measurement.started.lens == "csi");
+    let times = floor.and_then(|floor| Some(steady.value("p50")? as f64 / floor.new_tls_ns as f64));
+    html! {
+        div class="figures" {
+            @for (name, value) in steady.figures() {
+                div { b { (figure::latency(value)) } span { (name) } }
+            }
+            @if let Some(rate) = measurement.per_second() { div { b { (figure::rate(rate)) } span { "completed" } } }
+            @if let Some(times) = times { div { b { (format!("{times:.1} ×")) } span { "local floor at p50" } } }
+            div { b { (figure::count(steady.count())) } span { "samples" } }
+        }
+    }
+}
+
+fn accounting(measurement: &MeasurementSummary) -> Markup {
+    let Some(done) = &measurement.finished else {
+        return html! { p class="headline" { "It never ended, so its operations cannot be accounted for." } };
+    };
+    let parts = [
+        (done.ok, "ok", "i-ok"),
+        (done.denied, "denied as expected", "i-denied"),
+        (done.failed, "failed", "i-failed"),
+        (done.timed_out, "timed out", "i-timed-out"),
+        (done.dropped, "dropped", "i-dropped"),
+    ];
+    let beside = [
+        (done.late, "late"),
+        (done.throttled, "throttled"),
+        (done.retries, "retried by clients"),
+    ];
+    html! {
+        div class="bar" aria-hidden="true" {
+            @for (number, _, class) in parts {
+                @if number > 0 { i class=(class) style={ "flex-grow:" (number) } {} }
+            }
+        }
+        ul class="legend" {
+            li { strong { (figure::count(done.planned)) } " planned" }
+            @for (number, word, class) in parts {
+                @if number > 0 || word == "ok" { li { i class=(class) {} (figure::count(number)) " " (word) } }
+            }
+            @for (number, word) in beside { li { (figure::count(number)) " " (word) } }
+        }
+        @if !done.errors.is_empty() {
+            details class="more" {
+                summary { "Errors" }
+                table { tbody { @for (error, times) in &done.errors { tr { td class="num" { (figure::count(*times)) } td class="mono" { (error) } } } } }
+            }
+        }
+    }
+}
+
+fn series(measurement: &MeasurementSummary) -> Markup {
+    html! {
+        details class="more" {
+            summary { "All figures, with 95 % confidence intervals" }
+            div class="scroll" {
+                table {
+                    thead { tr { th { "Series" } th class="num" { "n" } th { "Percentile" } th class="num" { "Value" } th class="num" { "95 % interval" } } }
+                    tbody {
+                        @for series in &measurement.series {
+                            @for listed in &series.latency.percentiles.listed {
+                                tr {
+                                    td { (series.tag) }
+                                    td class="num" { (figure::count(series.latency.count())) }
+                                    td { (listed.name) }
+                                    @if let Some(estimate) = listed.estimate {
+                                        td class="num" { (figure::latency(estimate.value_ns)) }
+                                        td class="num" { (figure::latency(estimate.low_ns)) " to " (figure::latency(estimate.high_ns)) }
+                                    } @else {
+                                        td class="num soft" { "–" }
+                                        td class="num soft" { "needs " (figure::count(listed.needed)) " samples" }
+                                    }
+                                }
+                            }
+                            tr {
+                                td { (series.tag) }
+                                td class="num" { (figure::count(series.latency.count())) }
+                                td { "max" }
+                                td class="num" { (figure::latency(series.latency.percentiles.max_ns)) }
+                                td {}
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn floor(floor: &FloorMeasured) -> Markup {
+    html! {
+        div class="card" {
+            h3 { "Local floor" }
+            p class="small soft" {
+                "What a mount's primitives alone take on this machine, re-measured in this run: "
+                strong { (figure::latency(floor.kept_alive_ns)) } " on kept connections, "
+                strong { (figure::latency(floor.new_tls_ns)) } " with new TLS connections for every mount, as the AWS provider makes them."
+                @if !floor.tmpfs { " Without tmpfs, which may not be mounted here." }
+            }
+            table {
+                thead { tr { th { "Primitive" } th class="num" { "p50" } th class="num" { "p99" } th class="num" { "n" } } }
+                tbody {
+                    @for part in &floor.parts {
+                        tr {
+                            td { (part.name) }
+                            td class="num" { (figure::latency(part.p50_ns)) }
+                            td class="num" { (figure::latency(part.p99_ns)) }
+                            td class="num" { (figure::count(u64::from(part.samples))) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! PURE: `JUnit` XML, within the subset that every common consumer reads.
+//!
+//! One suite a profile and one, `mountproof.run`, for the run itself; no nested suites; unique
+//! `classname` + `name`; seconds with three decimals; times with a zone; one failure element whose
+//! message is one line under 200 characters; no control characters. Long texts stand in `system-out`
+//! of the case, cut at 64 KiB with a pointer to the evidence folder (GitLab refuses files over 30 MB).
+
+use std::{fmt::Write as _, time::Duration};
+
+use chrono::{DateTime, FixedOffset};
+use jiff::Timestamp;
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
+
+use super::{
+    figure,
+    summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary, word},
+};
+use crate::journal::{Failure, Verdict};
+
+/// Longest message attribute, in characters.
+const LONGEST_MESSAGE: usize = 199;
+/// Longest `system-out` of a case, in bytes.
+const LONGEST_OUTPUT: usize = 64 * 1024;
+
+/// Renders `junit.xml`.
+#[must_use]
+pub fn render(summary: &RunSummary) -> String {
+    let mut report = Report::new("mountproof");
+    report
+        .set_timestamp(time(summary.started_at))
+        .set_time(duration(summary.took_us));
+    let mut profiles: Vec<&str> = Vec::new();
+    for case in &summary.cases {
+        if !profiles.contains(&case.plan.profile.as_str()) {
+            profiles.push(&case.plan.profile);
+        }
+    }
+    for profile in profiles {
+        let cases = summary.cases.iter().filter(|case| case.plan.profile == profile);
+        let mut suite = TestSuite::new(figure::printable(&format!("mountproof.{profile}")));
+        suite.set_time(duration(cases.clone().map(|case| case.took_us).sum()));
+        add_suite(
+            &mut report,
+            summary,
+            suite,
+            cases.map(|case| test_case(summary, case)).collect(),
+        );
+    }
+    let mut own = TestSuite::new("mountproof.run");
+    own.set_time(duration(summary.took_us));
+    add_suite(
+        &mut report,
+        summary,
+        own,
+        vec![completed(summary), accounting(summary), teardown(summary)],
+    );
+    report
+        .to_string()
+        .expect("strings that quick-junit cleans itself are UTF-8, and writing to memory does not fail")
+}
+
+fn add_suite(report: &mut Report, summary: &RunSummary, mut suite: TestSuite, cases: Vec<TestCase>) {
+    suite.set_timestamp(time(summary.started_at));
+    suite.add_properties(properties(summary).into_iter().map(property));
+    suite.add_test_cases(cases);
+    report.add_test_suite(suite);
+}
+
+fn test_case(summary: &RunSummary, case: &CaseSummary) -> TestCase {
+    let mut status = match case.verdict {
+        Verdict::Passed | Verdict::Flaky => TestCaseStatus::success(),
+        Verdict::NotSupported | Verdict::Skipped => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(message(&format!("{}: {}", case.verdict, case.summary)));
+            status
+        }
+        Verdict::Errored => non_success(NonSuccessKind::Error, case),
+        Verdict::Failed => non_success(NonSuccessKind::Failure, case),
+    };
+    if let Some((_, earlier)) = case.attempts.split_last() {
+        status.add_reruns(earlier.iter().map(rerun));
+    }
+    let mut test = TestCase::new(figure::printable(&case.plan.case), status);
+    test.set_classname(figure::printable(&format!(
+        "mountproof.{}.{}",
+        case.plan.profile, case.plan.scenario
+    )));
+    test.set_time(duration(case.took_us));
+    if let Some(first) = case.attempts.first() {
+        test.set_timestamp(time(first.started_at));
+    }
+    test.add_properties(case_properties(summary, case).into_iter().map(property));
+    let output = output(summary, case);
+    if !output.is_empty() {
+        test.set_system_out(output);
+    }
+    test
+}
+
+fn non_success(kind: NonSuccessKind, case: &CaseSummary) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    let headline = case
+        .failure
+        .as_ref()
+        .map_or(&case.summary, |failure| &failure.headline);
+    status
+        .set_message(message(headline))
+        .set_type(kind_of(case.verdict, case.failure.as_ref()));
+    if let Some(failure) = &case.failure {
+        status.set_description(figure::printable(&facts(failure)));
+    }
+    status
+}
+
+fn rerun(attempt: &Attempt) -> TestRerun {
+    let kind = match attempt.verdict {
+        Some(Verdict::Failed) => NonSuccessKind::Failure,
+        _ => NonSuccessKind::Error,
+    };
+    let mut rerun = TestRerun::new(kind);
+    let headline = attempt
+        .failure
+        .as_ref()
+        .map_or(&attempt.summary, |failure| &failure.headline);
+    rerun
+        .set_timestamp(time(attempt.started_at))
+        .set_time(duration(attempt.took_us))
+        .set_message(message(headline))
+        .set_type(kind_of(
+            attempt.verdict.unwrap_or(Verdict::Errored),
+            attempt.failure.as_ref(),
+        ));
+    if let Some(failure) = &attempt.failure {
+        rerun.set_description(figure::printable(&facts(failure)));
+    }
+    rerun
+}
+
+fn kind_of(verdict: Verdict, failure: Option<&Failure>) -> String {
+    if failure.is_some_and(|failure| failure.isolation) {
+        "isolation".to_owned()
+    } else {
+        verdict.to_string()
+    }
+}
+
+/// Whether the run came to its end.
+fn completed(summary: &RunSummary) -> TestCase {
+    let trouble = if summary.killed() {
+        Some("the run was killed: its journal has no end".to_owned())
+    } else {
+        summary
+            .interrupted
+            .as_ref()
+            .map(|interrupted| format!("{} ended the run early", interrupted.signal))
+    };
+    let status = trouble.map_or_else(TestCaseStatus::success, |trouble| {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(message(&trouble)).set_type("errored");
+        status
+    });
+    own_case("completed", status, summary.took_us, &summary.warnings.join("\n"))
+}
+
+/// Whether everything adds up.
+fn accounting(summary: &RunSummary) -> TestCase {
+    let status = match summary.problems.as_slice() {
+        [] => TestCaseStatus::success(),
+        problems => failed(&problems[0], problems),
+    };
+    let sums: Vec<String> = summary.measurements.iter().map(accounting_line).collect();
+    own_case("accounting", status, 0, &sums.join("\n"))
+}
+
+/// Whether anything is left behind.
+fn teardown(summary: &RunSummary) -> TestCase {
+    let left: Vec<String> = summary
+        .leftovers
+        .iter()
+        .map(|left| format!("{}: {}", left.object, left.because))
+        .collect();
+    let status = match (left.first(), &summary.teardown) {
+        (Some(first), _) => failed(
+            &format!(
+                "{} left behind; first: {first}",
+                figure::counted(left.len(), "object")
+            ),
+            &left,
+        ),
+        (None, Some(_)) => TestCaseStatus::success(),
+        (None, None) => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status
+                .set_message("teardown never ended; `mountproof sweep` removes what is left")
+                .set_type("errored");
+            status
+        }
+    };
+    let done = summary.teardown.as_ref();
+    let output = done
+        .map(|done| format!("{} removed, {} left", done.removed, done.left))
+        .unwrap_or_default();
+    own_case("teardown", status, done.map_or(0, |done| done.took_us), &output)
+}
+
+fn failed(headline: &str, lines: &[String]) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status
+        .set_message(message(headline))
+        .set_type("invalid")
+        .set_description(figure::printable(&lines.join("\n")));
+    status
+}
+
+fn own_case(name: &str, status: TestCaseStatus, took_us: u64, output: &str) -> TestCase {
+    let mut test = TestCase::new(name, status);
+    test.set_classname("mountproof.run").set_time(duration(took_us));
+    if !output.is_empty() {
+        test.set_system_out(figure::printable(output));
+    }
+    test
+}
+
+/// What identifies the run, for every suite: consumers show suites apart from each other.
+fn properties(summary: &RunSummary) -> Vec<(String, String)> {
+    let run = &summary.run;
+    let mut list = vec![
+        ("mountproof.version".to_owned(), run.version.clone()),
+        ("run.id".to_owned(), run.run_id.clone()),
+        ("run.seed".to_owned(), run.seed.to_string()),
+        ("run.command".to_owned(), run.command.join(" ")),
+        ("run.tenants".to_owned(), run.tenants.join(" ")),
+        ("environment".to_owned(), run.environment.clone()),
+        ("machine.cpus".to_owned(), run.machine.cpus.to_string()),
+        (
+            "machine.memory_bytes".to_owned(),
+            run.machine.memory_bytes.to_string(),
+        ),
+        ("machine.kernel".to_owned(), run.machine.kernel.clone()),
+    ];
+    if let Some(environment) = &summary.environment {
+        for component in &environment.components {
+            let text = format!("{} {}", component.name, component.version);
+            list.push((format!("component.{}", component.seam), text));
+        }
+        for capability in &environment.capabilities {
+            list.push((
+                format!("capability.{}", capability.name),
+                capability.present.to_string(),
+            ));
+        }
+    }
+    list
+}
+
+fn case_properties(summary: &RunSummary, case: &CaseSummary) -> Vec<(String, String)> {
+    let mut list = vec![
+        ("verdict".to_owned(), case.verdict.to_string()),
+        ("file".to_owned(), case.plan.file.clone()),
+    ];
+    list.extend(
+        case.plan
+            .tenants
+            .iter()
+            .map(|(name, tenant)| (format!("tenant.{name}"), tenant.clone())),
+    );
+    for measurement in measurements_of(summary, case) {
+        let name = &measurement.started.measurement;
+        if let Some(steady) = measurement.steady() {
+            list.push((format!("{name}.samples"), steady.count().to_string()));
+            for (figure, value) in steady.figures() {
+                list.push((format!("{name}.{figure}_ns"), value.to_string()));
+            }
+        }
+        if let Some(finished) = &measurement.finished {
+            for (what, value) in [
+                ("planned", finished.planned),
+                ("ok", finished.ok),
+                ("denied", finished.denied),
+                ("failed", finished.failed),
+                ("timed_out", finished.timed_out),
+                ("dropped", finished.dropped),
+            ] {
+                list.push((format!("{name}.{what}"), value.to_string()));
+            }
+        }
+    }
+    list
+}
+
+fn measurements_of<'a>(
+    summary: &'a RunSummary,
+    case: &'a CaseSummary,
+) -> impl Iterator<Item = &'a MeasurementSummary> {
+    summary
+        .measurements
+        .iter()
+        .filter(|measurement| measurement.started.case == case.plan.case)
+}
+
+/// The step log, key figures and evidence.
+fn output(summary: &RunSummary, case: &CaseSummary) -> String {
+    let mut text = String::new();
+    for attempt in &case.attempts {
+        if case.attempts.len() > 1 {
+            let verdict = word(attempt.verdict);
+            let _ = writeln!(text, "attempt {}: {verdict}", attempt.number);
+        }
+        for step in &attempt.steps {
+            let verdict = word(step.verdict);
+            let detail = if step.detail.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", step.detail)
+            };
+            let (number, title, took) = (step.number + 1, &step.title, figure::seconds(step.took_us));
+            let _ = writeln!(text, "{number}. {verdict:<8} {took:>8}  {title}{detail}");
+        }
+    }
+    for measurement in measurements_of(summary, case) {
+        let _ = writeln!(text, "{}", accounting_line(measurement));
+    }
+    if !matches!(case.verdict, Verdict::Passed) {
+        for evidence in case.attempts.iter().flat_map(|attempt| &attempt.evidence) {
+            let _ = write!(
+                text,
+                "\n--- {} ---\n{}\n",
+                evidence.title,
+                evidence.text.trim_end()
+            );
+        }
+    }
+    let text = figure::printable(&text);
+    if text.len() <= LONGEST_OUTPUT {
+        return text;
+    }
+    let cut = text.floor_char_boundary(LONGEST_OUTPUT);
+    format!(
+        "{}\n... cut here; the whole of it is in evidence/{}/\n",
+        &text[..cut],
+        case.folder
+    )
+}
+
+fn accounting_line(measurement: &MeasurementSummary) -> String {
+    let name = &measurement.started.measurement;
+    measurement.finished.as_ref().map_or_else(
+        || format!("{name}: never ended"),
+        |done| {
+            format!(
+                "{name}: {} planned = {} ok + {} denied + {} failed + {} timed out + {} dropped; {} late",
+                done.planned, done.ok, done.denied, done.failed, done.timed_out, done.dropped, done.late
+            )
+        },
+    )
+}
+
+fn facts(failure: &Failure) -> String {
+    let width = failure
+        .facts
+        .iter()
+        .map(|fact| fact.label.chars().count())
+        .max()
+        .unwrap_or(0);
+    failure
+        .facts
+        .iter()
+        .fold(failure.headline.clone(), |mut text, fact| {
+            let _ = write!(text, "\n{:<width$}  {}", fact.label, fact.text);
+            text
+        })
+}
+
+fn message(text: &str) -> String {
+    figure::first_line(&figure::printable(text), LONGEST_MESSAGE)
+}
+
+fn property((name, value): (String, String)) -> Property {
+    Property::new(figure::printable(&name), figure::printable(&value))
+}
+
+fn duration(us: u64) -> Duration {
+    Duration::from_micros(us)
+}
+
+fn time(at: Timestamp) -> DateTime<FixedOffset> {
+    DateTime::from_timestamp_micros(at.as_microsecond())
+        .unwrap_or_default()
+        .fixed_offset()
+}

@@ -1,0 +1,376 @@
+//! PURE: `summary.md`, made for a job summary or a comment: at most 64 KiB.
+
+use std::fmt::Write as _;
+
+use super::{
+    exit::{self, ExitCode},
+    figure,
+    summary::{CaseSummary, RunSummary},
+};
+use crate::{
+    journal::{Access, Verdict},
+    load::percentiles::needed,
+};
+
+/// Size limit in bytes; GitHub takes 1 MiB a step and 64 KiB a comment.
+pub const LONGEST: usize = 64 * 1024;
+/// Rows of the table of cases; those that did not pass come first when there are more.
+const MOST_CASES: usize = 150;
+/// Failures told in full.
+const MOST_FAILURES: usize = 25;
+
+/// Renders `summary.md`.
+#[must_use]
+pub fn render(summary: &RunSummary) -> String {
+    let mut text = String::new();
+    header(summary, &mut text);
+    trouble(summary, &mut text);
+    failures(summary, &mut text);
+    cases(summary, &mut text);
+    isolation(summary, &mut text);
+    latency(summary, &mut text);
+    environment(summary, &mut text);
+    within(text, LONGEST)
+}
+
+/// The verdict in one line, as the HTML report and the terminal say it too.
+#[must_use]
+pub fn verdict_line(summary: &RunSummary) -> String {
+    let counts = summary.counts();
+    let parts: Vec<String> = [
+        (counts.failed, "failed"),
+        (counts.errored, "errored"),
+        (counts.flaky, "flaky"),
+        (counts.passed, "passed"),
+        (counts.not_supported, "not supported"),
+        (counts.skipped, "skipped"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{} {what}", figure::count(number as u64)))
+    .collect();
+    let cases = if parts.is_empty() {
+        "no cases".to_owned()
+    } else {
+        parts.join(", ")
+    };
+    format!("{cases} in {}", figure::seconds(summary.took_us))
+}
+
+fn header(summary: &RunSummary, text: &mut String) {
+    let run = &summary.run;
+    let exit = exit::recorded(summary);
+    let mark = if exit == ExitCode::Passed { "✅" } else { "❌" };
+    let _ = writeln!(text, "# {mark} mountproof: {exit}\n");
+    let _ = writeln!(
+        text,
+        "**{}** · exit code {}\n",
+        verdict_line(summary),
+        exit.code()
+    );
+    let _ = writeln!(
+        text,
+        "{} · run `{}` · seed `{}` · {} · started {} · mountproof {}\n",
+        cell(&run.environment),
+        cell(&run.run_id),
+        run.seed,
+        figure::counted(run.tenants.len(), "tenant"),
+        summary.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        cell(&run.version)
+    );
+}
+
+fn trouble(summary: &RunSummary, text: &mut String) {
+    let mut lines = Vec::new();
+    if summary.killed() {
+        lines.push(
+            "The run was killed: its journal has no end. `mountproof sweep` removes what it left.".to_owned(),
+        );
+    }
+    if let Some(interrupted) = &summary.interrupted {
+        lines.push(format!("{} ended the run early.", interrupted.signal));
+    }
+    lines.extend(
+        summary
+            .problems
+            .iter()
+            .map(|problem| format!("Invalid: {problem}")),
+    );
+    lines.extend(
+        summary
+            .leftovers
+            .iter()
+            .map(|left| format!("Left behind: {}: {}", left.object, left.because)),
+    );
+    lines.extend(
+        summary
+            .warnings
+            .iter()
+            .map(|warning| format!("Warning: {warning}")),
+    );
+    for line in lines.iter().take(50) {
+        let _ = writeln!(text, "- {}", cell(line));
+    }
+    if lines.len() > 50 {
+        let _ = writeln!(text, "- … and {} more", lines.len() - 50);
+    }
+    if !lines.is_empty() {
+        text.push('\n');
+    }
+}
+
+fn failures(summary: &RunSummary, text: &mut String) {
+    let failing: Vec<&CaseSummary> = summary
+        .cases
+        .iter()
+        .filter(|case| matches!(case.verdict, Verdict::Failed | Verdict::Errored | Verdict::Flaky))
+        .collect();
+    if failing.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "## What did not pass at once\n");
+    for case in failing.iter().take(MOST_FAILURES) {
+        let _ = writeln!(text, "### {} `{}`\n", word(case.verdict), cell(&case.plan.case));
+        let Some(failure) = &case.failure else {
+            let _ = writeln!(text, "{}\n", cell(&case.summary));
+            continue;
+        };
+        let isolation = if failure.isolation { "**Isolation.** " } else { "" };
+        let _ = writeln!(text, "{isolation}{}\n", cell(&failure.headline));
+        let width = failure
+            .facts
+            .iter()
+            .map(|fact| fact.label.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(8);
+        // A fence longer than any in the text cannot be closed by it.
+        let _ = writeln!(text, "````text");
+        for fact in &failure.facts {
+            let fact_text = figure::first_line(&fact.text, 1_000).replace("````", "'''");
+            let _ = writeln!(text, "{:<width$} {fact_text}", fact.label);
+        }
+        if case.attempts.iter().any(|attempt| !attempt.evidence.is_empty()) {
+            let _ = writeln!(text, "{:<width$} evidence/{}/", "evidence", case.folder);
+        }
+        let _ = writeln!(text, "````\n");
+    }
+    if failing.len() > MOST_FAILURES {
+        let _ = writeln!(
+            text,
+            "… and {} more; see report.html.\n",
+            failing.len() - MOST_FAILURES
+        );
+    }
+}
+
+fn cases(summary: &RunSummary, text: &mut String) {
+    let _ = writeln!(
+        text,
+        "## Cases\n\n| verdict | case | time | seen |\n|---|---|--:|---|"
+    );
+    let mut rows: Vec<&CaseSummary> = summary.cases.iter().collect();
+    if rows.len() > MOST_CASES {
+        rows.sort_by_key(|case| std::cmp::Reverse(case.verdict));
+    }
+    for case in rows.iter().take(MOST_CASES) {
+        let seen = figure::first_line(&case.summary, 160);
+        let _ = writeln!(
+            text,
+            "| {} | `{}` | {} | {} |",
+            word(case.verdict),
+            cell(&case.plan.case),
+            if case.attempts.is_empty() {
+                String::new()
+            } else {
+                figure::seconds(case.took_us)
+            },
+            cell(&seen)
+        );
+    }
+    if rows.len() > MOST_CASES {
+        let _ = writeln!(text, "| | … and {} more | | |", rows.len() - MOST_CASES);
+    }
+    text.push('\n');
+}
+
+fn isolation(summary: &RunSummary, text: &mut String) {
+    let of = |expected: Access| {
+        let checked = summary
+            .accesses
+            .iter()
+            .filter(move |access| access.expected == expected);
+        (
+            checked.clone().filter(|access| access.seen == expected).count(),
+            checked.count(),
+        )
+    };
+    let ((allowed, own), (denied, foreign)) = (of(Access::Allowed), of(Access::Denied));
+    if own + foreign == 0 {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "## Isolation\n\n{allowed} of {own} permitted reads were allowed; {denied} of {foreign} forbidden reads were denied.\n"
+    );
+}
+
+fn latency(summary: &RunSummary, text: &mut String) {
+    if summary.measurements.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "## Latency\n");
+    let _ = writeln!(
+        text,
+        "| measurement | lens | series | n | p50 | p90 | p95 | p99 | p99.9 | max |"
+    );
+    let _ = writeln!(text, "|---|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    for measurement in &summary.measurements {
+        for series in &measurement.series {
+            let latency = &series.latency;
+            let _ = write!(
+                text,
+                "| `{}` | {} | {} | {} |",
+                cell(&measurement.started.measurement),
+                cell(&measurement.started.lens),
+                cell(&series.tag),
+                figure::count(latency.count()),
+            );
+            for name in ["p50", "p90", "p95", "p99", "p99.9"] {
+                let _ = write!(
+                    text,
+                    " {} |",
+                    latency
+                        .value(name)
+                        .map_or_else(|| "–".to_owned(), figure::latency)
+                );
+            }
+            let _ = writeln!(text, " {} |", figure::latency(latency.percentiles.max_ns));
+        }
+    }
+    let (p99, p999) = (figure::count(needed(0.99)), figure::count(needed(0.999)));
+    let _ = writeln!(
+        text,
+        "\n–: too few samples (p99 needs {p99}, p99.9 {p999}). Lenses must not be compared.\n"
+    );
+    let _ = writeln!(
+        text,
+        "| measurement | planned | ok | denied | failed | timed out | dropped | late | throttled | rate |"
+    );
+    let _ = writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for measurement in &summary.measurements {
+        let name = cell(&measurement.started.measurement);
+        let Some(f) = &measurement.finished else {
+            let _ = writeln!(text, "| `{name}` | never ended | | | | | | | | |");
+            continue;
+        };
+        let _ = write!(text, "| `{name}` |");
+        for number in [
+            f.planned,
+            f.ok,
+            f.denied,
+            f.failed,
+            f.timed_out,
+            f.dropped,
+            f.late,
+            f.throttled,
+        ] {
+            let _ = write!(text, " {} |", figure::count(number));
+        }
+        let _ = writeln!(
+            text,
+            " {} |",
+            measurement.per_second().map(figure::rate).unwrap_or_default()
+        );
+    }
+    text.push('\n');
+    if let Some(floor) = &summary.floor {
+        let (kept, new) = (
+            figure::latency(floor.kept_alive_ns),
+            figure::latency(floor.new_tls_ns),
+        );
+        let _ = writeln!(
+            text,
+            "Local floor: a mount's primitives alone take {kept} on kept connections and {new} on new ones on this machine.\n"
+        );
+    }
+}
+
+fn environment(summary: &RunSummary, text: &mut String) {
+    let machine = &summary.run.machine;
+    let _ = writeln!(
+        text,
+        "## Environment\n\n| seam | what | version | ours | notes |\n|---|---|---|---|---|"
+    );
+    if let Some(ready) = &summary.environment {
+        for c in &ready.components {
+            let ours = if c.stand_in { "stand-in" } else { "" };
+            let notes = figure::first_line(&c.notes.join("; "), 300);
+            let cells = [&c.seam, &c.name, &c.version, ours, &notes].map(cell);
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+    } else {
+        let _ = writeln!(text, "| | never answered | | | |");
+    }
+    let _ = writeln!(
+        text,
+        "| machine | {} CPUs, {} | {} | | |\n",
+        machine.cpus,
+        figure::bytes(machine.memory_bytes),
+        cell(&machine.kernel)
+    );
+    if let Some(ready) = &summary.environment {
+        for capability in &ready.capabilities {
+            let has = if capability.present { "has" } else { "lacks" };
+            let _ = writeln!(
+                text,
+                "- {has} `{}`: {}",
+                cell(&capability.name),
+                cell(&capability.evidence)
+            );
+        }
+        for note in &ready.notes {
+            let _ = writeln!(text, "- {}", cell(note));
+        }
+    }
+    let _ = writeln!(text, "\nAgain: `{}`", cell(summary.run.command.join(" ")));
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "✅ passed",
+        Verdict::Flaky => "⚠️ flaky",
+        Verdict::NotSupported => "➖ not supported",
+        Verdict::Skipped => "➖ skipped",
+        Verdict::Errored => "❗ errored",
+        Verdict::Failed => "❌ failed",
+    }
+}
+
+/// Text that can neither leave its cell nor become markup.
+fn cell(text: impl AsRef<str>) -> String {
+    let flat = figure::printable(text.as_ref()).replace(['\n', '\t'], " ");
+    flat.replace('\\', "\\\\")
+        .replace('|', "\\|")
+        .replace('<', "&lt;")
+        .replace('`', "'")
+}
+
+fn within(text: String, limit: usize) -> String {
+    if text.len() <= limit {
+        return text;
+    }
+    let note = "\n\n… cut here; the whole of it is in report.html.\n";
+    let end = text.floor_char_boundary(limit - note.len());
+    let line = text[..end].rfind('\n').unwrap_or(end);
+    // An open fence would swallow the note.
+    let fence = if text[..line].matches("````").count() % 2 == 1 {
+        "\n````"
+    } else {
+        ""
+    };
+    let line = text[..line.saturating_sub(fence.len())]
+        .rfind('\n')
+        .unwrap_or(line);
+    format!("{}{fence}{note}", &text[..line])
+}

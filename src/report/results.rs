@@ -1,0 +1,450 @@
+//! PURE: `results.json`, the machine-readable result.
+//!
+//! [`Results::schema`] is raised when a field goes or changes its meaning; new fields may come
+//! without. The JSON Schema of these types is committed as `schemas/results.json`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    exit,
+    latency::Latency,
+    summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary},
+};
+use crate::journal::{
+    AccessChecked, Capability, Component, Failure, FloorMeasured, LeftoverFound, Machine,
+    MeasurementFinished, Verdict,
+};
+
+/// Version of this format.
+pub const RESULTS_SCHEMA: u32 = 1;
+
+/// A run's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// Version of this format; 1.
+    pub schema: u32,
+    /// Version of mountproof that ran.
+    pub mountproof: String,
+    /// Short random id that every object of the run carried.
+    pub run_id: String,
+    /// Seed of everything random in the run.
+    pub seed: u64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When it started, in RFC 3339.
+    pub started_at: String,
+    /// Time taken, in microseconds.
+    pub took_us: u64,
+    /// The process's exit code; for a run that was killed, what it had come to.
+    pub exit_code: u8,
+    /// The exit code in words.
+    pub outcome: String,
+    /// Whether the run came to its end by itself: neither killed nor interrupted.
+    pub complete: bool,
+    /// What ended it early: a signal's name, `deadline` or `killed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+    /// Peak resident memory of the harness, in bytes; absent when the run was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What it ran against.
+    pub environment: Environment,
+    /// The run's tenants.
+    pub tenants: Vec<Tenant>,
+    /// How many cases ended how.
+    pub counts: Counts,
+    /// Every planned case, in the order of the plan.
+    pub cases: Vec<Case>,
+    /// Which tenant reached which secret.
+    pub accesses: Vec<AccessChecked>,
+    /// What a mount costs at least on that machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<FloorMeasured>,
+    /// Every measurement.
+    pub measurements: Vec<Measurement>,
+    /// What a reader should know that is no verdict.
+    pub warnings: Vec<String>,
+    /// What does not add up. Empty in a valid run.
+    pub problems: Vec<String>,
+    /// How clean-up went.
+    pub teardown: Teardown,
+}
+
+/// What the run ran against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// `embedded`, `host`, `kind`, `eks` or `cluster`.
+    pub name: String,
+    /// Whether it answered and was probed.
+    pub ready: bool,
+    /// Time to make it, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// What stands at each seam.
+    pub components: Vec<Component>,
+    /// What was probed.
+    pub capabilities: Vec<Capability>,
+    /// Facts that change how figures are read.
+    pub notes: Vec<String>,
+}
+
+/// One tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// Its name, which is its namespace too.
+    pub name: String,
+    /// The case it was made for; absent for a shared tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
+    /// Role of its `default` `ServiceAccount`.
+    pub role_arn: String,
+    /// Number of secrets.
+    pub secrets: u32,
+    /// Time to provision it, in microseconds.
+    pub took_us: u64,
+}
+
+/// Cases by verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Counts {
+    /// The claim holds.
+    pub passed: usize,
+    /// Passed after an attempt that did not.
+    pub flaky: usize,
+    /// The claim does not hold.
+    pub failed: usize,
+    /// The harness or its infrastructure could not say.
+    pub errored: usize,
+    /// A capability is missing.
+    pub not_supported: usize,
+    /// Selected, but not tried.
+    pub skipped: usize,
+}
+
+/// One case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Unique in the run.
+    pub case: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The scenario's profile.
+    pub profile: String,
+    /// The claim in one sentence.
+    pub description: String,
+    /// The scenario's file.
+    pub file: String,
+    /// The tenants it was bound to, by the scenario's names for them.
+    pub tenants: BTreeMap<String, String>,
+    /// The verdict over all attempts.
+    pub verdict: Verdict,
+    /// What was seen, in one line.
+    pub summary: String,
+    /// Set when it failed or errored, or did so before it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Time of all attempts, in microseconds.
+    pub took_us: u64,
+    /// Attempts in order.
+    pub attempts: Vec<CaseAttempt>,
+    /// Folder of its evidence beside this file; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// One attempt at a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaseAttempt {
+    /// From 1.
+    pub number: u32,
+    /// Absent when it never ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// From the start of the run, in microseconds.
+    pub started_us: u64,
+    /// In microseconds.
+    pub took_us: u64,
+    /// Set when it failed or errored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Steps in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What it does.
+    pub title: String,
+    /// Absent when it never ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What was seen.
+    pub detail: String,
+    /// In microseconds.
+    pub took_us: u64,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// Unique in the run; its files beside this one are `<measurement>.hlog` and `.hgrm`.
+    pub measurement: String,
+    /// The case that measured.
+    pub case: String,
+    /// What one value is.
+    pub what: String,
+    /// `csi`, `pod` or `fetch`. Figures of different lenses must not be compared.
+    pub lens: String,
+    /// How it was driven.
+    pub parameters: BTreeMap<String, String>,
+    /// The sums; absent when it never ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounting: Option<MeasurementFinished>,
+    /// Completed operations per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<f64>,
+    /// Figures by tag: `steady` is what the measurement is quoted by.
+    pub latency: BTreeMap<String, Figures>,
+}
+
+/// Latency figures, in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Figures {
+    /// Number of samples.
+    pub samples: u64,
+    /// Smallest.
+    pub min_ns: u64,
+    /// Mean.
+    pub mean_ns: u64,
+    /// Largest.
+    pub max_ns: u64,
+    /// Percentiles by name, such as `p99`; one is left out where the sample is too small for it.
+    pub percentiles: BTreeMap<String, Percentile>,
+}
+
+/// A percentile and the interval that holds the true one with 95 % confidence, in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Percentile {
+    /// Of the sample.
+    pub value_ns: u64,
+    /// Lower bound.
+    pub low_ns: u64,
+    /// Upper bound.
+    pub high_ns: u64,
+}
+
+/// How clean-up went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Teardown {
+    /// Whether it ended.
+    pub done: bool,
+    /// Objects removed.
+    pub removed: u32,
+    /// What is still there.
+    pub leftovers: Vec<LeftoverFound>,
+}
+
+/// Renders `results.json`.
+#[must_use]
+pub fn render(summary: &RunSummary) -> String {
+    let mut text = serde_json::to_string_pretty(&Results::of(summary))
+        .expect("the keys are strings and the numbers finite");
+    text.push('\n');
+    text
+}
+
+/// Renders `schemas/results.json`.
+#[must_use]
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(Results);
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is JSON");
+    text.push('\n');
+    text
+}
+
+impl Results {
+    /// The result of a run.
+    #[must_use]
+    pub fn of(summary: &RunSummary) -> Self {
+        let run = &summary.run;
+        let exit = exit::recorded(summary);
+        let signal = summary
+            .interrupted
+            .as_ref()
+            .map(|interrupted| interrupted.signal.clone());
+        let counts = summary.counts();
+        Self {
+            schema: RESULTS_SCHEMA,
+            mountproof: run.version.clone(),
+            run_id: run.run_id.clone(),
+            seed: run.seed,
+            command: run.command.clone(),
+            started_at: summary.started_at.to_string(),
+            took_us: summary.took_us,
+            exit_code: exit.code(),
+            outcome: exit.to_string(),
+            complete: !summary.killed() && signal.is_none(),
+            ended_by: signal.or_else(|| summary.killed().then(|| "killed".to_owned())),
+            peak_memory_bytes: summary
+                .finished
+                .as_ref()
+                .map(|finished| finished.peak_memory_bytes),
+            machine: run.machine.clone(),
+            environment: environment(summary),
+            tenants: summary
+                .tenants
+                .iter()
+                .map(|tenant| Tenant {
+                    name: tenant.tenant.clone(),
+                    case: tenant.case.clone(),
+                    role_arn: tenant.role_arn.clone(),
+                    secrets: tenant.secrets,
+                    took_us: tenant.took_us,
+                })
+                .collect(),
+            counts: Counts {
+                passed: counts.passed,
+                flaky: counts.flaky,
+                failed: counts.failed,
+                errored: counts.errored,
+                not_supported: counts.not_supported,
+                skipped: counts.skipped,
+            },
+            cases: summary.cases.iter().map(case).collect(),
+            accesses: summary.accesses.clone(),
+            floor: summary.floor.clone(),
+            measurements: summary.measurements.iter().map(measurement).collect(),
+            warnings: summary.warnings.clone(),
+            problems: summary.problems.clone(),
+            teardown: Teardown {
+                done: summary.teardown.is_some(),
+                removed: summary.teardown.as_ref().map_or(0, |teardown| teardown.removed),
+                leftovers: summary.leftovers.clone(),
+            },
+        }
+    }
+}
+
+fn environment(summary: &RunSummary) -> Environment {
+    let ready = summary.environment.clone();
+    Environment {
+        name: summary.run.environment.clone(),
+        ready: ready.is_some(),
+        took_us: ready.as_ref().map(|ready| ready.took_us),
+        components: ready
+            .as_ref()
+            .map(|ready| ready.components.clone())
+            .unwrap_or_default(),
+        capabilities: ready
+            .as_ref()
+            .map(|ready| ready.capabilities.clone())
+            .unwrap_or_default(),
+        notes: ready.map(|ready| ready.notes).unwrap_or_default(),
+    }
+}
+
+fn case(case: &CaseSummary) -> Case {
+    let has_evidence = case.attempts.iter().any(|attempt| !attempt.evidence.is_empty());
+    Case {
+        case: case.plan.case.clone(),
+        scenario: case.plan.scenario.clone(),
+        profile: case.plan.profile.clone(),
+        description: case.plan.description.clone(),
+        file: case.plan.file.clone(),
+        tenants: case.plan.tenants.clone(),
+        verdict: case.verdict,
+        summary: case.summary.clone(),
+        failure: case.failure.clone(),
+        took_us: case.took_us,
+        attempts: case.attempts.iter().map(attempt).collect(),
+        evidence: has_evidence.then(|| format!("evidence/{}", case.folder)),
+    }
+}
+
+fn attempt(attempt: &Attempt) -> CaseAttempt {
+    CaseAttempt {
+        number: attempt.number,
+        verdict: attempt.verdict,
+        started_us: attempt.started_us,
+        took_us: attempt.took_us,
+        failure: attempt.failure.clone(),
+        steps: attempt
+            .steps
+            .iter()
+            .map(|step| Step {
+                title: step.title.clone(),
+                verdict: step.verdict,
+                detail: step.detail.clone(),
+                took_us: step.took_us,
+            })
+            .collect(),
+    }
+}
+
+fn measurement(measurement: &MeasurementSummary) -> Measurement {
+    let started = &measurement.started;
+    Measurement {
+        measurement: started.measurement.clone(),
+        case: started.case.clone(),
+        what: started.what.clone(),
+        lens: started.lens.clone(),
+        parameters: started.parameters.clone(),
+        accounting: measurement.finished.clone(),
+        per_second: measurement
+            .per_second()
+            .map(|rate| (rate * 1000.0).round() / 1000.0),
+        latency: measurement
+            .series
+            .iter()
+            .map(|series| (series.tag.clone(), figures(&series.latency)))
+            .collect(),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a mean of positive whole numbers"
+)]
+fn figures(latency: &Latency) -> Figures {
+    let figures = &latency.percentiles;
+    Figures {
+        samples: figures.count,
+        min_ns: figures.min_ns,
+        mean_ns: figures.mean_ns.round() as u64,
+        max_ns: figures.max_ns,
+        percentiles: figures
+            .listed
+            .iter()
+            .filter_map(|listed| {
+                let estimate = listed.estimate?;
+                let (value_ns, low_ns, high_ns) = (estimate.value_ns, estimate.low_ns, estimate.high_ns);
+                Some((
+                    listed.name.to_owned(),
+                    Percentile {
+                        value_ns,
+                        low_ns,
+                        high_ns,
+                    },
+                ))
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,7 @@
+//! Reports are a function of the journal.
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+mod fixture;
+mod forms;
+mod journal;
+mod judging;
