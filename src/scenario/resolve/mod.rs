@@ -1,0 +1,488 @@
+//! [`RawScenario`] to [`Scenario`]: every reference followed, every default filled in, everything
+//! that makes no sense reported.
+
+mod steps;
+mod tenants;
+mod workload;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    at::{At, Place},
+    capability,
+    code::Code,
+    diagnostic::{Diagnostic, Severity},
+    duration, matrix,
+    matrix::{Row, Substituted},
+    model::{Each, Evidence, Scenario, TenantSpec, Workload},
+    raw::{RawEach, RawEvidence, RawScenario},
+    suggest::nearest,
+};
+
+const API_VERSION: &str = "mountproof.dev/v1alpha1";
+const KIND: &str = "Scenario";
+const MAX_NAME: usize = 50;
+const MAX_STEPS: usize = 100;
+/// What a scenario may take beyond the sum of its steps, where it has no deadline of its own.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// Where a file stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing<'a> {
+    /// Its path below the scenarios folder, with `/`.
+    pub(crate) below: &'a str,
+    /// The name of the folder it stands in, where it has one.
+    pub(crate) folder: Option<&'a str>,
+}
+
+/// One scenario for each combination of the matrix, and everything that is wrong. Without errors
+/// there is at least one; with one there is none.
+pub(crate) fn resolve(raw: &RawScenario, standing: Standing<'_>) -> (Vec<Scenario>, Vec<Diagnostic>) {
+    let mut report = Vec::new();
+    header(raw, standing, &mut report);
+    let axes: Vec<&str> = raw
+        .matrix
+        .iter()
+        .flat_map(|matrix| &matrix.entries)
+        .map(|(axis, _)| axis.value.as_str())
+        .collect();
+    let mut seen = Used::default();
+    let mut scenarios = Vec::new();
+    for row in matrix::rows(raw.matrix.as_ref(), &mut report) {
+        let mut resolver = Resolver::new(raw, &row, &axes, &mut seen);
+        let scenario = resolver.scenario(standing);
+        report.append(&mut resolver.report);
+        scenarios.extend(scenario);
+    }
+    if !has_errors(&report) {
+        unused(raw, &seen, &mut report);
+    }
+    // Every row repeats what it shares with the others.
+    let mut distinct: Vec<Diagnostic> = Vec::with_capacity(report.len());
+    for diagnostic in report {
+        if !distinct.contains(&diagnostic) {
+            distinct.push(diagnostic);
+        }
+    }
+    (
+        if has_errors(&distinct) {
+            Vec::new()
+        } else {
+            scenarios
+        },
+        distinct,
+    )
+}
+
+fn has_errors(report: &[Diagnostic]) -> bool {
+    report
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// Checks what does not depend on the matrix.
+fn header(raw: &RawScenario, standing: Standing<'_>, report: &mut Vec<Diagnostic>) {
+    for (field, written, expected) in [
+        ("apiVersion", &raw.api_version, API_VERSION),
+        ("kind", &raw.kind, KIND),
+    ] {
+        if written.value != expected {
+            report.push(
+                Diagnostic::error(Code::WrongKind, format!("unknown {field} `{}`", written.value))
+                    .at(written.place.clone(), format!("expected `{expected}`")),
+            );
+        }
+    }
+    name("scenario", &raw.metadata.name, MAX_NAME, report);
+    if name("profile", &raw.metadata.profile, MAX_NAME, report)
+        && let Some(folder) = standing.folder
+        && folder != raw.metadata.profile.value
+    {
+        report.push(
+            Diagnostic::error(
+                Code::WrongFolder,
+                format!(
+                    "the profile is `{}`, but the folder is `{folder}`",
+                    raw.metadata.profile.value
+                ),
+            )
+            .at(raw.metadata.profile.place.clone(), format!("expected `{folder}`"))
+            .help(format!(
+                "a file stands in the folder of its profile: write `profile: {folder}`, or move the file"
+            )),
+        );
+    }
+    if raw.description.value.trim().is_empty() {
+        report.push(
+            Diagnostic::error(Code::MissingField, "the description is empty")
+                .at(raw.description.place.clone(), "")
+                .help("say the claim in one sentence; reports print it beside the verdict"),
+        );
+    }
+    if raw.steps.is_empty() {
+        report.push(
+            Diagnostic::error(Code::NoSteps, "the scenario has no steps")
+                .at(raw.metadata.name.place.clone(), "proves nothing")
+                .help("add a step, such as `- mount: { tenant: red, secret: red/secret }`"),
+        );
+    }
+    if raw.steps.len() > MAX_STEPS {
+        report.push(
+            Diagnostic::error(
+                Code::TooMany,
+                format!(
+                    "the scenario has {} steps, and at most {MAX_STEPS}",
+                    raw.steps.len()
+                ),
+            )
+            .at(raw.steps[MAX_STEPS].place.clone(), "the first one too many"),
+        );
+    }
+    for required in &raw.requires {
+        let known = || capability::KNOWN.iter().map(|(name, _)| *name);
+        if !known().any(|known| known == required.value) {
+            report.push(
+                Diagnostic::error(
+                    Code::UnknownCapability,
+                    format!("unknown capability `{}`", required.value),
+                )
+                .at(required.place.clone(), "")
+                .did_you_mean(nearest(&required.value, known()))
+                .help(format!(
+                    "capabilities: {}",
+                    known().collect::<Vec<_>>().join(", ")
+                )),
+            );
+        }
+    }
+}
+
+/// Checks a name: what Kubernetes calls a label, and no longer than it can be. True when it is one.
+fn name(what: &str, written: &At<String>, longest: usize, report: &mut Vec<Diagnostic>) -> bool {
+    let text = written.value.as_str();
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let valid = !text.is_empty()
+        && text.len() <= longest
+        && text.bytes().all(fits)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if !valid {
+        report.push(
+            Diagnostic::error(
+                Code::InvalidName,
+                format!("`{text}` cannot be the name of a {what}"),
+            )
+            .at(written.place.clone(), "")
+            .help(format!(
+                "names are lower-case letters, digits and `-` between them, {longest} characters at most"
+            )),
+        );
+    }
+    valid
+}
+
+fn unused(raw: &RawScenario, used: &Used, report: &mut Vec<Diagnostic>) {
+    let tenants = raw.tenants.iter().flat_map(|tenants| &tenants.entries);
+    for (index, (tenant, spec)) in tenants.enumerate() {
+        if !used.tenants.contains(&index) {
+            report.push(
+                Diagnostic::warning(
+                    Code::UnusedTenant,
+                    format!("no step uses the tenant `{}`", tenant.value),
+                )
+                .at(tenant.place.clone(), ""),
+            );
+            continue;
+        }
+        let secrets = spec
+            .iter()
+            .filter_map(|spec| spec.secrets.as_ref())
+            .flat_map(|secrets| &secrets.entries);
+        for (secret, _) in secrets {
+            if !used.secrets.contains(&(index, secret.value.clone())) {
+                report.push(
+                    Diagnostic::warning(
+                        Code::UnusedSecret,
+                        format!("no step uses the secret `{}/{}`", tenant.value, secret.value),
+                    )
+                    .at(secret.place.clone(), ""),
+                );
+            }
+        }
+    }
+    let matrix = || raw.matrix.iter().flat_map(|matrix| &matrix.entries);
+    for (axis, _) in matrix() {
+        let in_matrix = matrix()
+            .flat_map(|(_, values)| values)
+            .any(|value| matrix::references(&value.value).any(|used| used == axis.value));
+        if !in_matrix && !used.axes.contains(&axis.value) {
+            report.push(
+                Diagnostic::warning(
+                    Code::UnusedAxis,
+                    format!("no text uses the axis `{}`", axis.value),
+                )
+                .at(axis.place.clone(), "")
+                .help(format!(
+                    "write `${{matrix.{}}}` where it should stand",
+                    axis.value
+                )),
+            );
+        }
+    }
+}
+
+/// What the steps use, over all rows of the matrix.
+#[derive(Debug, Default)]
+struct Used {
+    tenants: BTreeSet<usize>,
+    secrets: BTreeSet<(usize, String)>,
+    axes: BTreeSet<String>,
+}
+
+/// A workload that an earlier step made.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    place: Place,
+    line: u32,
+    verb: Verb,
+    /// Absent when the step that makes it has errors of its own.
+    workload: Option<Workload>,
+    deleted_in_line: Option<u32>,
+}
+
+/// The steps that make workloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Mount,
+    Create,
+    Deny,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Mount => "mount",
+            Self::Create => "create",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// Resolves one row.
+struct Resolver<'a> {
+    raw: &'a RawScenario,
+    row: &'a Row,
+    axes: &'a [&'a str],
+    used: &'a mut Used,
+    report: Vec<Diagnostic>,
+    tenants: Vec<TenantSpec>,
+    workloads: Vec<Known>,
+    updated: BTreeSet<super::model::SecretRef>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(raw: &'a RawScenario, row: &'a Row, axes: &'a [&'a str], used: &'a mut Used) -> Self {
+        Self {
+            raw,
+            row,
+            axes,
+            used,
+            report: Vec::new(),
+            tenants: Vec::new(),
+            workloads: Vec::new(),
+            updated: BTreeSet::new(),
+        }
+    }
+
+    fn scenario(&mut self, standing: Standing<'_>) -> Option<Scenario> {
+        let raw = self.raw;
+        self.tenants();
+        let each = self.each();
+        let deadline = raw
+            .deadline
+            .as_ref()
+            .and_then(|deadline| self.duration("the deadline", deadline));
+        let (steps, least) = self.steps(deadline);
+        let planned: Duration = steps.iter().map(|step| step.within).sum();
+        if let (Some(deadline), Some(written)) = (deadline, &raw.deadline)
+            && least > deadline
+        {
+            self.error(
+                Diagnostic::error(
+                    Code::ImpossibleDeadline,
+                    format!(
+                        "the deadline of {} is shorter than the steps, which take up to {}",
+                        duration::print(deadline),
+                        duration::print(least)
+                    ),
+                )
+                .at(
+                    written.place.clone(),
+                    format!("at least {}", duration::print(least)),
+                )
+                .help("leave it out: the default is the sum of the steps and 30 s"),
+            );
+        }
+        let retries = raw
+            .retries
+            .as_ref()
+            .map_or(0, |retries| self.within_range("retries", retries, 0, 10));
+        if has_errors(&self.report) {
+            return None;
+        }
+        Some(Scenario {
+            name: raw.metadata.name.value.clone(),
+            profile: raw.metadata.profile.value.clone(),
+            labels: raw.metadata.labels.clone(),
+            description: raw.description.value.trim().to_owned(),
+            file: standing.below.to_owned(),
+            requires: raw
+                .requires
+                .iter()
+                .map(|required| required.value.clone())
+                .collect(),
+            each,
+            tenants: std::mem::take(&mut self.tenants),
+            matrix: self.row.clone(),
+            deadline: deadline.unwrap_or(planned + SLACK),
+            retries,
+            steps,
+            catch: evidence(raw),
+        })
+    }
+
+    fn each(&mut self) -> Each {
+        let each = match self.raw.each {
+            None | Some(RawEach::Once) => return Each::Once,
+            Some(RawEach::Tenant) => Each::Tenant,
+        };
+        let first = self
+            .raw
+            .tenants
+            .iter()
+            .flat_map(|tenants| &tenants.entries)
+            .next();
+        let (place, problem) = match (first, self.tenants.first()) {
+            (Some(_), Some(tenant)) if !tenant.own => return each,
+            (Some((name, _)), _) => (name.place.clone(), "is an own tenant"),
+            (None, _) => (self.raw.metadata.name.place.clone(), "declares no tenant"),
+        };
+        self.error(
+            Diagnostic::error(
+                Code::EachWithoutTenant,
+                "`each: tenant` needs a shared tenant first",
+            )
+            .at(place, problem)
+            .help("the scenario's first tenant becomes each of the run's tenants in turn"),
+        );
+        each
+    }
+
+    /// A text with its references to the matrix filled in.
+    fn text(&mut self, written: &At<String>) -> Option<String> {
+        for axis in matrix::references(&written.value) {
+            self.used.axes.insert(axis.to_owned());
+        }
+        match matrix::substitute(written, self.row, self.axes) {
+            Ok(Substituted::Text(text)) => Some(text),
+            // Every row is complete before it is resolved.
+            Ok(Substituted::Waits) => None,
+            Err(diagnostic) => {
+                self.report.push(*diagnostic);
+                None
+            }
+        }
+    }
+
+    /// A duration that is not nothing.
+    fn duration(&mut self, what: &str, written: &At<String>) -> Option<Duration> {
+        let text = self.text(written)?;
+        match duration::parse(&text) {
+            Ok(Duration::ZERO) => {
+                self.error(
+                    Diagnostic::error(Code::OutOfRange, format!("{what} is nothing"))
+                        .at(written.place.clone(), "expected more than 0"),
+                );
+                None
+            }
+            Ok(duration) => Some(duration),
+            Err(error) => {
+                self.error(
+                    Diagnostic::error(Code::InvalidDuration, format!("{what}: `{text}` is no duration"))
+                        .at(written.place.clone(), error.to_string())
+                        .help("durations are a whole number and a unit: `250ms`, `3s`, `2m`, `1h`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A whole number between two others; the nearest of them where it is not.
+    fn within_range(&mut self, what: &str, written: &At<u32>, least: u32, most: u32) -> u32 {
+        if !(least..=most).contains(&written.value) {
+            self.error(
+                Diagnostic::error(Code::OutOfRange, format!("{what} cannot be {}", written.value))
+                    .at(written.place.clone(), format!("expected {least} to {most}")),
+            );
+        }
+        written.value.clamp(least, most)
+    }
+
+    /// The declared tenant of this name.
+    fn tenant(&mut self, written: &At<String>) -> Option<usize> {
+        let name = self.text(written)?;
+        self.tenant_named(&name, &written.place)
+    }
+
+    fn tenant_named(&mut self, name: &str, place: &Place) -> Option<usize> {
+        let index = self.tenants.iter().position(|tenant| tenant.name == name);
+        if let Some(index) = index {
+            self.used.tenants.insert(index);
+        } else {
+            let names: Vec<&str> = self.tenants.iter().map(|tenant| tenant.name.as_str()).collect();
+            let known = if names.is_empty() {
+                "the scenario declares no tenants".to_owned()
+            } else {
+                format!("the scenario has: {}", names.join(", "))
+            };
+            let diagnostic = Diagnostic::error(Code::UnknownTenant, format!("unknown tenant `{name}`"))
+                .at(place.clone(), known)
+                .did_you_mean(nearest(name, names.iter().copied()));
+            self.error(if names.is_empty() {
+                diagnostic.help(format!("declare it: `tenants: {{ {name}: {{}} }}`"))
+            } else {
+                diagnostic
+            });
+        }
+        index
+    }
+
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.report.push(diagnostic);
+    }
+}
+
+fn evidence(raw: &RawScenario) -> Vec<Evidence> {
+    let Some(catch) = &raw.catch else {
+        return vec![
+            Evidence::Pods,
+            Evidence::Events,
+            Evidence::Classes,
+            Evidence::CallLog,
+        ];
+    };
+    let wanted: BTreeMap<u8, Evidence> = catch
+        .iter()
+        .map(|evidence| match evidence.value {
+            RawEvidence::Pods => (0, Evidence::Pods),
+            RawEvidence::Events => (1, Evidence::Events),
+            RawEvidence::Classes => (2, Evidence::Classes),
+            RawEvidence::CallLog => (3, Evidence::CallLog),
+        })
+        .collect();
+    wanted.into_values().collect()
+}
