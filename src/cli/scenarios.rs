@@ -16,9 +16,6 @@ use crate::scenario::{
     select, select::UnknownFilter, shipped,
 };
 
-/// Folders below a scenarios folder that are still looked into.
-const MAX_FOLDERS: usize = 8;
-
 /// Which scenarios.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Scenarios")]
@@ -133,7 +130,7 @@ pub fn read(paths: &[PathBuf]) -> Loaded {
     let mut reading = Reading::default();
     for path in paths {
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => reading.folder(path, path, 0),
+            Ok(metadata) if metadata.is_dir() => reading.folder(path, path),
             Ok(_) => reading.file(path, path.file_name().map_or(path, Path::new)),
             Err(error) => reading.failed(path, &error),
         }
@@ -152,19 +149,18 @@ struct Reading {
 }
 
 impl Reading {
-    fn folder(&mut self, root: &Path, folder: &Path, depth: usize) {
+    fn folder(&mut self, root: &Path, folder: &Path) {
         let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
             Err(error) => return self.failed(folder, &error),
         };
         let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
         paths.sort();
-        for path in paths {
+        for path in paths.into_iter().filter(|path| !is_hidden(path)) {
             match fs::metadata(&path) {
-                // A link to a folder above would never end.
-                Ok(metadata) if metadata.is_dir() && depth < MAX_FOLDERS => {
-                    self.folder(root, &path, depth + 1);
-                }
+                // A link to a folder above would never end, and one to a folder beside it, as in a
+                // mounted ConfigMap, would find every file twice.
+                Ok(metadata) if metadata.is_dir() && !path.is_symlink() => self.folder(root, &path),
                 Ok(metadata) if metadata.is_file() && is_yaml(&path) => {
                     self.file(&path, path.strip_prefix(root).unwrap_or(&path));
                 }
@@ -206,6 +202,11 @@ fn read_start(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     Ok((bytes, metadata.len()))
 }
 
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
 fn is_yaml(path: &Path) -> bool {
     path.extension()
         .and_then(OsStr::to_str)
@@ -214,7 +215,8 @@ fn is_yaml(path: &Path) -> bool {
 
 /// The name of the folder that a file stands in, also where it was given without one.
 fn folder_of(path: &Path) -> Option<String> {
-    let whole = path.canonicalize().ok()?;
+    // Links are not followed: a file belongs where it is found.
+    let whole = std::path::absolute(path).ok()?;
     Some(whole.parent()?.file_name()?.to_string_lossy().into_owned())
 }
 

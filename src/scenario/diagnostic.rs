@@ -12,7 +12,7 @@ pub enum Severity {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// What kind of thing.
     pub code: Code,
@@ -29,7 +29,7 @@ pub struct Diagnostic {
 }
 
 /// A place in the file, and what to say about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Label {
     /// Bytes of the file.
     pub place: Place,

@@ -165,7 +165,9 @@ pub(crate) fn references(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    fn matrix(axes: &[(&str, &[&str])]) -> Ordered<Vec<At<String>>> {
+    type Axes<'a> = &'a [(&'a str, &'a [&'a str])];
+
+    fn matrix(axes: Axes<'_>) -> Ordered<Vec<At<String>>> {
         let entries = axes
             .iter()
             .map(|(axis, values)| {
@@ -179,7 +181,7 @@ mod tests {
         Ordered { entries }
     }
 
-    fn run(axes: &[(&str, &[&str])]) -> (Vec<String>, Vec<Code>) {
+    fn run(axes: Axes<'_>) -> (Vec<String>, Vec<Code>) {
         let mut report = Vec::new();
         let rows = rows(Some(&matrix(axes)), &mut report);
         let rows = rows
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn values_may_refer_but_not_in_a_circle() {
-        let cases: &[(&[(&str, &[&str])], &[&str], &[Code])] = &[
+        let cases: &[(Axes<'_>, &[&str], &[Code])] = &[
             (&[("a", &["${matrix.b}-x"]), ("b", &["1"])], &["a=1-x,b=1"], &[]),
             (
                 &[("a", &["${matrix.b}"]), ("b", &["${matrix.a}"])],

@@ -143,7 +143,7 @@ macro_rules! workload_step {
             /// `mount-1`.
             #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
             pub name: Option<At<String>>,
-            /// In whose namespace, as whose ServiceAccount.
+            /// In whose namespace, as whose `ServiceAccount`.
             pub tenant: At<String>,
             /// Mount this secret, written `tenant/name`, through a `SecretProviderClass` made for the
             /// workload. Exactly one of `secret`, `objects` and `class`.

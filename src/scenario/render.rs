@@ -46,7 +46,12 @@ fn snippet<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Option<Eleme
     }
     let text = sources.get(&diagnostic.file).map_or("", String::as_str);
     if text.is_empty() || diagnostic.labels.is_empty() {
-        return Some(Origin::path(diagnostic.file.as_str()).into());
+        return Some(
+            Origin::path(diagnostic.file.as_str())
+                .line(1)
+                .char_column(1)
+                .into(),
+        );
     }
     // Only the lines in question: the renderer's work grows with the text it is given.
     let shown = lines_around(text, diagnostic);

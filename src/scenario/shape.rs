@@ -4,7 +4,7 @@
 //! parts: objects, maps, arrays, scalars, `$ref`, and one-of-these-keys or one-of-these-words. It is
 //! no second description of the language: whatever it does not know it lets pass, and serde decides.
 
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc};
 
 use serde_json::{Map, Value};
 
@@ -28,6 +28,9 @@ pub(crate) fn check(root: &Node, schema: &Value) -> Vec<Diagnostic> {
     walk.node(root, schema, "the scenario", &root.place);
     walk.found
 }
+
+/// The keys of a mapping so far.
+type Seen<'n> = HashMap<&'n str, &'n Place>;
 
 struct Walk<'a> {
     schema: &'a Value,
@@ -74,16 +77,22 @@ impl<'a> Walk<'a> {
     fn object(&mut self, entries: &[(Rc<Node>, Rc<Node>)], schema: &'a Value, what: &str, owner: &Place) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let rest = schema.get("additionalProperties");
-        let mut seen: Vec<(&str, &Place)> = Vec::new();
+        let mut seen = Seen::new();
+        // Fields that were probably meant by unknown ones: to call them missing too says nothing new.
+        let mut meant: Vec<&str> = Vec::new();
         for (key, value) in entries {
-            let Some(name) = self.key(key, &seen, what) else {
+            if self.found.len() >= MAX_PROBLEMS {
+                return;
+            }
+            let Some(name) = self.key(key, &mut seen, what) else {
                 continue;
             };
-            seen.push((name, &key.place));
             let field = properties.and_then(|properties| properties.get(name));
             match (field, rest) {
                 (Some(field), _) => self.node(value, field, &format!("`{name}`"), &key.place),
-                (None, Some(Value::Bool(false))) => self.unknown_field(name, key, properties, what),
+                (None, Some(Value::Bool(false))) => {
+                    meant.extend(self.unknown_field(name, key, properties, what));
+                }
                 (None, Some(schema)) => self.node(value, schema, &format!("`{name}`"), &key.place),
                 (None, None) => {}
             }
@@ -94,7 +103,7 @@ impl<'a> Walk<'a> {
             .into_iter()
             .flatten();
         for name in required.filter_map(Value::as_str) {
-            if !seen.iter().any(|(seen, _)| *seen == name) {
+            if !seen.contains_key(name) && !meant.contains(&name) {
                 self.report(
                     Diagnostic::error(Code::MissingField, format!("{what} has no `{name}`"))
                         .at(owner.clone(), format!("`{name}` must be here"))
@@ -108,7 +117,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The text of a key; nothing when it is no text, or there already.
-    fn key<'n>(&mut self, key: &'n Node, seen: &[(&str, &Place)], what: &str) -> Option<&'n str> {
+    fn key<'n>(&mut self, key: &'n Node, seen: &mut Seen<'n>, what: &str) -> Option<&'n str> {
         let Kind::Scalar { text, .. } = &key.kind else {
             self.report(
                 Diagnostic::error(Code::WrongType, format!("a key of {what} is not text"))
@@ -116,7 +125,7 @@ impl<'a> Walk<'a> {
             );
             return None;
         };
-        if let Some((_, first)) = seen.iter().find(|(seen, _)| seen == text) {
+        if let Some(first) = seen.get(text.as_str()) {
             self.report(
                 Diagnostic::error(Code::DuplicateKey, format!("`{text}` is written twice"))
                     .at(key.place.clone(), "again here")
@@ -125,21 +134,31 @@ impl<'a> Walk<'a> {
             );
             return None;
         }
+        seen.insert(text, &key.place);
         Some(text)
     }
 
-    fn unknown_field(&mut self, name: &str, key: &Node, properties: Option<&Map<String, Value>>, what: &str) {
-        let names: Vec<&str> = properties
+    /// Reports it, and answers with the field that was probably meant.
+    fn unknown_field(
+        &mut self,
+        name: &str,
+        key: &Node,
+        properties: Option<&'a Map<String, Value>>,
+        what: &str,
+    ) -> Option<&'a str> {
+        let names: Vec<&'a str> = properties
             .into_iter()
             .flat_map(Map::keys)
             .map(String::as_str)
             .collect();
+        let meant = nearest(name, names.iter().copied());
         self.report(
             Diagnostic::error(Code::UnknownField, format!("unknown field `{name}` in {what}"))
                 .at(key.place.clone(), "")
-                .did_you_mean(nearest(name, names.iter().copied()))
+                .did_you_mean(meant)
                 .help(format!("fields here: {}", names.join(", "))),
         );
+        meant
     }
 
     fn one_of(&mut self, node: &Node, options: &[&'a Value], what: &str, owner: &Place) {
@@ -182,12 +201,18 @@ impl<'a> Walk<'a> {
         owner: &Place,
     ) {
         let names: Vec<&str> = keyed.iter().map(|(name, _)| *name).collect();
-        let mut seen: Vec<(&str, &Place)> = Vec::new();
+        let mut seen = Seen::new();
+        let mut second = None;
         for (key, value) in entries {
-            let Some(name) = self.key(key, &seen, what) else {
+            if self.found.len() >= MAX_PROBLEMS {
+                return;
+            }
+            let Some(name) = self.key(key, &mut seen, what) else {
                 continue;
             };
-            seen.push((name, &key.place));
+            if seen.len() == 2 {
+                second = second.or(Some(&key.place));
+            }
             match keyed.iter().find(|(known, _)| *known == name) {
                 Some((_, schema)) => self.node(value, schema, &format!("`{name}`"), &key.place),
                 None => self.report(
@@ -199,16 +224,8 @@ impl<'a> Walk<'a> {
             }
         }
         if seen.len() != 1 {
-            let place = seen.get(1).map_or_else(
-                || {
-                    if node.place.is_empty() {
-                        owner.clone()
-                    } else {
-                        node.place.clone()
-                    }
-                },
-                |(_, place)| (*place).clone(),
-            );
+            let whole = if node.place.is_empty() { owner } else { &node.place };
+            let place = second.unwrap_or(whole).clone();
             self.report(
                 Diagnostic::error(
                     Code::NotOneKey,

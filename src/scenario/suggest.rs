@@ -3,7 +3,7 @@
 /// The candidate nearest to what was written, when it is near enough to be a slip of the hand.
 pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written_lower = written.to_lowercase();
-    let allowed = (written.chars().count() / 3).max(1);
+    let allowed = ((written.chars().count() + 1) / 3).max(1);
     candidates
         .into_iter()
         .map(|candidate| (distance(&written_lower, &candidate.to_lowercase()), candidate))

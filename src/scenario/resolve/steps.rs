@@ -19,7 +19,7 @@ use super::{
         },
         suggest::nearest,
     },
-    Known, Resolver, Verb,
+    Known, MAX_STEPS, Resolver, Verb,
     tenants::STANDING_SECRET,
     workload::difference,
 };
@@ -61,7 +61,7 @@ impl Resolver<'_> {
     pub(super) fn steps(&mut self, deadline: Option<Duration>) -> (Vec<Step>, Duration) {
         let mut steps = Vec::new();
         let mut least = Duration::ZERO;
-        for (index, raw) in self.raw.steps.iter().enumerate() {
+        for (index, raw) in self.raw.steps.iter().take(MAX_STEPS).enumerate() {
             if let Some((action, time)) = self.step(raw, index + 1) {
                 least = least.saturating_add(time.least);
                 // A default never reaches beyond the scenario's own deadline.

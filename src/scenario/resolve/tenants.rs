@@ -16,6 +16,7 @@ use super::{
 pub(super) const STANDING_SECRET: &str = "secret";
 
 const MAX_TENANTS: usize = 8;
+const MAX_SECRETS: usize = 50;
 const MAX_TENANT_NAME: usize = 20;
 const MAX_SECRET_NAME: usize = 64;
 /// What Secrets Manager takes.
@@ -43,7 +44,7 @@ impl Resolver<'_> {
             .iter()
             .map(|(name, _)| name.value.as_str())
             .collect();
-        for (tenant, raw) in &tenants.entries {
+        for (tenant, raw) in tenants.entries.iter().take(MAX_TENANTS) {
             if matches!(tenant.value.as_str(), "own" | "none") {
                 self.error(
                     Diagnostic::error(
@@ -134,7 +135,20 @@ impl Resolver<'_> {
 
     fn secrets(&mut self, tenant: &At<String>, secrets: &Ordered<At<RawContent>>) -> Vec<SecretSpec> {
         let mut specs = Vec::new();
-        for (secret, content) in &secrets.entries {
+        if let Some((secret, _)) = secrets.entries.get(MAX_SECRETS) {
+            self.error(
+                Diagnostic::error(
+                    Code::TooMany,
+                    format!(
+                        "`{}` has {} secrets, and at most {MAX_SECRETS}",
+                        tenant.value,
+                        secrets.entries.len()
+                    ),
+                )
+                .at(secret.place.clone(), "the first one too many"),
+            );
+        }
+        for (secret, content) in secrets.entries.iter().take(MAX_SECRETS) {
             self.secret_name(tenant, secret);
             let content = self.content(secret, content);
             specs.push(SecretSpec {
@@ -185,7 +199,7 @@ impl Resolver<'_> {
                         .at(secret.place.clone(), format!("expected 1 to {MAX_JSON_KEYS}")),
                     );
                 }
-                for (index, key) in keys.iter().enumerate() {
+                for (index, key) in keys.iter().take(MAX_JSON_KEYS).enumerate() {
                     if let Some(first) = keys[..index].iter().find(|first| first.value == key.value) {
                         self.error(
                             Diagnostic::error(Code::DuplicateKey, format!("`{}` is listed twice", key.value))

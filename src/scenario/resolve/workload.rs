@@ -17,6 +17,7 @@ use super::{
 const MAX_WORKLOAD_NAME: usize = 30;
 const MAX_REPLICAS: u32 = 100;
 const MAX_OBJECTS: usize = 50;
+const MAX_PARTS: usize = 50;
 
 impl Resolver<'_> {
     /// Resolves a workload and remembers its name, even of one with errors, so that later steps find
@@ -183,13 +184,14 @@ impl Resolver<'_> {
                 .at(place.clone(), format!("expected 1 to {MAX_OBJECTS} in `objects`")),
             );
         }
+        let raw = &raw[..raw.len().min(MAX_OBJECTS)];
         let objects: Vec<Option<Object>> = raw.iter().map(|object| self.object(object)).collect();
         let mut aliases: Vec<(&str, &Place)> = Vec::new();
         let written = raw.iter().flat_map(|object| {
             object
                 .alias
                 .iter()
-                .chain(object.jmes_path.iter().map(|part| &part.alias))
+                .chain(object.jmes_path.iter().take(MAX_PARTS).map(|part| &part.alias))
         });
         for alias in written {
             if let Some((_, first)) = aliases.iter().find(|(name, _)| *name == alias.value) {
@@ -213,9 +215,22 @@ impl Resolver<'_> {
         let alias = self.optional(raw.alias.as_ref());
         let version_label = self.optional(raw.version_label.as_ref());
         let file_permission = self.permission(raw.file_permission.as_ref());
+        if let Some(part) = raw.jmes_path.get(MAX_PARTS) {
+            self.error(
+                Diagnostic::error(
+                    Code::TooMany,
+                    format!(
+                        "the object has {} parts, and at most {MAX_PARTS}",
+                        raw.jmes_path.len()
+                    ),
+                )
+                .at(part.alias.place.clone(), "the first one too many"),
+            );
+        }
         let jmes_path: Vec<Option<(String, String)>> = raw
             .jmes_path
             .iter()
+            .take(MAX_PARTS)
             .map(|part| {
                 let path = self.optional(Some(&part.path));
                 let alias = self.optional(Some(&part.alias));
