@@ -149,6 +149,7 @@ proptest! {
         let parsed = parse(text.as_bytes(), text.len() as u64);
         prop_assert_eq!(&parsed.diagnostics, &[], "{}", text);
         prop_assert_eq!(parsed.raw, Some(raw), "{}", text);
+        accepted(text.as_bytes());
     }
 
     /// What the types take and the schema refuse, or the other way round, would be two languages.
@@ -388,7 +389,15 @@ fn expect() -> BoxedStrategy<RawExpect> {
 }
 
 fn rate() -> BoxedStrategy<f64> {
-    prop_oneof![Just(0.5), Just(-3.0), Just(50.0), Just(1e9), 0.001..1000.0].boxed()
+    prop_oneof![
+        Just(0.5),
+        Just(-3.0),
+        Just(50.0),
+        Just(1e9),
+        Just(1e-300),
+        0.001..1000.0
+    ]
+    .boxed()
 }
 
 fn measure() -> BoxedStrategy<RawLoad> {

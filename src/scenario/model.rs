@@ -308,8 +308,8 @@ pub struct MountLoad {
 }
 
 impl MountLoad {
-    /// From the first planned start of the warm-up to the last planned start. Grows with `pods`, so a
-    /// run that overrides them gives the step that much more time.
+    /// From the first planned start of the warm-up to the last planned start, through one lens. A run
+    /// that overrides `pods` gives its step that much more time for each lens.
     #[must_use]
     pub fn planned(&self) -> Duration {
         let starts = f64::from(self.warm_up) + f64::from(self.pods);

@@ -427,7 +427,8 @@ pub struct RawMountLoad {
     /// Longest time of one mount. Default `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<At<String>>,
-    /// Longest time of the whole step. Default: the schedule, one mount's deadline and 60 s.
+    /// Longest time of the whole step. Default: for each lens the schedule and one mount's deadline,
+    /// and 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,
 }

@@ -1,6 +1,7 @@
 //! [`RawScenario`] to [`Scenario`]: every reference followed, every default filled in, everything
 //! that makes no sense reported.
 
+mod measure;
 mod steps;
 mod tenants;
 mod workload;
@@ -317,7 +318,9 @@ impl<'a> Resolver<'a> {
             .as_ref()
             .and_then(|deadline| self.duration("the deadline", deadline));
         let (steps, least) = self.steps(deadline);
-        let planned: Duration = steps.iter().map(|step| step.within).sum();
+        let planned = steps
+            .iter()
+            .fold(SLACK, |sum, step| sum.saturating_add(step.within));
         if let (Some(deadline), Some(written)) = (deadline, &raw.deadline)
             && least > deadline
         {
@@ -358,7 +361,7 @@ impl<'a> Resolver<'a> {
             each,
             tenants: std::mem::take(&mut self.tenants),
             matrix: self.row.clone(),
-            deadline: deadline.unwrap_or(planned + SLACK),
+            deadline: deadline.unwrap_or(planned),
             retries,
             steps,
             catch: evidence(raw),

@@ -10,13 +10,9 @@ use super::{
         diagnostic::Diagnostic,
         duration,
         model::{
-            Action, Arrival, Because, Class, Condition, Deny, Expect, FetchLoad, Lens, Load, Mount,
-            MountLoad, Pace, RoleAnnotation, Step, When, Workload,
+            Action, Because, Class, Condition, Deny, Expect, Mount, RoleAnnotation, Step, When, Workload,
         },
-        raw::{
-            RawArrival, RawBecause, RawDeny, RawExpect, RawFetchLoad, RawFiles, RawLens, RawLoad, RawMount,
-            RawMountLoad, RawStep, RawUpdate,
-        },
+        raw::{RawBecause, RawDeny, RawExpect, RawFiles, RawLoad, RawMount, RawStep, RawUpdate},
         suggest::nearest,
     },
     Known, MAX_STEPS, Resolver, Verb,
@@ -37,23 +33,16 @@ mod default {
     pub(super) const DELETE: Duration = Duration::from_mins(2);
     pub(super) const NOW: Duration = Duration::from_secs(15);
     pub(super) const BEYOND_HOLD: Duration = Duration::from_secs(15);
-    pub(super) const ONE_MOUNT: Duration = Duration::from_mins(1);
-    pub(super) const BEYOND_LOAD: Duration = Duration::from_mins(1);
-    pub(super) const FETCH_WARM_UP: Duration = Duration::from_secs(1);
     pub(super) const MODE: u32 = 0o644;
 }
 
-const MAX_PODS: u32 = 100_000;
-const MAX_RATE: f64 = 100_000.0;
-const MAX_IN_FLIGHT: u32 = 10_000;
-
 /// How long a step may take, and how long it takes at least.
 #[derive(Debug, Clone, Copy)]
-struct Time {
+pub(super) struct Time {
     /// Longest.
-    within: Duration,
+    pub(super) within: Duration,
     /// What the file says it takes: a written `within`, or what is held or measured.
-    least: Duration,
+    pub(super) least: Duration,
 }
 
 impl Resolver<'_> {
@@ -551,111 +540,6 @@ impl Resolver<'_> {
         Some(index)
     }
 
-    fn mount_load(&mut self, raw: &RawMountLoad) -> Option<(Action, Time)> {
-        let pods = self.within_range("pods", &raw.pods, 1, MAX_PODS);
-        let warm_up = raw
-            .warm_up
-            .as_ref()
-            .map_or(0, |warm_up| self.within_range("warmUp", warm_up, 0, MAX_PODS));
-        let rate = self.rate("rate", &raw.rate);
-        let deadline = match &raw.deadline {
-            Some(deadline) => self.duration("the deadline of a mount", deadline),
-            None => Some(default::ONE_MOUNT),
-        };
-        let lenses = self.lenses(raw);
-        let load = MountLoad {
-            pods,
-            warm_up,
-            rate: rate?,
-            arrival: match raw.arrival {
-                Some(RawArrival::Constant) => Arrival::Constant,
-                Some(RawArrival::Poisson) | None => Arrival::Poisson,
-            },
-            lenses: lenses?,
-            deadline: deadline?,
-        };
-        let schedule = load.planned();
-        let beyond = load.deadline.saturating_add(default::BEYOND_LOAD);
-        let time = self.time_beyond(raw.within.as_ref(), schedule, beyond)?;
-        Some((Action::Load(Load::Mounts(load)), time))
-    }
-
-    fn lenses(&mut self, raw: &RawMountLoad) -> Option<Vec<Lens>> {
-        let Some(written) = &raw.lenses else {
-            return Some(vec![Lens::Csi]);
-        };
-        if written.is_empty() {
-            self.error(
-                Diagnostic::error(Code::OutOfRange, "no lens looks at the mounts")
-                    .at(raw.pods.place.clone(), "")
-                    .help("write `lenses: [csi]`, `[pod]`, or both"),
-            );
-            return None;
-        }
-        let mut lenses: Vec<Lens> = Vec::new();
-        for lens in written {
-            let resolved = match lens.value {
-                RawLens::Csi => Lens::Csi,
-                RawLens::Pod => Lens::Pod,
-            };
-            if lenses.contains(&resolved) {
-                self.error(
-                    Diagnostic::error(Code::DuplicateKey, "a lens is listed twice")
-                        .at(lens.place.clone(), "again here"),
-                );
-            } else {
-                lenses.push(resolved);
-            }
-        }
-        Some(lenses)
-    }
-
-    fn fetch_load(&mut self, raw: &RawFetchLoad) -> Option<(Action, Time)> {
-        let duration = self.duration("the duration", &raw.duration);
-        let warm_up = match &raw.warm_up {
-            Some(warm_up) => self.duration("the warm-up", warm_up),
-            None => Some(default::FETCH_WARM_UP),
-        };
-        let pace = match (&raw.in_flight, &raw.per_second) {
-            (Some(in_flight), None) => Some(Pace::InFlight(self.within_range(
-                "inFlight",
-                in_flight,
-                1,
-                MAX_IN_FLIGHT,
-            ))),
-            (None, Some(per_second)) => self.rate("perSecond", per_second).map(Pace::PerSecond),
-            _ => {
-                self.error(
-                    Diagnostic::error(Code::Contradiction, "it is not clear how fetches are paced")
-                        .at(raw.duration.place.clone(), "")
-                        .help("exactly one of: `inFlight: 8` (closed loop), `perSecond: 500` (open loop)"),
-                );
-                None
-            }
-        };
-        let load = FetchLoad {
-            duration: duration?,
-            warm_up: warm_up?,
-            pace: pace?,
-        };
-        let planned = load.warm_up.saturating_add(load.duration);
-        let time = self.time_beyond(raw.within.as_ref(), planned, default::BEYOND_LOAD)?;
-        Some((Action::Load(Load::Fetch(load)), time))
-    }
-
-    fn rate(&mut self, what: &str, written: &At<f64>) -> Option<f64> {
-        if written.value > 0.0 && written.value <= MAX_RATE {
-            return Some(written.value);
-        }
-        self.error(
-            Diagnostic::error(Code::OutOfRange, format!("{what} cannot be {}", written.value)).at(
-                written.place.clone(),
-                format!("expected more than 0, and {MAX_RATE} at most"),
-            ),
-        );
-        None
-    }
-
     fn time(&mut self, within: Option<&At<String>>, default: Duration) -> Option<Time> {
         match within {
             Some(written) => {
@@ -673,7 +557,12 @@ impl Resolver<'_> {
     }
 
     /// The time of a step that holds or measures for a while.
-    fn time_beyond(&mut self, within: Option<&At<String>>, hold: Duration, beyond: Duration) -> Option<Time> {
+    pub(super) fn time_beyond(
+        &mut self,
+        within: Option<&At<String>>,
+        hold: Duration,
+        beyond: Duration,
+    ) -> Option<Time> {
         let Some(written) = within else {
             return Some(Time {
                 within: hold.saturating_add(beyond),
