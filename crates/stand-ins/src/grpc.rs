@@ -26,6 +26,15 @@ pub(crate) fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("context deadline exceeded")
 }
 
+/// What a Go client makes of `status`: tonic's servers watch the caller's deadline too, and answer
+/// it with an error of their own.
+pub(crate) fn as_seen_by_caller(status: Status) -> Status {
+    if status.code() == Code::Cancelled && status.message() == "Timeout expired" {
+        return deadline_exceeded();
+    }
+    status
+}
+
 /// Whether the call never reached a server, for there was no connection.
 pub(crate) fn is_unconnected(status: &Status) -> bool {
     let mut source = status.source();

@@ -87,7 +87,7 @@ pub(super) async fn mount(
                     attempt += 1;
                     pause = pause.mul_f64(1.1);
                 }
-                Err(status) => return Err(in_go_words(status)),
+                Err(status) => return Err(in_go_words(grpc::as_seen_by_caller(status))),
             }
         }
     };

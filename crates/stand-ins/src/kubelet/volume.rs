@@ -256,6 +256,7 @@ impl CsiVolume {
         let Err(status) = answer.unwrap_or_else(|_| Err(grpc::deadline_exceeded())) else {
             return Ok(());
         };
+        let status = grpc::as_seen_by_caller(status);
         if !is_final(&status) {
             return Err((Way::Uncertain, grpc::status_text(&status)));
         }
