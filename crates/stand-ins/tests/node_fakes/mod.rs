@@ -120,11 +120,11 @@ impl FakeApi {
 }
 
 impl ApiState {
-    fn create(&self, collection: &str, mut object: Value) -> Result<Value, Response> {
+    fn create(&self, collection: &str, mut object: Value) -> Option<Value> {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let path = format!("{collection}/{name}");
         if self.objects.lock().unwrap().contains_key(&path) {
-            return Err(status(409, "AlreadyExists", &format!("{path} already exists")));
+            return None;
         }
         if object["metadata"]["uid"].is_null() {
             object["metadata"]["uid"] = uuid::Uuid::new_v4().to_string().into();
@@ -133,7 +133,7 @@ impl ApiState {
         if let Some((_, rest)) = collection.split_once("/namespaces/") {
             object["metadata"]["namespace"] = rest.split('/').next().unwrap().into();
         }
-        Ok(self.put(&path, "ADDED", object))
+        Some(self.put(&path, "ADDED", object))
     }
 
     fn put(&self, path: &str, kind: &str, mut object: Value) -> Value {
@@ -215,8 +215,8 @@ async fn serve_api(State(state): State<Arc<ApiState>>, method: Method, uri: Uri,
             answer.to_string().into_response()
         }
         ("POST", _) => match state.create(&path, body) {
-            Ok(object) => (StatusCode::CREATED, object.to_string()).into_response(),
-            Err(refusal) => refusal,
+            Some(object) => (StatusCode::CREATED, object.to_string()).into_response(),
+            None => status(409, "AlreadyExists", &format!("{path} already exists")),
         },
         ("PUT", Some(_)) => state.put(&path, "MODIFIED", body).to_string().into_response(),
         ("PATCH", found) => {
