@@ -1,9 +1,10 @@
-//! Stand-ins for what a pod's secret passes through on a node: kubelet, the Secrets Store CSI driver
-//! and its AWS provider, each reached only over the protocol that the real one speaks.
+//! Stand-ins for what a pod's secrets pass through: the Kubernetes API, the kubelet, the CSI driver and
+//! the AWS provider, each reached over its real protocol only.
 
 pub mod defects;
 pub mod driver;
 mod grpc;
 pub mod kubelet;
+pub mod kubernetes;
 pub mod provider;
 pub mod rest;
