@@ -200,8 +200,7 @@ fn read(object: &Value) -> Vec<Entry> {
 }
 
 fn write(object: &mut Value, mut entries: Vec<Entry>) {
-    // An applier that owns nothing is still on record; an updater is not.
-    entries.retain(|entry| entry.apply || !entry.fields.is_empty());
+    entries.retain(|entry| !entry.fields.is_empty());
     // Appliers first, then by time, as the real server sorts.
     entries.sort_by(|a, b| {
         b.apply
