@@ -129,6 +129,8 @@ pub enum Action {
     },
     /// Check something about a workload: at once, in time, or for a while.
     Expect(Expect),
+    /// Prove that AWS refuses a credential that is not genuine.
+    Impostor(Impostor),
     /// Measure.
     Load(Load),
 }
@@ -237,6 +239,40 @@ pub enum Because {
     /// `{class}` and `{serviceAccount}` are filled in, and the call log must show no call of the
     /// tenant's for the secret.
     Event(String),
+}
+
+/// See [`Action::Impostor`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impostor {
+    /// Whose credential is forged. Index into [`Scenario::tenants`].
+    pub tenant: usize,
+    /// How.
+    pub forgery: Forgery,
+    /// Error codes that count as the right refusal.
+    pub errors: Vec<String>,
+}
+
+/// How a credential is forged. Each has its genuine original as positive control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgery {
+    /// A token with the right claims under a signature that is not the issuer's.
+    Signature,
+    /// A genuine token for another audience.
+    Audience,
+    /// A request signed with a key that is not the session's.
+    Request,
+}
+
+impl Forgery {
+    /// In words.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Signature => "a token with a forged signature",
+            Self::Audience => "a token for another audience",
+            Self::Request => "a request with a forged signature",
+        }
+    }
 }
 
 /// See [`Action::Expect`].
