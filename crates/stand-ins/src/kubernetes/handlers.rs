@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     RequestKind,
     account::StaticTokens,
-    cluster::{Cluster, Deleted, Writer},
+    cluster::{Cluster, Writer},
+    deletion::Deleted,
     discovery,
     failure::{Failure, Violation},
     object::{child_mut, fields_mut},

@@ -25,6 +25,7 @@ mod account;
 mod cluster;
 mod controllers;
 mod defaults;
+mod deletion;
 mod discovery;
 mod failure;
 mod fields;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap};
 use serde_json::Value;
 
 use super::{
-    cluster::{DeleteOptions, Propagation},
+    deletion::{DeleteOptions, Propagation},
     failure::Failure,
 };
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        cluster::{Cluster, DeleteOptions},
+        cluster::Cluster,
+        deletion::DeleteOptions,
         object::{child_mut, fields_mut},
         resource::{DAEMON_SETS, NODES, PODS},
         selector::Selectable as _,

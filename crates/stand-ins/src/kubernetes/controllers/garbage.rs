@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{
     super::{
-        cluster::{Cluster, DeleteOptions, Next, Propagation},
+        cluster::{Cluster, Next},
+        deletion::{DeleteOptions, Propagation},
         object::metadata_mut,
         resource::Table,
         store::{Change, Happened},

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{
     super::{
-        cluster::{Cluster, DeleteOptions, Next},
+        cluster::{Cluster, Next},
+        deletion::DeleteOptions,
         object::{child_mut, fields_mut},
         resource::{CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS},
         selector::Selector,

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        cluster::{Cluster, DeleteOptions, Next},
+        cluster::{Cluster, Next},
+        deletion::DeleteOptions,
         object::{child_mut, fields_mut},
         resource::{PODS, REPLICA_SETS},
         selector::Selectable as _,
