@@ -142,7 +142,7 @@ async fn every_pod_gets_its_tenants_secret_and_leaves_nothing() {
         }
     }
     let all = 2 * pods();
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_mins(2);
     while phases(&api).await.get("Running") != Some(&all) {
         assert!(began.elapsed() < limit, "{:?}", phases(&api).await);
         tokio::time::sleep(Duration::from_millis(100)).await;

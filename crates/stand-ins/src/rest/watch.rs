@@ -9,13 +9,16 @@ use hyper::body::Incoming;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{ApiClient, ApiError, StatusBody, refusal};
+use super::{ApiClient, ApiError, REQUEST_DEADLINE, StatusBody, refusal};
 
 /// Pauses after failures double from the first to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// The server ends a watch after this long, and we begin it anew from where it ended.
 const TIMEOUT_SECONDS: u32 = 300;
+
+/// A server that is silent for longer than it may keep a watch open is gone.
+const SILENCE: Duration = Duration::from_secs(TIMEOUT_SECONDS as u64 + 30);
 
 /// What happened to a collection.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,7 +127,12 @@ impl<T: DeserializeOwned> Watch<T> {
                     "{}{mark}watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={TIMEOUT_SECONDS}",
                     self.path
                 );
-                let response = self.client.begin(Method::GET, &path, None).await?;
+                let begun =
+                    tokio::time::timeout(REQUEST_DEADLINE, self.client.begin(Method::GET, &path, None));
+                let response = begun.await.map_err(|_| ApiError::Late {
+                    method: Method::GET,
+                    path: path.clone(),
+                })??;
                 self.state = State::Watching {
                     version: version.clone(),
                     body: response.into_body(),
@@ -140,15 +148,15 @@ impl<T: DeserializeOwned> Watch<T> {
                 lines,
             } => {
                 let Some(line) = lines.pop_front() else {
-                    match body.frame().await {
-                        Some(Ok(frame)) => {
+                    match tokio::time::timeout(SILENCE, body.frame()).await {
+                        Ok(Some(Ok(frame))) => {
                             if let Some(data) = frame.data_ref() {
                                 buffer.extend_from_slice(data);
                                 split(buffer, lines);
                             }
                         }
                         // The server's time is up, or the connection broke: go on where we were.
-                        Some(Err(_)) | None => self.state = State::Listed(version.clone()),
+                        Ok(Some(Err(_)) | None) | Err(_) => self.state = State::Listed(version.clone()),
                     }
                     return Ok(None);
                 };
