@@ -44,6 +44,15 @@ pub struct Authorisation {
     pub keys: Context,
     /// The policy attached to the secret.
     pub resource_policy: Option<NamedPolicy>,
+    /// A further action that has to be allowed on the same resource.
+    also: Option<&'static str>,
+}
+
+impl Authorisation {
+    /// All that has to be allowed.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        [self.action.as_str()].into_iter().chain(self.also)
+    }
 }
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the secret exists.
@@ -85,6 +94,9 @@ pub fn authorisation(
         asked: asked.map(str::to_owned),
         keys,
         resource_policy: secret.and_then(|secret| Some(secret.policy.as_ref()?.named.clone())),
+        // As documented: a secret is made with tags only by those who may tag it.
+        also: (known.target == Target::NewSecret && !body.list("Tags")?.is_empty())
+            .then_some("secretsmanager:TagResource"),
     })
 }
 
