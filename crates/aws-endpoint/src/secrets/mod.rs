@@ -88,6 +88,10 @@ pub fn authorisation(
         (None, Some(id)) => store.missing_arn(region, id),
         (None, None) => "*".to_owned(),
     };
+    if matches!(known.target, Target::Secret | Target::SecretIfNamed) && asked.is_some() {
+        // An ARN in conditions, whatever form the caller gave it.
+        keys.set("secretsmanager:SecretId", resource.as_str());
+    }
     Ok(Authorisation {
         action: format!("secretsmanager:{operation}"),
         resource,
@@ -191,8 +195,7 @@ fn find(operation: &str) -> Result<&'static Operation, SecretsError> {
 /// The condition keys that the request itself gives. A key is absent when the request leaves its
 /// parameter out: `VersionStage` above all, whatever stage is meant.
 fn request_keys(keys: &mut Context, operation: &Operation, body: Body<'_>) -> Result<(), SecretsError> {
-    const TEXTS: [(&str, &str); 6] = [
-        ("SecretId", "secretsmanager:SecretId"),
+    const TEXTS: [(&str, &str); 5] = [
         ("VersionId", "secretsmanager:VersionId"),
         ("VersionStage", "secretsmanager:VersionStage"),
         ("Name", "secretsmanager:Name"),
