@@ -59,7 +59,7 @@ impl Teardown {
                 }
             }
         }
-        report.left.extend(strays(environment, marks, cluster.as_str(), &report.left).await);
+        report.left.extend(strays(environment, marks, cluster, &report.left).await);
         report
     }
 }
@@ -102,7 +102,7 @@ async fn remove_kubernetes(
 async fn strays(
     environment: &Environment,
     marks: &Marks,
-    cluster: &str,
+    cluster: &ClusterName,
     known: &[LeftoverFound],
 ) -> Vec<LeftoverFound> {
     let mut found: Vec<LeftoverFound> = Vec::new();
@@ -124,15 +124,17 @@ async fn strays(
             Err(error) => note(format!("{kind} objects"), &format!("could not be listed: {error}")),
         }
     }
-    let aws = &environment.aws;
-    let prefix = format!("{cluster}-");
-    match aws.iam_leftovers(&prefix, &aws.oidc_arn(&environment.issuer)).await {
-        Ok(left) => left.into_iter().for_each(|object| note(object, "carries the run's name")),
-        Err(error) => note("IAM objects".to_owned(), &format!("could not be listed: {error}")),
-    }
-    match aws.secret_leftovers(&format!("{cluster}/")).await {
-        Ok(left) => left.into_iter().for_each(|object| note(object, "carries the run's name")),
-        Err(error) => note("secrets".to_owned(), &format!("could not be listed: {error}")),
+    match environment.aws.leftovers(marks, cluster).await {
+        Ok(left) => {
+            let roles = left.roles.into_iter().map(Object::Role);
+            let policies = left.policies.into_iter().map(Object::Policy);
+            let providers = left.oidc_providers.into_iter().map(Object::OidcProvider);
+            let secrets = left.secrets.into_iter().map(Object::Secret);
+            for object in roles.chain(policies).chain(providers).chain(secrets) {
+                note(object.to_string(), "carries the run's tag");
+            }
+        }
+        Err(error) => note("AWS objects".to_owned(), &format!("could not be listed: {error}")),
     }
     found
 }

@@ -111,12 +111,8 @@ impl Provisioner {
         Self { environment, ledger, cluster, marks }
     }
 
-    /// What every tenant needs: the driver's kinds, its CSIDriver object, the identity provider.
+    /// What every tenant's role needs: the identity provider of the cluster's tokens.
     pub async fn provide_cluster(&self) -> Result<(), ProvisionError> {
-        for definition in tenant::custom_resource_definitions(&self.marks) {
-            self.create(&definition).await?;
-        }
-        self.create(&tenant::csi_driver(&self.marks)).await?;
         let arn = self.aws().oidc_arn(&self.environment.issuer);
         self.ledger.plan(&[Object::OidcProvider(arn)])?;
         self.aws().provide_oidc(&self.environment.issuer, AUDIENCE, &self.marks.tags()).await?;

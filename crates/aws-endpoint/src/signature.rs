@@ -51,7 +51,13 @@ pub(crate) fn verify(
     now: Timestamp,
 ) -> Result<Arc<Session>, Refusal> {
     let Some(scope) = scope else {
-        return Err(refusal(protocol, Kind::Missing, "Missing Authentication Token"));
+        return Err(if parts.headers.contains_key(AUTHORIZATION) {
+            let message =
+                "Authorization header requires 'Credential' parameter of 5 slash-delimited elements.";
+            refusal(protocol, Kind::Incomplete, message)
+        } else {
+            refusal(protocol, Kind::Missing, "Missing Authentication Token")
+        });
     };
     let unknown = || {
         refusal(

@@ -70,12 +70,12 @@ pub(super) fn filters(body: Body<'_>) -> Result<Vec<Filter<'_>>, SecretsError> {
 
 /// A filter, any of whose values has to match.
 pub(super) struct Filter<'a> {
-    key: Key,
+    attribute: Attribute,
     values: Vec<&'a str>,
 }
 
 #[derive(Clone, Copy)]
-enum Key {
+enum Attribute {
     Name,
     Description,
     TagKey,
@@ -90,13 +90,13 @@ impl<'a> Filter<'a> {
         let Some(name) = body.text("Key")? else {
             return Err(SecretsError::parameter("Invalid filter key"));
         };
-        let key = match name {
-            "name" => Key::Name,
-            "description" => Key::Description,
-            "tag-key" => Key::TagKey,
-            "tag-value" => Key::TagValue,
-            "primary-region" | "owning-service" => Key::Elsewhere,
-            "all" => Key::All,
+        let attribute = match name {
+            "name" => Attribute::Name,
+            "description" => Attribute::Description,
+            "tag-key" => Attribute::TagKey,
+            "tag-value" => Attribute::TagValue,
+            "primary-region" | "owning-service" => Attribute::Elsewhere,
+            "all" => Attribute::All,
             other => {
                 return Err(SecretsError::constraint(
                     Some(other),
@@ -111,19 +111,19 @@ impl<'a> Filter<'a> {
                 "Invalid filter values for key: {name}"
             )));
         }
-        Ok(Self { key, values })
+        Ok(Self { attribute, values })
     }
 
     pub(super) fn accepts(&self, secret: &Secret) -> bool {
         let (unwanted, wanted): (Vec<&str>, Vec<&str>) =
             self.values.iter().partition(|value| value.starts_with('!'));
-        let has = |value: &str| self.key.matches(secret, value);
+        let has = |value: &str| self.attribute.matches(secret, value);
         let refused = unwanted.iter().any(|value| has(value.trim_start_matches('!')));
         !refused && (wanted.is_empty() || wanted.into_iter().any(has))
     }
 }
 
-impl Key {
+impl Attribute {
     fn matches(self, secret: &Secret, value: &str) -> bool {
         match self {
             Self::Name => secret.name.starts_with(value),
@@ -206,7 +206,7 @@ impl Order {
             By::Accessed => secret.accessed,
             By::Name => None,
         };
-        let time = time.map_or(0, |time| time.as_microsecond());
+        let time = time.map_or(0, jiff::Timestamp::as_microsecond);
         if !self.descending {
             return [format!("{time:020}"), secret.name.clone()];
         }
