@@ -10,7 +10,7 @@ use mountproof::scenario::{
     parse::{MAX_BYTES, parse},
     raw::{
         RawArrival, RawBecause, RawContent, RawCreate, RawDelete, RawDeny, RawEach, RawEvent, RawEvidence,
-        RawExpect, RawFetchLoad, RawFiles, RawJmesPath, RawLens, RawLoad, RawMetadata, RawMount,
+        RawExpect, RawFetchLoad, RawFiles, RawImpostor, RawJmesPath, RawLens, RawLoad, RawMetadata, RawMount,
         RawMountLoad, RawObject, RawScenario, RawStep, RawTenant, RawTrue, RawUpdate,
     },
     render,
@@ -360,6 +360,25 @@ fn deny() -> BoxedStrategy<RawDeny> {
         .boxed()
 }
 
+fn impostor() -> BoxedStrategy<RawImpostor> {
+    let with = prop_oneof![
+        3 => at(select(vec!["forged-signature", "other-audience", "forged-request"]).prop_map(str::to_owned)),
+        1 => text(),
+    ];
+    let code = prop_oneof![
+        3 => at(select(vec!["InvalidIdentityToken", "InvalidSignatureException"]).prop_map(str::to_owned)),
+        1 => text(),
+    ];
+    (text(), with, at(vec(code, 0..3)), of(text()))
+        .prop_map(|(tenant, with, because, within)| RawImpostor {
+            tenant,
+            with,
+            because,
+            within,
+        })
+        .boxed()
+}
+
 fn expect() -> BoxedStrategy<RawExpect> {
     let files = select(vec![RawFiles::Current, RawFiles::Previous, RawFiles::None]);
     let event = (text(), text()).prop_map(|(reason, contains)| RawEvent { reason, contains });
@@ -445,6 +464,7 @@ fn step() -> BoxedStrategy<RawStep> {
     prop_oneof![
         mount().prop_map(RawStep::Mount),
         deny().prop_map(RawStep::Deny),
+        impostor().prop_map(RawStep::Impostor),
         create().prop_map(RawStep::Create),
         expect().prop_map(RawStep::Expect),
         (text(), of(text())).prop_map(|(secret, within)| RawStep::Update(RawUpdate { secret, within })),
