@@ -36,6 +36,11 @@ pub fn members(store: &SecretStore, region: &str, body: &Value) -> Result<Batch,
     let body = Body(body);
     let named = body.texts("SecretIdList")?;
     let filters = filters(body)?;
+    if filters.is_empty() && body.number("MaxResults")?.is_some() {
+        return Err(SecretsError::parameter(
+            "'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.",
+        ));
+    }
     let (ids, next_token) = match (named.is_empty(), filters.is_empty()) {
         (false, false) => {
             return Err(SecretsError::parameter(

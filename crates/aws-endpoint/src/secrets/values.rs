@@ -47,12 +47,12 @@ pub(super) fn put(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
         ));
     }
     let stages = if stages.is_empty() { vec![CURRENT] } else { stages };
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
     let Some(new) = NewVersion::read(call.body)? else {
         return Err(SecretsError::request(
             "You must provide either SecretString or SecretBinary.",
         ));
     };
+    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
     let id = new.id;
     new.add_to(secret, &stages, call.now)?;
     let attached = secret.version(id).map(|version| version.stages.clone());

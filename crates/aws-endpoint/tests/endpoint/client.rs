@@ -83,16 +83,13 @@ impl Reply {
     /// Status, code and message of an error, in either wire form.
     pub(crate) fn error(&self) -> (u16, String, String) {
         assert_ne!(self.status, 200, "{self:?}");
-        let (code, message) = match self.element("Code") {
-            Some(code) => (code, self.element("Message")),
-            None => {
-                let json = self.json();
-                let text = |key: &str| json[key].as_str().map(str::to_owned);
-                (
-                    text("__type").unwrap_or_default(),
-                    text("Message").or_else(|| text("message")),
-                )
-            }
+        let (code, message) = if let Some(code) = self.element("Code") {
+            (code, self.element("Message"))
+        } else {
+            let json = self.json();
+            let text = |key: &str| json[key].as_str().map(str::to_owned);
+            let message = text("Message").or_else(|| text("message"));
+            (text("__type").unwrap_or_default(), message)
         };
         (self.status, code, message.unwrap_or_default())
     }
