@@ -1,0 +1,137 @@
+//! Keeps one pod of each `DaemonSet` on every node it selects.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        cluster::Cluster,
+        deletion::DeleteOptions,
+        object::{child_mut, fields_mut},
+        resource::{DAEMON_SETS, NODES, PODS},
+        selector::Selectable as _,
+        store::{Change, Scope},
+        stored::{Key, Stored},
+    },
+    Controller, WRITER, controller_key, note, pod_of_template,
+    replica_sets::{active_pods, write_status},
+    template_hash,
+};
+
+const HASH_LABEL: &str = "controller-revision-hash";
+
+pub(super) struct DaemonSets {
+    cluster: Arc<Cluster>,
+}
+
+impl DaemonSets {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster }
+    }
+
+    fn list(&self, table: super::super::resource::Table) -> Vec<Arc<Stored>> {
+        self.cluster
+            .store
+            .list(table, &Scope::All, None)
+            .expect("the latest state is never too old")
+            .1
+    }
+}
+
+impl Controller for DaemonSets {
+    type Item = Key;
+
+    fn concerns(&self, change: &Change, out_of_order: &mut BTreeSet<Key>) {
+        match change.table {
+            DAEMON_SETS => drop(out_of_order.insert(change.object.key.clone())),
+            PODS => out_of_order.extend(controller_key(&change.object, "DaemonSet")),
+            // A node came, went, or changed its labels; a heartbeat costs one look at each set.
+            NODES => out_of_order.extend(self.list(DAEMON_SETS).iter().map(|set| set.key.clone())),
+            _ => {}
+        }
+    }
+
+    fn reconcile(&self, key: &Key) -> bool {
+        let Some(set) = self.cluster.store.get(DAEMON_SETS, key) else {
+            return false;
+        };
+        if set.terminating {
+            return false;
+        }
+        let value = set.value();
+        let template = &value["spec"]["template"];
+        let hash = template_hash(template);
+        let nodes: Vec<Arc<Stored>> = self
+            .list(NODES)
+            .into_iter()
+            .filter(|node| selected(&template["spec"]["nodeSelector"], node))
+            .collect();
+        let resource = self.cluster.built_in(PODS);
+        let mut kept: Vec<Arc<Stored>> = Vec::new();
+        for pod in active_pods(&self.cluster, &set.uid) {
+            let node = pod.field("spec.nodeName");
+            let wanted = nodes.iter().any(|known| known.key.name == node)
+                && pod.label(HASH_LABEL) == Some(&hash)
+                && kept.iter().all(|other| other.field("spec.nodeName") != node);
+            if wanted {
+                kept.push(pod);
+                continue;
+            }
+            let options = DeleteOptions {
+                uid: Some(pod.uid.clone()),
+                ..DeleteOptions::default()
+            };
+            note(
+                self.cluster.delete(&resource, &pod.key, &options),
+                "delete a daemon's pod",
+                key,
+            );
+        }
+        let covered: BTreeSet<String> = kept
+            .iter()
+            .map(|pod| pod.field("spec.nodeName").to_owned())
+            .collect();
+        for node in nodes.iter().filter(|node| !covered.contains(&node.key.name)) {
+            let mut pod = pod_of_template(&set, "apps/v1", "DaemonSet", template);
+            let fields = fields_mut(&mut pod);
+            let labels = child_mut(child_mut(fields, "metadata"), "labels");
+            labels.insert(HASH_LABEL.to_owned(), hash.clone().into());
+            labels.insert("pod-template-generation".to_owned(), "1".into());
+            child_mut(fields, "spec").insert("nodeName".to_owned(), node.key.name.clone().into());
+            let made = self.cluster.create(&resource, &key.namespace, pod, WRITER);
+            kept.extend(note(made, "create a daemon's pod", key));
+        }
+        self.report(key, &value, nodes.len(), &kept);
+        false
+    }
+}
+
+impl DaemonSets {
+    fn report(&self, key: &Key, set: &Value, desired: usize, pods: &[Arc<Stored>]) {
+        let ready = pods.iter().filter(|pod| pod.ready).count();
+        let mut status = json!({
+            "currentNumberScheduled": pods.len(),
+            "numberMisscheduled": 0,
+            "desiredNumberScheduled": desired,
+            "numberReady": ready,
+            "observedGeneration": set["metadata"]["generation"],
+            "updatedNumberScheduled": pods.len(),
+        });
+        if ready > 0 {
+            status["numberAvailable"] = ready.into();
+        }
+        if desired > ready {
+            status["numberUnavailable"] = (desired - ready).into();
+        }
+        write_status(&self.cluster, DAEMON_SETS, key, &status);
+    }
+}
+
+fn selected(node_selector: &Value, node: &Stored) -> bool {
+    node_selector
+        .as_object()
+        .into_iter()
+        .flatten()
+        .all(|(label, value)| node.label(label) == value.as_str())
+}

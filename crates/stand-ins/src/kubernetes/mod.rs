@@ -1,0 +1,69 @@
+//! A stand-in for the Kubernetes API server, version 1.36.
+//!
+//! [`ApiServer`] serves HTTPS on loopback and keeps its objects in memory. It is written from the API's
+//! conventions and from recordings of a real server, and held to those by a test that replays them. Clients
+//! made for Kubernetes work unchanged: list, get, create, update, the four patch formats, delete and
+//! watch over the resources of [`resource`], `CustomResourceDefinitions`, `ServiceAccount` tokens, and
+//! the controllers that pods and namespaces need.
+//!
+//! # What it leaves out
+//!
+//! - Authorization: RBAC objects are stored, and every authenticated user may do everything. Without a
+//!   token the answer is 401, where a real server would know an anonymous user.
+//! - Protobuf and CBOR bodies (415), answers as `Table` unless JSON is accepted too, `OpenAPI`.
+//! - Validation of custom resources by their schema, pruning and defaulting by it, conversion webhooks;
+//!   unknown fields of built-in kinds are kept, whatever `fieldValidation` says.
+//! - Admission but for namespaces, service accounts, priority and the default tolerations; no
+//!   `kube-api-access` volume is added to pods.
+//! - Exec, attach, port-forward, logs, proxies; `PodDisruptionBudgets` on eviction.
+//! - Rolling updates in steps: a Deployment scales its new `ReplicaSet` up and the old ones down at once.
+//!   A `DaemonSet`'s pods name their node, where the real controller leaves that to the scheduler.
+//! - Events do not expire. Status conditions of namespaces are not written.
+//! - There is no scheduler: who binds pods is whoever posts `pods/binding`.
+
+mod account;
+mod cluster;
+mod controllers;
+mod defaults;
+mod deletion;
+mod discovery;
+mod failure;
+mod fields;
+mod handlers;
+mod managed;
+mod object;
+mod page;
+mod patch;
+mod render;
+mod request;
+mod resource;
+mod schema;
+mod selector;
+mod server;
+mod store;
+mod stored;
+mod token;
+mod validate;
+mod watch;
+
+pub use server::{ApiServer, ApiServerConfig, StartError};
+pub use token::{BearerToken, SigningKeyError};
+
+/// Planted defects, all off by default: each makes the server wrong in a way that some scenario must notice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Defects {
+    /// `TokenRequest` ignores the audiences asked for and issues tokens for the API server itself.
+    pub token_ignores_audience: bool,
+}
+
+/// A kind of request, for [`ApiServer::requests`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKind {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
+    pub verb: &'static str,
+    /// `pods`, `deployments.apps`, `serviceaccounts/token` and so on.
+    pub resource: String,
+    /// The client's `User-Agent`.
+    pub user_agent: String,
+}
