@@ -2,15 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    deny, evidence, expect, load,
-    micros,
+    deny, evidence, expect, load, micros,
     step::{StepError, StepResult},
     workload::{self, LiveWorkload},
     world::{CaseTenant, World},
@@ -180,6 +178,17 @@ impl Attempt<'_> {
         workload::target(&self.tenants, planned)
     }
 
+    /// A workload by the scenario's name for it.
+    pub(super) fn workload(&self, name: &str) -> Result<&LiveWorkload, StepError> {
+        self.workloads.get(name).ok_or_else(StepError::bad_reference)
+    }
+
+    /// The last call of a role that AWS refused in this attempt, in one line.
+    pub(super) fn last_refused_call(&self, role: &str) -> Option<String> {
+        let calls = self.world.environment.calls.as_ref()?.since(self.calls_from);
+        calls.iter().rev().find(|call| call.error.is_some() && call.role.as_deref() == Some(role)).map(evidence::line)
+    }
+
     /// Removes what the attempt made. What cannot be removed stays in the ledger, and so is tried
     /// again by the run's teardown and reported as left if that fails too.
     async fn clean_up(&mut self) {
@@ -233,5 +242,3 @@ pub(super) fn panicked(text: &str) -> AttemptEnd {
     )
 }
 
-/// Shares a case with the task that runs it.
-pub(super) type SharedCase = Arc<Case>;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     journal::Access,
-    scenario::model::{Because, Class, Deny, NameForm},
+    scenario::model::{Because, Class, Deny},
     verdict::{
         Judgement,
         denial::{Claim, ExpectedReason, Seen, judge},
@@ -23,7 +23,7 @@ use crate::{
 pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Instant) -> StepResult {
     workload::create(attempt, &planned.workload).await?;
     let attempt = &*attempt;
-    let live = attempt.workloads.get(&planned.workload.name).ok_or_else(StepError::bad_reference)?;
+    let live = attempt.workload(&planned.workload.name)?;
     let claim = claim(attempt, planned, live)?;
     let mut seen = watch(attempt, live, planned.hold, until).await?;
     seen.control = Some((planned.control.clone(), attempt.mounted.contains(&planned.control)));
@@ -52,14 +52,14 @@ async fn watch(attempt: &Attempt<'_>, live: &LiveWorkload, hold: Duration, until
     let mut files: BTreeMap<String, Option<String>> = BTreeMap::new();
     let mut refused_at = None;
     loop {
-        for pod in live.pods(world).await? {
-            seen.ready |= pod.ready;
+        for pod in live.pods(world) {
+            seen.ready |= pod.ready();
             for file in live.mount_point(world, &pod.uid).files().map_err(unreadable)? {
-                let owner = world.owner_of(&file.content).map(|owner| owner.to_string());
+                let owner = world.values.owner_of(&file.content).map(|owner| owner.to_string());
                 files.insert(file.name, owner);
             }
         }
-        seen.refusals = live.refusals(world).await;
+        seen.refusals = live.refusals(world);
         let now = Instant::now();
         if refused_at.is_none() && !seen.refusals.is_empty() {
             refused_at = Some(now);
@@ -78,25 +78,18 @@ async fn watch(attempt: &Attempt<'_>, live: &LiveWorkload, hold: Duration, until
 /// The scenario's reason in the terms of this case's tenants.
 fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<Claim, StepError> {
     let tenant = attempt.tenants.get(live.tenant).ok_or_else(StepError::bad_reference)?;
+    let asked = live.asked().map(str::to_owned).collect();
     let mut names = Vec::new();
-    let mut asked = Vec::new();
-    for object in live.objects() {
-        let secret = attempt
-            .tenants
-            .get(object.secret.tenant)
-            .and_then(|owner| owner.secret(&object.secret.secret))
-            .ok_or_else(StepError::bad_reference)?;
-        asked.push(match object.by {
-            NameForm::Name => secret.path.clone(),
-            NameForm::Arn => secret.arn.clone(),
-        });
+    for secret in live.secrets() {
+        let owner = attempt.tenants.get(secret.tenant).ok_or_else(StepError::bad_reference)?;
+        let secret = owner.secret(&secret.secret).ok_or_else(StepError::bad_reference)?;
         names.extend([secret.path.clone(), secret.arn.clone()]);
     }
     let reason = match &planned.because {
         Because::Aws { error, action } if action.starts_with("sts:") => ExpectedReason::Aws {
             error: error.clone(),
             action: action.clone(),
-            role: tenant.annotated_role(&attempt.tenants).ok_or_else(StepError::bad_reference)?.to_owned(),
+            role: tenant.annotated_role().to_owned(),
             asked: Vec::new(),
             secret: Vec::new(),
             subject: Some(format!("system:serviceaccount:{}:default", tenant.name())),

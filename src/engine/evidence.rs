@@ -1,8 +1,11 @@
 //! What to read when a case did not pass, collected before anything of it is removed.
 
+use std::fmt::Write as _;
+
 use super::case::Attempt;
 use crate::{
     journal::{EventKind, EvidenceCollected},
+    kubernetes::SECRETS_STORE,
     scenario::model::Evidence,
     verdict::denial::Call,
 };
@@ -12,14 +15,14 @@ use crate::{
 pub(super) async fn collect(attempt: &Attempt<'_>) {
     for kind in &attempt.case.scenario.catch {
         let (title, text) = match kind {
-            Evidence::Pods => ("pods", objects(attempt, "pods").await),
+            Evidence::Pods => ("pods", objects(attempt, "v1", "Pod").await),
             Evidence::Events => ("pod events", events(attempt)),
             Evidence::Classes => (
                 "SecretProviderClasses and pod status",
                 format!(
                     "{}{}",
-                    objects(attempt, "secretproviderclasses").await,
-                    objects(attempt, "secretproviderclasspodstatuses").await
+                    objects(attempt, SECRETS_STORE, "SecretProviderClass").await,
+                    objects(attempt, SECRETS_STORE, "SecretProviderClassPodStatus").await
                 ),
             ),
             Evidence::CallLog => ("AWS call log", calls(attempt)),
@@ -33,12 +36,12 @@ pub(super) async fn collect(attempt: &Attempt<'_>) {
     }
 }
 
-/// Objects of the case's workloads, as YAML-like JSON, one after another.
-async fn objects(attempt: &Attempt<'_>, plural: &str) -> String {
+/// Objects of the case's workloads as JSON, one after another.
+async fn objects(attempt: &Attempt<'_>, api_version: &str, kind: &str) -> String {
     let kubernetes = &attempt.world.environment.kubernetes;
     let mut text = String::new();
     for live in attempt.workloads.values() {
-        match kubernetes.list_json(plural, &live.namespace).await {
+        match kubernetes.list(api_version, kind, Some(&live.namespace), None).await {
             Ok(found) => {
                 for object in found {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -48,7 +51,9 @@ async fn objects(attempt: &Attempt<'_>, plural: &str) -> String {
                     }
                 }
             }
-            Err(error) => text.push_str(&format!("could not list {plural} in {}: {error}\n", live.namespace)),
+            Err(error) => {
+                let _ = writeln!(text, "cannot {error}");
+            }
         }
     }
     text
@@ -57,11 +62,12 @@ async fn objects(attempt: &Attempt<'_>, plural: &str) -> String {
 fn events(attempt: &Attempt<'_>) -> String {
     let mut text = String::new();
     for live in attempt.workloads.values() {
-        for event in attempt.world.environment.kubernetes.events().of_workload(&live.namespace, &live.name) {
-            text.push_str(&format!(
-                "{}/{} {} {} x{}: {}\n",
-                live.namespace, event.object, event.kind, event.reason, event.count, event.message
-            ));
+        for event in live.events(attempt.world) {
+            let _ = writeln!(
+                text,
+                "{}/{} {} {} x{}: {}",
+                live.namespace, event.pod, event.kind, event.reason, event.count, event.message
+            );
         }
     }
     text

@@ -15,7 +15,7 @@ use crate::{
 /// Checks the condition when it must be true.
 pub(super) async fn expect(attempt: &mut Attempt<'_>, planned: &Expect, until: Instant) -> StepResult {
     let attempt = &*attempt;
-    let live = attempt.workloads.get(&planned.workload).ok_or_else(StepError::bad_reference)?;
+    let live = attempt.workload(&planned.workload)?;
     let began = Instant::now();
     loop {
         let judgement = check(attempt, live, &planned.condition, until).await?;
@@ -65,7 +65,7 @@ async fn check(
     until: Instant,
 ) -> Result<Judgement, StepError> {
     let world = attempt.world;
-    let pods = live.pods(world).await?;
+    let pods = live.pods(world);
     match condition {
         Condition::FilesCurrent | Condition::FilesPrevious => {
             let (value, what) = match condition {
@@ -73,7 +73,7 @@ async fn check(
                 _ => (Value::Previous, "previous value"),
             };
             let tenant = attempt.tenants[live.tenant].name();
-            let expected = live.expected(attempt, live.mode(), value)?;
+            let expected = live.expected(&attempt.tenants, value)?;
             if pods.is_empty() {
                 return Ok(Judgement::Broken(failure(format!("{} has no pod", live.name))));
             }
@@ -96,7 +96,7 @@ async fn check(
             Ok(Judgement::Holds("nothing mounted".to_owned()))
         }
         Condition::Event { reason, contains } => {
-            let events = world.environment.kubernetes.events().of_workload(&live.namespace, &live.name);
+            let events = live.events(world);
             let found = events.iter().any(|event| event.reason == *reason && event.message.contains(contains.as_str()));
             Ok(if found {
                 Judgement::Holds(format!("event {reason}"))
@@ -109,9 +109,9 @@ async fn check(
         }
         Condition::PodStatus => {
             for pod in &pods {
-                match workload::pod_status(attempt, live, &pod.name, until).await {
-                    Err(StepError::Broken(failure)) => return Ok(Judgement::Broken(failure)),
-                    other => drop(other?),
+                let judgement = workload::pod_status(attempt, live, &pod.name, until).await?;
+                if !matches!(judgement, Judgement::Holds(_)) {
+                    return Ok(judgement);
                 }
             }
             Ok(Judgement::Holds("pod status written".to_owned()))

@@ -22,14 +22,16 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
     let tenant = attempt.tenants.get(planned.tenant).ok_or_else(StepError::bad_reference)?;
     let genuine = world.token(tenant.name(), crate::tenant::AUDIENCE).await?;
     let secret = tenant.secret("secret").ok_or_else(StepError::bad_reference)?;
-    let session = world.assume(tenant.role_arn(), &genuine).await.map_err(no_control)?;
+    let session = world.environment.aws.assume(tenant.role_arn(), &genuine).await.map_err(no_control)?;
     session.read(&secret.path).await.map_err(no_control)?;
 
     let answer = match planned.forgery {
-        Forgery::Signature => world.assume(tenant.role_arn(), &genuine.with_other_signature()).await.map(drop),
+        Forgery::Signature => {
+            world.environment.aws.assume(tenant.role_arn(), &genuine.with_other_signature()).await.map(drop)
+        },
         Forgery::Audience => {
             let token = world.token(tenant.name(), OTHER_AUDIENCE).await?;
-            world.assume(tenant.role_arn(), &token).await.map(drop)
+            world.environment.aws.assume(tenant.role_arn(), &token).await.map(drop)
         }
         Forgery::Request => session.with_other_key().read(&secret.path).await.map(drop),
     };
@@ -41,7 +43,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
                 .fact("who", tenant.role_arn())
                 .fact("expected", planned.errors.join(" or ")),
         )),
-        Err(error) if planned.errors.iter().any(|code| error.code() == Some(code)) => {
+        Err(error) if planned.errors.iter().any(|code| error.code() == Some(code.as_str())) => {
             Ok(format!("{what} refused: {}", error.code().unwrap_or_default()))
         }
         Err(error) => Err(world

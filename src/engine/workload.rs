@@ -1,9 +1,6 @@
 //! Workloads: created, watched until they hold what they must, removed.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     case::{Attempt, judged},
@@ -13,10 +10,9 @@ use super::{
 };
 use crate::{
     journal::{Access, AccessChecked, EventKind},
-    kubernetes::{PodPhase, PodView},
-    scenario::model::{Class, Content, Mount, NameForm, Object, SecretRef, Workload, WorkloadKind},
-    secret::SecretValue,
-    tenant::{manifest, names},
+    kubernetes::{EventView, ObjectRef, PodView, SECRETS_STORE},
+    scenario::model::{Class, Mount, Object, SecretRef, Workload, WorkloadKind},
+    tenant::{self, ClassManifest, ClassObject, PathTranslation, Source, WorkloadManifest},
     verdict::{
         Judgement, failure,
         files::{ExpectedFile, SeenFile, differences},
@@ -26,7 +22,13 @@ use crate::{
 /// How often the file system is looked at while something is awaited there.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 
-/// A workload that stands.
+/// Longest wait for a pod status object after its mount.
+const POD_STATUS: Duration = Duration::from_secs(5);
+
+/// Permission bits of files whose class asks for none.
+const MODE: u32 = 0o644;
+
+/// A workload that stands, or stood.
 pub(super) struct LiveWorkload {
     pub(super) namespace: String,
     /// Name of the pod or Deployment.
@@ -38,8 +40,18 @@ pub(super) struct LiveWorkload {
     pub(super) kind: WorkloadKind,
     pub(super) tenant: usize,
     /// What its class asks for.
-    objects: Vec<Object>,
-    parameters: BTreeMap<String, String>,
+    objects: Vec<Asked>,
+    translation: PathTranslation,
+    /// Permission bits that its files must have.
+    mode: u32,
+    /// Its pods at the time of deletion, once it is deleted.
+    deleted: Option<Vec<PodView>>,
+}
+
+/// One object of a class.
+struct Asked {
+    secret: SecretRef,
+    object: ClassObject,
 }
 
 /// What a workload asks for, in words: `team-red/secret`.
@@ -51,73 +63,89 @@ pub(super) fn target(tenants: &[CaseTenant], planned: &Workload) -> String {
         Class::Made { objects, .. } => {
             objects.iter().map(|object| named(&object.secret)).collect::<Vec<_>>().join(", ")
         }
-        Class::TenantOwn { tenant } => named(&SecretRef { tenant: *tenant, secret: "secret".to_owned() }),
+        Class::TenantOwn { tenant: owner } => {
+            named(&SecretRef { tenant: *owner, secret: tenant::TENANT_SECRET.to_owned() })
+        }
     }
 }
 
 /// Creates a workload and its class.
-pub(super) async fn create<'a>(attempt: &'a mut Attempt<'_>, planned: &Workload) -> Result<&'a LiveWorkload, StepError> {
+pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Result<(), StepError> {
     let tenant = attempt.tenants.get(planned.tenant).ok_or_else(StepError::bad_reference)?;
     let world = attempt.world;
-    let name = names::workload(&attempt.case.scenario.name, &planned.name, &attempt.case.plan.case, attempt.number);
     let namespace = tenant.name().to_owned();
-    let (class, made_class, objects, parameters) = match &planned.class {
-        Class::TenantOwn { tenant } => {
-            let owner = attempt.tenants.get(*tenant).ok_or_else(StepError::bad_reference)?;
-            let own = Object {
-                secret: SecretRef { tenant: *tenant, secret: "secret".to_owned() },
-                by: NameForm::Name,
-                alias: None,
-                version_label: None,
-                file_permission: None,
-                jmes_path: Vec::new(),
-            };
-            (names::class(owner.name()), false, vec![own], BTreeMap::new())
+    let marks = world.marks.of_tenant(&namespace);
+    let name = tenant::workload_name(&attempt.case.scenario.name, &planned.name, &attempt.case.plan.case, attempt.number);
+    let (class, objects, translation) = match &planned.class {
+        Class::TenantOwn { tenant: owner } => {
+            let index = *owner;
+            let owner = attempt.tenants.get(index).ok_or_else(StepError::bad_reference)?;
+            let secret = SecretRef { tenant: index, secret: tenant::TENANT_SECRET.to_owned() };
+            let path = &owner.secret(&secret.secret).ok_or_else(StepError::bad_reference)?.path;
+            let object = ClassObject::named(path);
+            (owner.class().to_owned(), vec![Asked { secret, object }], PathTranslation::default())
         }
-        Class::Made { objects, parameters } => (name.clone(), true, objects.clone(), parameters.clone()),
+        Class::Made { objects, parameters } => {
+            let asked: Vec<Asked> =
+                objects.iter().map(|object| asked(&attempt.tenants, object)).collect::<Result<_, _>>()?;
+            let entries: Vec<ClassObject> = asked.iter().map(|asked| asked.object.clone()).collect();
+            let manifest =
+                ClassManifest { namespace: &namespace, name: &name, objects: &entries, parameters, marks: &marks };
+            world.create(&manifest.manifest()).await?;
+            (name.clone(), asked, PathTranslation::of(parameters))
+        }
     };
-    if made_class {
-        let entries = objects
-            .iter()
-            .map(|object| Ok(manifest::ClassObject { name: object_name(&attempt.tenants, object)?, object }))
-            .collect::<Result<Vec<_>, StepError>>()?;
-        world.create(manifest::class(&world.labels(), &namespace, &class, &entries, &parameters)).await?;
-    }
-    let labels = world.labels();
-    let workload = manifest::Workload { namespace: &namespace, name: &name, class: &class, image: &world.image };
-    match planned.kind {
-        WorkloadKind::Pod => world.create(manifest::pod(&labels, &workload)).await?,
-        WorkloadKind::Deployment(replicas) => {
-            world.create(manifest::deployment(&labels, &workload, replicas)).await?;
-        }
-    }
-    let live =
-        LiveWorkload { namespace, name, class, made_class, kind: planned.kind, tenant: planned.tenant, objects, parameters };
+    let manifest = WorkloadManifest {
+        namespace: &namespace,
+        name: &name,
+        class: &class,
+        image: &world.options.image,
+        command: &[],
+        marks: &marks,
+    };
+    let manifest = match planned.kind {
+        WorkloadKind::Pod => manifest.pod(),
+        WorkloadKind::Deployment(replicas) => manifest.deployment(replicas),
+    };
+    world.create(&manifest).await?;
+    let live = LiveWorkload {
+        made_class: matches!(planned.class, Class::Made { .. }),
+        namespace,
+        name,
+        class,
+        kind: planned.kind,
+        tenant: planned.tenant,
+        objects,
+        translation,
+        mode: MODE,
+        deleted: None,
+    };
     attempt.workloads.insert(planned.name.clone(), live);
-    attempt.workloads.get(&planned.name).ok_or_else(StepError::bad_reference)
+    Ok(())
 }
 
-/// `objectName` of a class entry.
-fn object_name(tenants: &[CaseTenant], object: &Object) -> Result<String, StepError> {
+fn asked(tenants: &[CaseTenant], object: &Object) -> Result<Asked, StepError> {
     let secret = tenants
         .get(object.secret.tenant)
         .and_then(|tenant| tenant.secret(&object.secret.secret))
         .ok_or_else(StepError::bad_reference)?;
-    Ok(match object.by {
-        NameForm::Name => secret.path.clone(),
-        NameForm::Arn => secret.arn.clone(),
-    })
+    Ok(Asked { secret: object.secret.clone(), object: ClassObject::of(object, &secret.path, &secret.arn) })
 }
 
 /// Creates a workload and waits until its mount holds exactly what it must.
 pub(super) async fn mount(attempt: &mut Attempt<'_>, planned: &Mount, until: Instant) -> StepResult {
     create(attempt, &planned.workload).await?;
-    let attempt = &*attempt;
-    let live = attempt.workloads.get(&planned.workload.name).ok_or_else(StepError::bad_reference)?;
+    if let Some(live) = attempt.workloads.get_mut(&planned.workload.name) {
+        live.mode = planned.mode;
+    }
+    let live = attempt.workload(&planned.workload.name)?;
     let result = mounted(attempt, live, planned, until).await;
-    for object in &live.objects {
+    for secret in live.secrets() {
         let seen = if result.is_ok() { Access::Allowed } else { Access::Unknown };
-        record_access(attempt, live.tenant, &object.secret, Access::Allowed, seen);
+        record_access(attempt, live.tenant, secret, Access::Allowed, seen);
+    }
+    if result.is_ok() {
+        attempt.mounted.push(planned.workload.name.clone());
     }
     result
 }
@@ -126,20 +154,20 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     let world = attempt.world;
     let tenant = attempt.tenants[live.tenant].name();
     let target = target(&attempt.tenants, &planned.workload);
-    let pods = live.ready_pods(world, until).await?;
-    let Some(pods) = pods else {
-        let refusals = live.refusals(world).await;
+    let Some(pods) = live.ready_pods(world, until).await else {
+        let refusal = live.refusals(world).pop().unwrap_or_else(|| "no FailedMount event was seen".to_owned());
         let broken = failure(format!("{tenant} could not mount {target}: its pod was not Ready in time"))
-            .fact("event", refusals.last().cloned().unwrap_or_else(|| "no FailedMount event was seen".to_owned()))
-            .fact("call", attempt.last_refused_call(tenant).unwrap_or_default());
+            .fact("event", refusal)
+            .fact("call", attempt.last_refused_call(attempt.tenants[live.tenant].role()).unwrap_or_default())
+            .fact("help", "if the pod has no event at all, its node may have no registered driver");
         return Err(world.blame(broken).await);
     };
-    let expected = live.expected(attempt, planned.mode, Value::Current)?;
+    let expected = live.expected(&attempt.tenants, Value::Current)?;
     for pod in &pods {
         let seen = live.mount_point(world, &pod.uid).files().map_err(unreadable)?;
         judged(holds(attempt, tenant, &target, &expected, &seen))?;
         if planned.pod_status {
-            pod_status(attempt, live, &pod.name, until).await?;
+            judged(pod_status(attempt, live, &pod.name, until).await?)?;
         }
     }
     let status = if planned.pod_status { ", pod status written" } else { "" };
@@ -157,7 +185,7 @@ pub(super) fn holds(
     let wrong = differences(expected, seen);
     let Some(first) = wrong.first() else { return Judgement::Holds(String::new()) };
     let foreign = seen.iter().find_map(|file| {
-        let owner = attempt.world.owner_of(&file.content)?;
+        let owner = attempt.world.values.owner_of(&file.content)?;
         (owner.tenant != tenant && !expected.iter().any(|wanted| wanted.content.matches(file.content.expose())))
             .then_some((file, owner))
     });
@@ -173,23 +201,27 @@ pub(super) fn holds(
     Judgement::Broken(broken)
 }
 
-/// The pod status object must be there, mounted, and name every object.
-pub(super) async fn pod_status(attempt: &Attempt<'_>, live: &LiveWorkload, pod: &str, until: Instant) -> StepResult {
+/// Judges the pod status object: it must be there, mounted, and name every object. The driver writes
+/// it before it answers, so there is not much to wait for.
+pub(super) async fn pod_status(
+    attempt: &Attempt<'_>,
+    live: &LiveWorkload,
+    pod: &str,
+    until: Instant,
+) -> Result<Judgement, StepError> {
     let name = format!("{pod}-{}-{}", live.namespace, live.class);
+    let until = until.min(Instant::now() + POD_STATUS);
     loop {
-        let status = attempt.world.environment.kubernetes.pod_status(&live.namespace, &name).await?;
-        let wrong = match &status {
-            None => format!("SecretProviderClassPodStatus {name} does not exist"),
-            Some(status) if !status.mounted => format!("SecretProviderClassPodStatus {name} is not mounted"),
-            Some(status) if status.objects.len() < live.objects.len() => format!(
-                "SecretProviderClassPodStatus {name} names {} of {} objects",
-                status.objects.len(),
-                live.objects.len()
-            ),
-            Some(_) => return Ok("pod status written".to_owned()),
+        let wrong = match attempt.world.environment.kubernetes.pod_status(&live.namespace, &name).await? {
+            None => "does not exist".to_owned(),
+            Some(status) if !status.mounted => "is not mounted".to_owned(),
+            Some(status) if status.objects.len() < live.objects.len() => {
+                format!("names {} of {} objects", status.objects.len(), live.objects.len())
+            }
+            Some(_) => return Ok(Judgement::Holds("pod status written".to_owned())),
         };
-        if Instant::now() >= until.min(Instant::now() + Duration::from_secs(5)) {
-            return Err(StepError::Broken(failure(wrong)));
+        if Instant::now() >= until {
+            return Ok(Judgement::Broken(failure(format!("SecretProviderClassPodStatus {name} {wrong}"))));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -197,26 +229,29 @@ pub(super) async fn pod_status(attempt: &Attempt<'_>, live: &LiveWorkload, pod: 
 
 /// Deletes a workload and waits until nothing of it is left on the node.
 pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Instant) -> StepResult {
-    let live = attempt.workloads.remove(workload).ok_or_else(StepError::bad_reference)?;
     let world = attempt.world;
-    let pods = live.pods(world).await?;
+    let live = attempt.workloads.get_mut(workload).ok_or_else(StepError::bad_reference)?;
+    let pods = live.pods(world);
+    live.deleted = Some(pods.clone());
+    let live = attempt.workload(workload)?;
     live.remove(world).await;
     for pod in pods {
         let mount = live.mount_point(world, &pod.uid);
+        let object = ObjectRef::new("v1", "Pod", Some(&live.namespace), &pod.name);
         loop {
             let files = mount.files().map_err(unreadable)?;
-            let gone = world.environment.kubernetes.is_pod_gone(&live.namespace, &pod.name, &pod.uid).await?;
+            let there = world.environment.kubernetes.read(&object).await?;
+            let gone = there.is_none_or(|object| object["metadata"]["uid"] != pod.uid.as_str());
             if files.is_empty() && gone && mount.is_gone() {
                 break;
             }
             if Instant::now() >= until {
-                let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-                let left = if !names.is_empty() {
-                    format!("{} still there", names.join(", "))
+                let left = if let Some(file) = files.first() {
+                    format!("its file {} is still there", file.name)
                 } else if gone {
-                    "the mount folder is still there".to_owned()
+                    format!("its mount folder {} is still there", mount.path().display())
                 } else {
-                    "the pod is still there".to_owned()
+                    "its pod is still there".to_owned()
                 };
                 return Err(world.blame(failure(format!("{workload} was deleted, but {left}"))).await);
             }
@@ -234,102 +269,88 @@ pub(super) enum Value {
 }
 
 impl LiveWorkload {
-    /// Its pods.
-    pub(super) async fn pods(&self, world: &World) -> Result<Vec<PodView>, StepError> {
-        Ok(world.environment.kubernetes.pods().of_workload(&self.namespace, &self.name))
+    /// Its pods, or those it had when it was deleted.
+    pub(super) fn pods(&self, world: &World) -> Vec<PodView> {
+        if let Some(pods) = &self.deleted {
+            return pods.clone();
+        }
+        world.environment.kubernetes.pods().of_workload(&self.namespace, &self.name).borrow().clone()
     }
 
     /// Its pods once every one of them is Ready; nothing when they are not in time.
-    async fn ready_pods(&self, world: &World, until: Instant) -> Result<Option<Vec<PodView>>, StepError> {
+    async fn ready_pods(&self, world: &World, until: Instant) -> Option<Vec<PodView>> {
         let wanted = match self.kind {
             WorkloadKind::Pod => 1,
             WorkloadKind::Deployment(replicas) => replicas as usize,
         };
-        let mut changes = world.environment.kubernetes.pods().changes();
-        loop {
-            let pods = self.pods(world).await?;
-            let ready: Vec<PodView> = pods.into_iter().filter(|pod| pod.ready).collect();
-            if ready.len() >= wanted {
-                return Ok(Some(ready));
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if tokio::time::timeout(left, changes.changed()).await.is_err() {
-                return Ok(None);
-            }
-        }
+        let mut pods = world.environment.kubernetes.pods().of_workload(&self.namespace, &self.name);
+        let ready = pods.wait_for(|pods| pods.iter().filter(|pod| pod.ready()).count() >= wanted);
+        let pods = tokio::time::timeout_at(until.into(), ready).await.ok()?.ok()?;
+        Some(pods.iter().filter(|pod| pod.ready()).cloned().collect())
     }
 
     /// Where a pod of it mounts.
     pub(super) fn mount_point(&self, world: &World, uid: &str) -> MountPoint {
-        MountPoint::of(&world.environment.node.kubelet_root, uid, manifest::VOLUME)
+        MountPoint::of(&world.environment.node.kubelet_root, uid, tenant::VOLUME)
+    }
+
+    /// Events of its pods.
+    pub(super) fn events(&self, world: &World) -> Vec<EventView> {
+        world.environment.kubernetes.events().of_workload(&self.namespace, &self.name)
     }
 
     /// Messages of its pods' `FailedMount` events, oldest first.
-    pub(super) async fn refusals(&self, world: &World) -> Vec<String> {
+    pub(super) fn refusals(&self, world: &World) -> Vec<String> {
         world.environment.kubernetes.events().failed_mounts(&self.namespace, &self.name)
     }
 
-    /// Removes it and its class. What fails stays in the ledger for the run's teardown.
+    /// Asks for it and its class to go. What fails stays on record for the run's teardown.
     pub(super) async fn remove(&self, world: &World) {
-        match self.kind {
-            WorkloadKind::Pod => world.delete("pods", &self.namespace, &self.name).await,
-            WorkloadKind::Deployment(_) => world.delete("deployments", &self.namespace, &self.name).await,
-        }
+        let namespace = Some(self.namespace.as_str());
+        let workload = match self.kind {
+            WorkloadKind::Pod => ObjectRef::new("v1", "Pod", namespace, &self.name),
+            WorkloadKind::Deployment(_) => ObjectRef::new("apps/v1", "Deployment", namespace, &self.name),
+        };
+        world.delete(&workload).await;
         if self.made_class {
-            world.delete("secretproviderclasses", &self.namespace, &self.class).await;
+            world.delete(&ObjectRef::new(SECRETS_STORE, "SecretProviderClass", namespace, &self.class)).await;
         }
     }
 
     /// The files it must hold.
-    pub(super) fn expected(
-        &self,
-        attempt: &Attempt<'_>,
-        mode: u32,
-        value: Value,
-    ) -> Result<Vec<ExpectedFile>, StepError> {
+    pub(super) fn expected(&self, tenants: &[CaseTenant], value: Value) -> Result<Vec<ExpectedFile>, StepError> {
         let mut files = Vec::new();
-        for object in &self.objects {
-            let tenant = attempt.tenants.get(object.secret.tenant).ok_or_else(StepError::bad_reference)?;
-            let secret = tenant.secret(&object.secret.secret).ok_or_else(StepError::bad_reference)?;
+        for asked in &self.objects {
+            let tenant = tenants.get(asked.secret.tenant).ok_or_else(StepError::bad_reference)?;
+            let secret = tenant.secret(&asked.secret.secret).ok_or_else(StepError::bad_reference)?;
             let content = match value {
-                Value::Current => secret.current.clone(),
-                Value::Previous => secret.previous.clone().ok_or_else(StepError::bad_reference)?,
+                Value::Current => &secret.current,
+                Value::Previous => secret.previous.as_ref().ok_or_else(StepError::bad_reference)?,
             };
-            let label = format!("{}/{}", tenant.name(), object.secret.secret);
-            let mode = match &object.file_permission {
-                Some(octal) => u32::from_str_radix(octal, 8).map_err(|_| StepError::bad_reference())?,
-                None => mode,
-            };
-            for (path, alias) in &object.jmes_path {
+            for file in asked.object.files(self.translation) {
+                let content = match &file.source {
+                    Source::Whole => content.clone(),
+                    Source::JmesPath(path) => content.json_string(path).ok_or_else(StepError::bad_reference)?,
+                };
                 files.push(ExpectedFile {
-                    name: alias.clone(),
-                    content: member(&content, path).ok_or_else(StepError::bad_reference)?,
-                    mode,
-                    secret: format!("{label} at {path}"),
+                    name: file.name,
+                    content,
+                    mode: file.mode.unwrap_or(self.mode),
+                    secret: format!("{}/{}", tenant.name(), asked.secret.secret),
                 });
             }
-            let name = object.alias.clone().unwrap_or_else(|| match object.by {
-                NameForm::Name => secret.path.clone(),
-                NameForm::Arn => secret.arn.clone(),
-            });
-            files.push(ExpectedFile {
-                name: names::file(&name, self.parameters.get("pathTranslation").map(String::as_str)),
-                content,
-                mode,
-                secret: label,
-            });
         }
         Ok(files)
     }
 
     /// The secrets that it asks for.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
-        self.objects.iter().map(|object| &object.secret)
+        self.objects.iter().map(|asked| &asked.secret)
     }
 
-    /// Entries of its class.
-    pub(super) fn objects(&self) -> &[Object] {
-        &self.objects
+    /// The secrets that it asks for, as its class names them.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &str> {
+        self.objects.iter().map(|asked| asked.object.name.as_str())
     }
 }
 
@@ -349,10 +370,4 @@ pub(super) fn record_access(attempt: &Attempt<'_>, tenant: usize, secret: &Secre
 
 pub(super) fn unreadable(error: std::io::Error) -> StepError {
     StepError::trouble(format!("cannot read the mount on the node: {error}"))
-}
-
-/// A member of a secret that is a JSON object, as `jmesPath` with a plain key finds it.
-fn member(content: &SecretValue, key: &str) -> Option<SecretValue> {
-    let object: serde_json::Value = serde_json::from_slice(content.expose()).ok()?;
-    object.get(key)?.as_str().map(|text| SecretValue::new(text.as_bytes().to_vec()))
 }

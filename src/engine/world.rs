@@ -1,4 +1,4 @@
-//! What every case of a run shares: the environment, the tenants, every secret value made, the journal.
+//! What every case of a run shares: the environment, the tenants, every value made, the journal.
 
 use std::{
     collections::BTreeMap,
@@ -6,33 +6,43 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{micros, step::StepError};
+use super::{micros, options::RunOptions, step::StepError};
 use crate::{
-    aws::{AwsError, Session},
     environment::Environment,
     journal::{EventKind, Failure, Journal, TenantReady, WarningRaised},
-    kubernetes::Token,
-    provision::{Provisioner, Tenant, TenantRequest},
+    kubernetes::ObjectRef,
+    provision::{Annotation, Object, Provisioner, Tenant, TenantRequest, TenantSecret},
     redact::Redactor,
-    scenario::{Case, model::RoleAnnotation},
-    secret::SecretValue,
-    tenant,
-    verdict::denial::Call,
+    scenario::{
+        Case,
+        model::{Content, RoleAnnotation},
+    },
+    secret::{Credential, SecretValue},
+    tenant::{Marks, TENANT_SECRET},
 };
+
+/// Bytes of the secret that every tenant has.
+const SECRET_BYTES: usize = 64;
 
 /// What every case of a run shares.
 pub(super) struct World {
     pub(super) environment: Arc<Environment>,
     pub(super) provisioner: Provisioner,
     pub(super) journal: Journal,
-    pub(super) redactor: Redactor,
-    pub(super) options: Arc<super::RunOptions>,
+    pub(super) options: Arc<RunOptions>,
+    pub(super) marks: Marks,
     pub(super) seed: u64,
-    pub(super) run_id: String,
     /// The run's shared tenants, in order.
     pub(super) shared: Vec<Tenant>,
-    /// Fingerprints of every secret value of the run, and whose it is.
-    pub(super) owners: Mutex<BTreeMap<String, Owner>>,
+    pub(super) values: Arc<Values>,
+}
+
+/// Every secret value of the run: whose it is, and hidden from every text.
+pub(super) struct Values {
+    redactor: Redactor,
+    seed: u64,
+    /// By fingerprint.
+    owners: Mutex<BTreeMap<String, Owner>>,
 }
 
 /// Whose a value is.
@@ -45,5 +55,227 @@ pub(super) struct Owner {
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.tenant, self.secret)
+    }
+}
+
+impl Values {
+    pub(super) fn new(redactor: Redactor, seed: u64) -> Self {
+        Self { redactor, seed, owners: Mutex::default() }
+    }
+
+    /// A new value, known and hidden from here on. `generation` tells the values of one secret apart.
+    pub(super) fn make(&self, content: &Content, tenant: &str, secret: &str, generation: &str) -> SecretValue {
+        let value = SecretValue::generate(content, self.seed, &format!("{tenant}/{secret}/{generation}"));
+        self.redactor.protect(value.expose());
+        let owner = Owner { tenant: tenant.to_owned(), secret: secret.to_owned() };
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(value.fingerprint(), owner);
+        value
+    }
+
+    /// Whose value this is, if it is one of the run's.
+    pub(super) fn owner_of(&self, value: &SecretValue) -> Option<Owner> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&value.fingerprint()).cloned()
+    }
+}
+
+/// A tenant as one case sees it: a shared one with the case's own secrets, or one of its own.
+pub(super) struct CaseTenant {
+    tenant: Tenant,
+    own: bool,
+    /// Secrets made for this case alone, by the scenario's names; their names in AWS carry the case.
+    added: BTreeMap<String, TenantSecret>,
+    /// What its secrets hold, for updates.
+    contents: BTreeMap<String, Content>,
+    /// Name of the role that its ServiceAccount names, where that is another's.
+    other_role: Option<String>,
+}
+
+impl CaseTenant {
+    pub(super) fn name(&self) -> &str {
+        &self.tenant.name
+    }
+
+    pub(super) fn role(&self) -> &str {
+        &self.tenant.role
+    }
+
+    pub(super) fn role_arn(&self) -> &str {
+        &self.tenant.role_arn
+    }
+
+    pub(super) fn class(&self) -> &str {
+        &self.tenant.class
+    }
+
+    /// Name of the role that its ServiceAccount is annotated with.
+    pub(super) fn annotated_role(&self) -> &str {
+        self.other_role.as_deref().unwrap_or(&self.tenant.role)
+    }
+
+    pub(super) fn secret(&self, name: &str) -> Option<&TenantSecret> {
+        self.added.get(name).or_else(|| self.tenant.secrets.get(name))
+    }
+}
+
+/// The request for a tenant with one secret of the usual kind.
+pub(super) fn plain_request(values: &Values, name: &str) -> TenantRequest {
+    TenantRequest {
+        name: name.to_owned(),
+        annotation: Annotation::Own,
+        secrets: vec![(
+            TENANT_SECRET.to_owned(),
+            values.make(&Content::Text(SECRET_BYTES), name, TENANT_SECRET, "1"),
+        )],
+    }
+}
+
+/// A tenant that stands, as an event.
+pub(super) fn tenant_ready(tenant: &Tenant, case: Option<&str>) -> EventKind {
+    EventKind::TenantReady(TenantReady {
+        tenant: tenant.name.clone(),
+        case: case.map(str::to_owned),
+        role_arn: tenant.role_arn.clone(),
+        secrets: u32::try_from(tenant.secrets.len()).unwrap_or(u32::MAX),
+        took_us: micros(tenant.took),
+    })
+}
+
+impl World {
+    pub(super) fn record(&self, event: EventKind) {
+        self.journal.record(event);
+    }
+
+    pub(super) fn warn(&self, text: impl Into<String>) {
+        self.record(EventKind::WarningRaised(WarningRaised { text: text.into() }));
+    }
+
+    /// The capability that a case needs and the environment has not, in words.
+    pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
+        let ready = &self.environment.ready;
+        case.scenario.requires.iter().find_map(|needed| {
+            match ready.capabilities.iter().find(|capability| capability.name == *needed) {
+                Some(capability) if capability.present => None,
+                Some(capability) => Some(format!("needs {needed}: {}", capability.evidence)),
+                None => Some(format!("needs {needed}, which this environment does not have")),
+            }
+        })
+    }
+
+    /// The tenants of a case: shared ones with the case's own secrets added, own ones made.
+    pub(super) async fn tenants_of(&self, case: &Case, attempt: u32) -> Result<Vec<CaseTenant>, StepError> {
+        let mut tenants: Vec<CaseTenant> = Vec::with_capacity(case.tenants.len());
+        // Own tenants may name the role of any other, so the shared ones come first.
+        for (bound, spec) in case.tenants.iter().zip(&case.scenario.tenants) {
+            let other = match &spec.annotation {
+                RoleAnnotation::Of(other) => case.scenario.tenants.iter().position(|spec| spec.name == *other),
+                RoleAnnotation::Own | RoleAnnotation::Absent => None,
+            };
+            let other = other.and_then(|index| self.shared_of(case, index));
+            let tenant = match bound.shared {
+                Some(index) => self.shared.get(index).cloned().ok_or_else(StepError::bad_reference)?,
+                None => {
+                    let mut request = plain_request(&self.values, &bound.name);
+                    request.annotation = match &spec.annotation {
+                        RoleAnnotation::Own => Annotation::Own,
+                        RoleAnnotation::Absent => Annotation::Absent,
+                        RoleAnnotation::Of(_) => {
+                            Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
+                        }
+                    };
+                    let made = self.provisioner.provide(vec![request], 1, &|_| {}).await?;
+                    let tenant = made.into_iter().next().ok_or_else(StepError::bad_reference)?;
+                    self.record(tenant_ready(&tenant, Some(&case.plan.case)));
+                    tenant
+                }
+            };
+            let mut added = BTreeMap::new();
+            let mut contents = BTreeMap::from([(TENANT_SECRET.to_owned(), Content::Text(SECRET_BYTES))]);
+            for secret in &spec.secrets {
+                // Cases that share a tenant do not share what they declare.
+                let path = crate::tenant::case_secret(&secret.name, &case.plan.case, attempt);
+                let value = self.values.make(&secret.content, &tenant.name, &secret.name, &path);
+                added.insert(secret.name.clone(), self.provisioner.add_secret(&tenant.name, &path, &value).await?);
+                contents.insert(secret.name.clone(), secret.content.clone());
+            }
+            let other_role = other.map(|other| other.role.clone());
+            tenants.push(CaseTenant { tenant, own: bound.shared.is_none(), added, contents, other_role });
+        }
+        Ok(tenants)
+    }
+
+    fn shared_of(&self, case: &Case, index: usize) -> Option<&Tenant> {
+        self.shared.get(case.tenants.get(index)?.shared?)
+    }
+
+    /// Gives a secret a new value; the old one is kept as the previous.
+    pub(super) async fn update_secret(&self, tenant: &mut CaseTenant, name: &str) -> Result<(), StepError> {
+        let content = tenant.contents.get(name).cloned().ok_or_else(StepError::bad_reference)?;
+        let owner = tenant.name().to_owned();
+        let secret = match tenant.added.get_mut(name) {
+            Some(secret) => secret,
+            None => tenant.tenant.secrets.get_mut(name).ok_or_else(StepError::bad_reference)?,
+        };
+        let generation = format!("{} after {}", secret.path, secret.current.fingerprint());
+        let value = self.values.make(&content, &owner, name, &generation);
+        self.environment.aws.put_secret(&secret.path, &value).await?;
+        secret.previous = Some(std::mem::replace(&mut secret.current, value));
+        Ok(())
+    }
+
+    /// Removes what was made for one case alone. What cannot be removed stays on record.
+    pub(super) async fn release(&self, tenants: Vec<CaseTenant>) {
+        for tenant in tenants {
+            for secret in tenant.added.values() {
+                self.discard(Object::Secret(secret.path.clone())).await;
+            }
+            if tenant.own {
+                for object in self.provisioner.objects_of(&tenant.tenant) {
+                    self.discard(object).await;
+                }
+            }
+        }
+    }
+
+    /// Creates a Kubernetes object, on record.
+    pub(super) async fn create(&self, manifest: &serde_json::Value) -> Result<(), StepError> {
+        Ok(self.provisioner.create(manifest).await?)
+    }
+
+    /// Asks for a Kubernetes object to go. It stays on record until somebody has seen it gone.
+    pub(super) async fn delete(&self, reference: &ObjectRef) {
+        if let Err(error) = self.environment.kubernetes.delete(reference).await {
+            self.warn(format!("{error}; teardown will try again"));
+        }
+    }
+
+    /// Removes an object and takes it off the record; a failure is the teardown's to repeat.
+    async fn discard(&self, object: Object) {
+        if let Err(because) = self.provisioner.remove(&object).await {
+            self.warn(format!("{object} could not be removed after its case: {because}; teardown will try again"));
+        }
+    }
+
+    /// A token of a tenant's ServiceAccount.
+    pub(super) async fn token(&self, namespace: &str, audience: &str) -> Result<Credential, StepError> {
+        Ok(self.environment.kubernetes.token(namespace, "default", audience).await?)
+    }
+
+    /// What is wrong with the environment itself, if anything is.
+    pub(super) async fn trouble(&self) -> Option<String> {
+        if let Err(error) = self.environment.aws.whoami().await {
+            return Some(format!("AWS does not answer: {error}"));
+        }
+        if let Err(error) = self.environment.kubernetes.version().await {
+            return Some(format!("Kubernetes does not answer: {error}"));
+        }
+        None
+    }
+
+    /// Whose fault it is: the environment's if it does not answer, else the product's.
+    pub(super) async fn blame(&self, broken: Failure) -> StepError {
+        match self.trouble().await {
+            Some(trouble) => StepError::Trouble(broken.fact("trouble", trouble)),
+            None => StepError::Broken(broken),
+        }
     }
 }

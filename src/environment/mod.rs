@@ -7,14 +7,14 @@
 mod embedded;
 mod plant;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, pin::Pin, sync::Arc};
 
 pub use self::{
-    embedded::{EmbeddedOptions, StartError, start as start_embedded},
+    embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };
 use crate::{
-    aws::{Aws, AwsAccess},
+    aws::Aws,
     journal::EnvironmentReady,
     kubernetes::Kubernetes,
     verdict::denial::Call,
@@ -28,8 +28,6 @@ pub struct Environment {
     pub kubernetes: Kubernetes,
     /// AWS, as the administrator of the account.
     pub aws: Aws,
-    /// How to reach AWS with other credentials.
-    pub aws_access: AwsAccess,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
     /// The node's paths, where the harness stands on the node.
@@ -60,4 +58,4 @@ pub trait CallLog: Send + Sync {
 }
 
 /// Ends what was started for an environment. Runs once; later calls do nothing.
-pub(crate) type Stop = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub(crate) type Stop = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;

@@ -220,8 +220,9 @@ impl CsiClient {
 
         let error = match answer {
             Ok(Ok(_)) => return Ok(took),
-            Ok(Err(status)) => PublishError::Refused { status, took },
-            Err(_) => PublishError::TimedOut(deadline),
+            Ok(Err(status)) if took < deadline => PublishError::Refused { status, took },
+            // Which of the deadlines came first, the channel's or this one, is chance.
+            Ok(Err(_)) | Err(_) => PublishError::TimedOut(deadline),
         };
         if error.is_final() {
             self.remove_target(&target).await;
@@ -474,5 +475,4 @@ fn code_name(code: Code) -> String {
 }
 
 #[cfg(test)]
-#[path = "csi_lens_tests.rs"]
 mod tests;

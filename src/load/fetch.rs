@@ -5,7 +5,10 @@
 //! measures what callers would see at a given rate.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -136,7 +139,7 @@ pub async fn run_fetches<T: FetchTarget>(
         target,
         clock: Arc::new(clock),
         recorder: Mutex::new(Recorder::new(&plan.measurement.measurement, plan.warm_up)),
-        sent: Mutex::new(0),
+        sent: AtomicU64::new(0),
         warm_up: plan.warm_up,
         deadline: plan.deadline,
     });
@@ -144,7 +147,7 @@ pub async fn run_fetches<T: FetchTarget>(
         Pace::InFlight(workers) => {
             sleep(LEAD).await;
             closed_loop(workers, plan.until, &shared, emit, interrupt).await;
-            *lock(&shared.sent)
+            shared.sent.load(Ordering::Relaxed)
         }
         Pace::PerSecond(rate) => {
             let until = plan.until;
@@ -178,7 +181,7 @@ struct Shared<T> {
     clock: Arc<dyn Clock>,
     /// Locked for some nanoseconds a fetch: a channel would wake its reader for each.
     recorder: Mutex<Recorder>,
-    sent: Mutex<u64>,
+    sent: AtomicU64,
     warm_up: Duration,
     deadline: Duration,
 }
@@ -186,7 +189,7 @@ struct Shared<T> {
 impl<T: FetchTarget> Shared<T> {
     async fn fetch(&self, worker: usize, planned: Option<Duration>) {
         let sent = self.clock.elapsed();
-        *lock(&self.sent) += 1;
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let end = timeout(self.deadline, self.target.fetch(worker)).await;
         let done = self.clock.elapsed();
         let planned = planned.unwrap_or(sent);
@@ -336,10 +339,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-    use std::{
-        future::pending,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::{future::pending, sync::atomic::AtomicUsize};
 
     use super::*;
     use crate::{

@@ -216,7 +216,11 @@ async fn drive<T: MountTarget>(
             biased;
             () = interrupt.cancelled() => break,
             start = starts.next() => match start {
-                Some(start) => run.send(start, &target, &clock),
+                Some(start) => {
+                    run.send(start, &target, &clock);
+                    // Two for each that is sent: results keep up even when starts never pause.
+                    run.reap(2, &clock);
+                }
                 None => break,
             },
             Some(joined) = run.under_way.join_next_with_id() => run.finish(joined, clock.elapsed()),
@@ -279,6 +283,9 @@ impl<'a> Run<'a> {
             return;
         };
         if self.under_way.len() >= self.plan.max_in_flight {
+            self.reap(usize::MAX, clock);
+        }
+        if self.under_way.len() >= self.plan.max_in_flight {
             let why = format!("more than {} mounts under way", self.plan.max_in_flight);
             self.record(
                 start.index,
@@ -300,6 +307,16 @@ impl<'a> Run<'a> {
             ended(end.ok(), warm_up, planned, sent, took, deadline)
         });
         self.sent.insert(handle.id(), (start.index, handed_over));
+    }
+
+    /// Takes up to `most` results that are there.
+    fn reap(&mut self, most: usize, clock: &Arc<dyn Clock>) {
+        for _ in 0..most {
+            let Some(joined) = self.under_way.try_join_next_with_id() else {
+                return;
+            };
+            self.finish(joined, clock.elapsed());
+        }
     }
 
     fn finish(&mut self, joined: Joined, now: Duration) {
@@ -423,5 +440,4 @@ fn ended(
 }
 
 #[cfg(test)]
-#[path = "run_mounts_tests.rs"]
 mod tests;

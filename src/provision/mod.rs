@@ -7,6 +7,6 @@ mod tenants;
 
 pub use self::{
     ledger::{Ledger, LedgerError, Object},
-    teardown::{Teardown, scratch_removed},
-    tenants::{ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
+    teardown::{MARKER, Teardown, scratch_removed},
+    tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
 };

@@ -23,7 +23,7 @@ const PARALLEL: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In the folder of a run's own, so that nothing else is ever taken for one.
-pub(crate) const MARKER: &str = ".mountproof-run";
+pub const MARKER: &str = ".mountproof-run";
 
 /// What a teardown came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ fn groups(standing: &[Object]) -> Vec<Vec<Object>> {
     (0..=4).map(|group| standing.iter().rev().filter(|object| rank(object) == Some(group)).cloned().collect()).collect()
 }
 
-async fn remove(environment: &Environment, object: &Object) -> Result<(), String> {
+pub(super) async fn remove(environment: &Environment, object: &Object) -> Result<(), String> {
     let aws = &environment.aws;
     match object {
         Object::Kubernetes(reference) => remove_kubernetes(environment, reference).await.map_err(|error| error.to_string()),

@@ -8,7 +8,10 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::ledger::{Ledger, LedgerError, Object};
+use super::{
+    ledger::{Ledger, LedgerError, Object},
+    teardown::remove,
+};
 use crate::{
     aws::{Aws, AwsError},
     environment::Environment,
@@ -204,6 +207,30 @@ impl Provisioner {
         let tags = self.marks.of_tenant(names.tenant()).tags();
         let arn = self.aws().provide_secret(&path, value, &tags).await?;
         Ok(TenantSecret { path, arn, current: value.clone(), previous: None })
+    }
+
+    /// What a tenant is made of, in the order in which it is removed.
+    #[must_use]
+    pub fn objects_of(&self, tenant: &Tenant) -> Vec<Object> {
+        let account = &self.aws().access().account;
+        let mut objects = vec![Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, &tenant.name))];
+        objects.extend(tenant.secrets.values().map(|secret| Object::Secret(secret.path.clone())));
+        objects.push(Object::Role(tenant.role.clone()));
+        if let Ok(names) = TenantNames::new(&self.cluster, &tenant.name) {
+            objects.push(Object::Policy(names.policy_arn(PARTITION, account)));
+        }
+        objects
+    }
+
+    /// Removes an object, waits until it is gone, and takes it off the record.
+    ///
+    /// # Errors
+    ///
+    /// Why it is still there, in words; it stays on record.
+    pub async fn remove(&self, object: &Object) -> Result<(), String> {
+        remove(&self.environment, object).await?;
+        self.ledger.removed(object);
+        Ok(())
     }
 
     /// Creates a Kubernetes object, on record.

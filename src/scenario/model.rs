@@ -23,8 +23,9 @@ pub struct Scenario {
     pub each: Each,
     /// Its tenants in the order of the file.
     pub tenants: Vec<TenantSpec>,
-    /// One set of values per case; a single empty set without a matrix.
-    pub matrix: Vec<BTreeMap<String, String>>,
+    /// The values of this combination of the matrix, by axis; empty without a matrix. A file with a
+    /// matrix is one scenario for each combination, all of one name.
+    pub matrix: BTreeMap<String, String>,
     /// Deadline of one attempt.
     pub deadline: Duration,
     /// Attempts after the first.
@@ -52,14 +53,14 @@ pub struct TenantSpec {
     pub name: String,
     /// Provisioned for this case alone, and removed after it; else one of the run's shared tenants.
     pub own: bool,
-    /// What its `default` ServiceAccount's annotation names. Only an own tenant may differ from
+    /// What its `default` `ServiceAccount`'s annotation names. Only an own tenant may differ from
     /// [`RoleAnnotation::Own`].
     pub annotation: RoleAnnotation,
     /// Secrets made for this case, beside the `secret` that every tenant has.
     pub secrets: Vec<SecretSpec>,
 }
 
-/// The role that a ServiceAccount is annotated with.
+/// The role that a `ServiceAccount` is annotated with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleAnnotation {
     /// The tenant's own.
@@ -128,11 +129,13 @@ pub enum Action {
     },
     /// Check something about a workload: at once, in time, or for a while.
     Expect(Expect),
+    /// Prove that AWS refuses a credential that is not genuine.
+    Impostor(Impostor),
     /// Measure.
     Load(Load),
 }
 
-/// A workload whose pods mount one SecretProviderClass.
+/// A workload whose pods mount one `SecretProviderClass`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// Its name in the scenario; unique.
@@ -145,7 +148,7 @@ pub struct Workload {
     pub kind: WorkloadKind,
 }
 
-/// The SecretProviderClass that a workload names.
+/// The `SecretProviderClass` that a workload names.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Class {
     /// Made for this workload, in its namespace.
@@ -205,7 +208,7 @@ pub struct Mount {
     pub workload: Workload,
     /// Permission bits that every file must have; an object's own `filePermission` wins.
     pub mode: u32,
-    /// Whether SecretProviderClassPodStatus must exist, be `mounted` and name every object.
+    /// Whether `SecretProviderClassPodStatus` must exist, be `mounted` and name every object.
     pub pod_status: bool,
 }
 
@@ -238,6 +241,40 @@ pub enum Because {
     Event(String),
 }
 
+/// See [`Action::Impostor`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impostor {
+    /// Whose credential is forged. Index into [`Scenario::tenants`].
+    pub tenant: usize,
+    /// How.
+    pub forgery: Forgery,
+    /// Error codes that count as the right refusal.
+    pub errors: Vec<String>,
+}
+
+/// How a credential is forged. Each has its genuine original as positive control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgery {
+    /// A token with the right claims under a signature that is not the issuer's.
+    Signature,
+    /// A genuine token for another audience.
+    Audience,
+    /// A request signed with a key that is not the session's.
+    Request,
+}
+
+impl Forgery {
+    /// In words.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Signature => "a token with a forged signature",
+            Self::Audience => "a token for another audience",
+            Self::Request => "a request with a forged signature",
+        }
+    }
+}
+
 /// See [`Action::Expect`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expect {
@@ -265,7 +302,7 @@ pub enum Condition {
         /// Part of the message.
         contains: String,
     },
-    /// SecretProviderClassPodStatus is there, mounted and complete.
+    /// `SecretProviderClassPodStatus` is there, mounted and complete.
     PodStatus,
 }
 
@@ -285,7 +322,7 @@ pub enum When {
 pub enum Load {
     /// Mounts on an open-loop schedule, over all shared tenants of the run.
     Mounts(MountLoad),
-    /// GetSecretValue with the tenants' own web-identity credentials.
+    /// `GetSecretValue` with the tenants' own web-identity credentials.
     Fetch(FetchLoad),
 }
 
@@ -304,6 +341,17 @@ pub struct MountLoad {
     pub lenses: Vec<Lens>,
     /// Deadline of one mount.
     pub deadline: Duration,
+}
+
+impl MountLoad {
+    /// From the first planned start of the warm-up to the last planned start, through one lens. A run
+    /// that overrides `pods` gives its step that much more time for each lens.
+    #[must_use]
+    pub fn planned(&self) -> Duration {
+        let starts = f64::from(self.warm_up) + f64::from(self.pods);
+        // A rate is positive; one so small that the quotient is no duration plans "for ever".
+        Duration::try_from_secs_f64(starts / self.rate).unwrap_or(Duration::MAX)
+    }
 }
 
 /// See [`Load::Fetch`].
@@ -351,7 +399,7 @@ pub enum Evidence {
     Pods,
     /// Their events.
     Events,
-    /// SecretProviderClasses and pod status objects.
+    /// `SecretProviderClasses` and pod status objects.
     Classes,
     /// The AWS call log of the case's window.
     CallLog,

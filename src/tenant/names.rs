@@ -212,6 +212,24 @@ pub fn parse_tenants(list: &str) -> Result<Vec<String>, NameError> {
     Ok(tenants)
 }
 
+/// Name of a workload: readable, and its own among the cases and attempts that share a namespace. Short
+/// enough for what a Deployment adds to it.
+#[must_use]
+pub fn workload_name(scenario: &str, workload: &str, case: &str, attempt: u32) -> String {
+    const LONGEST: usize = 44;
+    let digits = &fingerprint(format!("{case}#{attempt}").as_bytes())[..6];
+    let mut stem = format!("{scenario}-{workload}");
+    stem.truncate(LONGEST - digits.len() - 1);
+    format!("{}-{digits}", stem.trim_end_matches('-'))
+}
+
+/// Last part of the path of a secret that one attempt at a case has for itself on a shared tenant.
+#[must_use]
+pub fn case_secret(secret: &str, case: &str, attempt: u32) -> String {
+    let digits = &fingerprint(format!("{case}#{attempt}").as_bytes())[..8];
+    format!("{secret}-{digits}")
+}
+
 /// `<stem><suffix>`, or where that is longer than `longest` a shortened stem with 8 digits of the
 /// whole stem's SHA-256 between them, so that different stems keep different names.
 fn fit(stem: &str, suffix: &str, longest: usize) -> String {

@@ -1,4 +1,38 @@
-//! An AWS endpoint that verifies signatures and tokens and evaluates IAM.
+//! An AWS endpoint that lets in who should be let in, and nobody else.
+//!
+//! IAM, STS and Secrets Manager over HTTPS on one loopback port: request signatures are verified,
+//! service-account tokens are verified against their issuer's published keys, trust policies and
+//! permission policies are evaluated on the stored ARN for every call, and a log says who asked for
+//! what, with which role, and which statement decided.
+//!
+//! Everything is reached through [`Endpoint`]. A request goes one way:
+//!
+//! ```text
+//! accept (TLS, CONNECT) ─► route ─► signature ─► service (iam, sts, secrets) ─► answer
+//!                                                    │ evaluate on the stored ARN
+//!                                                    └► call log
+//! ```
+//!
+//! Left out: everything that is not in the lists of [`iam::service::operations`],
+//! [`sts`](crate::sts) and [`secrets`](crate::secrets); unknown operations are refused as AWS refuses
+//! them. KMS keys are accepted and ignored; nothing is encrypted at rest, as nothing rests.
 
+mod accept;
+mod answer;
+mod calls;
+mod credentials;
+mod defects;
+mod endpoint;
 pub mod iam;
+mod issuer;
+mod route;
+pub mod secrets;
+mod signature;
+mod state;
+pub mod sts;
 pub mod wire;
+
+pub use calls::{CallLog, CallRecord, CallVerdict};
+pub use credentials::RootCredentials;
+pub use defects::{Defects, Faults};
+pub use endpoint::{Endpoint, EndpointConfig, StartError};

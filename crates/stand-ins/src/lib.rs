@@ -1,4 +1,10 @@
 //! Stand-ins for what a pod's secrets pass through: the Kubernetes API, the kubelet, the CSI driver and
 //! the AWS provider, each reached over its real protocol only.
 
+pub mod defects;
+pub mod driver;
+mod grpc;
+pub mod kubelet;
 pub mod kubernetes;
+pub mod provider;
+pub mod rest;

@@ -201,7 +201,8 @@ impl Condition {
     ///
     /// A list of values is an OR, and for a negated operator a NOR. An absent key fails an operator and
     /// meets a negated one, `IfExists` and `ForAllValues`; `ForAnyValue` it always fails. A variable without a
-    /// value matches nothing, and a negated operator with one is not met: the statement does not match.
+    /// value matches nothing, and a negated operator with one is not met when the key is there: the statement
+    /// does not match.
     /// A key with several values and no set operator is compared as any of them (a token's `aud`).
     #[must_use]
     pub fn holds(&self, context: &Context) -> bool {
@@ -219,14 +220,6 @@ impl Condition {
                 .iter()
                 .any(|operand| operand.value == Value::Truth(given.is_none()));
         }
-        let resolved: Vec<Option<Resolved<'_>>> = self
-            .operands
-            .iter()
-            .map(|operand| operand.resolve(context))
-            .collect();
-        if negated && resolved.iter().any(Option::is_none) {
-            return false;
-        }
         // For the set operators AWS counts a key with nothing but an empty text as absent.
         let nothing = |values: &[String]| quantifier.is_some() && values.iter().all(String::is_empty);
         let Some(given) = given.filter(|values| !nothing(values)) else {
@@ -237,6 +230,14 @@ impl Condition {
                     None => negated,
                 };
         };
+        let resolved: Vec<Option<Resolved<'_>>> = self
+            .operands
+            .iter()
+            .map(|operand| operand.resolve(context))
+            .collect();
+        if negated && resolved.iter().any(Option::is_none) {
+            return false;
+        }
         let matches = |value: &String| {
             resolved
                 .iter()
@@ -611,7 +612,8 @@ mod tests {
             assert!(!holds(operator, &["${aws:absent}"], &["a"]), "{operator}");
         }
         assert!(!holds("StringNotEquals", &["b", "${aws:absent}"], &["a"]));
-        assert!(!holds("StringNotEquals", &["${aws:absent}"], &[]));
+        // What an absent key means is settled before the values are looked at.
+        assert!(holds("StringNotEquals", &["${aws:absent}"], &[]));
         assert!(holds("StringEquals", &["${aws:absent}", "a"], &["a"]));
         assert!(holds("StringEquals", &["${aws:Key}"], &["a"]));
     }

@@ -3,16 +3,16 @@
 //! Imitated: the IAM user guide's pages "Policy evaluation logic", "Cross-account policy evaluation
 //! logic" and "Permissions boundaries". An explicit denial anywhere wins. Within an account an
 //! identity-based or a resource-based policy has to allow, and boundary and session policies have to
-//! allow too, unless a resource-based policy names the user or the session itself. Between accounts
+//! allow too, unless a resource-based policy names the user, the session itself or everyone. Between accounts
 //! both sides have to allow. A role's trust policy is a resource-based policy that has to allow always.
 //!
 //! Left out: service and resource control policies, VPC endpoint policies, groups.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::Context;
 use super::condition::Condition;
+use super::decision::{DecidingStatement, Decision, NearMiss, Obstacle, PolicyKind, Reason};
 use super::pattern::{Glob, Template};
 use super::policy::{Effect, Policy, Scope, Statement};
 use super::principal::{Closeness, Principal, exempts};
@@ -79,99 +79,6 @@ pub struct Rules {
     pub ignore_conditions: bool,
 }
 
-/// The answer, why, and who says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Why.
-    pub reason: Reason,
-    /// The statement that granted or refused; `None` for an implicit denial, and for a root user.
-    pub statement: Option<DecidingStatement>,
-    /// For an implicit denial, the granting statement that came closest.
-    pub near_miss: Option<NearMiss>,
-}
-
-/// Why a request is allowed or denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Something allows it and nothing denies it.
-    Allowed,
-    /// A statement denies it.
-    ExplicitDeny(PolicyKind),
-    /// No policy of a kind that had to allow it does.
-    ImplicitDeny(PolicyKind),
-}
-
-/// The kinds of policies that AWS names in its messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PolicyKind {
-    /// Managed and inline policies of a role or user.
-    Identity,
-    /// The policy of a resource.
-    Resource,
-    /// The trust policy of a role.
-    Trust,
-    /// A permissions boundary.
-    Boundary,
-    /// A policy given when the role was assumed.
-    Session,
-}
-
-/// A statement that decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecidingStatement {
-    /// The name of its policy.
-    pub policy: Arc<str>,
-    /// Its place in the policy, from 1.
-    pub index: usize,
-    /// Its `Sid`.
-    pub sid: Option<String>,
-    /// What it does.
-    pub effect: Effect,
-    /// The action pattern that matched; `all but ..` for `NotAction`.
-    pub action: String,
-    /// The resource pattern that matched; `all but ..` for `NotResource`, `None` in a trust policy.
-    pub resource: Option<String>,
-}
-
-/// A statement that would have granted the request but for one element.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NearMiss {
-    /// The name of its policy.
-    pub policy: Arc<str>,
-    /// Its place in the policy, from 1.
-    pub index: usize,
-    /// What did not match.
-    pub obstacle: Obstacle,
-}
-
-/// The first element of a statement that a request does not match.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Obstacle {
-    /// Another principal is named.
-    Principal {
-        /// Those who are.
-        named: Vec<String>,
-    },
-    /// Another action is named.
-    Action,
-    /// Another resource is named.
-    Resource {
-        /// The patterns.
-        named: Vec<String>,
-    },
-    /// A condition is not met.
-    Condition {
-        /// Such as `StringEquals`.
-        operator: String,
-        /// The condition key.
-        key: String,
-        /// The values of the policy.
-        expected: Vec<String>,
-        /// The values of the request; none when the key is absent.
-        given: Vec<String>,
-    },
-}
-
 /// Decides `request` by `policies`.
 #[must_use]
 pub fn evaluate(request: &Request<'_>, policies: &PolicySet<'_>, rules: Rules) -> Decision {
@@ -200,115 +107,6 @@ pub fn evaluate(request: &Request<'_>, policies: &PolicySet<'_>, rules: Rules) -
             statement: None,
             near_miss: case.near_miss(kind),
         },
-    }
-}
-
-impl Decision {
-    /// Whether the request may go ahead.
-    #[must_use]
-    pub fn allowed(&self) -> bool {
-        self.reason == Reason::Allowed
-    }
-}
-
-impl Reason {
-    /// How AWS ends its message about a denial, such as `because no identity-based policy allows the
-    /// secretsmanager:GetSecretValue action`; `None` when the request is allowed.
-    #[must_use]
-    pub fn because(self, action: &str) -> Option<String> {
-        match self {
-            Self::Allowed => None,
-            Self::ExplicitDeny(kind) => Some(format!("with an explicit deny in {}", kind.with_article())),
-            Self::ImplicitDeny(kind) => {
-                Some(format!("because no {} allows the {action} action", kind.name()))
-            }
-        }
-    }
-}
-
-impl PolicyKind {
-    /// In the order in which an explicit denial is reported.
-    const ALL: [Self; 5] = [
-        Self::Identity,
-        Self::Resource,
-        Self::Trust,
-        Self::Boundary,
-        Self::Session,
-    ];
-
-    /// AWS's name of the kind.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Identity => "identity-based policy",
-            Self::Resource => "resource-based policy",
-            Self::Trust => "role trust policy",
-            Self::Boundary => "permissions boundary",
-            Self::Session => "session policy",
-        }
-    }
-
-    fn with_article(self) -> String {
-        match self {
-            Self::Identity => format!("an {}", self.name()),
-            Self::Trust => format!("the {}", self.name()),
-            _ => format!("a {}", self.name()),
-        }
-    }
-}
-
-impl fmt::Display for DecidingStatement {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            policy,
-            index,
-            sid,
-            effect,
-            action,
-            resource,
-        } = self;
-        write!(formatter, "statement {index} ")?;
-        if let Some(sid) = sid {
-            write!(formatter, "({sid}) ")?;
-        }
-        write!(formatter, "of {policy}: {effect} ")?;
-        match resource {
-            Some(resource) => write!(formatter, "Resource {resource}"),
-            None => write!(formatter, "Action {action}"),
-        }
-    }
-}
-
-impl fmt::Display for NearMiss {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            policy,
-            index,
-            obstacle,
-        } = self;
-        write!(formatter, "statement {index} of {policy} ")?;
-        match obstacle {
-            Obstacle::Principal { named } => write!(formatter, "names {}", named.join(", ")),
-            Obstacle::Action => formatter.write_str("allows other actions"),
-            Obstacle::Resource { named } => write!(formatter, "allows Resource {}", named.join(", ")),
-            Obstacle::Condition {
-                operator,
-                key,
-                expected,
-                given,
-            } => {
-                write!(
-                    formatter,
-                    "asks for {operator} {key}: expected {}, got ",
-                    expected.join(" or ")
-                )?;
-                if given.is_empty() {
-                    formatter.write_str("nothing")
-                } else {
-                    formatter.write_str(&given.join(", "))
-                }
-            }
-        }
     }
 }
 
@@ -502,7 +300,11 @@ impl Case<'_> {
         let closeness = match &statement.principals {
             None => Some(Closeness::Direct),
             Some(Scope::Only(named)) => named.iter().filter_map(|named| named.names(principal)).max(),
-            Some(Scope::AllBut(named)) => (!exempts(named, principal)).then_some(Closeness::Role),
+            // AWS exempts nobody who has a permissions boundary.
+            Some(Scope::AllBut(named)) => {
+                let exempt = self.policies.boundary.is_none() && exempts(named, principal);
+                (!exempt).then_some(Closeness::Role)
+            }
         };
         closeness.ok_or_else(|| {
             let named = statement.principals.as_ref().map_or(&[][..], Scope::entries);
@@ -594,18 +396,6 @@ struct Matched {
     closeness: Closeness,
     action: String,
     resource: Option<String>,
-}
-
-impl Obstacle {
-    /// How far a request got before it met this.
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Action => 0,
-            Self::Principal { .. } => 1,
-            Self::Resource { .. } => 2,
-            Self::Condition { .. } => 3,
-        }
-    }
 }
 
 fn all_but<'a>(named: impl Iterator<Item = &'a str>) -> String {

@@ -516,6 +516,7 @@ fn boundaries_and_session_policies_limit() {
     let (grants, misses) = (allow("*"), allow(OTHER));
     let denies = identity(&json!({"Effect": "Deny", "Action": "*", "Resource": "*"}));
     let to_role = resource_policy("Allow", &json!({"AWS": ROLE}));
+    let to_all = resource_policy("Allow", &json!("*"));
     let to_session = resource_policy("Allow", &json!({"AWS": red().arn()}));
     let boundary = Reason::ImplicitDeny(PolicyKind::Boundary);
     let session = Reason::ImplicitDeny(PolicyKind::Session);
@@ -548,7 +549,14 @@ fn boundaries_and_session_policies_limit() {
         ),
         (&[], to_role.clone(), Some(&misses), None, boundary),
         (&[], to_role, None, Some(vec![misses.clone()]), session),
-        // What is granted to the session itself is limited by explicit denials only.
+        // What is granted to the session itself, or to all, is limited by explicit denials only.
+        (
+            &[],
+            to_all,
+            Some(&misses),
+            Some(vec![misses.clone()]),
+            Reason::Allowed,
+        ),
         (
             &[],
             to_session.clone(),
@@ -582,6 +590,39 @@ fn boundaries_and_session_policies_limit() {
             expected,
             "{limit:?} {:?}",
             sides.session
+        );
+    }
+}
+
+#[test]
+fn a_denial_to_all_but_some() {
+    let some = [allow(OWN)];
+    let statement = json!({
+        "Effect": "Deny", "NotPrincipal": {"AWS": [ACCOUNT, ROLE, red().arn()]}, "Action": "*", "Resource": "*",
+    });
+    let resource = Some(parsed("secret", Document::Resource, "2012-10-17", &statement));
+    let blue = Principal::assumed_role(
+        "arn:aws:iam::000000000000:role/demo-team-blue",
+        "AROABLUEBLUEBLUEBLUE1",
+        "s",
+    );
+    let denied = Reason::ExplicitDeny(PolicyKind::Resource);
+    for (principal, boundary, expected) in [
+        (red(), None, Reason::Allowed),
+        (blue, None, denied),
+        (red(), Some(allow("*")), denied),
+    ] {
+        let sides = Sides {
+            identity: &some,
+            resource: resource.clone(),
+            boundary,
+            session: None,
+        };
+        assert_eq!(
+            sides.decide(&principal, ACCOUNT),
+            expected,
+            "{principal:?} {:?}",
+            sides.boundary
         );
     }
 }

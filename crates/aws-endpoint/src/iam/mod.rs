@@ -7,19 +7,22 @@
 
 pub mod condition;
 pub mod context;
+pub mod decision;
 mod document;
 pub mod error;
 pub mod evaluate;
 pub mod params;
 pub mod pattern;
 pub mod policy;
+mod policy_error;
 pub mod principal;
 pub mod service;
 pub mod store;
 
 pub use context::Context;
+pub use decision::{DecidingStatement, Decision, NearMiss, Obstacle, PolicyKind, Reason};
 pub use error::IamError;
-pub use evaluate::{Decision, NamedPolicy, PolicyKind, PolicySet, Reason, Request, Rules, evaluate};
+pub use evaluate::{NamedPolicy, PolicySet, Request, Rules, evaluate};
 pub use params::Params;
 pub use policy::{Document, Policy, PolicyError};
 pub use principal::Principal;

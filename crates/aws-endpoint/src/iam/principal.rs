@@ -87,9 +87,9 @@ impl Principal {
 pub(super) enum Closeness {
     /// The principal's account: in the same account this only lets identity-based policies decide.
     Account,
-    /// The role of the session, or everyone: limited by boundary and session policies.
+    /// The role of the session: limited by boundary and session policies.
     Role,
-    /// The user or the session itself: not limited by an implicit denial elsewhere.
+    /// The user or the session itself, or everyone: not limited by an implicit denial elsewhere.
     Direct,
 }
 
@@ -208,7 +208,7 @@ impl Named {
     pub(super) fn names(&self, principal: &Principal) -> Option<Closeness> {
         let when = |matched: bool, closeness| matched.then_some(closeness);
         match (self, principal) {
-            (Self::Everyone, _) => Some(Closeness::Role),
+            (Self::Everyone, _) => Some(Closeness::Direct),
             (Self::Account { account: named, .. }, _) => {
                 when(principal.account() == Some(named.as_str()), Closeness::Account)
             }
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn closeness_of_a_session() {
         for (named, expected) in [
-            ("*", Some(Closeness::Role)),
+            ("*", Some(Closeness::Direct)),
             ("000000000000", Some(Closeness::Account)),
             ("arn:aws:iam::000000000000:root", Some(Closeness::Account)),
             ("111111111111", None),

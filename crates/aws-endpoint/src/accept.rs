@@ -1,0 +1,141 @@
+//! Connections: TLS directly, or behind HTTP `CONNECT`, both on one port.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{Extension, Router};
+use mountproof_run_tls::serve_connection;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{route, state::State};
+
+/// First byte of a TLS record that carries a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// Longest head of a `CONNECT` request.
+const LONGEST_HEAD: usize = 8 * 1024;
+/// Time for a client to say what it wants.
+const GREETING: Duration = Duration::from_secs(10);
+/// Time for requests under way when the endpoint stops.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// Number of the TLS connection that a request came over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection(pub(crate) u64);
+
+/// Whether a host name is AWS's, and so ours here.
+pub(crate) fn is_aws(name: &str) -> bool {
+    name.ends_with(".amazonaws.com")
+}
+
+/// Accepts until `shutdown`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    state: Arc<State>,
+    shutdown: CancellationToken,
+) {
+    let app = route::router(Arc::clone(&state));
+    let acceptor = TlsAcceptor::from(tls);
+    // Dropping the set closes what is left.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    if state.faults().outage {
+                        continue;
+                    }
+                    let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
+                    let shutdown = shutdown.clone();
+                    connections.spawn(async move {
+                        if let Err(error) = greet(stream, acceptor, app, number, shutdown).await {
+                            tracing::debug!(%error, "connection");
+                        }
+                    });
+                }
+                // Out of file descriptors, or the client went away: neither ends the endpoint.
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+    let _ = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn greet(
+    mut stream: TcpStream,
+    acceptor: TlsAcceptor,
+    app: Router,
+    number: u64,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut first = [0];
+    if timeout(GREETING, stream.peek(&mut first)).await?? == 0 {
+        return Ok(());
+    }
+    if first[0] != TLS_HANDSHAKE && !timeout(GREETING, tunnel(&mut stream)).await?? {
+        return Ok(());
+    }
+    let stream = timeout(GREETING, acceptor.accept(stream)).await??;
+    serve_connection(stream, app.layer(Extension(Connection(number))), shutdown).await;
+    Ok(())
+}
+
+/// Answers a `CONNECT`; whether TLS may follow. Only AWS's names lead anywhere, and only to here:
+/// nothing gets out.
+async fn tunnel(stream: &mut TcpStream) -> io::Result<bool> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        // Byte by byte, so that nothing of the TLS handshake behind it is swallowed.
+        head.push(stream.read_u8().await?);
+        if head.len() > LONGEST_HEAD {
+            return refuse(
+                stream,
+                "431 Request Header Fields Too Large",
+                "the request's head is too long",
+            )
+            .await;
+        }
+    }
+    let head = String::from_utf8_lossy(&head);
+    let mut words = head.split_whitespace();
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if method != "CONNECT" {
+        let text = "this port speaks HTTPS, and HTTP only for CONNECT to *.amazonaws.com:443";
+        return refuse(stream, "400 Bad Request", text).await;
+    }
+    match target.rsplit_once(':') {
+        Some((host, "443")) if is_aws(host) => {
+            stream
+                .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                .await?;
+            Ok(true)
+        }
+        _ => {
+            let text = format!("{target} is not reached through here: only *.amazonaws.com:443 is");
+            refuse(stream, "403 Forbidden", &text).await
+        }
+    }
+}
+
+async fn refuse(stream: &mut TcpStream, status: &str, text: &str) -> io::Result<bool> {
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}\n",
+        text.len() + 1
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(false)
+}

@@ -1,0 +1,105 @@
+//! Answers in the wire form of each service.
+
+use axum::{
+    body::Body,
+    http::{Response, StatusCode, header},
+};
+use serde_json::{Value, json};
+
+use crate::wire::xml::{self, Element, Fault};
+
+/// How a service's answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// XML, with the service's namespace: IAM, STS.
+    Query(&'static str),
+    /// awsJson 1.1: Secrets Manager.
+    Json,
+}
+
+/// An error on its way to the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// Key of the message in JSON.
+    pub(crate) message_key: &'static str,
+    /// A policy, a signature or a token refused it, rather than a limit or a missing thing.
+    pub(crate) denied: bool,
+    /// More than the caller is told, for the call log.
+    pub(crate) reason: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            message_key: "Message",
+            denied: false,
+            reason: None,
+        }
+    }
+
+    /// The same, as a denial, with what the log shall say.
+    pub(crate) fn denial(mut self, reason: impl Into<String>) -> Self {
+        self.denied = true;
+        self.reason = Some(reason.into());
+        self
+    }
+}
+
+/// A successful answer.
+pub(crate) enum Outcome {
+    /// The children of the result element; none for an operation without one.
+    Xml(Option<Vec<Element>>),
+    /// A JSON object.
+    Json(Value),
+}
+
+/// Writes an answer.
+pub(crate) fn write(
+    protocol: Protocol,
+    operation: &str,
+    result: &Result<Outcome, Refusal>,
+    request_id: &str,
+) -> Response<Body> {
+    let (status, content_type, body) = match (protocol, result) {
+        (Protocol::Query(namespace), Ok(Outcome::Xml(result))) => (
+            200,
+            "text/xml",
+            xml::response(operation, namespace, result.clone(), request_id),
+        ),
+        (Protocol::Query(namespace), Err(refusal)) => {
+            let fault = if refusal.status < 500 {
+                Fault::Sender
+            } else {
+                Fault::Receiver
+            };
+            (
+                refusal.status,
+                "text/xml",
+                xml::error(namespace, fault, &refusal.code, &refusal.message, request_id),
+            )
+        }
+        (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", value.to_string()),
+        (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
+        (Protocol::Json, Err(refusal)) => {
+            let body = json!({ "__type": refusal.code, refusal.message_key: refusal.message });
+            (refusal.status, "application/x-amz-json-1.1", body.to_string())
+        }
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    if let Ok(id) = request_id.parse() {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}

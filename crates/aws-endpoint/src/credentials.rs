@@ -1,0 +1,112 @@
+//! Keys: the account's own, and the temporary ones that STS hands out.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use jiff::Timestamp;
+use rand::RngExt as _;
+
+use crate::iam::{NamedPolicy, Principal};
+
+/// The account's root key. The secret part is not shown by anything.
+#[derive(Clone)]
+pub struct RootCredentials {
+    /// `AKIA` and 16 characters.
+    pub access_key_id: String,
+    secret_access_key: String,
+}
+
+impl RootCredentials {
+    /// A random key.
+    #[must_use]
+    pub fn random() -> Self {
+        Self {
+            access_key_id: format!("AKIA{}", random(UPPER, 16)),
+            secret_access_key: random(KEY, 40),
+        }
+    }
+
+    /// The secret part, for the one who must have it.
+    #[must_use]
+    pub fn secret_access_key(&self) -> &str {
+        &self.secret_access_key
+    }
+}
+
+impl fmt::Debug for RootCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootCredentials")
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key that signs requests, and what it stands for.
+#[derive(Clone)]
+pub(crate) struct Session {
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
+    /// Absent for the root key.
+    pub(crate) token: Option<String>,
+    pub(crate) principal: Principal,
+    /// Name of the role, for the policies that apply now, not those of the time of assumption.
+    pub(crate) role: Option<String>,
+    /// Session policies given at assumption.
+    pub(crate) policies: Option<Arc<[NamedPolicy]>>,
+    /// The identity provider that vouched for it.
+    pub(crate) provider: Option<String>,
+    pub(crate) expires: Option<Timestamp>,
+}
+
+/// All keys that sign requests.
+pub(crate) struct Keys(HashMap<String, Arc<Session>>);
+
+impl Keys {
+    pub(crate) fn new(root: &RootCredentials, account: &str) -> Self {
+        let session = Session {
+            access_key_id: root.access_key_id.clone(),
+            secret_access_key: root.secret_access_key.clone(),
+            token: None,
+            principal: Principal::Root {
+                account: account.to_owned(),
+            },
+            role: None,
+            policies: None,
+            provider: None,
+            expires: None,
+        };
+        Self(HashMap::from([(root.access_key_id.clone(), Arc::new(session))]))
+    }
+
+    pub(crate) fn find(&self, access_key_id: &str) -> Option<Arc<Session>> {
+        self.0.get(access_key_id).map(Arc::clone)
+    }
+
+    /// Adds a temporary key and forgets those that are long expired.
+    pub(crate) fn add(&mut self, session: Arc<Session>, now: Timestamp) {
+        if self.0.len().is_multiple_of(1024) {
+            self.0
+                .retain(|_, session| session.expires.is_none_or(|expires| expires > now));
+        }
+        self.0.insert(session.access_key_id.clone(), session);
+    }
+}
+
+/// The random parts of a temporary key: id, secret, token.
+pub(crate) fn temporary() -> (String, String, String) {
+    (
+        format!("ASIA{}", random(UPPER, 16)),
+        random(KEY, 40),
+        random(KEY, 360),
+    )
+}
+
+const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const KEY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Random characters of `alphabet`, from the system's generator.
+pub(crate) fn random(alphabet: &[u8], length: usize) -> String {
+    let mut random = rand::rng();
+    (0..length)
+        .map(|_| char::from(alphabet[random.random_range(0..alphabet.len())]))
+        .collect()
+}

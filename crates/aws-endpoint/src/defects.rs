@@ -1,0 +1,34 @@
+//! What can be broken on purpose: defects test the tester, faults test who copes with outages.
+
+use std::time::Duration;
+
+/// Defects of the endpoint itself, all off by default. Each must turn a scenario red.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct Defects {
+    /// The signature of a web-identity token is not checked.
+    pub skip_token_signature: bool,
+    /// A token for any audience is accepted.
+    pub ignore_audience: bool,
+    /// Every role is handed out to every token of a known issuer.
+    pub ignore_trust_policy: bool,
+    /// Every `Resource` element matches.
+    pub ignore_resource: bool,
+    /// `Resource` patterns are cut one level too early and used as a prefix.
+    pub prefix_match: bool,
+    /// The signature of a request is not checked.
+    pub skip_request_signature: bool,
+    /// `GetSecretValue` answers with the value before the last update.
+    pub stale_after_put: bool,
+    /// `GetSecretValue` answers with the value of another tenant's secret.
+    pub other_tenants_secret: bool,
+}
+
+/// Trouble of the kind that real services have, all off by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Every connection is dropped, as if the endpoint were gone.
+    pub outage: bool,
+    /// Added before each answer.
+    pub latency: Duration,
+}

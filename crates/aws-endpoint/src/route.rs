@@ -1,0 +1,422 @@
+//! A request to its service, its decision into the log, its answer back.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    http::{Request as HttpRequest, Response, header::HOST, request::Parts},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    accept::Connection,
+    answer::{self, Outcome, Protocol, Refusal},
+    calls::{CallRecord, CallVerdict},
+    credentials::Session,
+    iam::{self, Context, NamedPolicy, Params, PolicySet, Request, error::IamErrorKind, evaluate},
+    secrets,
+    signature::{self, Scope},
+    state::State,
+    sts::{self, Trace},
+};
+
+/// Largest body of a request: a secret of 64 KiB as base64, and room.
+const LARGEST: usize = 1024 * 1024;
+/// Region of requests that name none.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Every request to every service.
+pub(crate) fn router(state: Arc<State>) -> Router {
+    Router::new().fallback(
+        move |Extension(connection): Extension<Connection>, request: HttpRequest<Body>| {
+            let state = Arc::clone(&state);
+            async move { answer_to(&state, connection, request).await }
+        },
+    )
+}
+
+/// The services there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Service {
+    Iam,
+    Sts,
+    Secrets,
+}
+
+impl Service {
+    /// By signing scope, else by host name, else by what the request looks like.
+    fn of(scope: Option<&Scope>, parts: &Parts) -> Option<Self> {
+        let by_name = |name: &str| match name {
+            "iam" => Some(Self::Iam),
+            "sts" => Some(Self::Sts),
+            "secretsmanager" => Some(Self::Secrets),
+            _ => None,
+        };
+        if let Some(scope) = scope {
+            return by_name(&scope.service);
+        }
+        by_name(host(parts).split('.').next().unwrap_or_default()).or_else(|| {
+            // Only web-identity calls to STS come unsigned, and JSON calls carry their target.
+            if parts.headers.contains_key("x-amz-target") {
+                Some(Self::Secrets)
+            } else {
+                Some(Self::Sts)
+            }
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Iam => "iam",
+            Self::Sts => "sts",
+            Self::Secrets => "secretsmanager",
+        }
+    }
+
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Iam => Protocol::Query(iam::service::NAMESPACE),
+            Self::Sts => Protocol::Query(sts::NAMESPACE),
+            Self::Secrets => Protocol::Json,
+        }
+    }
+}
+
+/// A call, as far as it is understood.
+struct Call<'a> {
+    state: &'a Arc<State>,
+    service: Service,
+    operation: String,
+    region: String,
+    scope: Option<Scope>,
+    parts: &'a Parts,
+    body: &'a Bytes,
+    now: Timestamp,
+}
+
+/// What the log is told, as it becomes known.
+#[derive(Default)]
+struct Known {
+    session: Option<Arc<Session>>,
+    asked: Option<String>,
+    trace: Trace,
+}
+
+async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequest<Body>) -> Response<Body> {
+    let began = Instant::now();
+    let now = Timestamp::now();
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let faults = state.faults();
+    if !faults.latency.is_zero() {
+        tokio::time::sleep(faults.latency).await;
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, LARGEST).collect().await else {
+        let refusal = Refusal::new(
+            413,
+            "RequestEntityTooLarge",
+            "the request's body is too large, or did not arrive",
+        );
+        return answer::write(Protocol::Json, "", &Err(refusal), &request_id);
+    };
+    let body = body.to_bytes();
+    let scope = Scope::of(&parts);
+    let Some(service) = Service::of(scope.as_ref(), &parts) else {
+        let name = scope.map(|scope| scope.service).unwrap_or_default();
+        let refusal = Refusal::new(
+            400,
+            "UnknownService",
+            format!("this endpoint has no service {name}"),
+        );
+        return answer::write(Protocol::Json, "", &Err(refusal), &request_id);
+    };
+    let params = (service != Service::Secrets).then(|| form(&body));
+    let operation = match &params {
+        Some(params) => params.optional("Action").unwrap_or_default().to_owned(),
+        None => target(&parts),
+    };
+    let region = scope
+        .as_ref()
+        .map_or_else(|| region(&parts), |scope| scope.region.clone());
+    let call = Call {
+        state,
+        service,
+        operation,
+        region,
+        scope,
+        parts: &parts,
+        body: &body,
+        now,
+    };
+    let mut known = Known::default();
+    let result = call.carry_out(params.as_ref(), &mut known).await;
+    let response = answer::write(service.protocol(), &call.operation, &result, &request_id);
+    call.log(known, &result, response.status().as_u16(), connection, began);
+    response
+}
+
+impl Call<'_> {
+    async fn carry_out(&self, params: Option<&Params>, known: &mut Known) -> Result<Outcome, Refusal> {
+        let unsigned = self.service == Service::Sts && self.operation == "AssumeRoleWithWebIdentity";
+        if let (true, Some(params)) = (unsigned, params) {
+            return sts::assume_role_with_web_identity(self.state, params, self.now, &mut known.trace).await;
+        }
+        let protocol = self.service.protocol();
+        let session = signature::verify(
+            self.state,
+            protocol,
+            self.scope.as_ref(),
+            self.parts,
+            self.body,
+            self.now,
+        )?;
+        known.session = Some(Arc::clone(&session));
+        known.trace.role.clone_from(&session.role);
+        match (self.service, params) {
+            (Service::Iam, Some(params)) => self.iam(&session, params, known),
+            (Service::Sts, Some(params)) => match self.operation.as_str() {
+                "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
+                "AssumeRole" => sts::assume_role(self.state, &session, params, self.now, &mut known.trace),
+                other => Err(invalid_action(other)),
+            },
+            _ => self.secrets(&session, known),
+        }
+    }
+
+    fn iam(&self, session: &Session, params: &Params, known: &mut Known) -> Result<Outcome, Refusal> {
+        let mut world = self.state.world();
+        let wanted = iam::service::authorisation(&world.iam, &self.operation, params).map_err(from_iam)?;
+        known.trace.resource = Some(wanted.resource.clone());
+        self.authorise(
+            &world.iam,
+            session,
+            &wanted.action,
+            &wanted.resource,
+            None,
+            wanted.keys,
+            None,
+            known,
+        )?;
+        iam::service::execute(&mut world.iam, &self.operation, params, self.now)
+            .map(Outcome::Xml)
+            .map_err(from_iam)
+    }
+
+    fn secrets(&self, session: &Session, known: &mut Known) -> Result<Outcome, Refusal> {
+        let body: Value = serde_json::from_slice(self.body)
+            .map_err(|_| Refusal::new(400, "SerializationException", "the request's body is not JSON"))?;
+        let mut world = self.state.world();
+        let wanted = secrets::authorisation(&world.secrets, &self.region, &self.operation, &body)
+            .map_err(from_secrets)?;
+        known.asked.clone_from(&wanted.asked);
+        known.trace.resource = Some(wanted.resource.clone());
+        self.authorise(
+            &world.iam,
+            session,
+            &wanted.action,
+            &wanted.resource,
+            wanted.asked.as_deref(),
+            wanted.keys,
+            wanted.resource_policy.as_ref(),
+            known,
+        )?;
+        let defects = self.state.defects();
+        secrets::execute(
+            &mut world.secrets,
+            &self.region,
+            &self.operation,
+            &body,
+            self.now,
+            defects,
+        )
+        .map(Outcome::Json)
+        .map_err(from_secrets)
+    }
+
+    /// Decides by every policy that applies; the text of a denial is AWS's.
+    #[expect(clippy::too_many_arguments, reason = "they are the parts of one request")]
+    fn authorise(
+        &self,
+        state: &iam::IamState,
+        session: &Session,
+        action: &str,
+        resource: &str,
+        asked: Option<&str>,
+        keys: Context,
+        resource_policy: Option<&NamedPolicy>,
+        known: &mut Known,
+    ) -> Result<(), Refusal> {
+        let policies = session
+            .role
+            .as_deref()
+            .and_then(|role| state.role_policies(role))
+            .unwrap_or_default();
+        let mut context = self.context(session, state);
+        context.extend(keys);
+        let decision = evaluate(
+            &Request {
+                principal: &session.principal,
+                action,
+                resource,
+                resource_account: &self.state.account,
+                context: &context,
+            },
+            &PolicySet {
+                identity: &policies.identity,
+                resource: resource_policy,
+                boundary: policies.boundary.as_ref(),
+                session: session.policies.as_deref(),
+                trust: None,
+            },
+            self.state.rules(),
+        );
+        known.trace.statement = decision.statement.as_ref().map(ToString::to_string);
+        let Some(because) = decision.reason.because(action) else {
+            return Ok(());
+        };
+        let message = format!(
+            "User: {} is not authorized to perform: {action} on resource: {} {because}",
+            session.principal.arn(),
+            asked.unwrap_or(resource),
+        );
+        let refusal = match self.service.protocol() {
+            Protocol::Json => Refusal::new(400, "AccessDeniedException", message),
+            Protocol::Query(_) => Refusal::new(403, "AccessDenied", message),
+        };
+        Err(refusal.denial(because))
+    }
+
+    /// Global condition keys of the request.
+    fn context(&self, session: &Session, state: &iam::IamState) -> Context {
+        let mut context = Context::new();
+        context.set("aws:PrincipalArn", session.principal.arn());
+        context.set("aws:PrincipalAccount", self.state.account.as_str());
+        context.set("aws:CurrentTime", self.now.to_string());
+        context.set("aws:EpochTime", self.now.as_second().to_string());
+        context.set("aws:SecureTransport", "true");
+        context.set("aws:SourceIp", "127.0.0.1");
+        context.set("aws:RequestedRegion", self.region.as_str());
+        if let Some(provider) = &session.provider {
+            context.set("aws:FederatedProvider", provider.as_str());
+        }
+        if let iam::Principal::AssumedRole {
+            role_id,
+            session_arn,
+            role_arn,
+            ..
+        } = &session.principal
+        {
+            context.set(
+                "aws:userid",
+                format!("{role_id}:{}", session_arn.rsplit('/').next().unwrap_or_default()),
+            );
+            // The role is what the key names, not the session.
+            context.set("aws:PrincipalArn", role_arn.as_str());
+        }
+        if let Some(role) = session.role.as_deref().and_then(|role| state.role(role)) {
+            for tag in &role.tags {
+                context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
+            }
+        }
+        context
+    }
+
+    fn log(
+        &self,
+        known: Known,
+        result: &Result<Outcome, Refusal>,
+        status: u16,
+        connection: Connection,
+        began: Instant,
+    ) {
+        let refusal = result.as_ref().err();
+        self.state.calls.push(CallRecord {
+            sequence: 0,
+            at: self.now,
+            took: began.elapsed(),
+            service: self.service.name(),
+            action: format!("{}:{}", self.service.name(), self.operation),
+            operation: self.operation.clone(),
+            region: self.region.clone(),
+            principal: known.session.map(|session| session.principal.arn()),
+            role: known.trace.role,
+            subject: known.trace.subject,
+            asked: known.asked.or_else(|| known.trace.resource.clone()),
+            resource: known.trace.resource,
+            verdict: match refusal {
+                None => CallVerdict::Allowed,
+                Some(refusal) if refusal.denied => CallVerdict::Denied,
+                Some(_) => CallVerdict::Failed,
+            },
+            statement: known.trace.statement,
+            reason: refusal.and_then(|refusal| refusal.reason.clone()),
+            status,
+            error: refusal.map(|refusal| refusal.code.clone()),
+            connection: connection.0,
+        });
+    }
+}
+
+fn from_iam(error: iam::IamError) -> Refusal {
+    let (status, code) = match error.kind {
+        IamErrorKind::NoSuchEntity => (404, "NoSuchEntity"),
+        IamErrorKind::EntityAlreadyExists => (409, "EntityAlreadyExists"),
+        IamErrorKind::DeleteConflict => (409, "DeleteConflict"),
+        IamErrorKind::LimitExceeded => (409, "LimitExceeded"),
+        IamErrorKind::MalformedPolicyDocument => (400, "MalformedPolicyDocument"),
+        IamErrorKind::InvalidInput => (400, "InvalidInput"),
+        IamErrorKind::ValidationError => (400, "ValidationError"),
+        IamErrorKind::InvalidAction => (400, "InvalidAction"),
+    };
+    Refusal::new(status, code, error.message)
+}
+
+fn from_secrets(error: secrets::SecretsError) -> Refusal {
+    let message_key = error.message_key();
+    Refusal {
+        message_key,
+        ..Refusal::new(400, error.code, error.message)
+    }
+}
+
+fn invalid_action(operation: &str) -> Refusal {
+    Refusal::new(
+        400,
+        "InvalidAction",
+        format!("Could not find operation {operation} for version 2011-06-15"),
+    )
+}
+
+/// The fields of an awsQuery body.
+fn form(body: &[u8]) -> Params {
+    form_urlencoded::parse(body).into_owned().collect()
+}
+
+/// The operation of a JSON call: `secretsmanager.GetSecretValue`.
+fn target(parts: &Parts) -> String {
+    let header = parts
+        .headers
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    header.rsplit('.').next().unwrap_or_default().to_owned()
+}
+
+/// The region in a host name: `sts.eu-west-1.amazonaws.com`.
+fn region(parts: &Parts) -> String {
+    let host = host(parts);
+    let mut labels = host.split('.');
+    match (labels.next(), labels.next(), labels.next()) {
+        (Some(_), Some(region), Some("amazonaws")) if region.contains('-') => region.to_owned(),
+        _ => DEFAULT_REGION.to_owned(),
+    }
+}
+
+fn host(parts: &Parts) -> &str {
+    let header = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+    header.or_else(|| parts.uri.host()).unwrap_or_default()
+}

@@ -1,0 +1,81 @@
+//! What the endpoint knows.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    calls::CallLog,
+    credentials::Keys,
+    defects::{Defects, Faults},
+    iam::{IamState, Rules},
+    issuer::Issuers,
+    secrets::SecretStore,
+};
+
+/// What every connection shares.
+pub(crate) struct State {
+    pub(crate) account: String,
+    pub(crate) calls: CallLog,
+    pub(crate) issuers: Issuers,
+    world: Mutex<World>,
+    defects: RwLock<Defects>,
+    faults: RwLock<Faults>,
+    connections: AtomicU64,
+}
+
+/// What calls read and change. Locked for microseconds; nothing waits under it.
+pub(crate) struct World {
+    pub(crate) iam: IamState,
+    pub(crate) keys: Keys,
+    pub(crate) secrets: SecretStore,
+}
+
+impl State {
+    pub(crate) fn new(account: String, world: World, issuers: Issuers) -> Arc<Self> {
+        Arc::new(Self {
+            account,
+            calls: CallLog::default(),
+            issuers,
+            world: Mutex::new(world),
+            defects: RwLock::default(),
+            faults: RwLock::default(),
+            connections: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn defects(&self) -> Defects {
+        *self.defects.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_defects(&self, defects: Defects) {
+        *self.defects.write().unwrap_or_else(PoisonError::into_inner) = defects;
+    }
+
+    pub(crate) fn faults(&self) -> Faults {
+        *self.faults.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How policies are evaluated: by the rules, but for planted defects.
+    pub(crate) fn rules(&self) -> Rules {
+        let defects = self.defects();
+        Rules {
+            ignore_resource: defects.ignore_resource,
+            prefix_match: defects.prefix_match,
+            ignore_conditions: false,
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The Secrets Store CSI Driver, as far as kubelet, a provider and the API server notice it.
+//!
+//! Behaves as driver 1.6.0: every step of a publish in its order, with its texts and codes; files in
+//! a tmpfs; the pod's status object; rotation by republishing, in which errors are masked; and its
+//! known hazards (a fresh empty folder counts as rotated; a mounted one as done). It reads
+//! `SecretProviderClass` from a cache that a watch feeds, as the real one does, so that a class
+//! created a moment before its pod may be missed at first.
+//!
+//! What it leaves out: sync to Kubernetes Secrets (`secretObjects`), metrics, the provider health
+//! check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
+//!
+//! Its state of mounts that are no tmpfs lives in memory: another driver on the same folders does
+//! not know of them.
+
+mod atomic;
+mod mount;
+mod providers;
+mod publish;
+mod status;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use mountproof_csi_protocol::{
+    csi::{
+        GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest,
+        GetPluginInfoResponse, NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
+        NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest,
+        NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
+        NodeServiceCapability, NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest,
+        NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, PluginCapability,
+        ProbeRequest, ProbeResponse,
+        identity_server::{Identity, IdentityServer},
+        node_server::{Node, NodeServer},
+        node_service_capability, plugin_capability,
+    },
+    registration::{
+        InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
+        registration_server::{Registration, RegistrationServer},
+    },
+};
+use mountproof_run_tls::TlsError;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Request, Response, Status, service::Routes};
+
+pub use self::mount::{MountKind, unmount_below};
+use self::{mount::Mounts, providers::Providers};
+use crate::{
+    defects::{DriverDefects, Shared},
+    grpc,
+    rest::{ApiAccess, ApiClient, Change},
+};
+
+/// The version it imitates, and says it is.
+pub const VERSION: &str = "1.6.0";
+
+/// The name that the real driver registers.
+pub const NAME: &str = "secrets-store.csi.k8s.io";
+
+const AGENT: &str = "secrets-store-csi-driver/v1.6.0 mountproof-stand-in";
+
+/// How long [`Driver::start`] waits for the first list of classes.
+const CLASSES_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a driver needs to know.
+#[derive(Debug, Clone)]
+pub struct DriverConfig {
+    /// The name it registers.
+    pub name: String,
+    /// Name of its node.
+    pub node_id: String,
+    /// Where it serves `csi.v1`.
+    pub csi_socket: PathBuf,
+    /// Kubelet's `plugins_registry`, to register there.
+    pub registration: Option<PathBuf>,
+    /// `--provider-volume`.
+    pub providers_dir: PathBuf,
+    /// `--additional-provider-volume-paths`, which are searched first.
+    pub additional_providers_dirs: Vec<PathBuf>,
+    /// The API server.
+    pub api: ApiAccess,
+    /// `--rotation-poll-interval` where `--enable-secret-rotation` is on.
+    pub rotation: Option<Duration>,
+    /// What a target path becomes.
+    pub mount: MountKind,
+    /// Its client-side limit on requests per second. The real driver's 20 cannot be configured.
+    pub qps: f64,
+    /// Requests that the limit lets through at once. The real driver's are 30.
+    pub burst: u32,
+    /// What is wrong with it.
+    pub defects: Shared<DriverDefects>,
+}
+
+impl DriverConfig {
+    /// The real driver's defaults, below kubelet's `root`, registered there.
+    #[must_use]
+    pub fn new(api: ApiAccess, node_id: &str, root: &Path, providers_dir: PathBuf) -> Self {
+        Self {
+            name: NAME.to_owned(),
+            node_id: node_id.to_owned(),
+            csi_socket: root.join("plugins/csi-secrets-store/csi.sock"),
+            registration: Some(root.join("plugins_registry")),
+            providers_dir,
+            additional_providers_dirs: Vec::new(),
+            api,
+            rotation: None,
+            mount: MountKind::Auto,
+            qps: 20.0,
+            burst: 30,
+            defects: Shared::default(),
+        }
+    }
+}
+
+/// A driver could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket could not be served.
+    #[error("serve {path}: {source}")]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The API server's certificate authority is not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The classes could not be listed in time.
+    #[error("list SecretProviderClasses: no answer in {} s", CLASSES_DEADLINE.as_secs())]
+    Classes,
+}
+
+/// A running driver.
+#[derive(Debug)]
+pub struct Driver {
+    inner: Arc<Inner>,
+    csi_socket: PathBuf,
+    csi: grpc::Server,
+    registrar: Option<(grpc::Server, PathBuf)>,
+    /// Ends the watch of classes.
+    _watching: DropGuard,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    node_id: String,
+    rotation: Option<Duration>,
+    api: ApiClient,
+    classes: Classes,
+    mounts: Mounts,
+    providers: Providers,
+    defects: Shared<DriverDefects>,
+}
+
+impl Driver {
+    /// Reads the classes, serves `csi.v1`, and registers with kubelet.
+    pub async fn start(config: DriverConfig) -> Result<Self, StartError> {
+        let api = ApiClient::new(&config.api, AGENT)?;
+        let mut folders = config.additional_providers_dirs;
+        folders.push(config.providers_dir);
+        let scratch = config.csi_socket.parent().unwrap_or_else(|| Path::new("/"));
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |source| StartError::Socket { path, source }
+        };
+        std::fs::create_dir_all(scratch).map_err(failed(scratch))?;
+        let inner = Arc::new(Inner {
+            name: config.name,
+            node_id: config.node_id,
+            rotation: config.rotation,
+            mounts: Mounts::new(config.mount, scratch),
+            api: api.clone().limited(config.qps, config.burst),
+            classes: Classes::default(),
+            providers: Providers::new(folders),
+            defects: config.defects,
+        });
+        let watching = CancellationToken::new();
+        let (listed, mut known) = watch::channel(false);
+        let (stop, reader) = (watching.clone(), Arc::clone(&inner));
+        tokio::spawn(async move {
+            stop.run_until_cancelled(reader.classes.follow(&api, &listed))
+                .await;
+        });
+        let watching = watching.drop_guard();
+        match tokio::time::timeout(CLASSES_DEADLINE, known.wait_for(|listed| *listed)).await {
+            Ok(Ok(_)) => {}
+            _ => return Err(StartError::Classes),
+        }
+        let services = Service(Arc::clone(&inner));
+        let routes = Routes::new(IdentityServer::new(services.clone()))
+            .add_service(NodeServer::new(services).max_decoding_message_size(usize::MAX));
+        let csi = grpc::Server::start(&config.csi_socket, routes).map_err(failed(&config.csi_socket))?;
+        let mut registrar = None;
+        if let Some(folder) = config.registration {
+            let socket = folder.join(format!("{}-reg.sock", inner.name));
+            let service = Registrar {
+                name: inner.name.clone(),
+                endpoint: config.csi_socket.clone(),
+            };
+            let routes = Routes::new(RegistrationServer::new(service));
+            let server = grpc::Server::start(&socket, routes).map_err(failed(&socket))?;
+            registrar = Some((server, socket));
+        }
+        Ok(Self {
+            inner,
+            csi_socket: config.csi_socket,
+            csi,
+            registrar,
+            _watching: watching,
+        })
+    }
+
+    /// Where it serves `csi.v1`.
+    #[must_use]
+    pub fn csi_socket(&self) -> &Path {
+        &self.csi_socket
+    }
+
+    /// What target paths become: never [`MountKind::Auto`].
+    #[must_use]
+    pub fn mount_kind(&self) -> MountKind {
+        self.inner.mounts.kind()
+    }
+
+    /// The switches of its defects.
+    #[must_use]
+    pub fn defects(&self) -> &Shared<DriverDefects> {
+        &self.inner.defects
+    }
+
+    /// Unregisters, ends its calls within half a second, and unmounts everything.
+    pub async fn stop(self) {
+        if let Some((server, socket)) = self.registrar {
+            let _ = std::fs::remove_file(socket);
+            server.stop().await;
+        }
+        self.csi.stop().await;
+        let _ = std::fs::remove_file(&self.csi_socket);
+        let inner = self.inner;
+        let _ = tokio::task::spawn_blocking(move || inner.mounts.unmount_all()).await;
+    }
+}
+
+/// A `SecretProviderClass`'s part that the driver reads.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Class {
+    provider: String,
+    parameters: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ClassObject {
+    metadata: ClassName,
+    #[serde(default)]
+    spec: Class,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq, Hash, Clone)]
+struct ClassName {
+    namespace: String,
+    name: String,
+}
+
+/// The cache of classes.
+#[derive(Debug, Default)]
+struct Classes(Mutex<HashMap<ClassName, Class>>);
+
+impl Classes {
+    async fn follow(&self, api: &ApiClient, listed: &watch::Sender<bool>) {
+        let mut changes =
+            api.watch::<ClassObject>("/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasses");
+        loop {
+            let change = changes.next().await;
+            let mut classes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match change {
+                Change::Listed(all) => {
+                    *classes = all
+                        .into_iter()
+                        .map(|object| (object.metadata, object.spec))
+                        .collect();
+                    listed.send_replace(true);
+                }
+                Change::Applied(object) => drop(classes.insert(object.metadata, object.spec)),
+                Change::Deleted(object) => drop(classes.remove(&object.metadata)),
+            }
+        }
+    }
+
+    fn find(&self, namespace: &str, name: &str) -> Option<Class> {
+        let key = ClassName {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let classes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        classes.get(&key).cloned()
+    }
+}
+
+/// The gRPC services of `csi.v1`.
+#[derive(Debug, Clone)]
+struct Service(Arc<Inner>);
+
+#[tonic::async_trait]
+impl Identity for Service {
+    async fn get_plugin_info(
+        &self,
+        _: Request<GetPluginInfoRequest>,
+    ) -> Result<Response<GetPluginInfoResponse>, Status> {
+        Ok(Response::new(GetPluginInfoResponse {
+            name: self.0.name.clone(),
+            vendor_version: VERSION.to_owned(),
+            manifest: HashMap::new(),
+        }))
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        _: Request<GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
+        let controller = plugin_capability::Service {
+            r#type: plugin_capability::service::Type::ControllerService.into(),
+        };
+        Ok(Response::new(GetPluginCapabilitiesResponse {
+            capabilities: vec![PluginCapability {
+                r#type: Some(plugin_capability::Type::Service(controller)),
+            }],
+        }))
+    }
+
+    async fn probe(&self, _: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
+        Ok(Response::new(ProbeResponse { ready: Some(true) }))
+    }
+}
+
+#[tonic::async_trait]
+impl Node for Service {
+    async fn node_stage_volume(
+        &self,
+        request: Request<NodeStageVolumeRequest>,
+    ) -> Result<Response<NodeStageVolumeResponse>, Status> {
+        let request = request.into_inner();
+        staged(&request.volume_id, &request.staging_target_path)?;
+        if request.volume_capability.is_none() {
+            return Err(Status::invalid_argument("Volume capability missing in request"));
+        }
+        Ok(Response::new(NodeStageVolumeResponse {}))
+    }
+
+    async fn node_unstage_volume(
+        &self,
+        request: Request<NodeUnstageVolumeRequest>,
+    ) -> Result<Response<NodeUnstageVolumeResponse>, Status> {
+        let request = request.into_inner();
+        staged(&request.volume_id, &request.staging_target_path)?;
+        Ok(Response::new(NodeUnstageVolumeResponse {}))
+    }
+
+    async fn node_publish_volume(
+        &self,
+        request: Request<NodePublishVolumeRequest>,
+    ) -> Result<Response<NodePublishVolumeResponse>, Status> {
+        let deadline = grpc::deadline(request.metadata());
+        let (inner, request) = (Arc::clone(&self.0), request.into_inner());
+        grpc::to_the_end(|cancelled| publish::publish(inner, request, deadline, cancelled)).await?;
+        Ok(Response::new(NodePublishVolumeResponse {}))
+    }
+
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<NodeUnpublishVolumeRequest>,
+    ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
+        let (inner, request) = (Arc::clone(&self.0), request.into_inner());
+        let done = tokio::task::spawn_blocking(move || publish::unpublish(&inner, &request)).await;
+        done.map_err(|error| Status::internal(error.to_string()))??;
+        Ok(Response::new(NodeUnpublishVolumeResponse {}))
+    }
+
+    async fn node_get_volume_stats(
+        &self,
+        _: Request<NodeGetVolumeStatsRequest>,
+    ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn node_expand_volume(
+        &self,
+        _: Request<NodeExpandVolumeRequest>,
+    ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
+        Err(Status::unimplemented("NodeExpandVolume is not implemented"))
+    }
+
+    async fn node_get_capabilities(
+        &self,
+        _: Request<NodeGetCapabilitiesRequest>,
+    ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
+        let stage = node_service_capability::Rpc {
+            r#type: node_service_capability::rpc::Type::StageUnstageVolume.into(),
+        };
+        Ok(Response::new(NodeGetCapabilitiesResponse {
+            capabilities: vec![NodeServiceCapability {
+                r#type: Some(node_service_capability::Type::Rpc(stage)),
+            }],
+        }))
+    }
+
+    async fn node_get_info(
+        &self,
+        _: Request<NodeGetInfoRequest>,
+    ) -> Result<Response<NodeGetInfoResponse>, Status> {
+        Ok(Response::new(NodeGetInfoResponse {
+            node_id: self.0.node_id.clone(),
+            ..NodeGetInfoResponse::default()
+        }))
+    }
+}
+
+/// Staging does nothing but check its request.
+fn staged(volume: &str, target: &str) -> Result<(), Status> {
+    if volume.is_empty() {
+        return Err(Status::invalid_argument("Volume ID missing in request"));
+    }
+    if target.is_empty() {
+        return Err(Status::invalid_argument("Target path missing in request"));
+    }
+    Ok(())
+}
+
+/// What node-driver-registrar serves beside a driver.
+#[derive(Debug)]
+struct Registrar {
+    name: String,
+    endpoint: PathBuf,
+}
+
+#[tonic::async_trait]
+impl Registration for Registrar {
+    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        Ok(Response::new(PluginInfo {
+            r#type: "CSIPlugin".to_owned(),
+            name: self.name.clone(),
+            endpoint: self.endpoint.display().to_string(),
+            supported_versions: vec!["1.0.0".to_owned()],
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Result<Response<RegistrationStatusResponse>, Status> {
+        let status = request.into_inner();
+        if !status.plugin_registered {
+            tracing::error!(error = status.error, "registration failed");
+        }
+        Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}

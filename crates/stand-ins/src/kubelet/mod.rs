@@ -1,0 +1,462 @@
+//! Kubelet, as far as a pod with secrets-store volumes notices it.
+//!
+//! Behaves as kubelet 1.36.3 was recorded: registration of drivers, inline CSI volumes with pod info
+//! and `ServiceAccount` tokens, retries and their backoff, what is cleaned up after which error,
+//! republishing, unpublishing, Events word for word, conditions and container statuses. It is the
+//! scheduler too: every pod without a node is bound to this one.
+//!
+//! What it leaves out: containers do not run (they count as started after the time that a runtime
+//! takes, never end, and a deleted pod goes without a grace period); init containers; volumes other
+//! than inline CSI; `fsGroup`; probes; the limits on requests to the API server (50/s in a real
+//! kubelet; here at most 24 at once); aggregation of many similar Events; mounts found after a
+//! restart; node selectors, taints and resources when it schedules (only `max_pods` counts).
+
+mod clock;
+mod events;
+mod pod;
+mod registration;
+pub mod schedule;
+mod volume;
+mod worker;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use mountproof_run_tls::TlsError;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::clock::Clock;
+use self::{
+    clock::Timeline,
+    events::{From, Happening, Recorder},
+    pod::Pod,
+    registration::Drivers,
+    volume::CsiDriver,
+    worker::Worker,
+};
+use crate::rest::{ApiAccess, ApiClient, ApiError, Change, PatchKind};
+
+const AGENT: &str = "kubelet/v1.36.3 (linux/amd64) mountproof-stand-in";
+
+/// How long [`Kubelet::stop`] waits for its tasks.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A pod that could not be bound is tried again after this.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a kubelet needs to know.
+#[derive(Debug, Clone)]
+pub struct KubeletConfig {
+    /// The API server, with a token of `system:node:<name>`.
+    pub api: ApiAccess,
+    /// Name of its Node.
+    pub node_name: String,
+    /// In place of `/var/lib/kubelet`. Keep it short: sockets below it may have 107 bytes in all.
+    pub root: PathBuf,
+    /// Value of the Node's label `topology.kubernetes.io/region`.
+    pub region: String,
+    /// Allocatable pods. A real kubelet's default is 110.
+    pub max_pods: usize,
+    /// How fast its own waits pass.
+    pub clock: Clock,
+    /// Deadline of a call to a driver; a real kubelet's is 2 minutes. Real time.
+    pub publish_deadline: Duration,
+}
+
+impl KubeletConfig {
+    /// A real kubelet's figures, but for 5,000 pods.
+    #[must_use]
+    pub fn new(api: ApiAccess, node_name: &str, root: PathBuf) -> Self {
+        Self {
+            api,
+            node_name: node_name.to_owned(),
+            root,
+            region: "us-east-1".to_owned(),
+            max_pods: 5000,
+            clock: Clock::default(),
+            publish_deadline: Duration::from_mins(2),
+        }
+    }
+}
+
+/// A kubelet could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its folders could not be made.
+    #[error("make {path}: {source}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The API server's certificate authority is not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Its Node could not be registered.
+    #[error("register node: {0}")]
+    Register(#[from] ApiError),
+}
+
+/// A running kubelet.
+#[derive(Debug)]
+pub struct Kubelet {
+    node: Arc<Node>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What all tasks of a kubelet share.
+#[derive(Debug)]
+struct Node {
+    name: String,
+    root: PathBuf,
+    max_pods: usize,
+    publish_deadline: Duration,
+    time: Timeline,
+    clock: Clock,
+    api: ApiClient,
+    recorder: Recorder,
+    drivers: Drivers,
+    csi_drivers: Mutex<HashMap<String, CsiDriver>>,
+}
+
+impl Node {
+    fn csi_driver(&self, name: &str) -> Option<CsiDriver> {
+        let drivers = self.csi_drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        drivers.get(name).cloned()
+    }
+}
+
+impl Kubelet {
+    /// Registers the Node and begins to look after its pods.
+    pub async fn start(config: KubeletConfig) -> Result<Self, StartError> {
+        for folder in ["plugins_registry", "plugins", "pods"] {
+            let path = config.root.join(folder);
+            fs::create_dir_all(&path).map_err(|source| StartError::Folder { path, source })?;
+        }
+        let api = ApiClient::new(&config.api, AGENT)?;
+        register_node(&api, &config).await?;
+        let node = Arc::new(Node {
+            time: config.clock.start(),
+            clock: config.clock,
+            recorder: Recorder::start(&api, &config.node_name),
+            drivers: Drivers::default(),
+            csi_drivers: Mutex::default(),
+            name: config.node_name,
+            root: config.root,
+            max_pods: config.max_pods,
+            publish_deadline: config.publish_deadline,
+            api,
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let kubelet = Self { node, stop, tasks };
+        let (listed, known) = watch::channel(false);
+        kubelet.spawn(|node| async move {
+            let registry = node.root.join("plugins_registry");
+            node.drivers.follow(&registry, &node.api, &node.name).await;
+        });
+        kubelet.spawn(|node| follow_csi_drivers(node, listed));
+        let (stop, tasks) = (kubelet.stop.clone(), kubelet.tasks.clone());
+        kubelet.spawn(|node| Pods::new(node, stop, tasks).follow(known));
+        Ok(kubelet)
+    }
+
+    /// The Node's name.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.node.name
+    }
+
+    /// How fast its own waits pass.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.node.clock
+    }
+
+    /// Whether a driver of this name is registered.
+    #[must_use]
+    pub fn has_driver(&self, name: &str) -> bool {
+        self.node.drivers.find(name).is_some()
+    }
+
+    /// Ends everything at once, within 5 s. Volumes stay mounted, as they do when a real kubelet stops.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOP_DEADLINE, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(left = self.tasks.len(), "kubelet's tasks did not end in time");
+        }
+    }
+
+    fn spawn<F>(&self, task: impl FnOnce(Arc<Node>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (stop, task) = (self.stop.clone(), task(Arc::clone(&self.node)));
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn register_node(api: &ApiClient, config: &KubeletConfig) -> Result<(), ApiError> {
+    let name = &config.node_name;
+    let path = format!("/api/v1/nodes/{name}");
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {
+            "kubernetes.io/hostname": name,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64",
+            "topology.kubernetes.io/region": config.region,
+        }},
+        "spec": {},
+    });
+    match api.create("/api/v1/nodes", &node).await {
+        Err(error) if error.is_conflict() => {
+            let labels = json!({"metadata": {"labels": node["metadata"]["labels"]}});
+            api.patch(&path, PatchKind::Merge, &labels).await?;
+        }
+        other => drop(other?),
+    }
+    let now = now_rfc3339();
+    let pods = config.max_pods.to_string();
+    let resources = json!({"cpu": "2", "memory": "4Gi", "ephemeral-storage": "20Gi", "pods": pods});
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": now, "lastTransitionTime": now,
+        })
+    };
+    let status = json!({"status": {
+        "capacity": resources,
+        "allocatable": resources,
+        "addresses": [
+            {"type": "InternalIP", "address": "127.0.0.1"},
+            {"type": "Hostname", "address": name},
+        ],
+        "nodeInfo": {
+            "architecture": "amd64", "operatingSystem": "linux", "kubeletVersion": "v1.36.3",
+            "containerRuntimeVersion": "none://0", "osImage": "mountproof stand-in",
+            "bootID": "", "machineID": "", "systemUUID": "", "kernelVersion": "", "kubeProxyVersion": "",
+        },
+        "conditions": [
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        ],
+    }});
+    api.patch(&format!("{path}/status"), PatchKind::Merge, &status)
+        .await?;
+    registration::publish_csi_node(api, name, &BTreeMap::new()).await
+}
+
+/// Keeps the `CSIDriver` objects at hand, and says when they are all there.
+async fn follow_csi_drivers(node: Arc<Node>, listed: watch::Sender<bool>) {
+    let mut changes = node.api.watch::<CsiDriver>("/apis/storage.k8s.io/v1/csidrivers");
+    loop {
+        let change = changes.next().await;
+        let mut drivers = node.csi_drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Listed(all) => {
+                *drivers = all
+                    .into_iter()
+                    .map(|one| (one.metadata.name.clone(), one))
+                    .collect();
+                listed.send_replace(true);
+            }
+            Change::Applied(one) => drop(drivers.insert(one.metadata.name.clone(), one)),
+            Change::Deleted(one) => drop(drivers.remove(&one.metadata.name)),
+        }
+    }
+}
+
+/// All pods that are, or are to be, on the node; fed by one watch.
+struct Pods {
+    node: Arc<Node>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// The pods that have a worker, by uid.
+    workers: HashMap<String, CancellationToken>,
+    /// Pods being bound, by uid.
+    binding: HashSet<String>,
+    /// Pods for which there was no room, oldest first.
+    queued: VecDeque<Arc<Pod>>,
+    unbound: (mpsc::UnboundedSender<Arc<Pod>>, mpsc::UnboundedReceiver<Arc<Pod>>),
+}
+
+impl Pods {
+    fn new(node: Arc<Node>, stop: CancellationToken, tasks: TaskTracker) -> Self {
+        Self {
+            node,
+            stop,
+            tasks,
+            workers: HashMap::new(),
+            binding: HashSet::new(),
+            queued: VecDeque::new(),
+            unbound: mpsc::unbounded_channel(),
+        }
+    }
+
+    async fn follow(mut self, mut known: watch::Receiver<bool>) {
+        // A pod before the CSIDrivers are known would be refused for the wrong reason.
+        if known.wait_for(|listed| *listed).await.is_err() {
+            return;
+        }
+        let mut changes = self.node.api.watch::<Pod>("/api/v1/pods");
+        loop {
+            tokio::select! {
+                change = changes.next() => match change {
+                    Change::Listed(pods) => self.relist(pods),
+                    Change::Applied(pod) => self.apply(pod),
+                    Change::Deleted(pod) => self.remove(&pod.metadata.uid),
+                },
+                Some(pod) = self.unbound.1.recv() => {
+                    self.binding.remove(&pod.metadata.uid);
+                    self.schedule(pod);
+                }
+            }
+        }
+    }
+
+    fn relist(&mut self, pods: Vec<Pod>) {
+        let present: HashSet<String> = pods.iter().map(|pod| pod.metadata.uid.clone()).collect();
+        let gone = self.workers.keys().filter(|uid| !present.contains(*uid));
+        for uid in gone.cloned().collect::<Vec<_>>() {
+            self.remove(&uid);
+        }
+        self.binding.retain(|uid| present.contains(uid));
+        self.queued.retain(|pod| present.contains(&pod.metadata.uid));
+        for pod in pods {
+            self.apply(pod);
+        }
+    }
+
+    fn apply(&mut self, pod: Pod) {
+        let deleting = pod.metadata.deletion_timestamp.is_some();
+        match pod.spec.node_name.as_deref() {
+            None | Some("") if deleting => {}
+            None | Some("") => {
+                let uid = &pod.metadata.uid;
+                let waits = self.queued.iter().any(|queued| queued.metadata.uid == *uid);
+                if !waits && !self.binding.contains(uid) {
+                    self.schedule(Arc::new(pod));
+                }
+            }
+            Some(node) if node == self.node.name => {
+                self.binding.remove(&pod.metadata.uid);
+                let uid = pod.metadata.uid.clone();
+                let ending = match self.workers.get(&uid) {
+                    Some(ending) => ending.clone(),
+                    None => self.employ(uid, Arc::new(pod)),
+                };
+                if deleting {
+                    ending.cancel();
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn employ(&mut self, uid: String, pod: Arc<Pod>) -> CancellationToken {
+        let ending = CancellationToken::new();
+        self.workers.insert(uid, ending.clone());
+        let worker = Worker::new(Arc::clone(&self.node), pod, ending.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(worker.run()).await;
+        });
+        ending
+    }
+
+    fn remove(&mut self, uid: &str) {
+        self.binding.remove(uid);
+        self.queued.retain(|pod| pod.metadata.uid != uid);
+        if let Some(ending) = self.workers.remove(uid) {
+            ending.cancel();
+            if let Some(next) = self.queued.pop_front() {
+                self.schedule(next);
+            }
+        }
+    }
+
+    /// Binds a pod to this node, as the scheduler would, or lets it wait for room.
+    fn schedule(&mut self, pod: Arc<Pod>) {
+        if self.workers.len() + self.binding.len() >= self.node.max_pods {
+            let message = "0/1 nodes are available: 1 Too many pods.".to_owned();
+            record_scheduling(&self.node, &pod, true, "FailedScheduling", message);
+            self.queued.push_back(pod);
+            return;
+        }
+        self.binding.insert(pod.metadata.uid.clone());
+        let (node, again, stop) = (Arc::clone(&self.node), self.unbound.0.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(bind(&node, pod, &again)).await;
+        });
+    }
+}
+
+async fn bind(node: &Node, pod: Arc<Pod>, again: &mpsc::UnboundedSender<Arc<Pod>>) {
+    let meta = &pod.metadata;
+    let binding: Value = json!({
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+        "target": {"kind": "Node", "name": node.name},
+    });
+    match node
+        .api
+        .create(&format!("{}/binding", pod.path()), &binding)
+        .await
+    {
+        Ok(_) => {
+            let message = format!("Successfully assigned {} to {}", pod.key(), node.name);
+            record_scheduling(node, &pod, false, "Scheduled", message);
+        }
+        Err(error) if error.is_not_found() || error.is_conflict() => {
+            tracing::debug!(pod = pod.key(), %error, "not bound");
+        }
+        Err(error) => {
+            tracing::warn!(pod = pod.key(), %error, "not bound; trying again");
+            tokio::time::sleep(BIND_AGAIN).await;
+            let _ = again.send(pod);
+        }
+    }
+}
+
+fn record_scheduling(node: &Node, pod: &Arc<Pod>, warning: bool, reason: &'static str, message: String) {
+    node.recorder.record(Happening {
+        pod: Arc::clone(pod),
+        from: From::Scheduler,
+        warning,
+        reason,
+        message,
+        container: None,
+    });
+}
+
+/// Now, as Kubernetes writes times: RFC 3339 in whole seconds.
+fn now_rfc3339() -> String {
+    let seconds = Timestamp::now().as_second();
+    Timestamp::from_second(seconds)
+        .expect("now is in range")
+        .to_string()
+}

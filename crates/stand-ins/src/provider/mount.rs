@@ -1,0 +1,447 @@
+//! `Mount`, in the order in which provider 3.1.1 goes about it and with its texts.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use mountproof_csi_protocol::provider::{File, MountRequest, MountResponse, ObjectVersion};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{
+    Inner,
+    aws::{ApiFailure, Fetched, Region},
+    descriptor::{self, Descriptor, Kind},
+    tokens::{IRSA, POD_IDENTITY, Tokens},
+    value::{self, SecretBytes, SecretFile},
+};
+use crate::rest::BearerToken;
+
+const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
+const REGION_LABEL: &str = "topology.kubernetes.io/region";
+
+/// Versions by file name: what the driver is told.
+type Versions = BTreeMap<String, String>;
+
+/// What the driver says about the pod and its class.
+struct Asked {
+    attributes: BTreeMap<String, String>,
+}
+
+impl Asked {
+    fn text(&self, key: &str) -> &str {
+        self.attributes.get(key).map_or("", String::as_str)
+    }
+
+    fn namespace(&self) -> &str {
+        self.text("csi.storage.k8s.io/pod.namespace")
+    }
+
+    fn pod(&self) -> &str {
+        self.text("csi.storage.k8s.io/pod.name")
+    }
+
+    fn account(&self) -> &str {
+        self.text("csi.storage.k8s.io/serviceAccount.name")
+    }
+}
+
+/// One `Mount`. An error's text is the whole description of an `Unknown` status.
+pub(super) async fn mount(
+    provider: &Inner,
+    request: MountRequest,
+    deadline: Option<Instant>,
+) -> Result<MountResponse, String> {
+    provider.log.info(if provider.driver_writes_secrets {
+        "Driver is configured to write secrets".to_owned()
+    } else {
+        "Provider is configured to write secrets".to_owned()
+    });
+    if request.target_path.is_empty() {
+        return Err("Missing mount path".to_owned());
+    }
+    let asked = Asked {
+        // Of what does not parse nothing is shown: tokens are in there.
+        attributes: serde_json::from_str(&request.attributes).map_err(|error| {
+            format!(
+                "failed to unmarshal attributes, error: invalid JSON at column {}",
+                error.column()
+            )
+        })?,
+    };
+    let tokens = Tokens::parse(asked.text("csi.storage.k8s.io/serviceAccount.tokens")).map_err(|why| {
+        format!("CSI token error: {why} - ensure tokenRequests is configured in CSIDriver spec")
+    })?;
+    serde_json::from_str::<u32>(&request.permission)
+        .map_err(|error| format!("failed to unmarshal file permission, error: {error}"))?;
+    let names = regions(provider, &asked, deadline).await.inspect_err(|error| {
+        provider
+            .log
+            .error(format!("Failed to initialize AWS session: {error}"));
+    })?;
+    provider.log.info(format!(
+        "Servicing mount request for pod {} in namespace {} using service account {} with region(s) {}",
+        asked.pod(),
+        asked.namespace(),
+        asked.account(),
+        names.join(", ")
+    ));
+    let (token, role) = credentials(provider, &asked, &tokens, deadline).await?;
+    let clients = names.iter().map(|name| {
+        let client = Region::new(&provider.reach, name, &role, token.clone());
+        client.map_err(|why| format!("{name}: {why}"))
+    });
+    let mut clients: Vec<Region> = clients.collect::<Result<_, _>>()?;
+    let descriptors = descriptor::parse(asked.text("objects"), asked.text("pathTranslation"), &names)
+        .inspect_err(|error| {
+            provider
+                .log
+                .error(format!("Failure reading descriptor list: {error}"));
+        })?;
+
+    let current = request.current_object_version.into_iter();
+    let mut versions: Versions = current.map(|object| (object.id, object.version)).collect();
+    let target = Path::new(&request.target_path);
+    let mut files = Vec::new();
+    for descriptor in &descriptors {
+        if descriptor.kind() == Some(Kind::SsmParameter) {
+            return Err(format!(
+                "ssmparameter objects are not imitated by this stand-in: {}",
+                descriptor.name
+            ));
+        }
+        let tenant = format!("{}/{}", asked.namespace(), asked.account());
+        let fetched = fetch(provider, &mut clients, descriptor, &mut versions, target, &tenant).await;
+        files.extend(fetched.inspect_err(|error| {
+            provider.log.error(format!(
+                "Failure getting secret values from provider type secretsmanager: {error}"
+            ));
+        })?);
+    }
+    apply_defects(provider, target, &mut files);
+    let files = place(provider, target, files).await?;
+    let versions = versions.into_iter();
+    Ok(MountResponse {
+        object_version: versions
+            .map(|(id, version)| ObjectVersion { id, version })
+            .collect(),
+        error: None,
+        files,
+    })
+}
+
+/// The primary region, and the failover one where there is one.
+async fn regions(provider: &Inner, asked: &Asked, deadline: Option<Instant>) -> Result<Vec<String>, String> {
+    let mut primary = asked.text("region").to_owned();
+    if primary.is_empty() {
+        primary = match &provider.region {
+            Some(region) => region.clone(),
+            None => node_region(provider, asked, deadline)
+                .await
+                .map_err(|why| format!("failed to retrieve region from node. error {why}"))?,
+        };
+    }
+    let failover = asked.text("failoverRegion").to_owned();
+    if failover == primary {
+        return Err(format!(
+            "{primary}: failover region cannot be the same as the primary region"
+        ));
+    }
+    let mut regions = vec![primary];
+    if !failover.is_empty() {
+        regions.push(failover);
+    }
+    Ok(regions)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Labelled {
+    metadata: Labels,
+    spec: Placed,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Labels {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Placed {
+    node_name: String,
+}
+
+async fn node_region(provider: &Inner, asked: &Asked, deadline: Option<Instant>) -> Result<String, String> {
+    let pod = format!("/api/v1/namespaces/{}/pods/{}", asked.namespace(), asked.pod());
+    let pod: Labelled = provider
+        .api
+        .fetch(&pod, deadline)
+        .await
+        .map_err(|error| error.to_string())?;
+    let node = format!("/api/v1/nodes/{}", pod.spec.node_name);
+    let node: Labelled = provider
+        .api
+        .fetch(&node, deadline)
+        .await
+        .map_err(|error| error.to_string())?;
+    let region = node
+        .metadata
+        .labels
+        .get(REGION_LABEL)
+        .cloned()
+        .unwrap_or_default();
+    if region.is_empty() {
+        Err("Region not found".to_owned())
+    } else {
+        Ok(region)
+    }
+}
+
+/// The pod's token and the role of its `ServiceAccount`.
+async fn credentials(
+    provider: &Inner,
+    asked: &Asked,
+    tokens: &Tokens,
+    deadline: Option<Instant>,
+) -> Result<(BearerToken, String), String> {
+    let pod_identity = match asked.text("usePodIdentity") {
+        "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => false,
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => true,
+        other => {
+            return Err(format!(
+                "failed to parse usePodIdentity value, error: strconv.ParseBool: parsing {other:?}: invalid syntax"
+            ));
+        }
+    };
+    if pod_identity {
+        tokens
+            .token(POD_IDENTITY)
+            .map_err(|why| format!("Pod Identity token extraction failed: {why}"))?;
+        return Err("EKS Pod Identity is not imitated by this stand-in".to_owned());
+    }
+    let token = tokens
+        .token(IRSA)
+        .map_err(|why| format!("IRSA token extraction failed: {why}"))?;
+    let (namespace, account) = (asked.namespace(), asked.account());
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}");
+    let found: Labelled = provider
+        .api
+        .fetch(&path, deadline)
+        .await
+        .map_err(|error| format!("failed to get service account {namespace}/{account}: {error}"))?;
+    let role = found
+        .metadata
+        .annotations
+        .get(ROLE_ANNOTATION)
+        .cloned()
+        .unwrap_or_default();
+    if role.is_empty() {
+        return Err(format!(
+            "An IAM role must be associated with service account {account} (namespace: {namespace})"
+        ));
+    }
+    provider
+        .log
+        .info(format!("Role ARN for {namespace}:{account} is {role}"));
+    Ok((token, role))
+}
+
+/// Why a region had no files of an object.
+struct Missed {
+    fatal: bool,
+    text: String,
+}
+
+/// The files of one object: the first region's that has them. Every region is asked.
+async fn fetch(
+    provider: &Inner,
+    regions: &mut [Region],
+    descriptor: &Descriptor,
+    versions: &mut Versions,
+    target: &Path,
+    tenant: &str,
+) -> Result<Vec<SecretFile>, String> {
+    let mut found = Vec::new();
+    for (index, region) in regions.iter_mut().enumerate() {
+        match fetch_in(provider, region, index > 0, descriptor, versions, target, tenant).await {
+            Ok(files) if found.is_empty() => found = files,
+            Ok(_) => {}
+            Err(missed) if missed.fatal => return Err(missed.text),
+            Err(missed) => provider.log.warning(missed.text),
+        }
+    }
+    if found.is_empty() {
+        return Err(format!(
+            "Failed to fetch secret from all regions. Verify secret exists and required permissions are granted for: {}",
+            descriptor.name
+        ));
+    }
+    Ok(found)
+}
+
+async fn fetch_in(
+    provider: &Inner,
+    region: &mut Region,
+    failover: bool,
+    descriptor: &Descriptor,
+    versions: &mut Versions,
+    target: &Path,
+    tenant: &str,
+) -> Result<Vec<SecretFile>, Missed> {
+    let generic = |text: String| Missed { fatal: false, text };
+    let file = descriptor.file_name();
+    let known = versions.get(&file).cloned();
+    let is_current = match &known {
+        None => false,
+        Some(known) => is_current(region, failover, descriptor, known).await?,
+    };
+    let fetched = match known.filter(|_| is_current) {
+        Some(version) => {
+            let path = target.join(&file);
+            let value = fs::read(&path).map_err(|_| {
+                generic(format!(
+                    "failed to read secret {}: open {}: no such file or directory",
+                    descriptor.name,
+                    path.display()
+                ))
+            })?;
+            Fetched {
+                version,
+                value: SecretBytes::new(value),
+            }
+        }
+        None => secret_value(provider, region, failover, descriptor, tenant)
+            .await
+            .map_err(|failure| Missed {
+                fatal: failure.fatal,
+                text: format!(
+                    "{}: Failed fetching secret {}: {}",
+                    region.name, descriptor.name, failure.text
+                ),
+            })?,
+    };
+    let files = value::files(descriptor, fetched.value).map_err(generic)?;
+    for file in &files {
+        versions.insert(file.name.clone(), fetched.version.clone());
+    }
+    Ok(files)
+}
+
+/// Whether the version that is mounted is still the one that is wanted.
+async fn is_current(
+    region: &mut Region,
+    failover: bool,
+    descriptor: &Descriptor,
+    known: &str,
+) -> Result<bool, Missed> {
+    let pinned = descriptor.secret_version(failover);
+    if !pinned.is_empty() {
+        return Ok(known == pinned);
+    }
+    let stages = region.stages(descriptor.secret_name(failover), known).await;
+    let stages = stages.map_err(|failure| Missed {
+        fatal: failure.fatal,
+        text: format!(
+            "{}: Failed to describe secret {}: {}",
+            region.name, descriptor.name, failure.text
+        ),
+    })?;
+    let label = match descriptor.secret_version_label(failover) {
+        "" => "AWSCURRENT",
+        label => label,
+    };
+    Ok(stages.iter().any(|stage| stage == label))
+}
+
+/// `GetSecretValue`; here two of the planted defects do their harm.
+async fn secret_value(
+    provider: &Inner,
+    region: &mut Region,
+    failover: bool,
+    descriptor: &Descriptor,
+    tenant: &str,
+) -> Result<Fetched, ApiFailure> {
+    let defects = provider.defects.now();
+    let name = descriptor.secret_name(failover);
+    let version = descriptor.secret_version(failover);
+    let label = descriptor.secret_version_label(failover);
+    if defects.other_tenants_secret {
+        for other in provider.spoils.credentials_but(tenant) {
+            if let Ok(fetched) = region.secret_value(name, version, label, Some(&other)).await {
+                return Ok(fetched);
+            }
+        }
+    }
+    let fetched = region.secret_value(name, version, label, None).await;
+    if defects.other_tenants_secret
+        && let Some(own) = region.credentials()
+    {
+        provider.spoils.keep_credentials(tenant, own);
+    }
+    match fetched {
+        Err(failure) if defects.ignores_denial && failure.is_denial() => Ok(Fetched {
+            version: String::new(),
+            value: SecretBytes::default(),
+        }),
+        other => other,
+    }
+}
+
+fn apply_defects(provider: &Inner, target: &Path, files: &mut [SecretFile]) {
+    let defects = provider.defects.now();
+    for file in files {
+        if defects.wrong_mode {
+            file.mode = 0o666;
+        }
+        if defects.stale_after_rotation {
+            file.value = provider.spoils.first_value(&target.join(&file.name), &file.value);
+        }
+    }
+}
+
+/// Writes the files, or returns them for the driver to write.
+async fn place(provider: &Inner, target: &Path, files: Vec<SecretFile>) -> Result<Vec<File>, String> {
+    if provider.driver_writes_secrets {
+        let files = files.into_iter().map(|file| File {
+            path: file.name,
+            mode: i32::try_from(file.mode).unwrap_or_default(),
+            contents: file.value.into_exposed(),
+        });
+        return Ok(files.collect());
+    }
+    let target = target.to_owned();
+    let written = tokio::task::spawn_blocking(move || files.iter().try_for_each(|file| write(&target, file)));
+    written.await.map_err(|error| error.to_string())??;
+    Ok(Vec::new())
+}
+
+/// Writes one file beside its place and renames it there, so that no reader sees half of it.
+fn write(folder: &Path, file: &SecretFile) -> Result<(), String> {
+    let SecretFile { name, mode, value } = file;
+    if name.contains('/') {
+        return Err(format!("createtemp {name}: pattern contains path separator"));
+    }
+    let temporary = folder.join(format!("{name}{}", rand::random::<u32>()));
+    let written = (|| {
+        let mut open = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        open.set_permissions(fs::Permissions::from_mode(*mode))?;
+        open.write_all(value.expose())?;
+        open.sync_all()?;
+        fs::rename(&temporary, folder.join(name))
+    })();
+    written.map_err(|error: io::Error| {
+        let _ = fs::remove_file(&temporary);
+        format!("open {}: {error}", temporary.display())
+    })
+}

@@ -1,0 +1,419 @@
+//! Our driver against a scripted provider: every step of a publish, over real gRPC.
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+mod node_fakes;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use mountproof_csi_protocol::{
+    connect,
+    csi::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability, node_client::NodeClient},
+    provider::{
+        Error, File, MountRequest, MountResponse, ObjectVersion, VersionRequest, VersionResponse,
+        csi_driver_provider_server::{CsiDriverProvider, CsiDriverProviderServer},
+    },
+};
+use mountproof_stand_ins::{
+    defects::DriverDefects,
+    driver::{Driver, DriverConfig, MountKind},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Code, Request, Response, Status, transport::Channel};
+
+use node_fakes::{FakeApi, eventually};
+
+type Script = dyn Fn(&MountRequest) -> Result<MountResponse, Status> + Send + Sync;
+
+#[derive(Clone)]
+struct Scripted {
+    script: Arc<Mutex<Arc<Script>>>,
+    /// Attributes of every call.
+    asked: Arc<Mutex<Vec<Value>>>,
+}
+
+#[tonic::async_trait]
+impl CsiDriverProvider for Scripted {
+    async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
+        Ok(Response::new(VersionResponse::default()))
+    }
+
+    async fn mount(&self, request: Request<MountRequest>) -> Result<Response<MountResponse>, Status> {
+        let request = request.into_inner();
+        assert_eq!(request.permission, "420");
+        self.asked
+            .lock()
+            .unwrap()
+            .push(serde_json::from_str(&request.attributes).unwrap());
+        let slow = request.attributes.contains("slow-class-parameter");
+        if slow && self.asked.lock().unwrap().len() == 1 {
+            std::future::pending::<()>().await;
+        }
+        let script = Arc::clone(&self.script.lock().unwrap());
+        script(&request).map(Response::new)
+    }
+}
+
+/// A driver, its provider, and the target of one pod.
+struct Bench {
+    api: FakeApi,
+    driver: Driver,
+    provider: Scripted,
+    root: TempDir,
+}
+
+/// A provider that writes one file itself.
+fn writes(contents: &'static str) -> impl Fn(&MountRequest) -> Result<MountResponse, Status> + Send + Sync {
+    move |request| {
+        fs::write(Path::new(&request.target_path).join("secret"), contents).unwrap();
+        Ok(MountResponse {
+            object_version: vec![version("secret")],
+            ..MountResponse::default()
+        })
+    }
+}
+
+fn version(id: &str) -> ObjectVersion {
+    ObjectVersion {
+        id: id.to_owned(),
+        version: "v1".to_owned(),
+    }
+}
+
+impl Bench {
+    async fn start(change: impl FnOnce(&mut DriverConfig)) -> Self {
+        let api = FakeApi::start().await;
+        let classes = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/red/secretproviderclasses";
+        for (name, spec) in [
+            (
+                "class",
+                json!({"provider": "aws", "parameters": {"objects": "o", "region": "r"}}),
+            ),
+            (
+                "slow",
+                json!({"provider": "aws", "parameters": {"objects": "slow-class-parameter"}}),
+            ),
+            ("no-provider", json!({"parameters": {"objects": "o"}})),
+            ("no-parameters", json!({"provider": "aws"})),
+            (
+                "elsewhere",
+                json!({"provider": "azure", "parameters": {"objects": "o"}}),
+            ),
+        ] {
+            api.create(classes, json!({"metadata": {"name": name}, "spec": spec}));
+        }
+        let root = tempfile::tempdir().unwrap();
+        let providers = root.path().join("providers");
+        fs::create_dir(&providers).unwrap();
+        let mut config = DriverConfig::new(api.access(), "node", root.path(), providers.clone());
+        config.mount = MountKind::Directory;
+        change(&mut config);
+        let driver = Driver::start(config).await.unwrap();
+        let script: Arc<Script> = Arc::new(writes("value"));
+        let provider = Scripted {
+            script: Arc::new(Mutex::new(script)),
+            asked: Arc::default(),
+        };
+        let listener = UnixListenerStream::new(UnixListener::bind(providers.join("aws.sock")).unwrap());
+        let server = CsiDriverProviderServer::new(provider.clone());
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(server)
+                .serve_with_incoming(listener),
+        );
+        Self {
+            api,
+            driver,
+            provider,
+            root,
+        }
+    }
+
+    fn script(
+        &self,
+        script: impl Fn(&MountRequest) -> Result<MountResponse, Status> + Send + Sync + 'static,
+    ) {
+        *self.provider.script.lock().unwrap() = Arc::new(script);
+    }
+
+    fn target(&self) -> PathBuf {
+        self.root
+            .path()
+            .join("pods/uid/volumes/kubernetes.io~csi/v/mount")
+    }
+
+    fn client(&self) -> NodeClient<Channel> {
+        NodeClient::new(connect(self.driver.csi_socket()))
+    }
+
+    fn request(&self, class: &str) -> NodePublishVolumeRequest {
+        let context = [
+            ("csi.storage.k8s.io/pod.name", "p"),
+            ("csi.storage.k8s.io/pod.namespace", "red"),
+            ("csi.storage.k8s.io/pod.uid", "uid"),
+            ("csi.storage.k8s.io/serviceAccount.tokens", "{}"),
+            ("secretProviderClass", class),
+        ];
+        NodePublishVolumeRequest {
+            volume_id: "csi-1".to_owned(),
+            target_path: self.target().display().to_string(),
+            volume_capability: Some(VolumeCapability::default()),
+            readonly: true,
+            volume_context: context
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..NodePublishVolumeRequest::default()
+        }
+    }
+
+    async fn publish(&self, class: &str) -> Result<(), Status> {
+        let request = self.request(class);
+        self.client().node_publish_volume(request).await.map(drop)
+    }
+
+    async fn unpublish(&self) {
+        let request = NodeUnpublishVolumeRequest {
+            volume_id: "csi-1".to_owned(),
+            target_path: self.target().display().to_string(),
+        };
+        self.client().node_unpublish_volume(request).await.unwrap();
+    }
+
+    fn read(&self) -> String {
+        fs::read_to_string(self.target().join("secret")).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_mount_leaves_files_and_a_status_object_and_an_unmount_leaves_nothing() {
+    let bench = Bench::start(|_| {}).await;
+    bench.publish("class").await.unwrap();
+    assert_eq!(bench.read(), "value");
+    let asked = bench.provider.asked.lock().unwrap()[0].clone();
+    assert_eq!(asked["region"], "r");
+    assert_eq!(asked["csi.storage.k8s.io/pod.uid"], "uid");
+    let path =
+        "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/red/secretproviderclasspodstatuses/p-red-class";
+    let status = bench.api.object(path).unwrap();
+    assert_eq!(status["status"]["mounted"], true);
+    assert_eq!(
+        status["status"]["objects"],
+        json!([{"id": "secret", "version": "v1"}])
+    );
+    assert_eq!(status["status"]["targetPath"], json!(bench.target()));
+
+    // Without rotation a second publish does nothing.
+    bench.script(writes("newer"));
+    bench.publish("class").await.unwrap();
+    assert_eq!(bench.read(), "value");
+    bench.unpublish().await;
+    assert!(!bench.target().exists());
+    bench.unpublish().await;
+}
+
+#[tokio::test]
+async fn refusals_have_the_real_drivers_texts_and_codes() {
+    let bench = Bench::start(|_| {}).await;
+    let good = bench.request("class");
+    let mut cases = Vec::new();
+    let mut case = |change: &dyn Fn(&mut NodePublishVolumeRequest), text: &'static str| {
+        let mut request = good.clone();
+        change(&mut request);
+        cases.push((request, text));
+    };
+    case(
+        &|r| r.volume_capability = None,
+        "Volume capability missing in request",
+    );
+    case(&|r| r.volume_id.clear(), "Volume ID missing in request");
+    case(&|r| r.target_path.clear(), "Target path missing in request");
+    case(
+        &|r| r.volume_context = HashMap::new(),
+        "Volume attributes missing in request",
+    );
+    case(&|r| r.readonly = false, "Readonly is not true in request");
+    for (request, text) in cases {
+        let status = bench.client().node_publish_volume(request).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::InvalidArgument, text));
+    }
+    for (class, text) in [
+        ("", "secretProviderClass is not set"),
+        (
+            "none",
+            "failed to get secretproviderclass red/none, error: SecretProviderClass.secrets-store.csi.x-k8s.io \"none\" not found",
+        ),
+        ("no-provider", "provider not set in red/no-provider"),
+        ("no-parameters", "parameters not set in red/no-parameters"),
+        (
+            "elsewhere",
+            "failed to mount secrets store objects for pod red/p, err: error connecting to provider \"azure\": provider not found: provider \"azure\"",
+        ),
+    ] {
+        let status = bench.publish(class).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Unknown, text));
+        assert_eq!(
+            fs::read_dir(bench.target()).unwrap().count(),
+            0,
+            "the folder stays, empty"
+        );
+    }
+    for (answer, code, text) in [
+        (
+            Err(Status::unknown("boom")),
+            Code::Unknown,
+            "rpc error: code = Unknown desc = boom",
+        ),
+        (
+            Err(Status::permission_denied("no")),
+            Code::PermissionDenied,
+            "rpc error: code = PermissionDenied desc = no",
+        ),
+        (
+            Ok(MountResponse::default()),
+            Code::Unknown,
+            "missing object versions",
+        ),
+        (
+            Ok(MountResponse {
+                error: Some(Error { code: "X".to_owned() }),
+                ..MountResponse::default()
+            }),
+            Code::Unknown,
+            "mount request failed with provider error code X",
+        ),
+        (
+            Ok(MountResponse {
+                object_version: vec![version("a")],
+                files: vec![File {
+                    path: "../a".to_owned(),
+                    ..File::default()
+                }],
+                ..MountResponse::default()
+            }),
+            Code::Unknown,
+            "invalid path: must not contain '..': ../a",
+        ),
+    ] {
+        bench.script(move |_| answer.clone());
+        let status = bench.publish("class").await.unwrap_err();
+        let text = format!("failed to mount secrets store objects for pod red/p, err: {text}");
+        assert_eq!((status.code(), status.message()), (code, text.as_str()));
+    }
+    assert!(bench.api.objects("podstatuses").is_empty());
+}
+
+#[tokio::test]
+async fn rotation_fetches_again_after_its_interval_and_masks_errors() {
+    let bench = Bench::start(|config| config.rotation = Some(Duration::from_millis(300))).await;
+    bench.publish("class").await.unwrap();
+    bench.script(writes("newer"));
+    bench.publish("class").await.unwrap();
+    assert_eq!(bench.read(), "value", "too early");
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    bench.script(|_| Err(Status::unknown("boom")));
+    bench.publish("class").await.expect("the error is masked");
+    assert_eq!(bench.read(), "value", "and what is mounted stays");
+    bench.script(writes("newer"));
+    bench.publish("class").await.unwrap();
+    assert_eq!(bench.read(), "newer");
+}
+
+/// The hazard of driver 1.6.0: a mount that timed out is reported as done, empty, while rotation
+/// is on; without rotation the same sequence recovers.
+#[tokio::test]
+async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation() {
+    for (rotation, files) in [(Some(Duration::from_mins(1)), 0), (None, 1)] {
+        let bench = Bench::start(|config| config.rotation = rotation).await;
+        let mut late = Request::new(bench.request("slow"));
+        late.set_timeout(Duration::from_millis(200));
+        assert!(bench.client().node_publish_volume(late).await.is_err());
+        let target = bench.target();
+        eventually("the timed-out mount is undone", || {
+            fs::read_dir(&target).is_ok_and(|mut left| left.next().is_none())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        bench.publish("slow").await.expect("reported as mounted");
+        assert_eq!(
+            fs::read_dir(bench.target()).unwrap().count(),
+            files,
+            "{rotation:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_waited_for() {
+    let bench = Bench::start(|_| {}).await;
+    let socket = bench.root.path().join("providers/late.sock");
+    let classes = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/red/secretproviderclasses";
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let class =
+        json!({"metadata": {"name": "late"}, "spec": {"provider": "late", "parameters": {"objects": "o"}}});
+    bench.api.create(classes, class);
+    let starting = {
+        let provider = bench.provider.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            fs::remove_file(&socket).unwrap();
+            let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+            let server = CsiDriverProviderServer::new(provider);
+            let serving = tonic::transport::Server::builder().add_service(server);
+            serving.serve_with_incoming(listener).await
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    bench.publish("late").await.unwrap();
+    assert_eq!(bench.read(), "value");
+    starting.abort();
+}
+
+#[tokio::test]
+async fn planted_defects_do_their_harm() {
+    let bench = Bench::start(|_| {}).await;
+    let defects = bench.driver.defects().clone();
+    defects.set(DriverDefects {
+        empty_mount: true,
+        ..DriverDefects::default()
+    });
+    bench.publish("class").await.unwrap();
+    assert_eq!(fs::read_dir(bench.target()).unwrap().count(), 0);
+    bench.unpublish().await;
+
+    defects.set(DriverDefects {
+        no_pod_status: true,
+        file_left_after_unmount: true,
+        ..DriverDefects::default()
+    });
+    bench.publish("class").await.unwrap();
+    bench.unpublish().await;
+    assert_eq!(bench.read(), "value", "left behind");
+    let (target, driver) = (bench.target(), bench.driver);
+    driver.stop().await;
+    assert!(!target.exists(), "a stopping driver cleans up all the same");
+}
+
+/// Where we may mount, the files are in a tmpfs of their own.
+#[tokio::test]
+async fn mounts_are_tmpfs_where_that_is_allowed() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::start(|config| config.mount = MountKind::Auto).await;
+    if bench.driver.mount_kind() == MountKind::Directory {
+        return;
+    }
+    bench.publish("class").await.unwrap();
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    assert_ne!(device(&bench.target()), device(bench.target().parent().unwrap()));
+    assert_eq!(bench.read(), "value");
+    let target = bench.target();
+    bench.driver.stop().await;
+    assert!(!target.exists());
+}

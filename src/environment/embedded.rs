@@ -1,0 +1,331 @@
+//! The embedded environment: every part is ours and runs in this process.
+//!
+//! Each part listens on its own port or socket and is reached over its protocol, just as the real one
+//! would be. Nothing but a scratch folder (kubelet's root, with its sockets and mounts) exists
+//! outside the process's memory.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mountproof_aws_endpoint::{CallRecord, CallVerdict, Defects, Endpoint, EndpointConfig, RootCredentials};
+use mountproof_run_tls::RunCa;
+use mountproof_stand_ins::{
+    defects::{DriverDefects, ProviderDefects},
+    driver::{Driver, DriverConfig, MountKind},
+    kubelet::{Clock, Kubelet, KubeletConfig},
+    kubernetes::{ApiServer, ApiServerConfig},
+    provider::{Provider, ProviderConfig},
+    rest::ApiAccess,
+};
+
+use super::{CallLog, Defect, DriverDefect, EndpointDefect, Environment, Node, Plant, ProviderDefect, Stop};
+use crate::{
+    aws::{AdminKey, Aws, AwsAccess},
+    journal::{Component, EnvironmentReady},
+    kubernetes::{Kubernetes, KubernetesAccess},
+    provision::MARKER,
+    secret::Credential,
+    tenant::Marks,
+};
+
+/// The account, as the seed system's documents have it.
+const ACCOUNT: &str = "000000000000";
+/// Name of the one node.
+const NODE: &str = "mountproof-node";
+/// Longest path of a unix socket (`sockaddr_un`), with the final NUL.
+const LONGEST_SOCKET: usize = 108;
+/// The part of a socket's path below kubelet's root, at its longest.
+const SOCKET_BELOW_ROOT: usize = 64;
+
+/// How to start the embedded environment.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// Defects to plant.
+    pub plants: Vec<Plant>,
+    /// How many times faster than a real kubelet the stand-in waits.
+    pub clock: f64,
+    /// Requests per second that the provider allows itself to the Kubernetes API.
+    pub provider_qps: f64,
+    /// `--rotation-poll-interval`.
+    pub rotation: Duration,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self { plants: Vec::new(), clock: 20.0, provider_qps: 500.0, rotation: Duration::from_secs(1) }
+    }
+}
+
+/// The environment could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the {part}: {because}")]
+pub struct StartError {
+    part: &'static str,
+    because: String,
+}
+
+impl StartError {
+    fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self { part, because: error.to_string() }
+    }
+}
+
+/// Where the embedded environment of a run keeps its sockets and mounts: short, as the paths of
+/// sockets are. It must be on record before [`start`] makes it.
+#[must_use]
+pub fn scratch_folder(run_id: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("mountproof-{run_id}"))
+}
+
+/// Starts every part, in the order in which they need each other, for the run with these marks.
+pub async fn start(options: &EmbeddedOptions, scratch: &Path, region: &str, seed: u64, marks: &Marks) -> Result<Environment, StartError> {
+    let began = Instant::now();
+    prepare(scratch).map_err(|error| StartError {
+        part: "environment",
+        because: format!("{}: {error}; set TMPDIR to a folder that you can write", scratch.display()),
+    })?;
+    if scratch.as_os_str().len() + SOCKET_BELOW_ROOT > LONGEST_SOCKET {
+        return Err(StartError {
+            part: "environment",
+            because: format!("{} is too long for the sockets below it; set TMPDIR to a shorter one", scratch.display()),
+        });
+    }
+    let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
+    let api = ApiServer::start(ApiServerConfig::on_loopback(Arc::clone(&ca)))
+        .await
+        .map_err(StartError::of("Kubernetes API stand-in"))?;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let endpoint = Endpoint::start(EndpointConfig {
+        listen,
+        account: ACCOUNT.to_owned(),
+        ca: Arc::clone(&ca),
+        root: RootCredentials::random(),
+        issuer_trust_pem: ca.certificate_pem().to_owned(),
+        seed,
+    })
+    .await
+    .map_err(StartError::of("AWS endpoint"))?;
+    endpoint.set_defects(endpoint_defects(&options.plants));
+
+    let access = |user: &str| ApiAccess {
+        url: api.url(),
+        ca_pem: ca.certificate_pem().to_owned(),
+        token: api.component_token(user),
+    };
+    let root = scratch.join("kubelet");
+    let providers = scratch.join("providers");
+    let kubelet = Kubelet::start(KubeletConfig {
+        region: region.to_owned(),
+        clock: Clock::faster(options.clock),
+        ..KubeletConfig::new(access(&format!("system:node:{NODE}")), NODE, root.clone())
+    })
+    .await
+    .map_err(StartError::of("kubelet stand-in"))?;
+    let provider_config = ProviderConfig::new(
+        access("system:serviceaccount:kube-system:csi-secrets-store-provider-aws"),
+        providers.clone(),
+        ca.certificate_pem().to_owned(),
+    );
+    let provider = Provider::start(ProviderConfig {
+        region: Some(region.to_owned()),
+        https_proxy: Some(endpoint.address()),
+        qps: options.provider_qps,
+        burst: whole(options.provider_qps).max(provider_config.burst),
+        ..provider_config
+    })
+    .map_err(StartError::of("provider stand-in"))?;
+    provider.defects().set(provider_defects(&options.plants));
+    let driver = Driver::start(DriverConfig {
+        rotation: Some(options.rotation),
+        // The real driver's 20 a second would be the only thing that a load test of ours sees.
+        qps: options.provider_qps,
+        burst: whole(options.provider_qps),
+        ..DriverConfig::new(
+            access("system:serviceaccount:kube-system:secrets-store-csi-driver"),
+            NODE,
+            &root,
+            providers,
+        )
+    })
+    .await
+    .map_err(StartError::of("driver stand-in"))?;
+    driver.defects().set(driver_defects(&options.plants));
+
+    let kubernetes = Kubernetes::connect(
+        &KubernetesAccess {
+            url: api.url(),
+            trust_pem: ca.certificate_pem().to_owned(),
+            token: Credential::new(api.admin_token().expose()),
+        },
+        marks,
+    )
+    .await
+    .map_err(StartError::of("Kubernetes client"))?;
+    let aws_access = AwsAccess {
+        region: region.to_owned(),
+        account: ACCOUNT.to_owned(),
+        endpoint: format!("https://{}", endpoint.address()),
+        trust_pem: ca.certificate_pem().to_owned(),
+    };
+    let root_key = endpoint.root_credentials();
+    let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
+    let aws = Aws::connect(aws_access, key).map_err(StartError::of("AWS client"))?;
+    let issuer = kubernetes.issuer().await.map_err(StartError::of("Kubernetes client"))?;
+    Ok(Environment {
+        ready: EnvironmentReady {
+            took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            components: components(),
+            capabilities: Vec::new(),
+            notes: notes(options, driver.mount_kind()),
+        },
+        kubernetes,
+        aws,
+        issuer,
+        node: Node { name: NODE.to_owned(), csi_socket: driver.csi_socket().to_owned(), kubelet_root: root },
+        calls: Some(Arc::new(EndpointLog(endpoint.calls()))),
+        stop: stop(kubelet, driver, provider, endpoint, api),
+    })
+}
+
+/// Makes the scratch folder, with the marker that lets `sweep` remove it.
+fn prepare(scratch: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    // Others on the machine have no business with tokens and secrets, mounted or not.
+    fs::DirBuilder::new().mode(0o700).create(scratch)?;
+    fs::write(scratch.join(MARKER), "a run of mountproof keeps its sockets and mounts here\n")
+}
+
+/// What stands at each seam.
+fn components() -> Vec<Component> {
+    let part = |seam: &str, name: &str, version: &str, notes: &[&str]| Component {
+        seam: seam.to_owned(),
+        name: name.to_owned(),
+        version: version.to_owned(),
+        stand_in: true,
+        notes: notes.iter().map(|&note| note.to_owned()).collect(),
+    };
+    vec![
+        part("kubernetes", "Kubernetes API stand-in", "1.36", &["RBAC objects are stored, not enforced"]),
+        part("kubelet", "kubelet stand-in", "1.36", &["binds pods itself", "containers do not run"]),
+        part("driver", "driver stand-in", "1.6.0", &["secretObjects are not synced"]),
+        part("provider", "provider stand-in", "3.1.1", &["no SSM parameters", "no Pod Identity"]),
+        part("aws", "AWS endpoint", env!("CARGO_PKG_VERSION"), &["IAM enforced", "IAM, STS, Secrets Manager"]),
+    ]
+}
+
+fn notes(options: &EmbeddedOptions, mount: MountKind) -> Vec<String> {
+    let mut notes = vec![
+        format!("kubelet's own waits pass {} times faster than a real kubelet's", options.clock),
+        match mount {
+            MountKind::Tmpfs => "secrets are mounted on tmpfs".to_owned(),
+            _ => "secrets are in a private folder: mounting tmpfs is not allowed here".to_owned(),
+        },
+        format!(
+            "driver and provider allow themselves {} requests a second to the Kubernetes API; real ones 20 and 5",
+            options.provider_qps
+        ),
+        format!("rotation poll interval {:?}", options.rotation),
+    ];
+    notes.extend(options.plants.iter().map(|plant| format!("planted defect {plant}: {}", plant.what())));
+    notes
+}
+
+/// Ends everything, pods' parts first.
+fn stop(kubelet: Kubelet, driver: Driver, provider: Provider, endpoint: Endpoint, api: ApiServer) -> Stop {
+    Box::new(move || {
+        Box::pin(async move {
+            kubelet.stop().await;
+            driver.stop().await;
+            provider.stop().await;
+            endpoint.stop().await;
+            api.stop().await;
+        })
+    })
+}
+
+/// The endpoint's log in the words of verdicts.
+struct EndpointLog(mountproof_aws_endpoint::CallLog);
+
+impl CallLog for EndpointLog {
+    fn cursor(&self) -> u64 {
+        self.0.cursor()
+    }
+
+    fn since(&self, cursor: u64) -> Vec<crate::verdict::denial::Call> {
+        self.0.since(cursor).into_iter().map(call).collect()
+    }
+}
+
+fn call(record: CallRecord) -> crate::verdict::denial::Call {
+    crate::verdict::denial::Call {
+        allowed: record.verdict == CallVerdict::Allowed,
+        action: record.action,
+        role: record.role,
+        principal: record.principal,
+        subject: record.subject,
+        asked: record.asked,
+        resource: record.resource,
+        error: record.error,
+        statement: record.statement,
+        reason: record.reason,
+    }
+}
+
+fn whole(rate: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive, and the cast saturates")]
+    let whole = rate.ceil() as u32;
+    whole
+}
+
+fn endpoint_defects(plants: &[Plant]) -> Defects {
+    let mut defects = Defects::default();
+    for plant in plants {
+        if let Defect::Endpoint(defect) = plant.defect() {
+            *match defect {
+                EndpointDefect::SkipTokenSignature => &mut defects.skip_token_signature,
+                EndpointDefect::IgnoreAudience => &mut defects.ignore_audience,
+                EndpointDefect::IgnoreTrustPolicy => &mut defects.ignore_trust_policy,
+                EndpointDefect::IgnoreResource => &mut defects.ignore_resource,
+                EndpointDefect::PrefixMatch => &mut defects.prefix_match,
+                EndpointDefect::SkipRequestSignature => &mut defects.skip_request_signature,
+                EndpointDefect::StaleAfterPut => &mut defects.stale_after_put,
+                EndpointDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
+            } = true;
+        }
+    }
+    defects
+}
+
+fn driver_defects(plants: &[Plant]) -> DriverDefects {
+    let mut defects = DriverDefects::default();
+    for plant in plants {
+        if let Defect::Driver(defect) = plant.defect() {
+            *match defect {
+                DriverDefect::EmptyMount => &mut defects.empty_mount,
+                DriverDefect::FileLeftAfterUnmount => &mut defects.file_left_after_unmount,
+                DriverDefect::NoPodStatus => &mut defects.no_pod_status,
+            } = true;
+        }
+    }
+    defects
+}
+
+fn provider_defects(plants: &[Plant]) -> ProviderDefects {
+    let mut defects = ProviderDefects::default();
+    for plant in plants {
+        if let Defect::Provider(defect) = plant.defect() {
+            *match defect {
+                ProviderDefect::WrongMode => &mut defects.wrong_mode,
+                ProviderDefect::StaleAfterRotation => &mut defects.stale_after_rotation,
+                ProviderDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
+                ProviderDefect::IgnoresDenial => &mut defects.ignores_denial,
+            } = true;
+        }
+    }
+    defects
+}

@@ -1,0 +1,21 @@
+//! The capabilities a scenario can ask for. Environments probe them; nothing here decides one.
+
+/// The AWS endpoint verifies tokens and evaluates IAM: a denial means something.
+pub const IAM_ENFORCEMENT: &str = "iam-enforcement";
+/// The AWS endpoint's call log can be read.
+pub const CALL_LOG: &str = "call-log";
+/// Mounted files follow a secret's new value.
+pub const ROTATION: &str = "rotation";
+/// The driver's socket can be reached, so that the `csi` lens can look.
+pub const CSI_SOCKET: &str = "csi-socket";
+
+/// All of them, with what they mean.
+pub const KNOWN: &[(&str, &str)] = &[
+    (
+        IAM_ENFORCEMENT,
+        "the AWS endpoint verifies tokens and evaluates IAM",
+    ),
+    (CALL_LOG, "the AWS endpoint's call log can be read"),
+    (ROTATION, "mounted files follow a secret's new value"),
+    (CSI_SOCKET, "the driver's socket can be reached"),
+];

@@ -1,0 +1,156 @@
+//! Bytes to [`RawScenario`].
+
+use std::rc::Rc;
+
+use serde_saphyr::{MergeKeyPolicy, options::DuplicateKeyPolicy};
+
+use super::{
+    code::Code,
+    diagnostic::Diagnostic,
+    raw::RawScenario,
+    schema, shape,
+    tree::{self, MAX_ALIASED_NODES},
+};
+
+/// The largest file that is read, in bytes.
+pub const MAX_BYTES: usize = 1024 * 1024;
+
+/// What became of the bytes of a file.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The text that places point into: UTF-8 (replaced where it was not), without a byte order mark.
+    pub text: String,
+    /// The scenario, when its shape is in order.
+    pub raw: Option<RawScenario>,
+    /// Everything that is wrong with its shape.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a file's bytes. `size` is what the file has in all, which may be more than was read.
+#[must_use]
+pub fn parse(bytes: &[u8], size: u64) -> Parsed {
+    if size > MAX_BYTES as u64 || bytes.len() > MAX_BYTES {
+        return Parsed {
+            text: String::new(),
+            raw: None,
+            diagnostics: vec![too_large(size.max(bytes.len() as u64))],
+        };
+    }
+    let (text, mut diagnostics) = match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), Vec::new()),
+        Err(error) => (
+            String::from_utf8_lossy(bytes).into_owned(),
+            vec![not_utf8(bytes, error.valid_up_to())],
+        ),
+    };
+    let text = match text.strip_prefix('\u{feff}') {
+        Some(rest) => {
+            diagnostics.push(byte_order_mark());
+            rest.to_owned()
+        }
+        None => text,
+    };
+    if diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.code == Code::NotUtf8)
+    {
+        // The places of what follows would be guesses.
+        return Parsed {
+            text,
+            raw: None,
+            diagnostics,
+        };
+    }
+    let raw = match shaped(&text) {
+        Ok(raw) => Some(raw),
+        Err(found) => {
+            diagnostics.extend(found);
+            None
+        }
+    };
+    Parsed {
+        text,
+        raw,
+        diagnostics,
+    }
+}
+
+fn shaped(text: &str) -> Result<RawScenario, Vec<Diagnostic>> {
+    if text.trim().is_empty() {
+        return Err(vec![tree::empty(text)]);
+    }
+    let root: Rc<_> = tree::read(text).map_err(|diagnostic| vec![diagnostic])?;
+    let problems = shape::check(&root, schema::scenario());
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| vec![unfit(&error)])
+}
+
+/// Strict where YAML is lax. The budgets are the reader's own: the tree has set closer ones.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
+        strict_booleans: true,
+        with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 4 * usize::try_from(MAX_ALIASED_NODES).unwrap_or(usize::MAX),
+        },
+    }
+}
+
+/// serde refuses what the tree let pass.
+fn unfit(error: &serde_saphyr::Error) -> Diagnostic {
+    let error = error.without_snippet();
+    let start = error
+        .location()
+        .and_then(|location| location.span().byte_offset())
+        .and_then(|offset| usize::try_from(offset).ok())
+        .unwrap_or_default();
+    let length = error
+        .location()
+        .and_then(|location| location.span().byte_len())
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or_default();
+    let message = error.to_string();
+    Diagnostic::error(Code::WrongType, message.lines().next().unwrap_or_default())
+        .at(start..start.saturating_add(length), "")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn too_large(size: u64) -> Diagnostic {
+    Diagnostic::error(
+        Code::TooLarge,
+        format!(
+            "the file has {:.1} MiB, and a scenario at most 1 MiB",
+            size as f64 / MAX_BYTES as f64
+        ),
+    )
+    .help("the largest scenario that makes sense has a few kilobytes; is this the right file?")
+}
+
+fn not_utf8(bytes: &[u8], valid_up_to: usize) -> Diagnostic {
+    let diagnostic = Diagnostic::error(
+        Code::NotUtf8,
+        format!("the file is not UTF-8 at byte {valid_up_to}"),
+    )
+    .at(
+        // The replacement character takes three bytes in the text that is shown.
+        valid_up_to..valid_up_to + 3,
+        format!(
+            "byte 0x{:02X}",
+            bytes.get(valid_up_to).copied().unwrap_or_default()
+        ),
+    );
+    match bytes {
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => diagnostic.help("this is UTF-16; save the file as UTF-8"),
+        _ => diagnostic.help("save the file as UTF-8"),
+    }
+}
+
+fn byte_order_mark() -> Diagnostic {
+    Diagnostic::warning(Code::ByteOrderMark, "the file begins with a byte order mark")
+        .at(0..0, "")
+        .help("save it as UTF-8 without one; other YAML tools trip over it")
+}

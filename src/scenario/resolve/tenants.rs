@@ -1,0 +1,263 @@
+//! The tenants of a scenario and their secrets.
+
+use super::{
+    super::{
+        at::{At, Ordered},
+        code::Code,
+        diagnostic::Diagnostic,
+        model::{Content, RoleAnnotation, SecretRef, SecretSpec, TenantSpec},
+        raw::{RawContent, RawTenant},
+        suggest::nearest,
+    },
+    Resolver, name,
+};
+
+/// The secret that every tenant has.
+pub(super) const STANDING_SECRET: &str = "secret";
+
+const MAX_TENANTS: usize = 8;
+const MAX_SECRETS: usize = 50;
+const MAX_TENANT_NAME: usize = 20;
+const MAX_SECRET_NAME: usize = 64;
+/// What Secrets Manager takes.
+const MAX_SECRET_BYTES: u32 = 65_536;
+const MAX_JSON_KEYS: usize = 50;
+
+impl Resolver<'_> {
+    /// Fills in the tenants, those with errors too, so that what refers to them still finds them.
+    pub(super) fn tenants(&mut self) {
+        let Some(tenants) = &self.raw.tenants else { return };
+        if let Some((place, _)) = tenants.entries.get(MAX_TENANTS) {
+            self.error(
+                Diagnostic::error(
+                    Code::TooMany,
+                    format!(
+                        "the scenario has {} tenants, and at most {MAX_TENANTS}",
+                        tenants.entries.len()
+                    ),
+                )
+                .at(place.place.clone(), "the first one too many"),
+            );
+        }
+        let names: Vec<&str> = tenants
+            .entries
+            .iter()
+            .map(|(name, _)| name.value.as_str())
+            .collect();
+        for (tenant, raw) in tenants.entries.iter().take(MAX_TENANTS) {
+            if matches!(tenant.value.as_str(), "own" | "none") {
+                self.error(
+                    Diagnostic::error(
+                        Code::InvalidName,
+                        format!("`{}` cannot be the name of a tenant", tenant.value),
+                    )
+                    .at(tenant.place.clone(), "a word of `role:`"),
+                );
+            } else {
+                name("tenant", tenant, MAX_TENANT_NAME, &mut self.report);
+            }
+            let default = RawTenant::default();
+            let raw = raw.as_ref().unwrap_or(&default);
+            let own = raw.own.unwrap_or_default();
+            let annotation = self.annotation(tenant, raw, own, &names);
+            let secrets = raw
+                .secrets
+                .as_ref()
+                .map(|secrets| self.secrets(tenant, secrets))
+                .unwrap_or_default();
+            self.tenants.push(TenantSpec {
+                name: tenant.value.clone(),
+                own,
+                annotation,
+                secrets,
+            });
+        }
+        // A role's owner is used by being referred to.
+        let owners: Vec<usize> = self
+            .tenants
+            .iter()
+            .filter_map(|tenant| match &tenant.annotation {
+                RoleAnnotation::Of(owner) => self.tenants.iter().position(|tenant| tenant.name == *owner),
+                RoleAnnotation::Own | RoleAnnotation::Absent => None,
+            })
+            .collect();
+        self.used.tenants.extend(owners);
+    }
+
+    fn annotation(
+        &mut self,
+        tenant: &At<String>,
+        raw: &RawTenant,
+        own: bool,
+        names: &[&str],
+    ) -> RoleAnnotation {
+        let Some(written) = &raw.role else {
+            return RoleAnnotation::Own;
+        };
+        let Some(role) = self.text(written) else {
+            return RoleAnnotation::Own;
+        };
+        let annotation = match role.as_str() {
+            "own" => return RoleAnnotation::Own,
+            "none" => RoleAnnotation::Absent,
+            other if other == tenant.value => {
+                self.error(
+                    Diagnostic::error(Code::Contradiction, "a tenant's role is its own by default")
+                        .at(written.place.clone(), "names the tenant itself")
+                        .help("leave `role` out"),
+                );
+                return RoleAnnotation::Own;
+            }
+            other if names.contains(&other) => RoleAnnotation::Of(other.to_owned()),
+            other => {
+                let candidates = names.iter().copied().filter(|name| *name != tenant.value);
+                self.error(
+                    Diagnostic::error(Code::UnknownTenant, format!("unknown tenant `{other}`"))
+                        .at(written.place.clone(), "expected `own`, `none` or another tenant")
+                        .did_you_mean(nearest(other, candidates.chain(["own", "none"]))),
+                );
+                return RoleAnnotation::Own;
+            }
+        };
+        if !own {
+            self.error(
+                Diagnostic::error(
+                    Code::SharedTenantChanged,
+                    format!("`{}` is a shared tenant and keeps its own role", tenant.value),
+                )
+                .at(written.place.clone(), "would change it for every other scenario")
+                .at(tenant.place.clone(), "shared")
+                .help("add `own: true`: the tenant is then made for this case alone"),
+            );
+        }
+        annotation
+    }
+
+    fn secrets(&mut self, tenant: &At<String>, secrets: &Ordered<At<RawContent>>) -> Vec<SecretSpec> {
+        let mut specs = Vec::new();
+        if let Some((secret, _)) = secrets.entries.get(MAX_SECRETS) {
+            self.error(
+                Diagnostic::error(
+                    Code::TooMany,
+                    format!(
+                        "`{}` has {} secrets, and at most {MAX_SECRETS}",
+                        tenant.value,
+                        secrets.entries.len()
+                    ),
+                )
+                .at(secret.place.clone(), "the first one too many"),
+            );
+        }
+        for (secret, content) in secrets.entries.iter().take(MAX_SECRETS) {
+            self.secret_name(tenant, secret);
+            let content = self.content(secret, content);
+            specs.push(SecretSpec {
+                name: secret.value.clone(),
+                content,
+            });
+        }
+        specs
+    }
+
+    fn secret_name(&mut self, tenant: &At<String>, secret: &At<String>) {
+        let text = secret.value.as_str();
+        if text == STANDING_SECRET {
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    format!(
+                        "`{}` has a secret `{STANDING_SECRET}` already, as every tenant has",
+                        tenant.value
+                    ),
+                )
+                .at(secret.place.clone(), "choose another name"),
+            );
+        }
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
+        if text.is_empty() || text.len() > MAX_SECRET_NAME || !text.bytes().all(fits) {
+            self.error(
+                Diagnostic::error(Code::InvalidName, format!("`{text}` cannot be the name of a secret"))
+                    .at(secret.place.clone(), "")
+                    .help(format!(
+                        "Secrets Manager takes letters, digits and /_+=.@-; here {MAX_SECRET_NAME} characters at most"
+                    )),
+            );
+        }
+    }
+
+    fn content(&mut self, secret: &At<String>, content: &At<RawContent>) -> Content {
+        match &content.value {
+            RawContent::Text(bytes) => Content::Text(self.bytes(bytes)),
+            RawContent::Binary(bytes) => Content::Binary(self.bytes(bytes)),
+            RawContent::Json(keys) => {
+                if keys.is_empty() || keys.len() > MAX_JSON_KEYS {
+                    self.error(
+                        Diagnostic::error(
+                            Code::OutOfRange,
+                            format!("`{}` has {} keys", secret.value, keys.len()),
+                        )
+                        .at(secret.place.clone(), format!("expected 1 to {MAX_JSON_KEYS}")),
+                    );
+                }
+                for (index, key) in keys.iter().take(MAX_JSON_KEYS).enumerate() {
+                    if let Some(first) = keys[..index].iter().find(|first| first.value == key.value) {
+                        self.error(
+                            Diagnostic::error(Code::DuplicateKey, format!("`{}` is listed twice", key.value))
+                                .at(key.place.clone(), "again here")
+                                .at(first.place.clone(), "first here"),
+                        );
+                    }
+                }
+                Content::Json(keys.iter().map(|key| key.value.clone()).collect())
+            }
+        }
+    }
+
+    fn bytes(&mut self, written: &At<u32>) -> usize {
+        self.within_range("a secret's size", written, 1, MAX_SECRET_BYTES) as usize
+    }
+
+    /// The secret that `tenant/name` stands for.
+    pub(super) fn secret(&mut self, written: &At<String>) -> Option<SecretRef> {
+        let text = self.text(written)?;
+        let Some((tenant, secret)) = text.split_once('/') else {
+            let spelled = self
+                .tenants
+                .iter()
+                .find(|tenant| has(tenant, &text))
+                .map(|tenant| format!("{}/{text}", tenant.name));
+            self.error(
+                Diagnostic::error(Code::UnknownSecret, format!("`{text}` names no tenant"))
+                    .at(written.place.clone(), "expected `tenant/secret`")
+                    .did_you_mean(spelled.as_deref()),
+            );
+            return None;
+        };
+        let index = self.tenant_named(tenant, &written.place)?;
+        let spec = &self.tenants[index];
+        if has(spec, secret) {
+            self.used.secrets.insert((index, secret.to_owned()));
+            return Some(SecretRef {
+                tenant: index,
+                secret: secret.to_owned(),
+            });
+        }
+        let names: Vec<&str> = [STANDING_SECRET]
+            .into_iter()
+            .chain(spec.secrets.iter().map(|secret| secret.name.as_str()))
+            .collect();
+        let meant = nearest(secret, names.iter().copied()).map(|meant| format!("{tenant}/{meant}"));
+        let diagnostic = Diagnostic::error(Code::UnknownSecret, format!("unknown secret `{text}`"))
+            .at(
+                written.place.clone(),
+                format!("tenant `{tenant}` has: {}", names.join(", ")),
+            )
+            .did_you_mean(meant.as_deref());
+        self.error(diagnostic);
+        None
+    }
+}
+
+fn has(tenant: &TenantSpec, secret: &str) -> bool {
+    secret == STANDING_SECRET || tenant.secrets.iter().any(|spec| spec.name == secret)
+}

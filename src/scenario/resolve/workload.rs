@@ -1,0 +1,374 @@
+//! Workloads: what a step creates, and whether two have the same shape.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{
+        at::{At, Place},
+        code::Code,
+        diagnostic::Diagnostic,
+        model::{Class, NameForm, Object, Workload, WorkloadKind},
+        raw::{RawObject, RawWorkload},
+        suggest::nearest,
+    },
+    Known, Resolver, Verb, name,
+};
+
+const MAX_WORKLOAD_NAME: usize = 30;
+const MAX_REPLICAS: u32 = 100;
+const MAX_OBJECTS: usize = 50;
+const MAX_PARTS: usize = 50;
+
+impl Resolver<'_> {
+    /// Resolves a workload and remembers its name, even of one with errors, so that later steps find
+    /// it. `number` is the step's, from 1.
+    pub(super) fn workload(
+        &mut self,
+        raw: RawWorkload<'_>,
+        verb: Verb,
+        number: usize,
+        line: u32,
+    ) -> Option<Workload> {
+        let name = self.workload_name(raw, verb, number);
+        let place = raw
+            .name
+            .map_or_else(|| raw.tenant.place.clone(), |name| name.place.clone());
+        let tenant = self.tenant(raw.tenant);
+        let class = self.class(raw);
+        let kind = raw.replicas.map_or(WorkloadKind::Pod, |replicas| {
+            WorkloadKind::Deployment(self.within_range("replicas", replicas, 1, MAX_REPLICAS))
+        });
+        let workload = match (&name, tenant, class) {
+            (Some(name), Some(tenant), Some(class)) => Some(Workload {
+                name: name.clone(),
+                tenant,
+                class,
+                kind,
+            }),
+            _ => None,
+        };
+        if let Some(name) = name {
+            self.remember(name, place, line, verb, workload.clone());
+        }
+        workload
+    }
+
+    fn workload_name(&mut self, raw: RawWorkload<'_>, verb: Verb, number: usize) -> Option<String> {
+        let Some(written) = raw.name else {
+            return Some(format!("{}-{number}", verb.word()));
+        };
+        let text = self.text(written)?;
+        let filled = At {
+            value: text,
+            place: written.place.clone(),
+            line: written.line,
+        };
+        name("workload", &filled, MAX_WORKLOAD_NAME, &mut self.report).then_some(filled.value)
+    }
+
+    fn remember(&mut self, name: String, place: Place, line: u32, verb: Verb, workload: Option<Workload>) {
+        if let Some(first) = self.workloads.iter().find(|known| known.name == name) {
+            let diagnostic =
+                Diagnostic::error(Code::DuplicateName, format!("two workloads are called `{name}`"))
+                    .at(place, "again here")
+                    .at(first.place.clone(), "first here")
+                    .help("names last for the whole case, also of deleted workloads");
+            self.error(diagnostic);
+            return;
+        }
+        self.workloads.push(Known {
+            name,
+            place,
+            line,
+            verb,
+            workload,
+            deleted_in_line: None,
+        });
+    }
+
+    fn class(&mut self, raw: RawWorkload<'_>) -> Option<Class> {
+        let given = [
+            ("secret", raw.secret.map(|secret| &secret.place)),
+            ("objects", raw.objects.map(|_| &raw.tenant.place)),
+            ("class", raw.class.map(|class| &class.place)),
+        ];
+        let given: Vec<(&str, &Place)> = given
+            .into_iter()
+            .filter_map(|(name, place)| place.map(|place| (name, place)))
+            .collect();
+        if given.len() != 1 {
+            let (message, place) = match given.as_slice() {
+                [] => ("the workload mounts nothing".to_owned(), &raw.tenant.place),
+                [(first, _), .., (last, place)] => {
+                    (format!("`{first}` and `{last}` exclude each other"), *place)
+                }
+                [_] => return None,
+            };
+            self.error(
+                Diagnostic::error(Code::Contradiction, message)
+                    .at(place.clone(), "")
+                    .help("exactly one of: secret (one of `tenant/name`), objects (a list), class (the tenant's own)"),
+            );
+            return None;
+        }
+        if let (Some(by), None) = (raw.by, raw.secret) {
+            self.error(
+                Diagnostic::error(Code::Contradiction, "`by` belongs to `secret`")
+                    .at(by.place.clone(), "there is no `secret` here")
+                    .help("in `objects`, each object has a `by` of its own"),
+            );
+        }
+        let parameters = self.parameters(raw);
+        if let Some(tenant) = raw.class {
+            if let Some(parameter) = raw.parameters.values().next() {
+                self.error(
+                    Diagnostic::error(Code::Contradiction, "`parameters` and `class` exclude each other")
+                        .at(parameter.place.clone(), "the tenant's class stands already")
+                        .help("use `secret` or `objects`, which make a class for this workload"),
+                );
+            }
+            return Some(Class::TenantOwn {
+                tenant: self.tenant(tenant)?,
+            });
+        }
+        let objects = match (raw.secret, raw.objects) {
+            (Some(secret), _) => {
+                let by = self.by(raw.by);
+                let secret = self.secret(secret);
+                vec![Object {
+                    secret: secret?,
+                    by: by?,
+                    alias: None,
+                    version_label: None,
+                    file_permission: None,
+                    jmes_path: Vec::new(),
+                }]
+            }
+            (None, objects) => self.objects(objects.unwrap_or_default(), &raw.tenant.place)?,
+        };
+        Some(Class::Made {
+            objects,
+            parameters: parameters?,
+        })
+    }
+
+    fn parameters(&mut self, raw: RawWorkload<'_>) -> Option<BTreeMap<String, String>> {
+        let mut complete = true;
+        let mut parameters = BTreeMap::new();
+        for (name, value) in raw.parameters {
+            if name == "objects" {
+                self.error(
+                    Diagnostic::error(Code::Contradiction, "`objects` is no further parameter")
+                        .at(value.place.clone(), "")
+                        .help("write `objects:` beside `parameters:`, not inside it"),
+                );
+                complete = false;
+            }
+            match self.text(value) {
+                Some(text) => {
+                    parameters.insert(name.clone(), text);
+                }
+                None => complete = false,
+            }
+        }
+        complete.then_some(parameters)
+    }
+
+    fn objects(&mut self, raw: &[RawObject], place: &Place) -> Option<Vec<Object>> {
+        if raw.is_empty() || raw.len() > MAX_OBJECTS {
+            self.error(
+                Diagnostic::error(
+                    Code::OutOfRange,
+                    format!("the workload mounts {} objects", raw.len()),
+                )
+                .at(place.clone(), format!("expected 1 to {MAX_OBJECTS} in `objects`")),
+            );
+        }
+        let raw = &raw[..raw.len().min(MAX_OBJECTS)];
+        let objects: Vec<Option<Object>> = raw.iter().map(|object| self.object(object)).collect();
+        let mut aliases: Vec<(&str, &Place)> = Vec::new();
+        let written = raw.iter().flat_map(|object| {
+            object
+                .alias
+                .iter()
+                .chain(object.jmes_path.iter().take(MAX_PARTS).map(|part| &part.alias))
+        });
+        for alias in written {
+            if let Some((_, first)) = aliases.iter().find(|(name, _)| *name == alias.value) {
+                self.report.push(
+                    Diagnostic::error(
+                        Code::DuplicateName,
+                        format!("two files are called `{}`", alias.value),
+                    )
+                    .at(alias.place.clone(), "again here")
+                    .at((*first).clone(), "first here"),
+                );
+            }
+            aliases.push((&alias.value, &alias.place));
+        }
+        objects.into_iter().collect()
+    }
+
+    fn object(&mut self, raw: &RawObject) -> Option<Object> {
+        let secret = self.secret(&raw.secret);
+        let by = self.by(raw.by.as_ref());
+        let alias = self.optional(raw.alias.as_ref());
+        let version_label = self.optional(raw.version_label.as_ref());
+        let file_permission = self.permission(raw.file_permission.as_ref());
+        if let Some(part) = raw.jmes_path.get(MAX_PARTS) {
+            self.error(
+                Diagnostic::error(
+                    Code::TooMany,
+                    format!(
+                        "the object has {} parts, and at most {MAX_PARTS}",
+                        raw.jmes_path.len()
+                    ),
+                )
+                .at(part.alias.place.clone(), "the first one too many"),
+            );
+        }
+        let jmes_path: Vec<Option<(String, String)>> = raw
+            .jmes_path
+            .iter()
+            .take(MAX_PARTS)
+            .map(|part| {
+                let path = self.optional(Some(&part.path));
+                let alias = self.optional(Some(&part.alias));
+                path.flatten().zip(alias.flatten())
+            })
+            .collect();
+        Some(Object {
+            secret: secret?,
+            by: by?,
+            alias: alias?,
+            version_label: version_label?,
+            file_permission: file_permission?.map(|(text, _)| text),
+            jmes_path: jmes_path.into_iter().collect::<Option<_>>()?,
+        })
+    }
+
+    /// A text that may be left out, but not be empty. Nothing where it is wrong.
+    #[expect(clippy::option_option, reason = "wrong, left out and there are three things")]
+    fn optional(&mut self, written: Option<&At<String>>) -> Option<Option<String>> {
+        let Some(written) = written else { return Some(None) };
+        let text = self.text(written)?;
+        if text.is_empty() {
+            self.error(
+                Diagnostic::error(Code::OutOfRange, "the text is empty")
+                    .at(written.place.clone(), "leave the field out instead"),
+            );
+            return None;
+        }
+        Some(Some(text))
+    }
+
+    /// Four octal digits, as text and as a number. Nothing where they are wrong.
+    #[expect(clippy::option_option, reason = "wrong, left out and there are three things")]
+    pub(super) fn permission(&mut self, written: Option<&At<String>>) -> Option<Option<(String, u32)>> {
+        let Some(written) = written else { return Some(None) };
+        let text = self.text(written)?;
+        let octal = text.len() == 4 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if octal => Some(Some((text, mode))),
+            _ => {
+                self.error(
+                    Diagnostic::error(Code::UnknownValue, format!("`{text}` is no file mode")).at(
+                        written.place.clone(),
+                        "expected four octal digits, such as `0644`",
+                    ),
+                );
+                None
+            }
+        }
+    }
+
+    fn by(&mut self, written: Option<&At<String>>) -> Option<NameForm> {
+        let Some(written) = written else {
+            return Some(NameForm::Name);
+        };
+        match self.text(written)?.as_str() {
+            "name" => Some(NameForm::Name),
+            "arn" => Some(NameForm::Arn),
+            other => {
+                self.error(
+                    Diagnostic::error(Code::UnknownValue, format!("`by` cannot be `{other}`"))
+                        .at(written.place.clone(), "expected `name` or `arn`")
+                        .did_you_mean(nearest(other, ["name", "arn"])),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// What makes the shapes of two workloads differ; nothing when they are the same. A shape is what
+/// the driver and provider are asked to do, without whose secret it is.
+pub(super) fn difference(control: &Workload, denied: &Workload) -> Option<String> {
+    let kind = |workload: &Workload| match workload.kind {
+        WorkloadKind::Pod => "a pod",
+        WorkloadKind::Deployment(_) => "a Deployment",
+    };
+    if kind(control) != kind(denied) {
+        return Some(format!(
+            "the control is {}, the denied workload {}",
+            kind(control),
+            kind(denied)
+        ));
+    }
+    match (&control.class, &denied.class) {
+        (Class::TenantOwn { .. }, Class::TenantOwn { .. }) => None,
+        (
+            Class::Made {
+                objects: allowed,
+                parameters: control_parameters,
+            },
+            Class::Made {
+                objects: refused,
+                parameters: denied_parameters,
+            },
+        ) => {
+            if allowed.len() != refused.len() {
+                return Some(format!(
+                    "the control mounts {} objects, the denied workload {}",
+                    allowed.len(),
+                    refused.len()
+                ));
+            }
+            if control_parameters != denied_parameters {
+                return Some("their `parameters` differ".to_owned());
+            }
+            allowed
+                .iter()
+                .zip(refused)
+                .find_map(|(allowed, refused)| object_difference(allowed, refused))
+        }
+        (Class::TenantOwn { .. }, Class::Made { .. }) => {
+            Some("the control names the tenant's class, the denied workload makes one".to_owned())
+        }
+        (Class::Made { .. }, Class::TenantOwn { .. }) => {
+            Some("the control makes a class, the denied workload names a tenant's".to_owned())
+        }
+    }
+}
+
+fn object_difference(left: &Object, right: &Object) -> Option<String> {
+    let form = |object: &Object| match object.by {
+        NameForm::Name => "by name",
+        NameForm::Arn => "by ARN",
+    };
+    if left.by != right.by {
+        return Some(format!(
+            "the control names its secret {}, the denied workload {}",
+            form(left),
+            form(right)
+        ));
+    }
+    let differing = [
+        ("alias", left.alias.is_some() != right.alias.is_some()),
+        ("versionLabel", left.version_label != right.version_label),
+        ("filePermission", left.file_permission != right.file_permission),
+        ("jmesPath", left.jmes_path.len() != right.jmes_path.len()),
+    ];
+    let (field, _) = differing.into_iter().find(|(_, differs)| *differs)?;
+    Some(format!("their `{field}` differ"))
+}

@@ -1,0 +1,38 @@
+//! The scenarios that the binary carries, so that it runs without the repository.
+
+use super::load::SourceFile;
+
+/// Writes the list from paths below `scenarios/`. A test holds it to the folder.
+macro_rules! embedded {
+    ($($path:literal),+ $(,)?) => {
+        &[$(($path, include_str!(concat!("../../scenarios/", $path)))),+]
+    };
+}
+
+/// Paths below `scenarios/`, with `/`, and what the files hold.
+pub const SHIPPED: &[(&str, &str)] = embedded![
+    "conformance/positive.yaml",
+    "conformance/rotation.yaml",
+    "isolation/annotation-names-other-role.yaml",
+    "isolation/class-from-other-namespace.yaml",
+    "isolation/cross-namespace-denied.yaml",
+    "isolation/no-role-annotation.yaml",
+    "isolation/own-class-names-other-arn.yaml",
+    "load/fetch-throughput.yaml",
+    "load/mount-latency.yaml",
+];
+
+/// The shipped scenarios as files to [`super::load`].
+#[must_use]
+pub fn shipped() -> Vec<SourceFile> {
+    SHIPPED
+        .iter()
+        .map(|(path, text)| SourceFile {
+            display: format!("scenarios/{path}"),
+            below: (*path).to_owned(),
+            folder: path.split_once('/').map(|(folder, _)| folder.to_owned()),
+            bytes: text.as_bytes().to_vec(),
+            size: text.len() as u64,
+        })
+        .collect()
+}
