@@ -1,4 +1,7 @@
-//! IAM for tenants: each operation makes what is missing and leaves what is there.
+//! IAM for tenants: each operation makes what is missing and brings what is there into shape.
+//!
+//! What is there without the run's tag is somebody else's, and never changed: a policy or role of the
+//! same name is an error, an identity provider for the same issuer is used as it is.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +12,13 @@ use super::{
     Aws,
     error::{AwsError, absent_is_fine},
 };
+use crate::tenant::RUN_TAG;
 
 /// Tags of an object.
 pub type Tags = BTreeMap<String, String>;
+
+/// Versions that a managed policy can have at most.
+const MOST_VERSIONS: usize = 5;
 
 impl Aws {
     /// The identity provider of a token issuer; returns its ARN.
@@ -26,10 +33,11 @@ impl Aws {
             .await
             .map_err(|error| AwsError::of("iam:CreateOpenIDConnectProvider", error));
         match made {
-            Ok(made) => Ok(made.open_id_connect_provider_arn().unwrap_or_default().to_owned()),
-            Err(error) if error.already_exists() => Ok(self.oidc_arn(issuer)),
-            Err(error) => Err(error),
+            Ok(_) => {}
+            Err(error) if error.already_exists() => {}
+            Err(error) => return Err(error),
         }
+        Ok(self.oidc_arn(issuer))
     }
 
     /// ARN that the provider of `issuer` has.
@@ -41,12 +49,27 @@ impl Aws {
 
     /// Removes an identity provider; none is fine.
     pub async fn remove_oidc(&self, arn: &str) -> Result<(), AwsError> {
-        let removed = self.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(arn).send().await;
-        absent_is_fine(removed.map(drop).map_err(|error| AwsError::of("iam:DeleteOpenIDConnectProvider", error)))
+        let removed = self
+            .iam
+            .delete_open_id_connect_provider()
+            .open_id_connect_provider_arn(arn)
+            .send()
+            .await;
+        absent_is_fine(
+            removed
+                .map(drop)
+                .map_err(|error| AwsError::of("iam:DeleteOpenIDConnectProvider", error)),
+        )
     }
 
-    /// A managed policy; returns its ARN.
-    pub async fn provide_policy(&self, name: &str, document: &Value, tags: &Tags) -> Result<String, AwsError> {
+    /// A managed policy that reads as `document`; returns its ARN.
+    pub async fn provide_policy(
+        &self,
+        name: &str,
+        document: &Value,
+        tags: &Tags,
+    ) -> Result<String, AwsError> {
+        const OPERATION: &str = "iam:CreatePolicy";
         let made = self
             .iam
             .create_policy()
@@ -55,12 +78,20 @@ impl Aws {
             .set_tags(Some(iam_tags(tags)?))
             .send()
             .await
-            .map_err(|error| AwsError::of("iam:CreatePolicy", error));
+            .map_err(|error| AwsError::of(OPERATION, error));
+        let arn = self.policy_arn(name);
         match made {
-            Ok(made) => Ok(made.policy().and_then(|policy| policy.arn()).unwrap_or_default().to_owned()),
-            Err(error) if error.already_exists() => Ok(self.policy_arn(name)),
-            Err(error) => Err(error),
+            Ok(_) => return Ok(arn),
+            Err(error) if error.already_exists() => {}
+            Err(error) => return Err(error),
         }
+        if !same_run(&self.policy_tags(&arn).await?, tags) {
+            return Err(AwsError::foreign(OPERATION, &format!("policy {name}")));
+        }
+        if self.policy_document(&arn).await?.as_ref() != Some(document) {
+            self.rewrite_policy(&arn, document).await?;
+        }
+        Ok(arn)
     }
 
     /// ARN that the managed policy `name` has.
@@ -69,13 +100,12 @@ impl Aws {
         format!("arn:aws:iam::{}:policy/{name}", self.access.account)
     }
 
-    /// Removes a managed policy that is attached to nothing; none is fine.
+    /// Removes a managed policy, its versions and attachments; none is fine.
     pub async fn remove_policy(&self, arn: &str) -> Result<(), AwsError> {
-        let removed = self.iam.delete_policy().policy_arn(arn).send().await;
-        absent_is_fine(removed.map(drop).map_err(|error| AwsError::of("iam:DeletePolicy", error)))
+        absent_is_fine(self.remove_present_policy(arn).await)
     }
 
-    /// A role with one managed policy attached; returns the role's ARN.
+    /// A role with this trust and one managed policy attached; returns the role's ARN.
     pub async fn provide_role(
         &self,
         name: &str,
@@ -83,6 +113,7 @@ impl Aws {
         policy_arn: &str,
         tags: &Tags,
     ) -> Result<String, AwsError> {
+        const OPERATION: &str = "iam:CreateRole";
         let made = self
             .iam
             .create_role()
@@ -91,12 +122,23 @@ impl Aws {
             .set_tags(Some(iam_tags(tags)?))
             .send()
             .await
-            .map_err(|error| AwsError::of("iam:CreateRole", error));
-        let arn = match made {
-            Ok(made) => made.role().map(|role| role.arn().to_owned()).unwrap_or_default(),
-            Err(error) if error.already_exists() => format!("arn:aws:iam::{}:role/{name}", self.access.account),
+            .map_err(|error| AwsError::of(OPERATION, error));
+        match made {
+            Ok(_) => {}
+            Err(error) if error.already_exists() => {
+                if !same_run(&self.role_tags(name).await?, tags) {
+                    return Err(AwsError::foreign(OPERATION, &format!("role {name}")));
+                }
+                self.iam
+                    .update_assume_role_policy()
+                    .role_name(name)
+                    .policy_document(trust.to_string())
+                    .send()
+                    .await
+                    .map_err(|error| AwsError::of("iam:UpdateAssumeRolePolicy", error))?;
+            }
             Err(error) => return Err(error),
-        };
+        }
         self.iam
             .attach_role_policy()
             .role_name(name)
@@ -104,53 +146,226 @@ impl Aws {
             .send()
             .await
             .map_err(|error| AwsError::of("iam:AttachRolePolicy", error))?;
-        Ok(arn)
+        Ok(format!("arn:aws:iam::{}:role/{name}", self.access.account))
     }
 
-    /// Removes a role and what is attached to it; none is fine.
+    /// Removes a role with its attachments and inline policies; none is fine.
     pub async fn remove_role(&self, name: &str) -> Result<(), AwsError> {
-        let attached = self.iam.list_attached_role_policies().role_name(name).send().await;
-        let attached = match attached.map_err(|error| AwsError::of("iam:ListAttachedRolePolicies", error)) {
-            Err(error) if error.is_not_found() => return Ok(()),
-            other => other?,
-        };
-        for policy in attached.attached_policies() {
-            let detached =
-                self.iam.detach_role_policy().role_name(name).policy_arn(policy.policy_arn().unwrap_or_default()).send().await;
-            absent_is_fine(detached.map(drop).map_err(|error| AwsError::of("iam:DetachRolePolicy", error)))?;
+        absent_is_fine(self.remove_present_role(name).await)
+    }
+
+    /// Tags of an identity provider.
+    pub async fn oidc_tags(&self, arn: &str) -> Result<Tags, AwsError> {
+        let answer = self
+            .iam
+            .list_open_id_connect_provider_tags()
+            .open_id_connect_provider_arn(arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:ListOpenIDConnectProviderTags", error))?;
+        Ok(tag_map(answer.tags()))
+    }
+
+    /// Tags of a managed policy.
+    pub async fn policy_tags(&self, arn: &str) -> Result<Tags, AwsError> {
+        let answer = self
+            .iam
+            .list_policy_tags()
+            .policy_arn(arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:ListPolicyTags", error))?;
+        Ok(tag_map(answer.tags()))
+    }
+
+    /// Tags of a role.
+    pub async fn role_tags(&self, name: &str) -> Result<Tags, AwsError> {
+        let answer = self
+            .iam
+            .list_role_tags()
+            .role_name(name)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:ListRoleTags", error))?;
+        Ok(tag_map(answer.tags()))
+    }
+
+    async fn remove_present_policy(&self, arn: &str) -> Result<(), AwsError> {
+        let attached = self
+            .iam
+            .list_entities_for_policy()
+            .policy_arn(arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:ListEntitiesForPolicy", error))?;
+        for role in attached.policy_roles().iter().filter_map(|role| role.role_name()) {
+            self.detach(role, arn).await?;
+        }
+        for version in self.policy_versions(arn).await? {
+            if !version.default {
+                self.remove_version(arn, &version.id).await?;
+            }
+        }
+        let removed = self.iam.delete_policy().policy_arn(arn).send().await;
+        removed
+            .map(drop)
+            .map_err(|error| AwsError::of("iam:DeletePolicy", error))
+    }
+
+    async fn remove_present_role(&self, name: &str) -> Result<(), AwsError> {
+        let attached = self
+            .iam
+            .list_attached_role_policies()
+            .role_name(name)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:ListAttachedRolePolicies", error))?;
+        for policy in attached.attached_policies().iter().filter_map(|p| p.policy_arn()) {
+            self.detach(name, policy).await?;
+        }
+        let inline = self
+            .iam
+            .list_role_policies()
+            .role_name(name)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:ListRolePolicies", error))?;
+        for policy in inline.policy_names() {
+            let removed = self
+                .iam
+                .delete_role_policy()
+                .role_name(name)
+                .policy_name(policy)
+                .send()
+                .await;
+            absent_is_fine(
+                removed
+                    .map(drop)
+                    .map_err(|error| AwsError::of("iam:DeleteRolePolicy", error)),
+            )?;
         }
         let removed = self.iam.delete_role().role_name(name).send().await;
-        absent_is_fine(removed.map(drop).map_err(|error| AwsError::of("iam:DeleteRole", error)))
+        removed
+            .map(drop)
+            .map_err(|error| AwsError::of("iam:DeleteRole", error))
     }
 
-    /// Names of all roles, and ARNs of all customer-managed policies and identity providers, that
-    /// carry `prefix` in their names or are the provider `oidc_arn`: what a run may have left.
-    pub async fn iam_leftovers(&self, prefix: &str, oidc_arn: &str) -> Result<Vec<String>, AwsError> {
-        let mut left = Vec::new();
-        let mut roles = self.iam.list_roles().into_paginator().items().send();
-        while let Some(role) = roles.next().await {
-            let role = role.map_err(|error| AwsError::of("iam:ListRoles", error))?;
-            if role.role_name().starts_with(prefix) {
-                left.push(format!("iam role {}", role.role_name()));
-            }
-        }
-        let local = aws_sdk_iam::types::PolicyScopeType::Local;
-        let mut policies = self.iam.list_policies().scope(local).into_paginator().items().send();
-        while let Some(policy) = policies.next().await {
-            let policy = policy.map_err(|error| AwsError::of("iam:ListPolicies", error))?;
-            if policy.policy_name().is_some_and(|name| name.starts_with(prefix)) {
-                left.push(format!("iam policy {}", policy.policy_name().unwrap_or_default()));
-            }
-        }
-        let providers = self.iam.list_open_id_connect_providers().send().await;
-        let providers = providers.map_err(|error| AwsError::of("iam:ListOpenIDConnectProviders", error))?;
-        for provider in providers.open_id_connect_provider_list() {
-            if provider.arn() == Some(oidc_arn) {
-                left.push(format!("iam OIDC provider {oidc_arn}"));
-            }
-        }
-        Ok(left)
+    async fn detach(&self, role: &str, policy_arn: &str) -> Result<(), AwsError> {
+        let detached = self
+            .iam
+            .detach_role_policy()
+            .role_name(role)
+            .policy_arn(policy_arn)
+            .send()
+            .await;
+        absent_is_fine(
+            detached
+                .map(drop)
+                .map_err(|error| AwsError::of("iam:DetachRolePolicy", error)),
+        )
     }
+
+    /// The document that holds now.
+    async fn policy_document(&self, arn: &str) -> Result<Option<Value>, AwsError> {
+        let policy = self
+            .iam
+            .get_policy()
+            .policy_arn(arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:GetPolicy", error))?;
+        let Some(version) = policy.policy().and_then(|policy| policy.default_version_id()) else {
+            return Ok(None);
+        };
+        let version = self
+            .iam
+            .get_policy_version()
+            .policy_arn(arn)
+            .version_id(version)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:GetPolicyVersion", error))?;
+        let document = version.policy_version().and_then(|version| version.document());
+        Ok(document.and_then(|document| serde_json::from_str(&percent_decoded(document)).ok()))
+    }
+
+    /// Adds a version that holds from now on, and drops the oldest where there is no room.
+    async fn rewrite_policy(&self, arn: &str, document: &Value) -> Result<(), AwsError> {
+        let versions = self.policy_versions(arn).await?;
+        if versions.len() >= MOST_VERSIONS {
+            let spare = versions.iter().filter(|version| !version.default);
+            if let Some(oldest) = spare.min_by_key(|version| version.number()) {
+                self.remove_version(arn, &oldest.id).await?;
+            }
+        }
+        self.iam
+            .create_policy_version()
+            .policy_arn(arn)
+            .policy_document(document.to_string())
+            .set_as_default(true)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:CreatePolicyVersion", error))?;
+        Ok(())
+    }
+
+    async fn policy_versions(&self, arn: &str) -> Result<Vec<Version>, AwsError> {
+        let answer = self
+            .iam
+            .list_policy_versions()
+            .policy_arn(arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("iam:ListPolicyVersions", error))?;
+        let versions = answer.versions().iter().filter_map(|version| {
+            Some(Version {
+                id: version.version_id()?.to_owned(),
+                default: version.is_default_version(),
+            })
+        });
+        Ok(versions.collect())
+    }
+
+    async fn remove_version(&self, arn: &str, version: &str) -> Result<(), AwsError> {
+        let removed = self
+            .iam
+            .delete_policy_version()
+            .policy_arn(arn)
+            .version_id(version)
+            .send()
+            .await;
+        absent_is_fine(
+            removed
+                .map(drop)
+                .map_err(|error| AwsError::of("iam:DeletePolicyVersion", error)),
+        )
+    }
+}
+
+/// Whether something with the tags `found` belongs to the run that tags with `own`.
+pub(super) fn same_run(found: &Tags, own: &Tags) -> bool {
+    found
+        .get(RUN_TAG)
+        .is_some_and(|run| own.get(RUN_TAG) == Some(run))
+}
+
+/// A version of a managed policy.
+struct Version {
+    /// `v1`, `v2`, ...
+    id: String,
+    default: bool,
+}
+
+impl Version {
+    fn number(&self) -> u32 {
+        self.id.trim_start_matches('v').parse().unwrap_or(u32::MAX)
+    }
+}
+
+fn tag_map(tags: &[Tag]) -> Tags {
+    tags.iter()
+        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+        .collect()
 }
 
 fn iam_tags(tags: &Tags) -> Result<Vec<Tag>, AwsError> {
@@ -158,4 +373,56 @@ fn iam_tags(tags: &Tags) -> Result<Vec<Tag>, AwsError> {
         .map(|(key, value)| Tag::builder().key(key).value(value).build())
         .collect::<Result<_, _>>()
         .map_err(|error| AwsError::local("iam tag", &error))
+}
+
+/// IAM returns documents percent-encoded (RFC 3986).
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| after.get(..2))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenant::Marks;
+
+    #[test]
+    fn documents_are_decoded() {
+        for (encoded, decoded) in [
+            ("%7B%22a%22%3A%20%22b%22%7D", r#"{"a": "b"}"#),
+            ("plain", "plain"),
+            ("100%", "100%"),
+            ("%zz%4", "%zz%4"),
+            ("%C3%A9", "é"),
+        ] {
+            assert_eq!(percent_decoded(encoded), decoded);
+        }
+    }
+
+    #[test]
+    fn only_the_run_itself_owns() {
+        let run = Marks::of_run("7f3k");
+        assert!(same_run(&run.of_tenant("a").tags(), &run.tags()));
+        assert!(!same_run(&Marks::of_run("other").tags(), &run.tags()));
+        assert!(!same_run(&Tags::new(), &run.tags()));
+        assert!(!same_run(&Tags::new(), &Tags::new()), "no tag is nobody's");
+    }
 }

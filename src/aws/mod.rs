@@ -6,6 +6,8 @@
 
 mod error;
 mod iam;
+mod leftovers;
+mod probe;
 mod secrets;
 mod session;
 
@@ -17,12 +19,27 @@ use aws_smithy_http_client::{
     Builder,
     tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::{
+    http::SharedHttpClient, stalled_stream_protection::StalledStreamProtectionConfig,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-pub use self::{error::AwsError, session::Session};
+pub use self::{
+    error::AwsError,
+    iam::Tags,
+    leftovers::AwsLeftovers,
+    probe::{Probe, probe_resource_enforcement, probe_token_verification},
+    session::Session,
+};
 
-/// Longest wait for one answer of a provisioning call, retries not counted.
+/// Longest wait for a connection, TLS included.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest wait for one answer, retries not counted.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// Longest time of a call, retries counted.
+const CALL: Duration = Duration::from_secs(40);
+/// Attempts at a call of the administrator's. A tenant's session has one.
+const ATTEMPTS: u32 = 4;
 
 /// How to reach an AWS endpoint.
 #[derive(Clone)]
@@ -45,7 +62,13 @@ impl AdminKey {
     /// A long-term key.
     #[must_use]
     pub fn new(access_key_id: &str, secret_access_key: &str) -> Self {
-        Self(Credentials::from_keys(access_key_id, secret_access_key, None))
+        Self(Credentials::new(
+            access_key_id,
+            secret_access_key,
+            None,
+            None,
+            "mountproof",
+        ))
     }
 }
 
@@ -60,7 +83,12 @@ pub struct Aws {
 
 impl Aws {
     /// Makes the clients. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// When `trust_pem` holds no certificate.
     pub fn connect(access: AwsAccess, key: AdminKey) -> Result<Self, AwsError> {
+        check_trust(&access.trust_pem)?;
         let trust = TrustStore::empty().with_pem_certificate(access.trust_pem.as_bytes());
         let context = TlsContext::builder()
             .with_trust_store(trust)
@@ -72,8 +100,9 @@ impl Aws {
             .pool_max_idle_per_host(256)
             .build_https();
         let config = config(&access, &http)
+            .into_builder()
             .credentials_provider(SharedCredentialsProvider::new(key.0))
-            .retry_config(RetryConfig::standard())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .build();
         Ok(Self {
             iam: aws_sdk_iam::Client::new(&config),
@@ -92,17 +121,77 @@ impl Aws {
 
     /// ARN of the caller. Also serves to see whether the endpoint answers at all.
     pub async fn whoami(&self) -> Result<String, AwsError> {
-        let answer = self.sts.get_caller_identity().send().await.map_err(|error| AwsError::of("sts:GetCallerIdentity", error))?;
+        let answer = self
+            .sts
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| AwsError::of("sts:GetCallerIdentity", error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
 }
 
-/// What every client shares; credentials and retries are the caller's.
-fn config(access: &AwsAccess, http: &SharedHttpClient) -> aws_config::sdk_config::Builder {
+/// What every client shares: no credentials, no retries.
+fn config(access: &AwsAccess, http: &SharedHttpClient) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(access.region.clone()))
         .endpoint_url(access.endpoint.clone())
         .http_client(http.clone())
-        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT)
+                .operation_attempt_timeout(ATTEMPT)
+                .operation_timeout(CALL)
+                .build(),
+        )
+        // Answers are small: the attempt's deadline covers one that stalls.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .retry_config(RetryConfig::disabled())
+        .build()
+}
+
+/// The SDK would only say so when it first connects, by a panic.
+fn check_trust(pem: &str) -> Result<(), AwsError> {
+    const OPERATION: &str = "read the authority to trust for AWS";
+    let mut found = false;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        certificate.map_err(|error| AwsError::local(OPERATION, &error))?;
+        found = true;
+    }
+    if found {
+        Ok(())
+    } else {
+        Err(AwsError::because(
+            OPERATION,
+            "no certificate in the PEM text".to_owned(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_must_be_a_certificate() {
+        for pem in [
+            "",
+            "nonsense",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        ] {
+            let access = AwsAccess {
+                region: "eu-central-1".to_owned(),
+                account: "000000000000".to_owned(),
+                endpoint: "https://127.0.0.1:1".to_owned(),
+                trust_pem: pem.to_owned(),
+            };
+            assert!(
+                Aws::connect(access, AdminKey::new("AKIA", "key")).is_err(),
+                "{pem:?}"
+            );
+        }
+        let ca = mountproof_run_tls::RunCa::generate("test").expect("a CA can be made");
+        assert_eq!(check_trust(ca.certificate_pem()), Ok(()));
+    }
 }

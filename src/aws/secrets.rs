@@ -1,41 +1,59 @@
 //! Secrets Manager for tenants.
 
-use aws_sdk_secretsmanager::{
-    primitives::Blob,
-    types::{Filter, FilterNameStringType, Tag},
-};
+use aws_sdk_secretsmanager::{primitives::Blob, types::Tag};
 
 use super::{
     Aws,
     error::{AwsError, absent_is_fine},
-    iam::Tags,
+    iam::{Tags, same_run},
 };
 use crate::secret::SecretValue;
 
 impl Aws {
     /// A secret with this value; returns its ARN. Text is stored as text, anything else as binary.
-    pub async fn provide_secret(&self, name: &str, value: &SecretValue, tags: &Tags) -> Result<String, AwsError> {
+    ///
+    /// One of the run's own that holds the value already gets no new version; one that is marked for
+    /// deletion is restored. One without the run's tag is an error.
+    pub async fn provide_secret(
+        &self,
+        name: &str,
+        value: &SecretValue,
+        tags: &Tags,
+    ) -> Result<String, AwsError> {
+        const OPERATION: &str = "secretsmanager:CreateSecret";
         let (text, binary) = forms(value);
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
         let made = self
             .secrets
             .create_secret()
             .name(name)
             .set_secret_string(text)
             .set_secret_binary(binary)
-            .set_tags(Some(tags))
+            .set_tags(Some(secret_tags(tags)))
             .send()
             .await
-            .map_err(|error| AwsError::of("secretsmanager:CreateSecret", error));
+            .map_err(|error| AwsError::of(OPERATION, error));
         match made {
-            Ok(made) => Ok(made.arn().unwrap_or_default().to_owned()),
-            Err(error) if error.already_exists() => self.put_secret(name, value).await,
-            Err(error) => Err(error),
+            Ok(made) => return arn(OPERATION, made.arn),
+            Err(error) if error.already_exists() || error.is_pending_deletion() => {}
+            Err(error) => return Err(error),
         }
+        let found = self.describe(name).await?;
+        if !same_run(&found.tags, tags) {
+            return Err(AwsError::foreign(OPERATION, &format!("secret {name}")));
+        }
+        if found.pending_deletion {
+            let restored = self.secrets.restore_secret().secret_id(name).send().await;
+            restored.map_err(|error| AwsError::of("secretsmanager:RestoreSecret", error))?;
+        }
+        if self.secret_value(name).await?.matches(value.expose()) {
+            return arn(OPERATION, found.arn);
+        }
+        self.put_secret(name, value).await
     }
 
     /// Gives a secret a new current value; returns its ARN.
     pub async fn put_secret(&self, name: &str, value: &SecretValue) -> Result<String, AwsError> {
+        const OPERATION: &str = "secretsmanager:PutSecretValue";
         let (text, binary) = forms(value);
         let put = self
             .secrets
@@ -45,27 +63,91 @@ impl Aws {
             .set_secret_binary(binary)
             .send()
             .await
-            .map_err(|error| AwsError::of("secretsmanager:PutSecretValue", error))?;
-        Ok(put.arn().unwrap_or_default().to_owned())
+            .map_err(|error| AwsError::of(OPERATION, error))?;
+        arn(OPERATION, put.arn)
+    }
+
+    /// The current value of a secret, as the administrator reads it.
+    pub async fn secret_value(&self, name: &str) -> Result<SecretValue, AwsError> {
+        let answer = self
+            .secrets
+            .get_secret_value()
+            .secret_id(name)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
+        value(answer.secret_string(), answer.secret_binary())
     }
 
     /// Removes a secret for good, without a recovery window; none is fine.
     pub async fn remove_secret(&self, name: &str) -> Result<(), AwsError> {
-        let removed = self.secrets.delete_secret().secret_id(name).force_delete_without_recovery(true).send().await;
-        absent_is_fine(removed.map(drop).map_err(|error| AwsError::of("secretsmanager:DeleteSecret", error)))
+        let removed = self
+            .secrets
+            .delete_secret()
+            .secret_id(name)
+            .force_delete_without_recovery(true)
+            .send()
+            .await;
+        absent_is_fine(
+            removed
+                .map(drop)
+                .map_err(|error| AwsError::of("secretsmanager:DeleteSecret", error)),
+        )
     }
 
-    /// Names of all secrets whose names begin with `prefix`.
-    pub async fn secret_leftovers(&self, prefix: &str) -> Result<Vec<String>, AwsError> {
-        let filter = Filter::builder().key(FilterNameStringType::Name).values(prefix).build();
-        let mut secrets = self.secrets.list_secrets().filters(filter).into_paginator().items().send();
-        let mut left = Vec::new();
-        while let Some(secret) = secrets.next().await {
-            let secret = secret.map_err(|error| AwsError::of("secretsmanager:ListSecrets", error))?;
-            left.push(format!("secret {}", secret.name().unwrap_or_default()));
-        }
-        Ok(left)
+    /// Tags of a secret.
+    pub async fn secret_tags(&self, name: &str) -> Result<Tags, AwsError> {
+        Ok(self.describe(name).await?.tags)
     }
+
+    async fn describe(&self, name: &str) -> Result<Description, AwsError> {
+        let described = self
+            .secrets
+            .describe_secret()
+            .secret_id(name)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("secretsmanager:DescribeSecret", error))?;
+        Ok(Description {
+            pending_deletion: described.deleted_date().is_some(),
+            tags: tag_map(described.tags()),
+            arn: described.arn,
+        })
+    }
+}
+
+/// The value of an answer, in whichever form it came.
+pub(super) fn value(text: Option<&str>, binary: Option<&Blob>) -> Result<SecretValue, AwsError> {
+    match (text, binary) {
+        (Some(text), _) => Ok(SecretValue::text(text)),
+        (None, Some(bytes)) => Ok(SecretValue::binary(bytes.as_ref())),
+        (None, None) => Err(AwsError::because(
+            "secretsmanager:GetSecretValue",
+            "the answer has no value".to_owned(),
+        )),
+    }
+}
+
+pub(super) fn tag_map(tags: &[Tag]) -> Tags {
+    tags.iter()
+        .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())))
+        .collect()
+}
+
+struct Description {
+    arn: Option<String>,
+    pending_deletion: bool,
+    tags: Tags,
+}
+
+fn arn(operation: &str, arn: Option<String>) -> Result<String, AwsError> {
+    arn.ok_or_else(|| AwsError::because(operation, "the answer has no ARN".to_owned()))
+}
+
+fn secret_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect()
 }
 
 fn forms(value: &SecretValue) -> (Option<String>, Option<Blob>) {

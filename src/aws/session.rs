@@ -1,11 +1,10 @@
-//! AWS with the credentials that a ServiceAccount's token is worth.
+//! AWS with the credentials that a `ServiceAccount`'s token is worth.
 
-use aws_config::retry::RetryConfig;
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-
-use super::{Aws, AwsAccess, AwsError, config};
-use crate::secret::{Credential, SecretValue};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use super::{Aws, AwsAccess, AwsError, config, secrets::value};
+use crate::secret::{Credential, SecretValue};
 
 /// Name of the harness's own sessions.
 const SESSION: &str = "mountproof";
@@ -23,7 +22,7 @@ impl Aws {
     /// Presents a token for a role, as a pod's provider does. Not retried.
     pub async fn assume(&self, role_arn: &str, token: &Credential) -> Result<Session, AwsError> {
         const OPERATION: &str = "sts:AssumeRoleWithWebIdentity";
-        let unsigned = config(&self.access, &self.http).retry_config(RetryConfig::disabled()).build();
+        let unsigned = config(&self.access, &self.http);
         let answer = aws_sdk_sts::Client::new(&unsigned)
             .assume_role_with_web_identity()
             .role_arn(role_arn)
@@ -34,11 +33,13 @@ impl Aws {
             .map_err(|error| AwsError::of(OPERATION, error))?;
         let given = answer
             .credentials()
-            .ok_or_else(|| AwsError::local(OPERATION, &std::io::Error::other("the answer has no credentials")))?;
-        let credentials = Credentials::from_keys(
+            .ok_or_else(|| AwsError::because(OPERATION, "the answer has no credentials".to_owned()))?;
+        let credentials = Credentials::new(
             given.access_key_id(),
             given.secret_access_key(),
             Some(given.session_token().to_owned()),
+            None,
+            "web-identity",
         );
         Ok(Session::new(self.access.clone(), self.http.clone(), credentials))
     }
@@ -47,10 +48,15 @@ impl Aws {
 impl Session {
     fn new(access: AwsAccess, http: SharedHttpClient, credentials: Credentials) -> Self {
         let config = config(&access, &http)
-            .retry_config(RetryConfig::disabled())
+            .into_builder()
             .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
             .build();
-        Self { secrets: aws_sdk_secretsmanager::Client::new(&config), access, http, credentials }
+        Self {
+            secrets: aws_sdk_secretsmanager::Client::new(&config),
+            access,
+            http,
+            credentials,
+        }
     }
 
     /// The current value of a secret.
@@ -62,20 +68,19 @@ impl Session {
             .send()
             .await
             .map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
-        Ok(match (answer.secret_string(), answer.secret_binary()) {
-            (Some(text), _) => SecretValue::text(text),
-            (None, binary) => SecretValue::binary(binary.map_or(&[], AsRef::as_ref)),
-        })
+        value(answer.secret_string(), answer.secret_binary())
     }
 
     /// The same session with a secret key that is not its own: its requests carry wrong signatures.
     #[must_use]
     pub fn with_other_key(&self) -> Self {
         let other: String = self.credentials.secret_access_key().chars().rev().collect();
-        let credentials = Credentials::from_keys(
+        let credentials = Credentials::new(
             self.credentials.access_key_id(),
             other,
             self.credentials.session_token().map(str::to_owned),
+            None,
+            "another-key",
         );
         Self::new(self.access.clone(), self.http.clone(), credentials)
     }

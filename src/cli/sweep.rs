@@ -1,1 +1,210 @@
 //! The command `sweep`.
+
+use std::{io, path::PathBuf};
+
+use clap::Args;
+
+use super::output::{OK, Output, USAGE, style};
+use crate::{
+    provision::{
+        Object,
+        sweep::{Outcome, Swept, sweep},
+    },
+    report::ExitCode,
+};
+
+/// Remove what killed runs left behind
+///
+/// Reads the ledgers of the runs in the reports folder. A run that is still going is left alone; one
+/// that was killed is finished: its mounts are unmounted and its folders removed. Nothing is touched
+/// that does not carry the mark of a run. Exit code 7 when something is still there.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = "\
+Examples:
+  mountproof sweep --dry-run      what would be removed
+  mountproof sweep                remove it
+  mountproof sweep --run 7f3k     of one run only")]
+pub struct SweepArgs {
+    /// Where runs put their reports and ledgers
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub reports: PathBuf,
+
+    /// Only this run
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Sweeps and prints what was done. Answers with the exit code.
+pub fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
+    let swept = match sweep(&args.reports, args.run.as_deref(), args.dry_run) {
+        Ok(swept) => swept,
+        Err(error) => {
+            let (bad, plain) = (style::ERROR, style::ERROR.render_reset());
+            writeln!(
+                output.err,
+                "{bad}error{plain}: cannot read {}: {error}; name the reports folder by --reports",
+                args.reports.display()
+            )?;
+            return Ok(USAGE);
+        }
+    };
+    if swept.is_empty() {
+        if let Some(run) = &args.run {
+            let (bad, plain) = (style::ERROR, style::ERROR.render_reset());
+            writeln!(
+                output.err,
+                "{bad}error{plain}: no ledger of run `{run}` in {}; `mountproof sweep --dry-run` shows every run",
+                args.reports.display()
+            )?;
+            return Ok(USAGE);
+        }
+        writeln!(output.out, "no run in {}", args.reports.display())?;
+        return Ok(OK);
+    }
+    for swept in &swept {
+        print(swept, args.dry_run, output)?;
+    }
+    let left = swept.iter().filter(|swept| swept.leaves_something()).count();
+    if left > 0 {
+        writeln!(
+            output.out,
+            "\nsomething is still there of {left} of {} runs",
+            swept.len()
+        )?;
+        return Ok(ExitCode::InvalidRun.code());
+    }
+    Ok(OK)
+}
+
+fn print(swept: &Swept, dry: bool, output: &mut Output<'_>) -> io::Result<()> {
+    let (strong, faint, bad) = (style::STRONG, style::FAINT, style::ERROR);
+    let name = format!("{strong}{}{strong:#}", swept.run_id);
+    match &swept.outcome {
+        Outcome::Finished => writeln!(output.out, "{name}  {faint}left nothing{faint:#}"),
+        Outcome::Running => writeln!(output.out, "{name}  {faint}still running; left alone{faint:#}"),
+        Outcome::Unreadable(why) => writeln!(output.out, "{name}  {bad}unreadable{bad:#}  {why}"),
+        Outcome::Finishing {
+            removed,
+            gone_with_process,
+            left,
+        } => {
+            writeln!(
+                output.out,
+                "{name}  {}",
+                summary(removed, *gone_with_process, left.len(), dry)
+            )?;
+            for object in removed {
+                let done = if dry { "would remove" } else { "removed" };
+                writeln!(output.out, "  {done}  {object}")?;
+            }
+            for left in left {
+                writeln!(
+                    output.out,
+                    "  {bad}left{bad:#}  {}: {}",
+                    left.object, left.because
+                )?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn summary(removed: &[Object], gone_with_process: usize, left: usize, dry: bool) -> String {
+    let removed = match (removed.len(), dry) {
+        (0, _) => "killed; nothing on the machine".to_owned(),
+        (count, true) => format!("killed; {count} to remove"),
+        (count, false) => format!("killed; {count} removed"),
+    };
+    let left = if left > 0 {
+        format!(", {left} left")
+    } else {
+        String::new()
+    };
+    format!("{removed}{left}; {gone_with_process} went with its process")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::provision::{Ledger, MARKER};
+
+    fn swept(reports: &Path, run: Option<&str>, dry_run: bool) -> (u8, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let args = SweepArgs {
+            reports: reports.to_owned(),
+            run: run.map(str::to_owned),
+            dry_run,
+        };
+        let code = super::run(
+            &args,
+            &mut Output {
+                out: &mut out,
+                err: &mut err,
+            },
+        );
+        out.extend(err);
+        let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
+        (
+            code.unwrap(),
+            text.replace(&reports.display().to_string(), "REPORTS"),
+        )
+    }
+
+    #[test]
+    fn a_killed_run_is_finished_and_said() {
+        let root = tempfile::tempdir().unwrap();
+        let reports = root.path().join("reports");
+        assert_eq!(
+            swept(&reports, None, false),
+            (OK, "no run in REPORTS\n".to_owned())
+        );
+        let (code, text) = swept(&reports, Some("r1"), false);
+        assert_eq!(code, USAGE);
+        assert!(text.contains("no ledger of run `r1`"), "{text}");
+
+        fs::create_dir_all(reports.join("r1")).unwrap();
+        let ledger = reports.join("r1/ledger.jsonl");
+        let scratch = reports.join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        Ledger::create(&ledger, "r1")
+            .unwrap()
+            .plan(&[Object::Scratch(scratch.clone()), Object::Role("r".into())])
+            .unwrap();
+        let (code, text) = swept(&reports, None, false);
+        assert_eq!((code, text.as_str()), (OK, "r1  still running; left alone\n"));
+
+        let of_a_dead_process =
+            fs::read_to_string(&ledger)
+                .unwrap()
+                .replacen("\"started\":", "\"started\":9", 1);
+        fs::write(&ledger, of_a_dead_process).unwrap();
+        let (code, text) = swept(&reports, None, false);
+        assert_eq!(code, 7);
+        assert_eq!(
+            text,
+            "r1  killed; nothing on the machine, 1 left; 1 went with its process\n  \
+             left  folder REPORTS/scratch: REPORTS/scratch: does not carry the marker of a run; left alone\n\n\
+             something is still there of 1 of 1 runs\n"
+        );
+
+        fs::write(scratch.join(MARKER), "").unwrap();
+        let (code, text) = swept(&reports, None, true);
+        assert_eq!(code, OK);
+        assert!(text.contains("would remove  folder REPORTS/scratch"), "{text}");
+        let (code, text) = swept(&reports, Some("r1"), false);
+        assert_eq!(code, OK);
+        assert!(text.contains("  removed  folder REPORTS/scratch"), "{text}");
+        assert_eq!(
+            swept(&reports, None, false),
+            (OK, "r1  left nothing\n".to_owned())
+        );
+    }
+}

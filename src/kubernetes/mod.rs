@@ -1,119 +1,53 @@
 //! The Kubernetes API as the harness uses it: the only module that names `kube`.
 //!
-//! Objects go in and out as JSON ([`crate::tenant::manifest`] makes them). Pods and events are
-//! followed by one watch each for the whole run ([`Pods`], [`Events`]), however many there are.
+//! Objects go in and out as JSON ([`crate::tenant`] makes them). Pods and events are followed by one
+//! watch each for the whole run ([`Pods`], [`Events`]), however many there are.
 
+mod access;
+mod error;
 mod events;
+mod object;
 mod pods;
 
-use std::time::{Duration, Instant};
-
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
-    storage::v1::CSINode,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
+
+use k8s_openapi::api::storage::v1::CSINode;
 use kube::{
-    Api, Client, Config,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    config::AuthInfo,
-    core::GroupVersionKind,
+    Api, Client,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use self::object::{held_by, run_of};
 pub use self::{
+    access::KubernetesAccess,
+    error::KubernetesError,
     events::{EventView, Events},
+    object::ObjectRef,
     pods::{PodView, Pods},
 };
-use crate::{secret::Credential, tenant::Marks};
+use crate::{
+    secret::Credential,
+    tenant::{Marks, RUN_LABEL},
+};
 
 /// Who the harness is in `managedFields`.
 const FIELD_MANAGER: &str = "mountproof";
 
-/// How often an object that is going away is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+/// Longest wait for one answer, the client's retries included. Watches have none.
+const CALL: Duration = Duration::from_secs(30);
 
-/// How to reach a Kubernetes API.
-pub struct KubernetesAccess {
-    /// `https://host:port`.
-    pub url: String,
-    /// Authorities to trust, as PEM.
-    pub trust_pem: String,
-    /// Bearer token.
-    pub token: Credential,
-}
+/// First and longest pause between two looks at an object that is going away.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(400));
 
-/// A call that the Kubernetes API did not answer as hoped.
-#[derive(Debug, thiserror::Error)]
-#[error("{action}: {message}")]
-pub struct KubernetesError {
-    /// What was tried, as in `create Pod team-red/app`.
-    pub action: String,
-    /// HTTP status; none when there was no answer.
-    pub status: Option<u16>,
-    /// What came back.
-    pub message: String,
-}
-
-/// One object, by what it takes to find it again.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ObjectRef {
-    /// `apiVersion`.
-    pub api_version: String,
-    /// `kind`.
-    pub kind: String,
-    /// Absent for cluster-wide kinds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: String,
-}
-
-impl std::fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
-            None => write!(f, "{} {}", self.kind, self.name),
-        }
-    }
-}
-
-impl ObjectRef {
-    /// What `manifest` describes.
-    #[must_use]
-    pub fn of(manifest: &Value) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Self {
-            api_version: text(&manifest["apiVersion"]),
-            kind: text(&manifest["kind"]),
-            namespace: manifest["metadata"]["namespace"].as_str().map(str::to_owned),
-            name: text(&manifest["metadata"]["name"]),
-        }
-    }
-
-    /// An object of `api_version` and `kind`.
-    #[must_use]
-    pub fn new(api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Self {
-        Self {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            namespace: namespace.map(str::to_owned),
-            name: name.to_owned(),
-        }
-    }
-
-    fn resource(&self) -> ApiResource {
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
-        let gvk = GroupVersionKind::gvk(group, version, &self.kind);
-        match self.kind.as_str() {
-            // The plain rule of plurals does not know these.
-            "SecretProviderClassPodStatus" => ApiResource::from_gvk_with_plural(&gvk, "secretproviderclasspodstatuses"),
-            "CSIDriver" => ApiResource::from_gvk_with_plural(&gvk, "csidrivers"),
-            _ => ApiResource::from_gvk(&gvk),
-        }
-    }
-}
+/// Objects of a list in one answer.
+const PAGE: u32 = 500;
 
 /// `SecretProviderClassPodStatus`, as far as verdicts need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +64,7 @@ pub const SECRETS_STORE: &str = "secrets-store.csi.x-k8s.io/v1";
 /// A connection to a cluster.
 pub struct Kubernetes {
     client: Client,
+    retries: Arc<AtomicU64>,
     pods: Pods,
     events: Events,
 }
@@ -137,18 +72,16 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// Connects, and starts following the pods with the run's `marks` and the events of all pods.
     pub async fn connect(access: &KubernetesAccess, marks: &Marks) -> Result<Self, KubernetesError> {
-        let failed = |message: String| KubernetesError { action: "connect to Kubernetes".to_owned(), status: None, message };
-        let url = access.url.parse::<http::Uri>().map_err(|error| failed(error.to_string()))?;
-        let mut config = Config::new(url);
-        config.root_cert = Some(certificates(&access.trust_pem).map_err(failed)?);
-        let mut identity = AuthInfo::default();
-        identity.token = Some(access.token.expose().to_owned().into());
-        config.auth_info = identity;
-        let client = Client::try_from(config).map_err(|error| failed(error.to_string()))?;
-        client.apiserver_version().await.map_err(|error| answer("ask Kubernetes for its version".to_owned(), error))?;
+        let (client, retries) = access::client(access)?;
+        version(&client).await?;
         let pods = Pods::follow(Api::all(client.clone()), marks);
         let events = Events::follow(Api::all(client.clone()));
-        Ok(Self { client, pods, events })
+        Ok(Self {
+            client,
+            retries,
+            pods,
+            events,
+        })
     }
 
     /// The run's pods, as the watch has them.
@@ -163,77 +96,135 @@ impl Kubernetes {
         &self.events
     }
 
+    /// Retries that the client made by itself so far.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
     /// Creates an object; one that is there already is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// Also when the one that is there is another run's, or nobody's: it is never taken over. Only of
+    /// the kinds that a cluster has once (definitions, `CSIDriver`) somebody else's will do.
     pub async fn create(&self, manifest: &Value) -> Result<(), KubernetesError> {
         let reference = ObjectRef::of(manifest);
         let action = || format!("create {reference}");
-        let object: DynamicObject = serde_json::from_value(manifest.clone())
-            .map_err(|error| KubernetesError { action: action(), status: None, message: error.to_string() })?;
-        match self.api(&reference).create(&PostParams::default(), &object).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            Err(error) => Err(answer(action(), error)),
+        let failed = |message| KubernetesError {
+            action: action(),
+            status: None,
+            message,
+        };
+        let object: DynamicObject =
+            serde_json::from_value(manifest.clone()).map_err(|error| failed(error.to_string()))?;
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let api = self.api(&reference);
+        match limited(api.create(&params, &object)).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => return Err(KubernetesError::of(action(), error)),
+        }
+        if reference.is_shared() {
+            return Ok(());
+        }
+        let own = run_of(manifest);
+        match self.read(&reference).await? {
+            Some(found) if own.is_none() || run_of(&found) == own => Ok(()),
+            Some(_) => Err(failed(format!(
+                "it exists and does not carry this run's label {RUN_LABEL}; remove it, or use another name"
+            ))),
+            None => Err(failed(
+                "it was there and went away at the same moment; try again".to_owned(),
+            )),
         }
     }
 
     /// Creates an object or brings it to this shape, by server-side apply.
     pub async fn apply(&self, manifest: &Value) -> Result<(), KubernetesError> {
         let reference = ObjectRef::of(manifest);
-        self.api(&reference)
-            .patch(&reference.name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(manifest))
+        let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(manifest));
+        limited(self.api(&reference).patch(&reference.name, &params, &patch))
             .await
             .map(drop)
-            .map_err(|error| answer(format!("apply {reference}"), error))
+            .map_err(|error| KubernetesError::of(format!("apply {reference}"), error))
     }
 
     /// Merges `patch` into an object that is there.
     pub async fn merge(&self, reference: &ObjectRef, patch: &Value) -> Result<(), KubernetesError> {
-        self.api(reference)
-            .patch(&reference.name, &PatchParams::default(), &Patch::Merge(patch))
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        limited(self.api(reference).patch(&reference.name, &params, &patch))
             .await
             .map(drop)
-            .map_err(|error| answer(format!("patch {reference}"), error))
+            .map_err(|error| KubernetesError::of(format!("patch {reference}"), error))
     }
 
-    /// Asks for an object to be deleted; one that is not there is fine. Does not wait.
+    /// Asks for an object to be deleted, its dependents in the background; one that is not there is
+    /// fine. Does not wait.
     pub async fn delete(&self, reference: &ObjectRef) -> Result<(), KubernetesError> {
-        match self.api(reference).delete(&reference.name, &DeleteParams::background()).await {
+        match limited(
+            self.api(reference)
+                .delete(&reference.name, &DeleteParams::background()),
+        )
+        .await
+        {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(answer(format!("delete {reference}"), error)),
+            Err(error) => Err(KubernetesError::of(format!("delete {reference}"), error)),
         }
     }
 
-    /// Waits until an object is gone; says what holds it when it is not by `until`.
+    /// Waits until an object is gone; says what holds it when it is not by `until`. Another object of
+    /// the same name that comes in its place counts as gone.
     pub async fn wait_gone(&self, reference: &ObjectRef, until: Instant) -> Result<(), KubernetesError> {
+        let (mut pause, longest) = LOOKS;
+        let mut uid = None;
         loop {
-            let Some(object) = self.read(reference).await? else { return Ok(()) };
-            if Instant::now() >= until {
-                let finalizers = [&object["metadata"]["finalizers"], &object["spec"]["finalizers"]];
-                let held: Vec<&str> =
-                    finalizers.iter().filter_map(|list| list.as_array()).flatten().filter_map(Value::as_str).collect();
-                let message = if held.is_empty() {
-                    "still there, held by no finalizer".to_owned()
-                } else {
-                    format!("still there, held by {}", held.join(", "))
-                };
-                return Err(KubernetesError { action: format!("remove {reference}"), status: None, message });
+            let Some(object) = self.read(reference).await? else {
+                return Ok(());
+            };
+            let seen = object["metadata"]["uid"].as_str().map(str::to_owned);
+            if uid.is_some() && uid != seen {
+                return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            uid = seen;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(KubernetesError {
+                    action: format!("remove {reference}"),
+                    status: None,
+                    message: held_by(&object),
+                });
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(longest);
         }
+    }
+
+    /// Whether an object is not there.
+    pub async fn is_gone(&self, reference: &ObjectRef) -> Result<bool, KubernetesError> {
+        Ok(self.read(reference).await?.is_none())
+    }
+
+    /// Whether an object is there and carries the run's label.
+    pub async fn is_marked(&self, reference: &ObjectRef, marks: &Marks) -> Result<bool, KubernetesError> {
+        let object = self.read(reference).await?;
+        Ok(object.is_some_and(|object| run_of(&object) == Some(marks.run())))
     }
 
     /// An object as JSON, or nothing when it is not there.
     pub async fn read(&self, reference: &ObjectRef) -> Result<Option<Value>, KubernetesError> {
-        let object = self
-            .api(reference)
-            .get_opt(&reference.name)
+        let object = limited(self.api(reference).get_opt(&reference.name))
             .await
-            .map_err(|error| answer(format!("read {reference}"), error))?;
+            .map_err(|error| KubernetesError::of(format!("read {reference}"), error))?;
         Ok(object.and_then(|object| serde_json::to_value(object).ok()))
     }
 
-    /// Every object of a kind in `namespace`, or everywhere, as JSON; only those with `marks`.
+    /// Every object of a kind in `namespace`, or everywhere, as JSON; only those with `marks`. A kind
+    /// that the API does not serve has none.
     pub async fn list(
         &self,
         api_version: &str,
@@ -241,22 +232,45 @@ impl Kubernetes {
         namespace: Option<&str>,
         marks: Option<&Marks>,
     ) -> Result<Vec<Value>, KubernetesError> {
-        let reference = ObjectRef::new(api_version, kind, namespace, "");
-        let mut params = ListParams::default();
+        let api = self.api(&ObjectRef::new(api_version, kind, namespace, ""));
+        let mut params = ListParams::default().limit(PAGE);
         if let Some(marks) = marks {
             params = params.labels(&marks.selector());
         }
-        let found = self
-            .api(&reference)
-            .list(&params)
-            .await
-            .map_err(|error| answer(format!("list {kind} objects"), error))?;
-        Ok(found.items.into_iter().filter_map(|object| serde_json::to_value(object).ok()).collect())
+        let mut objects = Vec::new();
+        loop {
+            let page = match limited(api.list(&params)).await {
+                Ok(page) => page,
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(objects),
+                Err(error) => return Err(KubernetesError::of(format!("list {kind} objects"), error)),
+            };
+            let next = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+            for object in page.items {
+                let mut object = serde_json::to_value(object).unwrap_or_default();
+                // Lists leave out what their items are.
+                object["apiVersion"] = json!(api_version);
+                object["kind"] = json!(kind);
+                objects.push(object);
+            }
+            match next {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(objects),
+            }
+        }
     }
 
     /// The driver's record of a pod's mount.
-    pub async fn pod_status(&self, namespace: &str, name: &str) -> Result<Option<PodStatus>, KubernetesError> {
-        let reference = ObjectRef::new(SECRETS_STORE, "SecretProviderClassPodStatus", Some(namespace), name);
+    pub async fn pod_status(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<PodStatus>, KubernetesError> {
+        let reference = ObjectRef::new(
+            SECRETS_STORE,
+            "SecretProviderClassPodStatus",
+            Some(namespace),
+            name,
+        );
         Ok(self.read(&reference).await?.map(|object| PodStatus {
             mounted: object["status"]["mounted"].as_bool().unwrap_or(false),
             objects: object["status"]["objects"]
@@ -268,54 +282,80 @@ impl Kubernetes {
         }))
     }
 
-    /// A token of a ServiceAccount for one audience.
-    pub async fn token(&self, namespace: &str, account: &str, audience: &str) -> Result<Credential, KubernetesError> {
+    /// A token of a `ServiceAccount` for one audience, bound to nothing (`TokenRequest`).
+    pub async fn token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+    ) -> Result<Credential, KubernetesError> {
         let action = || format!("request a token of ServiceAccount {namespace}/{account}");
-        let request = TokenRequest {
-            spec: TokenRequestSpec { audiences: vec![audience.to_owned()], ..TokenRequestSpec::default() },
-            ..TokenRequest::default()
-        };
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        let answered = api
-            .create_token_request(account, &PostParams::default(), &request)
-            .await
-            .map_err(|error| answer(action(), error))?;
-        answered.status.map(|status| Credential::new(&status.token)).ok_or_else(|| KubernetesError {
+        let failed = |message: String| KubernetesError {
             action: action(),
             status: None,
-            message: "the answer has no token".to_owned(),
-        })
+            message,
+        };
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": { "audiences": [audience] },
+        });
+        let request = http::Request::post(format!(
+            "/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        ))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body.to_string().into_bytes())
+        .map_err(|error| failed(error.to_string()))?;
+        let answer: Value = limited(self.client.request(request))
+            .await
+            .map_err(|error| KubernetesError::of(action(), error))?;
+        answer["status"]["token"]
+            .as_str()
+            .map(Credential::new)
+            .ok_or_else(|| failed("the answer has no token".to_owned()))
     }
 
-    /// The issuer of ServiceAccount tokens, by the cluster's own discovery document.
+    /// The issuer of `ServiceAccount` tokens, by the cluster's own discovery document.
     pub async fn issuer(&self) -> Result<String, KubernetesError> {
         let action = || "read the OpenID configuration of the cluster".to_owned();
-        let failed = |message: String| KubernetesError { action: action(), status: None, message };
+        let failed = |message: String| KubernetesError {
+            action: action(),
+            status: None,
+            message,
+        };
         let request = http::Request::get("/.well-known/openid-configuration")
             .body(Vec::new())
             .map_err(|error| failed(error.to_string()))?;
-        let document: Value = self.client.request(request).await.map_err(|error| answer(action(), error))?;
-        document["issuer"].as_str().map(str::to_owned).ok_or_else(|| failed("it names no issuer".to_owned()))
+        let document: Value = limited(self.client.request(request))
+            .await
+            .map_err(|error| KubernetesError::of(action(), error))?;
+        document["issuer"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| failed("it names no issuer".to_owned()))
     }
 
     /// Nodes on which the CSI driver `driver` is registered.
     pub async fn nodes_with_driver(&self, driver: &str) -> Result<Vec<String>, KubernetesError> {
         let nodes: Api<CSINode> = Api::all(self.client.clone());
-        let nodes = nodes
-            .list(&ListParams::default())
+        let nodes = limited(nodes.list(&ListParams::default()))
             .await
-            .map_err(|error| answer("list CSINode objects".to_owned(), error))?;
+            .map_err(|error| KubernetesError::of("list CSINode objects".to_owned(), error))?;
         Ok(nodes
             .into_iter()
-            .filter(|node| node.spec.drivers.iter().any(|registered| registered.name == driver))
+            .filter(|node| {
+                node.spec
+                    .drivers
+                    .iter()
+                    .any(|registered| registered.name == driver)
+            })
             .filter_map(|node| node.metadata.name)
             .collect())
     }
 
     /// The server's version, such as `v1.36.3`. Also serves to see whether it answers at all.
     pub async fn version(&self) -> Result<String, KubernetesError> {
-        let version = self.client.apiserver_version().await;
-        version.map(|version| version.git_version).map_err(|error| answer("ask Kubernetes for its version".to_owned(), error))
+        version(&self.client).await
     }
 
     fn api(&self, reference: &ObjectRef) -> Api<DynamicObject> {
@@ -327,34 +367,16 @@ impl Kubernetes {
     }
 }
 
-/// Certificates of a PEM text, as DER.
-fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-    CertificateDer::pem_slice_iter(pem.as_bytes())
-        .map(|certificate| certificate.map(|der| der.to_vec()).map_err(|error| error.to_string()))
-        .collect()
+async fn version(client: &Client) -> Result<String, KubernetesError> {
+    limited(client.apiserver_version())
+        .await
+        .map(|version| version.git_version)
+        .map_err(|error| KubernetesError::of("ask Kubernetes for its version".to_owned(), error))
 }
 
-fn answer(action: String, error: kube::Error) -> KubernetesError {
-    match error {
-        kube::Error::Api(status) => {
-            KubernetesError { action, status: Some(status.code), message: status.message.clone() }
-        }
-        other => KubernetesError { action, status: None, message: chain(&other) },
-    }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+/// The client has no deadline of its own for an answer.
+async fn limited<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    tokio::time::timeout(CALL, call)
+        .await
+        .unwrap_or_else(|_| Err(kube::Error::Service(format!("no answer within {CALL:?}").into())))
 }

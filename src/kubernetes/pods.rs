@@ -1,8 +1,8 @@
 //! The run's pods, followed by one watch.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -12,19 +12,27 @@ use kube::{
     Api,
     runtime::{WatchStreamExt as _, watcher},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant as TokioInstant, timeout_at},
+};
 
 use crate::tenant::{Marks, WORKLOAD_LABEL};
 
-/// A pod, as far as verdicts and latencies need it.
+/// A pod, as far as verdicts and latencies need it. Times are taken on arrival, as the API's own
+/// stamps are whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodView {
     /// Its name.
     pub name: String,
     /// Its uid, which is part of its paths on the node.
     pub uid: String,
-    /// When the watch first said that it is Ready; taken on arrival, as the API's own stamps are
-    /// whole seconds.
+    /// When the watch first said that it is there.
+    pub seen_at: Instant,
+    /// When the watch first said that it has a node.
+    pub scheduled_at: Option<Instant>,
+    /// When the watch first said that it is Ready.
     pub ready_at: Option<Instant>,
 }
 
@@ -38,31 +46,78 @@ impl PodView {
 
 /// Pods by workload. Dropping it ends the watch.
 pub struct Pods {
-    workloads: Arc<Mutex<Workloads>>,
+    table: Arc<Table>,
     watching: JoinHandle<()>,
 }
 
-/// Pods of each workload, by namespace and workload name.
-type Workloads = HashMap<(String, String), watch::Sender<Vec<PodView>>>;
-
 impl Pods {
     pub(super) fn follow(api: Api<Pod>, marks: &Marks) -> Self {
-        let workloads = Arc::new(Mutex::new(Workloads::new()));
+        let table = Arc::new(Table::default());
         let config = watcher::Config::default().labels(&marks.selector());
-        let watching = tokio::spawn(watch_pods(api, config, Arc::clone(&workloads)));
-        Self { workloads, watching }
+        let watching = tokio::spawn(follow(api, config, Arc::clone(&table)));
+        Self { table, watching }
     }
 
     /// The pods of a workload, now and whenever they change. May be called before the workload exists.
     #[must_use]
     pub fn of_workload(&self, namespace: &str, workload: &str) -> watch::Receiver<Vec<PodView>> {
         let key = (namespace.to_owned(), workload.to_owned());
-        lock(&self.workloads).entry(key).or_insert_with(|| watch::Sender::new(Vec::new())).subscribe()
+        self.table
+            .lock()
+            .entry(key)
+            .or_insert_with(|| watch::Sender::new(Vec::new()))
+            .subscribe()
+    }
+
+    /// The pods of a workload as soon as `count` of them are Ready; nothing when they are not by
+    /// `until`.
+    pub async fn wait_ready(
+        &self,
+        namespace: &str,
+        workload: &str,
+        count: usize,
+        until: Instant,
+    ) -> Option<Vec<PodView>> {
+        let ready = |pods: &Vec<PodView>| pods.iter().filter(|pod| pod.ready()).count() >= count;
+        self.wait(namespace, workload, until, ready).await
+    }
+
+    /// Waits until the watch has no pod of a workload any more; false when it has by `until`.
+    pub async fn wait_none(&self, namespace: &str, workload: &str, until: Instant) -> bool {
+        self.wait(namespace, workload, until, Vec::is_empty)
+            .await
+            .is_some()
     }
 
     /// Forgets a workload that was removed.
     pub fn forget(&self, namespace: &str, workload: &str) {
-        lock(&self.workloads).remove(&(namespace.to_owned(), workload.to_owned()));
+        self.table
+            .lock()
+            .remove(&(namespace.to_owned(), workload.to_owned()));
+    }
+
+    /// What is wrong with the watch, while it is: a deadline that passes meanwhile says nothing about
+    /// the pods.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.table
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn wait(
+        &self,
+        namespace: &str,
+        workload: &str,
+        until: Instant,
+        condition: impl Fn(&Vec<PodView>) -> bool,
+    ) -> Option<Vec<PodView>> {
+        let mut pods = self.of_workload(namespace, workload);
+        let reached = timeout_at(TokioInstant::from_std(until), pods.wait_for(condition)).await;
+        // The inner error is a workload that was forgotten while waited for.
+        reached.ok()?.ok().map(|pods| pods.clone())
     }
 }
 
@@ -72,50 +127,133 @@ impl Drop for Pods {
     }
 }
 
-async fn watch_pods(api: Api<Pod>, config: watcher::Config, workloads: Arc<Mutex<Workloads>>) {
-    let mut events = watcher(api, config).default_backoff().boxed();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => applied(&workloads, &pod),
-            Ok(watcher::Event::Delete(pod)) => deleted(&workloads, &pod),
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-            Err(error) => tracing::debug!(%error, "pod watch"),
-        }
-    }
+/// Pods of each workload, by namespace and workload name.
+type Workloads = HashMap<(String, String), watch::Sender<Vec<PodView>>>;
+
+#[derive(Default)]
+struct Table {
+    workloads: Mutex<Workloads>,
+    trouble: Mutex<Option<String>>,
 }
 
-fn applied(workloads: &Mutex<Workloads>, pod: &Pod) {
-    let now = Instant::now();
-    let (Some(key), Some(name), Some(uid)) = (key(pod), &pod.metadata.name, &pod.metadata.uid) else { return };
-    let ready = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let mut workloads = lock(workloads);
-    let pods = workloads.entry(key).or_insert_with(|| watch::Sender::new(Vec::new()));
-    pods.send_if_modified(|pods| {
-        if let Some(known) = pods.iter_mut().find(|known| known.uid == *uid) {
-            let becomes_ready = ready && known.ready_at.is_none();
-            if becomes_ready {
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Workloads> {
+        self.workloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn applied(&self, pod: &Pod, now: Instant) {
+        let (Some(key), Some(name), Some(uid)) = (key(pod), &pod.metadata.name, &pod.metadata.uid) else {
+            return;
+        };
+        let (scheduled, ready) = (is_scheduled(pod), is_ready(pod));
+        let mut workloads = self.lock();
+        let pods = workloads
+            .entry(key)
+            .or_insert_with(|| watch::Sender::new(Vec::new()));
+        pods.send_if_modified(|pods| {
+            let new = !pods.iter().any(|known| known.uid == *uid);
+            if new {
+                pods.push(PodView {
+                    name: name.clone(),
+                    uid: uid.clone(),
+                    seen_at: now,
+                    scheduled_at: None,
+                    ready_at: None,
+                });
+            }
+            let Some(known) = pods.iter_mut().find(|known| known.uid == *uid) else {
+                return new;
+            };
+            let scheduled = scheduled && known.scheduled_at.is_none();
+            let ready = ready && known.ready_at.is_none();
+            if scheduled {
+                known.scheduled_at = Some(now);
+            }
+            if ready {
                 known.ready_at = Some(now);
             }
-            return becomes_ready;
-        }
-        pods.push(PodView { name: name.clone(), uid: uid.clone(), ready_at: ready.then_some(now) });
-        true
-    });
-}
-
-fn deleted(workloads: &Mutex<Workloads>, pod: &Pod) {
-    let (Some(key), Some(uid)) = (key(pod), &pod.metadata.uid) else { return };
-    if let Some(pods) = lock(workloads).get(&key) {
-        pods.send_if_modified(|pods| {
-            let before = pods.len();
-            pods.retain(|known| known.uid != *uid);
-            pods.len() != before
+            new || scheduled || ready
         });
     }
+
+    fn deleted(&self, pod: &Pod) {
+        let (Some(key), Some(uid)) = (key(pod), &pod.metadata.uid) else {
+            return;
+        };
+        self.retain(Some(&key), |known| known.uid != *uid);
+    }
+
+    /// After the watch had to begin anew: what was deleted meanwhile is only missing from the list.
+    fn listed(&self, uids: &HashSet<String>) {
+        self.retain(None, |known| uids.contains(&known.uid));
+    }
+
+    /// Keeps some pods, of one workload or of all. A workload without pods that nobody follows goes
+    /// too, so that the table does not grow with the run.
+    fn retain(&self, only: Option<&(String, String)>, keep: impl Fn(&PodView) -> bool) {
+        let shrink = |pods: &mut watch::Sender<Vec<PodView>>| {
+            pods.send_if_modified(|pods| {
+                let before = pods.len();
+                pods.retain(&keep);
+                pods.len() != before
+            });
+            !(pods.borrow().is_empty() && pods.receiver_count() == 0)
+        };
+        let mut workloads = self.lock();
+        match only {
+            Some(key) => {
+                if workloads.get_mut(key).is_some_and(|pods| !shrink(pods)) {
+                    workloads.remove(key);
+                }
+            }
+            None => workloads.retain(|_, pods| shrink(pods)),
+        }
+    }
+}
+
+async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>) {
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut listed = HashSet::new();
+    while let Some(event) = events.next().await {
+        let now = Instant::now();
+        match event {
+            Ok(event) => {
+                table.note(None);
+                match event {
+                    watcher::Event::Init => listed.clear(),
+                    watcher::Event::InitApply(pod) => {
+                        table.applied(&pod, now);
+                        listed.extend(pod.metadata.uid);
+                    }
+                    watcher::Event::InitDone => {
+                        table.listed(&listed);
+                        listed = HashSet::new();
+                    }
+                    watcher::Event::Apply(pod) => table.applied(&pod, now),
+                    watcher::Event::Delete(pod) => table.deleted(&pod),
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "pod watch");
+                table.note(Some(super::error::chain(&error)));
+            }
+        }
+    }
+}
+
+fn is_scheduled(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    pod.status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn key(pod: &Pod) -> Option<(String, String)> {
@@ -123,6 +261,59 @@ fn key(pod: &Pod) -> Option<(String, String)> {
     Some((pod.metadata.namespace.clone()?, workload.clone()))
 }
 
-fn lock(workloads: &Mutex<Workloads>) -> std::sync::MutexGuard<'_, Workloads> {
-    workloads.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(uid: &str, ready: bool) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": format!("app-{uid}"),
+                "namespace": "team-red",
+                "uid": uid,
+                "labels": { WORKLOAD_LABEL: "app" },
+            },
+            "spec": { "containers": [], "nodeName": if ready { Some("node") } else { None } },
+            "status": { "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" } }] },
+        }))
+        .unwrap()
+    }
+
+    fn uids(table: &Table) -> Vec<String> {
+        let workloads = table.lock();
+        let pods = workloads.get(&("team-red".to_owned(), "app".to_owned()));
+        pods.map(|pods| pods.borrow().iter().map(|pod| pod.uid.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn the_first_arrival_is_what_counts() {
+        let table = Table::default();
+        let (first, later) = (Instant::now(), Instant::now() + std::time::Duration::from_secs(1));
+        table.applied(&pod("a", false), first);
+        table.applied(&pod("a", true), later);
+        table.applied(&pod("a", true), later + std::time::Duration::from_secs(1));
+        let workloads = table.lock();
+        let pods = workloads.values().next().unwrap().borrow().clone();
+        assert_eq!(pods.len(), 1);
+        assert_eq!((pods[0].seen_at, pods[0].ready_at), (first, Some(later)));
+        assert_eq!(pods[0].scheduled_at, Some(later));
+    }
+
+    #[test]
+    fn pods_that_a_new_list_lacks_are_gone() {
+        let table = Table::default();
+        for uid in ["a", "b", "c"] {
+            table.applied(&pod(uid, false), Instant::now());
+        }
+        table.listed(&HashSet::from(["a".to_owned(), "c".to_owned()]));
+        assert_eq!(uids(&table), ["a", "c"]);
+        table.deleted(&pod("a", false));
+        table.deleted(&pod("c", false));
+        assert!(table.lock().is_empty(), "nobody follows it");
+    }
 }

@@ -2,13 +2,16 @@
 //!
 //! One JSON line each, in `ledger.jsonl`. An object is `planned`, on disk, before it is created, and
 //! `removed` after it is gone. Whatever stands between is what a killed run may have left.
+//!
+//! Who writes a ledger holds a lock on it, so that `sweep` never works against a run, or against
+//! another `sweep`.
 
 use std::{
-    collections::BTreeSet,
-    fs::{File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Write as _},
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -22,10 +25,26 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Line {
-    Opened { schema: u32, run_id: String, process: Process },
+    Opened {
+        schema: u32,
+        run_id: String,
+        process: Process,
+        #[serde(default)]
+        reach: Reach,
+    },
     Planned(Object),
     Removed(Object),
     Closed,
+}
+
+/// How a later process reaches what a run made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// Not at all, and it need not: the environment was in the run's own process. Only
+    /// [`Object::Scratch`] outlives it.
+    #[default]
+    Embedded,
 }
 
 /// The process that wrote a ledger, told apart from a later one with the same number.
@@ -89,53 +108,90 @@ pub struct Ledger {
 
 struct Open {
     file: File,
-    /// In the order of planning; what is removed is taken out.
-    standing: Vec<Object>,
-    known: BTreeSet<Object>,
+    /// Bytes that are whole lines.
+    length: u64,
+    standing: Standing,
 }
 
 impl Ledger {
-    /// Starts the ledger of a run.
+    /// Starts the ledger of a run in the embedded environment.
     pub fn create(path: &Path, run_id: &str) -> Result<Self, LedgerError> {
-        let failed = |source| LedgerError { path: path.to_owned(), source };
-        let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
-        let ledger = Self {
+        let failed = |source| LedgerError {
             path: path.to_owned(),
-            open: Mutex::new(Open { file, standing: Vec::new(), known: BTreeSet::new() }),
+            source,
         };
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)
+            .map_err(failed)?;
+        lock(&file).map_err(failed)?;
+        let ledger = Self::over(path, file, 0, Standing::default());
         let process = Process::this().map_err(failed)?;
-        ledger.write(&[Line::Opened { schema: SCHEMA, run_id: run_id.to_owned(), process }])?;
+        ledger.write(&[Line::Opened {
+            schema: SCHEMA,
+            run_id: run_id.to_owned(),
+            process,
+            reach: Reach::Embedded,
+        }])?;
         Ok(ledger)
+    }
+
+    /// Takes over the ledger of a run that is gone, to record what is removed after it. A torn last
+    /// line is cut off.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` while another process writes it; else as [`read`].
+    pub fn take_over(path: &Path) -> io::Result<(Self, Found)> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        lock(&file)?;
+        let found = read(path)?;
+        let text = fs::read(path)?;
+        let whole = text
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |last| last + 1) as u64;
+        file.set_len(whole)?;
+        let mut standing = Standing::default();
+        found.standing.iter().for_each(|object| standing.add(object));
+        Ok((Self::over(path, file, whole, standing), found))
     }
 
     /// Puts objects on record, on disk, before they are made. Objects on record already are fine.
     pub fn plan(&self, objects: &[Object]) -> Result<(), LedgerError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<&Object> = objects.iter().filter(|object| !open.known.contains(object)).collect();
+        let mut open = self.lock();
+        let new: Vec<&Object> = objects
+            .iter()
+            .filter(|&object| !open.standing.has(object))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
         let lines: Vec<Line> = new.iter().map(|&object| Line::Planned(object.clone())).collect();
-        self.append(&mut open.file, &lines)?;
-        for object in objects {
-            if open.known.insert(object.clone()) {
-                open.standing.push(object.clone());
-            }
+        open.append(&lines)
+            .and_then(|()| open.file.sync_data())
+            .map_err(|source| self.failed(source))?;
+        for object in new {
+            open.standing.add(object);
         }
         Ok(())
     }
 
-    /// Records that an object is gone. A line that cannot be written leaves it on record: the next
-    /// removal finds nothing there, and that is fine.
+    /// Records that an object is gone. A line that is lost leaves it on record: the next removal
+    /// finds nothing there, and that is fine; so nothing waits for the disk here.
     pub fn removed(&self, object: &Object) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.known.remove(object);
-        open.standing.retain(|standing| standing != object);
-        if let Err(error) = self.append(&mut open.file, &[Line::Removed(object.clone())]) {
-            tracing::warn!(%error, "ledger");
+        let mut open = self.lock();
+        open.standing.remove(object);
+        if let Err(error) = open.append(&[Line::Removed(object.clone())]) {
+            tracing::warn!(error = %self.failed(error), "ledger");
         }
     }
 
     /// Everything on record that is not removed, in the order of planning.
+    #[must_use]
     pub fn standing(&self) -> Vec<Object> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).standing.clone()
+        self.lock().standing.in_order()
     }
 
     /// Records that teardown is done.
@@ -143,24 +199,94 @@ impl Ledger {
         self.write(&[Line::Closed])
     }
 
-    fn write(&self, lines: &[Line]) -> Result<(), LedgerError> {
-        self.append(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner).file, lines)
+    fn over(path: &Path, file: File, length: u64, standing: Standing) -> Self {
+        Self {
+            path: path.to_owned(),
+            open: Mutex::new(Open {
+                file,
+                length,
+                standing,
+            }),
+        }
     }
 
-    fn append(&self, file: &mut File, lines: &[Line]) -> Result<(), LedgerError> {
-        if lines.is_empty() {
-            return Ok(());
+    fn write(&self, lines: &[Line]) -> Result<(), LedgerError> {
+        let mut open = self.lock();
+        open.append(lines)
+            .and_then(|()| open.file.sync_data())
+            .map_err(|source| self.failed(source))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, source: io::Error) -> LedgerError {
+        LedgerError {
+            path: self.path.clone(),
+            source,
         }
+    }
+}
+
+impl Open {
+    fn append(&mut self, lines: &[Line]) -> io::Result<()> {
         let mut text = Vec::new();
         for line in lines {
-            // Every part of a line is text, numbers and paths, which serde_json can always write.
-            serde_json::to_writer(&mut text, line).expect("a line is JSON");
+            serde_json::to_writer(&mut text, line).map_err(io::Error::from)?;
             text.push(b'\n');
         }
-        file.write_all(&text)
-            .and_then(|()| file.sync_data())
-            .map_err(|source| LedgerError { path: self.path.clone(), source })
+        match self.file.write_all(&text) {
+            Ok(()) => {
+                self.length += text.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                // Half a line in the middle would make the whole ledger unreadable.
+                let _ = self.file.set_len(self.length);
+                Err(error)
+            }
+        }
     }
+}
+
+/// What is on record and not removed, in the order of planning.
+#[derive(Default)]
+struct Standing {
+    positions: BTreeMap<Object, u64>,
+    next: u64,
+}
+
+impl Standing {
+    fn has(&self, object: &Object) -> bool {
+        self.positions.contains_key(object)
+    }
+
+    fn add(&mut self, object: &Object) {
+        if !self.has(object) {
+            self.positions.insert(object.clone(), self.next);
+            self.next += 1;
+        }
+    }
+
+    fn remove(&mut self, object: &Object) {
+        self.positions.remove(object);
+    }
+
+    fn in_order(&self) -> Vec<Object> {
+        let mut objects: Vec<(&u64, &Object)> = self.positions.iter().map(|(o, p)| (p, o)).collect();
+        objects.sort_unstable_by_key(|(position, _)| **position);
+        objects.into_iter().map(|(_, object)| object.clone()).collect()
+    }
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            io::Error::new(io::ErrorKind::WouldBlock, "another process is writing it")
+        }
+        TryLockError::Error(error) => error,
+    })
 }
 
 /// A ledger as it was found.
@@ -170,6 +296,8 @@ pub struct Found {
     pub run_id: String,
     /// Who wrote it.
     pub process: Process,
+    /// How what it made is reached.
+    pub reach: Reach,
     /// What is on record and not removed, in the order of planning.
     pub standing: Vec<Object>,
     /// Whether its teardown came to its end.
@@ -192,40 +320,59 @@ impl Found {
 /// `InvalidData` with the line's number for anything else that is not a ledger.
 pub fn read(path: &Path) -> io::Result<Found> {
     let bad = |number: usize, what: &str| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}:{number}: {what}", path.display()))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}:{number}: {what}", path.display()),
+        )
     };
-    let mut lines = Vec::new();
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
-        lines.push(line?);
-    }
+    let text = fs::read(path)?;
+    let whole = text.ends_with(b"\n");
+    let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+    // After the last newline comes nothing, or what is torn.
+    let count = lines.len() - usize::from(whole || text.is_empty());
     let mut found: Option<Found> = None;
-    let last = lines.len();
-    for (index, line) in lines.iter().enumerate() {
+    let mut standing = Standing::default();
+    for (index, line) in lines[..count].iter().enumerate() {
         let number = index + 1;
         let parsed = match serde_json::from_slice::<Line>(line) {
             Ok(parsed) => parsed,
-            Err(_) if number == last => break,
+            Err(_) if number == count && !whole => break,
             Err(error) => return Err(bad(number, &format!("not a line of a ledger: {error}"))),
         };
         match (parsed, &mut found) {
             (Line::Opened { schema, .. }, _) if schema > SCHEMA => {
-                return Err(bad(number, &format!("a newer mountproof wrote this (schema {schema}); use that one")));
+                return Err(bad(
+                    number,
+                    &format!("a newer mountproof wrote this (schema {schema}); use that one"),
+                ));
             }
-            (Line::Opened { run_id, process, .. }, None) => {
-                found = Some(Found { run_id, process, standing: Vec::new(), closed: false });
+            (
+                Line::Opened {
+                    run_id,
+                    process,
+                    reach,
+                    ..
+                },
+                None,
+            ) => {
+                found = Some(Found {
+                    run_id,
+                    process,
+                    reach,
+                    standing: Vec::new(),
+                    closed: false,
+                });
             }
             (Line::Opened { .. }, Some(_)) => return Err(bad(number, "opened twice")),
             (_, None) => return Err(bad(number, "the first line of a ledger says `opened`")),
-            (Line::Planned(object), Some(found)) => {
-                if !found.standing.contains(&object) {
-                    found.standing.push(object);
-                }
-            }
-            (Line::Removed(object), Some(found)) => found.standing.retain(|standing| *standing != object),
+            (Line::Planned(object), Some(_)) => standing.add(&object),
+            (Line::Removed(object), Some(_)) => standing.remove(&object),
             (Line::Closed, Some(found)) => found.closed = true,
         }
     }
-    found.ok_or_else(|| bad(1, "empty"))
+    let mut found = found.ok_or_else(|| bad(1, "empty"))?;
+    found.standing = standing.in_order();
+    Ok(found)
 }
 
 impl Process {
@@ -235,7 +382,7 @@ impl Process {
     }
 
     fn of(pid: u32) -> io::Result<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The second field is the program's name in parentheses, which may hold anything.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let started = after_name
@@ -243,7 +390,9 @@ impl Process {
             .nth(19)
             .and_then(|field| field.parse().ok())
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc"))?;
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+            .trim()
+            .to_owned();
         Ok(Self { pid, started, boot })
     }
 }
@@ -284,12 +433,14 @@ mod tests {
         let path = folder.path().join("ledger.jsonl");
         let ledger = Ledger::create(&path, "r1").unwrap();
         ledger.plan(&[role("a")]).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, [whole.as_slice(), b"{\"planned\":{\"ro"].concat()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [whole.as_slice(), b"{\"planned\":{\"ro"].concat()).unwrap();
         assert_eq!(read(&path).unwrap().standing, [role("a")]);
-        std::fs::write(&path, [whole.as_slice(), b"garbage\n{}\n"].concat()).unwrap();
+        fs::write(&path, [whole.as_slice(), b"{\"planned\":{\"ro\n"].concat()).unwrap();
+        assert!(read(&path).is_err(), "a line with an end is not torn");
+        fs::write(&path, [whole.as_slice(), b"garbage\n{}\n"].concat()).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains(":3: not a line"));
-        std::fs::write(&path, b"").unwrap();
+        fs::write(&path, b"").unwrap();
         assert!(read(&path).is_err());
     }
 
@@ -298,11 +449,61 @@ mod tests {
         let mut found = Found {
             run_id: "r1".into(),
             process: Process::this().unwrap(),
+            reach: Reach::Embedded,
             standing: Vec::new(),
             closed: false,
         };
         assert!(found.is_running());
         found.process.started += 1;
         assert!(!found.is_running(), "another process has its number now");
+    }
+
+    #[test]
+    fn a_ledger_is_taken_over_once_its_writer_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let ledger = Ledger::create(&path, "r1").unwrap();
+        ledger.plan(&[role("a"), role("b")]).unwrap();
+        let busy = Ledger::take_over(&path).err().unwrap();
+        assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+        drop(ledger);
+        let mut text = fs::read(&path).unwrap();
+        text.extend_from_slice(b"{\"planned\":{\"ro");
+        fs::write(&path, text).unwrap();
+
+        let (ledger, found) = Ledger::take_over(&path).unwrap();
+        assert_eq!(found.standing, [role("a"), role("b")]);
+        ledger.removed(&role("a"));
+        ledger.close().unwrap();
+        let found = read(&path).unwrap();
+        assert_eq!((found.standing, found.closed), (vec![role("b")], true));
+    }
+
+    #[test]
+    fn nothing_is_on_record_that_is_not_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        // A disk without space, as the kernel plays it.
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let ledger = Ledger::over(&path, file, 0, Standing::default());
+        assert!(ledger.plan(&[role("a")]).is_err());
+        assert!(ledger.standing().is_empty());
+    }
+
+    #[test]
+    fn every_object_reads_back_as_it_was_written() {
+        let objects = [
+            Object::Scratch("/tmp/mountproof-r1".into()),
+            Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, "team-red")),
+            Object::Kubernetes(ObjectRef::new("v1", "Pod", Some("team-red"), "app")),
+            Object::OidcProvider("arn:aws:iam::000000000000:oidc-provider/127.0.0.1".into()),
+            Object::Policy("arn:aws:iam::000000000000:policy/p".into()),
+            role("r"),
+            Object::Secret("demo/team-red/secret".into()),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        Ledger::create(&path, "r1").unwrap().plan(&objects).unwrap();
+        assert_eq!(read(&path).unwrap().standing, objects);
     }
 }

@@ -1,0 +1,281 @@
+//! Finishes what killed runs left.
+//!
+//! The ledgers below the reports folder say what was made and who made it. A run whose process is
+//! there is never touched. Of the embedded environment only folders and mounts outlive the process;
+//! everything else on record was in its memory.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ledger::{self, Found, Ledger, Object, Reach},
+    scratch_removed,
+};
+use crate::journal::LeftoverFound;
+
+/// Name of a ledger in the folder of its run.
+const LEDGER: &str = "ledger.jsonl";
+
+/// A run that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swept {
+    /// Its id; the folder's name when the ledger cannot be read.
+    pub run_id: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What was done.
+    pub outcome: Outcome,
+}
+
+/// What was done about a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing: its teardown left nothing.
+    Finished,
+    /// Nothing: its process is still there, or another sweep is at it.
+    Running,
+    /// Nothing: its ledger cannot be read, for this reason.
+    Unreadable(String),
+    /// It was finished, or in a dry run would have been.
+    Finishing {
+        /// What was removed, in order; in a dry run, what would be.
+        removed: Vec<Object>,
+        /// Number of objects that went with the process.
+        gone_with_process: usize,
+        /// What is still there, and why.
+        left: Vec<LeftoverFound>,
+    },
+}
+
+impl Swept {
+    /// Whether something of the run's may still be there.
+    #[must_use]
+    pub fn leaves_something(&self) -> bool {
+        match &self.outcome {
+            Outcome::Finished | Outcome::Running => false,
+            Outcome::Unreadable(_) => true,
+            Outcome::Finishing { left, .. } => !left.is_empty(),
+        }
+    }
+}
+
+/// Looks at every run below `reports`, or at the run `only`, and removes what killed ones left. With
+/// `dry` it only says what it would do. In the order of the folders' names.
+///
+/// # Errors
+///
+/// When `reports` cannot be listed; a folder that does not exist holds no run.
+pub fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<Vec<Swept>> {
+    let mut folders = Vec::new();
+    match fs::read_dir(reports) {
+        Ok(entries) => {
+            for entry in entries {
+                let entry = entry?;
+                // `latest` is a link to one of the others.
+                if entry.file_type()?.is_dir() && entry.path().join(LEDGER).is_file() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    folders.sort();
+    let mut swept = Vec::new();
+    for folder in folders {
+        let path = folder.join(LEDGER);
+        let found = ledger::read(&path);
+        let run_id = match &found {
+            Ok(found) => found.run_id.clone(),
+            Err(_) => folder
+                .file_name()
+                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        };
+        if only.is_some_and(|only| only != run_id) {
+            continue;
+        }
+        let outcome = match found {
+            Ok(found) => finish(&path, found, dry),
+            Err(error) => Outcome::Unreadable(error.to_string()),
+        };
+        swept.push(Swept {
+            run_id,
+            folder,
+            outcome,
+        });
+    }
+    Ok(swept)
+}
+
+fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
+    if found.is_running() {
+        return Outcome::Running;
+    }
+    if found.closed && found.standing.is_empty() {
+        return Outcome::Finished;
+    }
+    if dry {
+        let Reach::Embedded = found.reach;
+        let (removed, in_memory) = by_reach(found.standing);
+        return Outcome::Finishing {
+            removed,
+            gone_with_process: in_memory.len(),
+            left: Vec::new(),
+        };
+    }
+    match Ledger::take_over(path) {
+        Ok((ledger, found)) => removed(&ledger, found),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Outcome::Running,
+        Err(error) => Outcome::Unreadable(error.to_string()),
+    }
+}
+
+fn removed(ledger: &Ledger, found: Found) -> Outcome {
+    let Reach::Embedded = found.reach;
+    let (on_machine, in_memory) = by_reach(found.standing);
+    for object in &in_memory {
+        ledger.removed(object);
+    }
+    let (mut removed, mut left) = (Vec::new(), Vec::new());
+    for object in on_machine {
+        let Object::Scratch(folder) = &object else {
+            continue;
+        };
+        match scratch_removed(folder) {
+            Ok(()) => {
+                ledger.removed(&object);
+                removed.push(object);
+            }
+            Err(error) => left.push(LeftoverFound {
+                object: object.to_string(),
+                because: error.to_string(),
+            }),
+        }
+    }
+    if left.is_empty()
+        && let Err(error) = ledger.close()
+    {
+        left.push(LeftoverFound {
+            object: "ledger".to_owned(),
+            because: error.to_string(),
+        });
+    }
+    Outcome::Finishing {
+        removed,
+        gone_with_process: in_memory.len(),
+        left,
+    }
+}
+
+/// What is on the machine, the last made first, and what was in the process's memory.
+fn by_reach(standing: Vec<Object>) -> (Vec<Object>, Vec<Object>) {
+    standing
+        .into_iter()
+        .rev()
+        .partition(|object| matches!(object, Object::Scratch(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::{super::MARKER, *};
+
+    /// The ledger of a run whose process is gone, in `reports/<run>`.
+    fn killed(reports: &Path, run: &str, objects: &[Object]) -> PathBuf {
+        let folder = reports.join(run);
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join(LEDGER);
+        Ledger::create(&path, run).unwrap().plan(objects).unwrap();
+        let own = fs::read_to_string(&path).unwrap();
+        // A process that started at another time under the same number.
+        let other = own.replacen("\"started\":", "\"started\":9", 1);
+        assert_ne!(own, other);
+        fs::write(&path, other).unwrap();
+        path
+    }
+
+    fn scratch(root: &Path, name: &str) -> Object {
+        let folder = root.join(name);
+        fs::create_dir_all(folder.join("kubelet/pods")).unwrap();
+        fs::write(folder.join(MARKER), "").unwrap();
+        Object::Scratch(folder)
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_once() {
+        let root = tempfile::tempdir().unwrap();
+        let reports = root.path().join("reports");
+        fs::create_dir(&reports).unwrap();
+        let folder = scratch(root.path(), "scratch");
+        killed(&reports, "r1", &[folder.clone(), Object::Role("r".into())]);
+        std::os::unix::fs::symlink("r1", reports.join("latest")).unwrap();
+
+        let expected = Outcome::Finishing {
+            removed: vec![folder],
+            gone_with_process: 1,
+            left: Vec::new(),
+        };
+        let would = sweep(&reports, None, true).unwrap();
+        assert_eq!(would.len(), 1, "the link is no run of its own");
+        assert_eq!(would[0].outcome, expected);
+        assert!(root.path().join("scratch").exists(), "a dry run removes nothing");
+
+        assert!(sweep(&reports, Some("r2"), false).unwrap().is_empty());
+        assert!(root.path().join("scratch").exists(), "another run was named");
+
+        assert_eq!(sweep(&reports, Some("r1"), false).unwrap()[0].outcome, expected);
+        assert!(!root.path().join("scratch").exists());
+        assert_eq!(
+            sweep(&reports, None, false).unwrap()[0].outcome,
+            Outcome::Finished
+        );
+    }
+
+    #[test]
+    fn a_run_that_is_running_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = scratch(root.path(), "scratch");
+        let run = root.path().join("reports/r1");
+        fs::create_dir_all(&run).unwrap();
+        let ledger = Ledger::create(&run.join(LEDGER), "r1").unwrap();
+        ledger.plan(&[folder]).unwrap();
+        let swept = sweep(&root.path().join("reports"), None, false).unwrap();
+        assert_eq!(swept[0].outcome, Outcome::Running);
+        assert!(root.path().join("scratch").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_said_and_tried_again() {
+        let root = tempfile::tempdir().unwrap();
+        let reports = root.path().join("reports");
+        fs::create_dir(&reports).unwrap();
+        let foreign = root.path().join("foreign");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("precious"), "x").unwrap();
+        killed(&reports, "r1", &[Object::Scratch(foreign.clone())]);
+        for _ in 0..2 {
+            let swept = sweep(&reports, None, false).unwrap();
+            assert!(swept[0].leaves_something());
+        }
+        assert!(foreign.join("precious").exists());
+        fs::write(foreign.join(MARKER), "").unwrap();
+        assert!(!sweep(&reports, None, false).unwrap()[0].leaves_something());
+        assert!(!foreign.exists());
+    }
+
+    #[test]
+    fn broken_ledgers_are_reported_and_no_reports_are_fine() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(sweep(&root.path().join("none"), None, false).unwrap().is_empty());
+        let run = root.path().join("r1");
+        fs::create_dir(&run).unwrap();
+        fs::write(run.join(LEDGER), "garbage\n").unwrap();
+        let swept = sweep(root.path(), None, false).unwrap();
+        assert_eq!(swept[0].run_id, "r1");
+        assert!(matches!(&swept[0].outcome, Outcome::Unreadable(why) if why.contains(":1:")));
+        assert!(swept[0].leaves_something());
+    }
+}
