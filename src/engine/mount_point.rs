@@ -18,6 +18,11 @@ impl MountPoint {
         Self(kubelet_root.join("pods").join(pod_uid).join("volumes/kubernetes.io~csi").join(volume).join("mount"))
     }
 
+    /// A target path that is known already.
+    pub(super) fn at(target: &Path) -> Self {
+        Self(target.to_owned())
+    }
+
     /// Every file as a pod sees it. No mount point is no file.
     ///
     /// The driver's own bookkeeping (`..data` and the folders it points to) is skipped, as its
@@ -60,7 +65,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<SeenFile>) -> io::Result
         } else {
             found.push(SeenFile {
                 name,
-                content: SecretValue::new(fs::read(&path)?),
+                content: SecretValue::binary(&fs::read(&path)?),
                 mode: metadata.permissions().mode() & 0o7777,
             });
         }

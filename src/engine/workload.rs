@@ -11,6 +11,7 @@ use super::{
 use crate::{
     journal::{Access, AccessChecked, EventKind},
     kubernetes::{EventView, ObjectRef, PodView, SECRETS_STORE},
+    provision::Tenant,
     scenario::model::{Class, Mount, Object, SecretRef, Workload, WorkloadKind},
     tenant::{self, ClassManifest, ClassObject, PathTranslation, Source, WorkloadManifest},
     verdict::{
@@ -352,6 +353,17 @@ impl LiveWorkload {
     pub(super) fn asked(&self) -> impl Iterator<Item = &str> {
         self.objects.iter().map(|asked| asked.object.name.as_str())
     }
+}
+
+/// The files of a mount of the class that every tenant has.
+pub(super) fn own_files(tenant: &Tenant) -> Vec<ExpectedFile> {
+    let Some(secret) = tenant.secrets.get(tenant::TENANT_SECRET) else { return Vec::new() };
+    vec![ExpectedFile {
+        name: PathTranslation::default().apply(&secret.path),
+        content: secret.current.clone(),
+        mode: MODE,
+        secret: format!("{}/{}", tenant.name, tenant::TENANT_SECRET),
+    }]
 }
 
 /// Records one cell of the isolation matrix.

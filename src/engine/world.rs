@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct World {
     pub(super) options: Arc<RunOptions>,
     pub(super) marks: Marks,
     pub(super) seed: u64,
+    /// A folder of the run's own on this machine.
+    pub(super) scratch: PathBuf,
     /// The run's shared tenants, in order.
     pub(super) shared: Vec<Tenant>,
     pub(super) values: Arc<Values>,
@@ -147,6 +150,11 @@ impl World {
 
     pub(super) fn warn(&self, text: impl Into<String>) {
         self.record(EventKind::WarningRaised(WarningRaised { text: text.into() }));
+    }
+
+    /// Whether the environment has a capability.
+    pub(super) fn has(&self, capability: &str) -> bool {
+        self.environment.ready.capabilities.iter().any(|known| known.name == capability && known.present)
     }
 
     /// The capability that a case needs and the environment has not, in words.

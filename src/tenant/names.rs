@@ -230,6 +230,12 @@ pub fn case_secret(secret: &str, case: &str, attempt: u32) -> String {
     format!("{secret}-{digits}")
 }
 
+/// A few hexadecimal digits that stand for a text in a name.
+#[must_use]
+pub fn fingerprint_of(text: &str) -> String {
+    fingerprint(text.as_bytes())
+}
+
 /// `<stem><suffix>`, or where that is longer than `longest` a shortened stem with 8 digits of the
 /// whole stem's SHA-256 between them, so that different stems keep different names.
 fn fit(stem: &str, suffix: &str, longest: usize) -> String {

@@ -70,14 +70,14 @@ mod tests {
     fn expected(name: &str, content: &str, mode: u32) -> ExpectedFile {
         ExpectedFile {
             name: name.into(),
-            content: SecretValue::new(content.into()),
+            content: SecretValue::text(content),
             mode,
             secret: "red/secret".into(),
         }
     }
 
     fn seen(name: &str, content: &str, mode: u32) -> SeenFile {
-        SeenFile { name: name.into(), content: SecretValue::new(content.into()), mode }
+        SeenFile { name: name.into(), content: SecretValue::text(content), mode }
     }
 
     #[test]

@@ -1,0 +1,328 @@
+//! The step `load`: mounts through both lenses, and fetches with the tenants' own credentials.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::{
+    case::Attempt,
+    step::{StepError, StepResult},
+    world::World,
+};
+use crate::{
+    aws::Session,
+    journal::{EventKind, MeasurementFinished},
+    kubernetes::{Kubernetes, ObjectRef},
+    load::{
+        csi_lens::{CsiClient, CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
+        fetch::{FetchEnd, FetchPlan, FetchTarget, run_fetches},
+        floor,
+        run_mounts::{MountEnd, MountJob, MountPlan, MountTarget, MountVerdict, run_mounts},
+    },
+    provision::Tenant,
+    scenario::{
+        capability::CSI_SOCKET,
+        model::{FetchLoad, Lens, Load, MountLoad, Pace},
+    },
+    tenant::{self, Marks, WorkloadManifest},
+    verdict::{failure, files::differences},
+};
+
+/// Deadline of one fetch.
+const FETCH: Duration = Duration::from_secs(10);
+/// Deadline of one unmount after a measurement.
+const UNMOUNT: Duration = Duration::from_secs(30);
+/// Unmounts and preparations at a time.
+const PARALLEL: usize = 32;
+/// Audiences of kubelet's tokens, as the CSIDriver asks for them.
+const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
+
+/// What the step says it does.
+pub(super) fn title(planned: &Load) -> String {
+    match planned {
+        Load::Mounts(mounts) => format!("{} mounts at {}/s", mounts.pods, mounts.rate),
+        Load::Fetch(fetch) => match fetch.pace {
+            Pace::InFlight(workers) => format!("fetch for {:?}, {workers} in flight", fetch.duration),
+            Pace::PerSecond(rate) => format!("fetch for {:?} at {rate}/s", fetch.duration),
+        },
+    }
+}
+
+/// Measures, and says what came of it. A mount that fails makes the case fail: a figure of mounts
+/// that did not work is worth nothing.
+pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Instant) -> StepResult {
+    match planned {
+        Load::Mounts(mounts) => {
+            measure_floor(attempt.world).await;
+            let mut said = Vec::new();
+            for lens in &mounts.lenses {
+                if *lens == Lens::Csi && !attempt.world.has(CSI_SOCKET) {
+                    attempt.world.warn("the csi lens needs the driver's socket, which this environment does not reach");
+                    continue;
+                }
+                said.push(mount_load(attempt, mounts, *lens).await?);
+            }
+            Ok(said.join("; "))
+        }
+        Load::Fetch(fetch) => fetch_load(attempt, fetch).await,
+    }
+}
+
+/// Measures what a mount costs at least on this machine; figures are given as multiples of it.
+async fn measure_floor(world: &World) {
+    match floor::measure(&world.scratch).await {
+        Ok(floor) => world.record(EventKind::FloorMeasured(floor.into())),
+        Err(error) => world.warn(error.to_string()),
+    }
+}
+
+async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> StepResult {
+    let world = attempt.world;
+    let names: Vec<String> = world.shared.iter().map(|tenant| tenant.name.clone()).collect();
+    let scenario = &attempt.case.scenario.name;
+    let plan = MountPlan::of(load, lens, &names, world.seed, (scenario, &attempt.case.plan.case))
+        .map_err(|error| StepError::trouble(error.to_string()))?;
+    let emit = |event| world.record(event);
+    let finished = match lens {
+        Lens::Csi => {
+            let target = Arc::new(csi_target(world, &plan).await?);
+            let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
+            for leftover in target.unpublish_all(PARALLEL, UNMOUNT).await {
+                world.warn(leftover.to_string());
+            }
+            remove_statuses(world, &plan).await;
+            measured
+        }
+        Lens::Pod => {
+            let target = Arc::new(PodTarget::new(world, &plan));
+            let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
+            target.remove_all(world).await?;
+            measured
+        }
+    };
+    judge(world, &finished.map_err(|error| StepError::trouble(error.to_string()))?).await
+}
+
+/// Every operation must have ended well; otherwise the most frequent error says why not.
+async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
+    let bad = finished.failed + finished.timed_out;
+    if bad > 0 {
+        let worst = finished.errors.iter().max_by_key(|(_, count)| **count);
+        let broken = failure(format!("{}: {bad} of {} did not work", finished.measurement, finished.planned))
+            .fact("failed", finished.failed.to_string())
+            .fact("timed out", finished.timed_out.to_string())
+            .fact("error", worst.map(|(text, count)| format!("{count} x {text}")).unwrap_or_default());
+        return Err(world.blame(broken).await);
+    }
+    if finished.dropped > 0 {
+        return Err(StepError::trouble(format!(
+            "{}: {} of {} were never sent",
+            finished.measurement, finished.dropped, finished.planned
+        )));
+    }
+    Ok(format!("{} of {} ok", finished.ok, finished.planned))
+}
+
+/// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
+async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
+    let tokens: Vec<ServiceAccountTokens> = stream::iter(&world.shared)
+        .map(|tenant| tokens(world, &tenant.name))
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
+    let jobs: Vec<PublishJob> = plan
+        .jobs()
+        .map(|job| {
+            let tenant = &world.shared[job.tenant];
+            PublishJob {
+                pod: PodIdentity {
+                    name: format!("load-csi-{}", job.index),
+                    namespace: tenant.name.clone(),
+                    // Shaped like a uid, and never one that a cluster would give out.
+                    uid: format!("00000000-{}-4000-8000-{:012}", &measurement[..4], job.index),
+                    service_account: "default".to_owned(),
+                },
+                class: tenant.class.clone(),
+                attributes: std::collections::BTreeMap::new(),
+                tokens: tokens[job.tenant].clone(),
+            }
+        })
+        .collect();
+    let expected: std::collections::BTreeMap<String, Tenant> =
+        world.shared.iter().map(|tenant| (tenant.name.clone(), tenant.clone())).collect();
+    let check = move |job: &PublishJob, target: &Path| {
+        let tenant = expected.get(&job.pod.namespace).ok_or("no such tenant")?;
+        check_files(tenant, target)
+    };
+    let node = &world.environment.node;
+    let lens = CsiLens::new(CsiClient::new(&node.csi_socket, &node.kubelet_root), jobs, Arc::new(check));
+    lens.warm_up(FETCH).await.map_err(|status| StepError::trouble(format!("cannot reach the driver: {status}")))?;
+    Ok(lens)
+}
+
+/// Whether `target` holds exactly the tenant's own secret.
+fn check_files(tenant: &Tenant, target: &Path) -> Result<(), String> {
+    let seen = super::mount_point::MountPoint::at(target).files().map_err(|error| error.to_string())?;
+    let expected = super::workload::own_files(tenant);
+    match differences(&expected, &seen).first() {
+        Some(difference) => Err(difference.0.clone()),
+        None => Ok(()),
+    }
+}
+
+async fn tokens(world: &World, namespace: &str) -> Result<ServiceAccountTokens, StepError> {
+    let mut minted = Vec::new();
+    for audience in AUDIENCES {
+        minted.push((audience, world.token(namespace, audience).await?));
+    }
+    let expires = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    Ok(ServiceAccountTokens::new(minted.iter().map(|(audience, token)| (*audience, token.expose(), expires))))
+}
+
+/// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
+async fn remove_statuses(world: &World, plan: &MountPlan) {
+    let kubernetes = &world.environment.kubernetes;
+    stream::iter(plan.jobs())
+        .for_each_concurrent(PARALLEL, |job| async move {
+            let tenant = &world.shared[job.tenant];
+            let name = format!("load-csi-{}-{}-{}", job.index, tenant.name, tenant.class);
+            let status = ObjectRef::new(
+                crate::kubernetes::SECRETS_STORE,
+                "SecretProviderClassPodStatus",
+                Some(&tenant.name),
+                &name,
+            );
+            if let Err(error) = kubernetes.delete(&status).await {
+                world.warn(error.to_string());
+            }
+        })
+        .await;
+}
+
+/// The pod lens: from creating a pod to hearing that it is Ready.
+struct PodTarget {
+    environment: Arc<crate::environment::Environment>,
+    tenants: Vec<Tenant>,
+    marks: Marks,
+    image: String,
+    prefix: String,
+    count: usize,
+    owners: Vec<usize>,
+}
+
+impl PodTarget {
+    fn new(world: &World, plan: &MountPlan) -> Self {
+        Self {
+            environment: Arc::clone(&world.environment),
+            tenants: world.shared.clone(),
+            marks: world.marks.clone(),
+            image: world.options.image.clone(),
+            prefix: "load-pod".to_owned(),
+            count: plan.starts.len(),
+            owners: plan.owners.clone(),
+        }
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{}-{index}", self.prefix)
+    }
+
+    async fn attempt(&self, job: &MountJob) -> Result<(), String> {
+        let tenant = &self.tenants[job.tenant];
+        let name = self.name(job.index as usize);
+        let marks = self.marks.of_tenant(&tenant.name);
+        let manifest = WorkloadManifest {
+            namespace: &tenant.name,
+            name: &name,
+            class: &tenant.class,
+            image: &self.image,
+            command: &[],
+            marks: &marks,
+        };
+        let kubernetes: &Kubernetes = &self.environment.kubernetes;
+        let mut pods = kubernetes.pods().of_workload(&tenant.name, &name);
+        kubernetes.create(&manifest.pod()).await.map_err(|error| error.to_string())?;
+        pods.wait_for(|pods| pods.iter().any(crate::kubernetes::PodView::ready))
+            .await
+            .map(drop)
+            .map_err(|_| "the pod watch ended".to_owned())
+    }
+
+    /// Removes every pod of the measurement and waits until they are gone.
+    async fn remove_all(&self, world: &World) -> Result<(), StepError> {
+        let kubernetes = &self.environment.kubernetes;
+        let until = Instant::now() + UNMOUNT;
+        stream::iter(0..self.count)
+            .map(|index| async move {
+                let tenant = &self.tenants[self.owners[index]];
+                let name = self.name(index);
+                let pod = ObjectRef::new("v1", "Pod", Some(&tenant.name), &name);
+                kubernetes.delete(&pod).await?;
+                kubernetes.wait_gone(&pod, until).await?;
+                kubernetes.pods().forget(&tenant.name, &name);
+                Ok::<_, crate::kubernetes::KubernetesError>(())
+            })
+            .buffer_unordered(PARALLEL)
+            .for_each(|result| async move {
+                if let Err(error) = result {
+                    world.warn(error.to_string());
+                }
+            })
+            .await;
+        Ok(())
+    }
+}
+
+impl MountTarget for PodTarget {
+    async fn mount(&self, job: MountJob) -> MountEnd {
+        match self.attempt(&job).await {
+            Ok(()) => MountVerdict::Ok.into(),
+            Err(because) => MountVerdict::Failed(because).into(),
+        }
+    }
+}
+
+async fn fetch_load(attempt: &Attempt<'_>, load: &FetchLoad) -> StepResult {
+    let world = attempt.world;
+    let plan = FetchPlan::of(load, FETCH, (&attempt.case.scenario.name, &attempt.case.plan.case))
+        .map_err(|error| StepError::trouble(error.to_string()))?;
+    let sessions: Vec<(Session, String)> = stream::iter(&world.shared)
+        .map(|tenant| async move {
+            let token = world.token(&tenant.name, tenant::AUDIENCE).await?;
+            let session = world.environment.aws.assume(&tenant.role_arn, &token).await?;
+            let path = tenant.secrets.get(tenant::TENANT_SECRET).map(|secret| secret.path.clone());
+            Ok::<_, StepError>((session, path.ok_or_else(StepError::bad_reference)?))
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    let emit = |event| world.record(event);
+    let target = Arc::new(Sessions(sessions));
+    let finished = run_fetches(&plan, target, &emit, &attempt.cancelled)
+        .await
+        .map_err(|error| StepError::trouble(error.to_string()))?;
+    judge(world, &finished).await
+}
+
+/// Tenants' own sessions, taken in turn.
+struct Sessions(Vec<(Session, String)>);
+
+impl FetchTarget for Sessions {
+    async fn fetch(&self, worker: usize) -> FetchEnd {
+        let (session, path) = &self.0[worker % self.0.len()];
+        match session.read(path).await {
+            Ok(_) => FetchEnd::OK,
+            Err(error) => FetchEnd {
+                throttled: u32::from(error.is_throttled()),
+                result: Err(error.code().unwrap_or("no answer").to_owned()),
+                retries: 0,
+            },
+        }
+    }
+}
