@@ -65,7 +65,9 @@ impl AwsError {
     pub(super) fn foreign(operation: &str, what: &str) -> Self {
         Self::because(
             operation,
-            format!("{what} exists and does not carry this run's tag; remove it, or use another cluster name"),
+            format!(
+                "{what} exists and does not carry this run's tag; remove it, or use another cluster name"
+            ),
         )
     }
 

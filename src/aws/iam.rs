@@ -344,7 +344,9 @@ impl Aws {
 
 /// Whether something with the tags `found` belongs to the run that tags with `own`.
 pub(super) fn same_run(found: &Tags, own: &Tags) -> bool {
-    found.get(RUN_TAG).is_some_and(|run| own.get(RUN_TAG) == Some(run))
+    found
+        .get(RUN_TAG)
+        .is_some_and(|run| own.get(RUN_TAG) == Some(run))
 }
 
 /// A version of a managed policy.

@@ -93,7 +93,12 @@ impl Aws {
             .build();
         let own = marks.tags();
         let mut left = Vec::new();
-        let mut pages = self.secrets.list_secrets().filters(tagged).into_paginator().send();
+        let mut pages = self
+            .secrets
+            .list_secrets()
+            .filters(tagged)
+            .into_paginator()
+            .send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| AwsError::of("secretsmanager:ListSecrets", error))?;
             let listed = page.secret_list.unwrap_or_default().into_iter();

@@ -14,7 +14,6 @@ mod session;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_http_client::{
     Builder,
@@ -23,6 +22,7 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::{
     http::SharedHttpClient, stalled_stream_protection::StalledStreamProtectionConfig,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 pub use self::{
     error::AwsError,
@@ -62,7 +62,13 @@ impl AdminKey {
     /// A long-term key.
     #[must_use]
     pub fn new(access_key_id: &str, secret_access_key: &str) -> Self {
-        Self(Credentials::new(access_key_id, secret_access_key, None, None, "mountproof"))
+        Self(Credentials::new(
+            access_key_id,
+            secret_access_key,
+            None,
+            None,
+            "mountproof",
+        ))
     }
 }
 
@@ -115,7 +121,12 @@ impl Aws {
 
     /// ARN of the caller. Also serves to see whether the endpoint answers at all.
     pub async fn whoami(&self) -> Result<String, AwsError> {
-        let answer = self.sts.get_caller_identity().send().await.map_err(|error| AwsError::of("sts:GetCallerIdentity", error))?;
+        let answer = self
+            .sts
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| AwsError::of("sts:GetCallerIdentity", error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
 }
@@ -151,7 +162,10 @@ fn check_trust(pem: &str) -> Result<(), AwsError> {
     if found {
         Ok(())
     } else {
-        Err(AwsError::because(OPERATION, "no certificate in the PEM text".to_owned()))
+        Err(AwsError::because(
+            OPERATION,
+            "no certificate in the PEM text".to_owned(),
+        ))
     }
 }
 
@@ -161,14 +175,21 @@ mod tests {
 
     #[test]
     fn trust_must_be_a_certificate() {
-        for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
+        for pem in [
+            "",
+            "nonsense",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        ] {
             let access = AwsAccess {
                 region: "eu-central-1".to_owned(),
                 account: "000000000000".to_owned(),
                 endpoint: "https://127.0.0.1:1".to_owned(),
                 trust_pem: pem.to_owned(),
             };
-            assert!(Aws::connect(access, AdminKey::new("AKIA", "key")).is_err(), "{pem:?}");
+            assert!(
+                Aws::connect(access, AdminKey::new("AKIA", "key")).is_err(),
+                "{pem:?}"
+            );
         }
         let ca = mountproof_run_tls::RunCa::generate("test").expect("a CA can be made");
         assert_eq!(check_trust(ca.certificate_pem()), Ok(()));

@@ -51,7 +51,12 @@ impl Session {
             .into_builder()
             .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
             .build();
-        Self { secrets: aws_sdk_secretsmanager::Client::new(&config), access, http, credentials }
+        Self {
+            secrets: aws_sdk_secretsmanager::Client::new(&config),
+            access,
+            http,
+            credentials,
+        }
     }
 
     /// The current value of a secret.

@@ -120,7 +120,11 @@ mod tests {
 
     #[test]
     fn trust_must_be_a_certificate() {
-        for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
+        for pem in [
+            "",
+            "nonsense",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        ] {
             assert!(certificates(pem).is_err(), "{pem:?}");
         }
         let ca = mountproof_run_tls::RunCa::generate("test").expect("a CA can be made");

@@ -140,7 +140,10 @@ impl Seen {
             message: event.message.unwrap_or_default(),
             count: event.count.unwrap_or(1),
         };
-        self.lock().entry(namespace).or_default().insert((pod, name), view);
+        self.lock()
+            .entry(namespace)
+            .or_default()
+            .insert((pod, name), view);
         self.changes.send_modify(|changes| *changes += 1);
     }
 

@@ -24,6 +24,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use self::object::{held_by, run_of};
 pub use self::{
     access::KubernetesAccess,
     error::KubernetesError,
@@ -31,7 +32,6 @@ pub use self::{
     object::ObjectRef,
     pods::{PodView, Pods},
 };
-use self::object::{held_by, run_of};
 use crate::{
     secret::Credential,
     tenant::{Marks, RUN_LABEL},
@@ -137,7 +137,9 @@ impl Kubernetes {
             Some(_) => Err(failed(format!(
                 "it exists and does not carry this run's label {RUN_LABEL}; remove it, or use another name"
             ))),
-            None => Err(failed("it was there and went away at the same moment; try again".to_owned())),
+            None => Err(failed(
+                "it was there and went away at the same moment; try again".to_owned(),
+            )),
         }
     }
 
@@ -163,7 +165,12 @@ impl Kubernetes {
     /// Asks for an object to be deleted, its dependents in the background; one that is not there is
     /// fine. Does not wait.
     pub async fn delete(&self, reference: &ObjectRef) -> Result<(), KubernetesError> {
-        match limited(self.api(reference).delete(&reference.name, &DeleteParams::background())).await {
+        match limited(
+            self.api(reference)
+                .delete(&reference.name, &DeleteParams::background()),
+        )
+        .await
+        {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(KubernetesError::of(format!("delete {reference}"), error)),
@@ -253,7 +260,11 @@ impl Kubernetes {
     }
 
     /// The driver's record of a pod's mount.
-    pub async fn pod_status(&self, namespace: &str, name: &str) -> Result<Option<PodStatus>, KubernetesError> {
+    pub async fn pod_status(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<PodStatus>, KubernetesError> {
         let reference = ObjectRef::new(
             SECRETS_STORE,
             "SecretProviderClassPodStatus",
@@ -332,7 +343,12 @@ impl Kubernetes {
             .map_err(|error| KubernetesError::of("list CSINode objects".to_owned(), error))?;
         Ok(nodes
             .into_iter()
-            .filter(|node| node.spec.drivers.iter().any(|registered| registered.name == driver))
+            .filter(|node| {
+                node.spec
+                    .drivers
+                    .iter()
+                    .any(|registered| registered.name == driver)
+            })
             .filter_map(|node| node.metadata.name)
             .collect())
     }

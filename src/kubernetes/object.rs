@@ -63,7 +63,10 @@ impl ObjectRef {
     }
 
     pub(super) fn resource(&self) -> ApiResource {
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
+        let (group, version) = self
+            .api_version
+            .split_once('/')
+            .unwrap_or(("", &self.api_version));
         let kind = GroupVersionKind::gvk(group, version, &self.kind);
         ApiResource::from_gvk(&kind)
     }
@@ -131,7 +134,10 @@ mod tests {
                 "secretproviderclasspodstatuses",
             ),
         ] {
-            assert_eq!(ObjectRef::new(api_version, kind, None, "x").resource().plural, plural);
+            assert_eq!(
+                ObjectRef::new(api_version, kind, None, "x").resource().plural,
+                plural
+            );
         }
     }
 

@@ -84,7 +84,9 @@ impl Pods {
 
     /// Waits until the watch has no pod of a workload any more; false when it has by `until`.
     pub async fn wait_none(&self, namespace: &str, workload: &str, until: Instant) -> bool {
-        self.wait(namespace, workload, until, Vec::is_empty).await.is_some()
+        self.wait(namespace, workload, until, Vec::is_empty)
+            .await
+            .is_some()
     }
 
     /// Forgets a workload that was removed.

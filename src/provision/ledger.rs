@@ -320,7 +320,10 @@ impl Found {
 /// `InvalidData` with the line's number for anything else that is not a ledger.
 pub fn read(path: &Path) -> io::Result<Found> {
     let bad = |number: usize, what: &str| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}:{number}: {what}", path.display()))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}:{number}: {what}", path.display()),
+        )
     };
     let text = fs::read(path)?;
     let whole = text.ends_with(b"\n");
@@ -379,7 +382,7 @@ impl Process {
     }
 
     fn of(pid: u32) -> io::Result<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The second field is the program's name in parentheses, which may hold anything.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let started = after_name
@@ -387,7 +390,9 @@ impl Process {
             .nth(19)
             .and_then(|field| field.parse().ok())
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc"))?;
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+            .trim()
+            .to_owned();
         Ok(Self { pid, started, boot })
     }
 }
@@ -428,14 +433,14 @@ mod tests {
         let path = folder.path().join("ledger.jsonl");
         let ledger = Ledger::create(&path, "r1").unwrap();
         ledger.plan(&[role("a")]).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, [whole.as_slice(), b"{\"planned\":{\"ro"].concat()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [whole.as_slice(), b"{\"planned\":{\"ro"].concat()).unwrap();
         assert_eq!(read(&path).unwrap().standing, [role("a")]);
-        std::fs::write(&path, [whole.as_slice(), b"{\"planned\":{\"ro\n"].concat()).unwrap();
+        fs::write(&path, [whole.as_slice(), b"{\"planned\":{\"ro\n"].concat()).unwrap();
         assert!(read(&path).is_err(), "a line with an end is not torn");
-        std::fs::write(&path, [whole.as_slice(), b"garbage\n{}\n"].concat()).unwrap();
+        fs::write(&path, [whole.as_slice(), b"garbage\n{}\n"].concat()).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains(":3: not a line"));
-        std::fs::write(&path, b"").unwrap();
+        fs::write(&path, b"").unwrap();
         assert!(read(&path).is_err());
     }
 
@@ -462,9 +467,9 @@ mod tests {
         let busy = Ledger::take_over(&path).err().unwrap();
         assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
         drop(ledger);
-        let mut text = std::fs::read(&path).unwrap();
+        let mut text = fs::read(&path).unwrap();
         text.extend_from_slice(b"{\"planned\":{\"ro");
-        std::fs::write(&path, text).unwrap();
+        fs::write(&path, text).unwrap();
 
         let (ledger, found) = Ledger::take_over(&path).unwrap();
         assert_eq!(found.standing, [role("a"), role("b")]);

@@ -1,12 +1,14 @@
 //! Tenants into the two worlds and out of them again, with everything on record.
 
 pub mod ledger;
+mod scratch;
 pub mod sweep;
 mod teardown;
 mod tenants;
 
 pub use self::{
     ledger::{Ledger, LedgerError, Object},
-    teardown::{MARKER, Teardown, scratch_removed},
+    scratch::{MARKER, scratch_removed},
+    teardown::Teardown,
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
 };

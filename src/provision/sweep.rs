@@ -228,7 +228,10 @@ mod tests {
 
         assert_eq!(sweep(&reports, Some("r1"), false).unwrap()[0].outcome, expected);
         assert!(!root.path().join("scratch").exists());
-        assert_eq!(sweep(&reports, None, false).unwrap()[0].outcome, Outcome::Finished);
+        assert_eq!(
+            sweep(&reports, None, false).unwrap()[0].outcome,
+            Outcome::Finished
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Takes everything on record away again, and looks for what is left.
+//!
+//! Nothing is removed that does not carry the run's mark, whatever the record says: a run that was
+//! killed between writing a line and making the object may have found somebody else's in its place.
 
 use std::{
-    fs, io,
-    path::Path,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -10,10 +12,11 @@ use futures::{StreamExt as _, stream};
 
 use super::ledger::{Ledger, Object};
 use crate::{
+    aws::{Aws, AwsError, Tags},
     environment::Environment,
     journal::LeftoverFound,
-    kubernetes::ObjectRef,
-    tenant::{ClusterName, Marks},
+    kubernetes::{Kubernetes, KubernetesError, ObjectRef, SECRETS_STORE},
+    tenant::{ClusterName, Marks, RUN_TAG},
 };
 
 /// Removals at a time.
@@ -22,8 +25,16 @@ const PARALLEL: usize = 16;
 /// Longest wait for one object to be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// In the folder of a run's own, so that nothing else is ever taken for one.
-pub const MARKER: &str = ".mountproof-run";
+/// Kinds that carry a run's label: what is looked for after teardown.
+const LABELLED: [(&str, &str); 7] = [
+    ("v1", "Namespace"),
+    ("v1", "Pod"),
+    ("apps/v1", "Deployment"),
+    (SECRETS_STORE, "SecretProviderClass"),
+    ("storage.k8s.io/v1", "CSIDriver"),
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+    ("v1", "ServiceAccount"),
+];
 
 /// What a teardown came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,70 +46,227 @@ pub struct Teardown {
 }
 
 impl Teardown {
-    /// Removes what `ledger` has on record in `environment`, the last made first, then asks both
-    /// worlds for anything of the run's, on record or not. Keeps going when something fails.
-    pub async fn run(environment: &Environment, ledger: &Ledger, marks: &Marks, cluster: &ClusterName) -> Self {
-        let mut report = Self::default();
-        let standing = ledger.standing();
-        for group in groups(&standing) {
-            let ended: Vec<(Object, Result<(), String>)> = stream::iter(group)
-                .map(|object| async move {
-                    let result = remove(environment, &object).await;
-                    (object, result)
-                })
-                .buffer_unordered(PARALLEL)
-                .collect()
-                .await;
-            for (object, result) in ended {
-                match result {
-                    Ok(()) => {
-                        ledger.removed(&object);
-                        report.removed += 1;
-                    }
-                    Err(because) => report.left.push(LeftoverFound { object: object.to_string(), because }),
-                }
+    /// Removes what `ledger` has on record in `environment`, then asks both worlds for anything of the
+    /// run's, on record or not. Keeps going when something fails; takes at most a minute for an
+    /// object, 16 objects at a time.
+    ///
+    /// What lies in a namespace goes with it. Folders are not the environment's: see
+    /// [`scratch_removed`](super::scratch_removed).
+    pub async fn run(
+        environment: &Environment,
+        ledger: &Ledger,
+        marks: &Marks,
+        cluster: &ClusterName,
+    ) -> Self {
+        let mut work = Work {
+            environment,
+            ledger,
+            marks,
+            report: Self::default(),
+        };
+        let Plan {
+            namespaces,
+            inside,
+            loose,
+            after,
+        } = Plan::of(ledger.standing());
+        work.remove_all(loose).await;
+        let gone = work.remove_all(namespaces).await;
+        let mut orphans = Vec::new();
+        for (namespace, objects) in inside {
+            match gone.get(&namespace) {
+                Some(Removal::Removed | Removal::Absent) => work.went(&objects),
+                // Somebody else's namespace stays, with what is theirs in it.
+                Some(Removal::Foreign) => orphans.extend(objects),
+                // Reported as left, with what it still holds.
+                None => {}
             }
         }
-        report.left.extend(strays(environment, marks, cluster, &report.left).await);
-        report
+        work.remove_all(orphans).await;
+        for group in after {
+            work.remove_all(group).await;
+        }
+        let strays = strays(environment, marks, cluster, &work.report.left).await;
+        work.report.left.extend(strays);
+        work.report
     }
 }
 
-/// What is removed together, in order: workloads and classes go with their namespace, roles before
-/// the policies attached to them, what everything needs last. Folders are not the environment's.
-fn groups(standing: &[Object]) -> Vec<Vec<Object>> {
-    let rank = |object: &Object| match object {
-        Object::Kubernetes(reference) if reference.namespace.is_some() => Some(0),
-        Object::Kubernetes(reference) if reference.kind == "Namespace" => Some(1),
-        Object::Secret(_) | Object::Role(_) => Some(2),
-        Object::Policy(_) | Object::OidcProvider(_) => Some(3),
-        Object::Kubernetes(_) => Some(4),
-        Object::Scratch(_) => None,
-    };
-    (0..=4).map(|group| standing.iter().rev().filter(|object| rank(object) == Some(group)).cloned().collect()).collect()
+/// How a removal ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// It was there and is gone.
+    Removed,
+    /// It was not there.
+    Absent,
+    /// It does not carry the run's mark and was left.
+    Foreign,
 }
 
-pub(super) async fn remove(environment: &Environment, object: &Object) -> Result<(), String> {
+/// Removes one object of the run's and waits until it is gone.
+pub(super) async fn remove(
+    environment: &Environment,
+    marks: &Marks,
+    object: &Object,
+) -> Result<Removal, String> {
     let aws = &environment.aws;
     match object {
-        Object::Kubernetes(reference) => remove_kubernetes(environment, reference).await.map_err(|error| error.to_string()),
-        Object::OidcProvider(arn) => aws.remove_oidc(arn).await.map_err(|error| error.to_string()),
-        Object::Policy(arn) => aws.remove_policy(arn).await.map_err(|error| error.to_string()),
-        Object::Role(name) => aws.remove_role(name).await.map_err(|error| error.to_string()),
-        Object::Secret(name) => aws.remove_secret(name).await.map_err(|error| error.to_string()),
-        Object::Scratch(_) => Ok(()),
+        Object::Kubernetes(reference) => remove_kubernetes(&environment.kubernetes, marks, reference)
+            .await
+            .map_err(|error| error.to_string()),
+        Object::Scratch(_) => Ok(Removal::Absent),
+        _ => remove_aws(aws, marks, object)
+            .await
+            .map_err(|error| error.to_string()),
+    }
+}
+
+/// The order of removal: whatever depends on something goes before it, and what does not depend on
+/// each other goes together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    /// Objects in namespaces that are not on record.
+    loose: Vec<Object>,
+    namespaces: Vec<Object>,
+    /// Objects by the namespace, on record, that they go with.
+    inside: BTreeMap<Object, Vec<Object>>,
+    /// Roles before the policies attached to them, what every tenant needs last.
+    after: [Vec<Object>; 3],
+}
+
+impl Plan {
+    fn of(standing: Vec<Object>) -> Self {
+        let mut plan = Self::default();
+        let (inner, outer): (Vec<Object>, Vec<Object>) = standing
+            .into_iter()
+            .rev()
+            .partition(|object| namespace_of(object).is_some());
+        for object in outer {
+            match &object {
+                Object::Kubernetes(reference) if reference.kind == "Namespace" => {
+                    plan.namespaces.push(object)
+                }
+                Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
+                Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
+                Object::Kubernetes(_) => plan.after[2].push(object),
+                Object::Scratch(_) => {}
+            }
+        }
+        plan.inside = plan
+            .namespaces
+            .iter()
+            .map(|namespace| (namespace.clone(), Vec::new()))
+            .collect();
+        for object in inner {
+            let namespace = namespace_of(&object).and_then(|namespace| plan.inside.get_mut(&namespace));
+            match namespace {
+                Some(objects) => objects.push(object),
+                None => plan.loose.push(object),
+            }
+        }
+        plan
+    }
+}
+
+fn namespace_of(object: &Object) -> Option<Object> {
+    match object {
+        Object::Kubernetes(ObjectRef {
+            namespace: Some(namespace),
+            ..
+        }) => Some(Object::Kubernetes(ObjectRef::new(
+            "v1",
+            "Namespace",
+            None,
+            namespace,
+        ))),
+        _ => None,
+    }
+}
+
+struct Work<'a> {
+    environment: &'a Environment,
+    ledger: &'a Ledger,
+    marks: &'a Marks,
+    report: Teardown,
+}
+
+impl Work<'_> {
+    /// Removes objects that do not depend on each other. Those that cannot be removed are not in the
+    /// answer.
+    async fn remove_all(&mut self, objects: Vec<Object>) -> BTreeMap<Object, Removal> {
+        let (environment, marks) = (self.environment, self.marks);
+        let mut ending = stream::iter(objects)
+            .map(|object| async move {
+                let ended = remove(environment, marks, &object).await;
+                (object, ended)
+            })
+            .buffer_unordered(PARALLEL);
+        let mut gone = BTreeMap::new();
+        while let Some((object, ended)) = ending.next().await {
+            match ended {
+                Ok(removal) => {
+                    self.ledger.removed(&object);
+                    self.report.removed += u32::from(removal == Removal::Removed);
+                    gone.insert(object, removal);
+                }
+                Err(because) => self.report.left.push(LeftoverFound {
+                    object: object.to_string(),
+                    because,
+                }),
+            }
+        }
+        gone
+    }
+
+    /// Takes off the record what went with its namespace.
+    fn went(&mut self, objects: &[Object]) {
+        for object in objects {
+            self.ledger.removed(object);
+            self.report.removed += 1;
+        }
     }
 }
 
 async fn remove_kubernetes(
-    environment: &Environment,
+    kubernetes: &Kubernetes,
+    marks: &Marks,
     reference: &ObjectRef,
-) -> Result<(), crate::kubernetes::KubernetesError> {
-    environment.kubernetes.delete(reference).await?;
-    environment.kubernetes.wait_gone(reference, Instant::now() + PATIENCE).await
+) -> Result<Removal, KubernetesError> {
+    if !kubernetes.is_marked(reference, marks).await? {
+        let absent = kubernetes.is_gone(reference).await?;
+        return Ok(if absent { Removal::Absent } else { Removal::Foreign });
+    }
+    kubernetes.delete(reference).await?;
+    kubernetes.wait_gone(reference, Instant::now() + PATIENCE).await?;
+    Ok(Removal::Removed)
 }
 
-/// Objects of the run's that no line of the ledger speaks of, or that came back.
+async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal, AwsError> {
+    let tags = match object {
+        Object::OidcProvider(arn) => aws.oidc_tags(arn).await,
+        Object::Policy(arn) => aws.policy_tags(arn).await,
+        Object::Role(name) => aws.role_tags(name).await,
+        Object::Secret(name) => aws.secret_tags(name).await,
+        Object::Kubernetes(_) | Object::Scratch(_) => Ok(Tags::new()),
+    };
+    match tags {
+        Ok(tags) if tags.get(RUN_TAG).is_some_and(|run| run == marks.run()) => {}
+        Ok(_) => return Ok(Removal::Foreign),
+        Err(error) if error.is_not_found() => return Ok(Removal::Absent),
+        Err(error) => return Err(error),
+    }
+    match object {
+        Object::OidcProvider(arn) => aws.remove_oidc(arn).await?,
+        Object::Policy(arn) => aws.remove_policy(arn).await?,
+        Object::Role(name) => aws.remove_role(name).await?,
+        Object::Secret(name) => aws.remove_secret(name).await?,
+        Object::Kubernetes(_) | Object::Scratch(_) => {}
+    }
+    Ok(Removal::Removed)
+}
+
+/// Objects that carry the run's mark and are there still, whether or not a line of the ledger speaks
+/// of them. A world that cannot be asked is reported as such: silence is not cleanliness.
 async fn strays(
     environment: &Environment,
     marks: &Marks,
@@ -106,22 +274,26 @@ async fn strays(
     known: &[LeftoverFound],
 ) -> Vec<LeftoverFound> {
     let mut found: Vec<LeftoverFound> = Vec::new();
-    let mut note = |object: String, because: &str| {
+    let mut note = |object: String, because: String| {
         if !known.iter().any(|left| left.object == object) {
-            found.push(LeftoverFound { object, because: because.to_owned() });
+            found.push(LeftoverFound { object, because });
         }
     };
-    for (api_version, kind) in [("v1", "Namespace"), ("v1", "Pod"), ("storage.k8s.io/v1", "CSIDriver")] {
-        match environment.kubernetes.list(api_version, kind, None, Some(marks)).await {
+    for (api_version, kind) in LABELLED {
+        match environment
+            .kubernetes
+            .list(api_version, kind, None, Some(marks))
+            .await
+        {
             Ok(objects) => {
                 for object in objects {
-                    // Lists leave out what kind their items are.
-                    let mut reference = ObjectRef::of(&object);
-                    kind.clone_into(&mut reference.kind);
-                    note(reference.to_string(), "carries the run's label");
+                    note(
+                        ObjectRef::of(&object).to_string(),
+                        "carries the run's label".to_owned(),
+                    );
                 }
             }
-            Err(error) => note(format!("{kind} objects"), &format!("could not be listed: {error}")),
+            Err(error) => note(format!("{kind} objects"), format!("could not be listed: {error}")),
         }
     }
     match environment.aws.leftovers(marks, cluster).await {
@@ -131,85 +303,52 @@ async fn strays(
             let providers = left.oidc_providers.into_iter().map(Object::OidcProvider);
             let secrets = left.secrets.into_iter().map(Object::Secret);
             for object in roles.chain(policies).chain(providers).chain(secrets) {
-                note(object.to_string(), "carries the run's tag");
+                note(object.to_string(), "carries the run's tag".to_owned());
             }
         }
-        Err(error) => note("AWS objects".to_owned(), &format!("could not be listed: {error}")),
+        Err(error) => note(
+            "objects in AWS".to_owned(),
+            format!("could not be listed: {error}"),
+        ),
     }
     found
 }
 
-/// Unmounts what is mounted below a run's own folder and removes the folder. Refuses a folder that
-/// does not carry the marker of a run.
-pub fn scratch_removed(folder: &Path) -> io::Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    if !folder.join(MARKER).is_file() {
-        return Err(io::Error::other(format!("{} does not carry {MARKER}: not a run's own folder", folder.display())));
-    }
-    // The marker goes last: whatever fails before can be tried again.
-    let mut mounts = mounts_below(folder)?;
-    mounts.sort_by_key(|mount| std::cmp::Reverse(mount.len()));
-    for mount in mounts {
-        rustix::mount::unmount(mount.as_str(), rustix::mount::UnmountFlags::DETACH)?;
-    }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name() == MARKER {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    fs::remove_dir_all(folder)
-}
-
-/// Mount points below `folder`, as the kernel lists them.
-fn mounts_below(folder: &Path) -> io::Result<Vec<String>> {
-    let folder = folder.canonicalize()?;
-    let table = fs::read_to_string("/proc/self/mounts")?;
-    Ok(table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(1))
-        .map(|mount| mount.replace("\\040", " "))
-        .filter(|mount| Path::new(mount).starts_with(&folder))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
-
     use super::*;
 
-    #[test]
-    fn roles_go_before_policies_and_namespaces_before_what_they_need() {
-        let namespace = Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, "a"));
-        let pod = Object::Kubernetes(ObjectRef::new("v1", "Pod", Some("a"), "p"));
-        let driver = Object::Kubernetes(ObjectRef::new("storage.k8s.io/v1", "CSIDriver", None, "d"));
-        let (role, policy) = (Object::Role("r".into()), Object::Policy("p".into()));
-        let standing = [driver, policy, role, namespace, pod, Object::Scratch("/nowhere".into())];
-        let order: Vec<String> = groups(&standing).concat().iter().map(Object::to_string).collect();
-        assert_eq!(order, ["Pod a/p", "Namespace a", "iam role r", "iam policy p", "CSIDriver d"]);
+    fn kubernetes(api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Object {
+        Object::Kubernetes(ObjectRef::new(api_version, kind, namespace, name))
     }
 
     #[test]
-    fn only_a_folder_with_the_marker_is_removed() {
-        let root = tempfile::tempdir().unwrap();
-        let other = root.path().join("other");
-        fs::create_dir(&other).unwrap();
-        assert!(scratch_removed(&other).is_err());
-        assert!(other.exists());
-        let own = root.path().join("own");
-        fs::create_dir_all(own.join("deep/er")).unwrap();
-        fs::write(own.join(MARKER), "").unwrap();
-        fs::write(own.join("deep/er/file"), "x").unwrap();
-        scratch_removed(&own).unwrap();
-        assert!(!own.exists());
-        scratch_removed(&own).unwrap();
+    fn what_depends_on_something_goes_before_it() {
+        let namespace = kubernetes("v1", "Namespace", None, "a");
+        let inner = kubernetes("v1", "Pod", Some("a"), "p");
+        let loose = kubernetes("v1", "Pod", Some("elsewhere"), "p");
+        let driver = kubernetes("storage.k8s.io/v1", "CSIDriver", None, "d");
+        let (role, secret) = (Object::Role("r".into()), Object::Secret("s".into()));
+        let (policy, provider) = (Object::Policy("p".into()), Object::OidcProvider("o".into()));
+        let plan = Plan::of(vec![
+            driver.clone(),
+            provider.clone(),
+            policy.clone(),
+            role.clone(),
+            inner.clone(),
+            namespace.clone(),
+            loose.clone(),
+            secret.clone(),
+            Object::Scratch("/nowhere".into()),
+        ]);
+        assert_eq!(
+            plan,
+            Plan {
+                loose: vec![loose],
+                namespaces: vec![namespace.clone()],
+                inside: BTreeMap::from([(namespace, vec![inner])]),
+                after: [vec![secret, role], vec![policy, provider], vec![driver]],
+            }
+        );
     }
 }

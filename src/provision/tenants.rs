@@ -2,28 +2,33 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 
 use super::{
     ledger::{Ledger, LedgerError, Object},
-    teardown::remove,
+    teardown::{Removal, remove},
 };
 use crate::{
     aws::{Aws, AwsError},
     environment::Environment,
-    kubernetes::{KubernetesError, ObjectRef},
+    kubernetes::{KubernetesError, ObjectRef, SECRETS_STORE},
     secret::SecretValue,
-    tenant::{self, AUDIENCE, ClassManifest, ClassObject, ClusterName, Marks, NameError, TENANT_SECRET, TenantNames},
+    tenant::{
+        self, AUDIENCE, ClassManifest, ClassObject, ClusterName, Marks, NameError, TENANT_SECRET, TenantNames,
+    },
 };
 
 /// The only partition that is tried so far.
 const PARTITION: &str = "aws";
 
-/// Longest wait for a namespace to get its `default` ServiceAccount.
+/// Longest wait for a namespace to get its `default` `ServiceAccount`.
 const SERVICE_ACCOUNT_WAIT: Duration = Duration::from_secs(30);
 
 /// Something could not be made.
@@ -57,7 +62,7 @@ pub struct Provisioner {
 pub struct TenantRequest {
     /// Its name, which is its namespace's.
     pub name: String,
-    /// ARN that its ServiceAccount is annotated with.
+    /// ARN that its `ServiceAccount` is annotated with.
     pub annotation: Annotation,
     /// Its secrets: last part of the path, and value.
     pub secrets: Vec<(String, SecretValue)>,
@@ -83,7 +88,7 @@ pub struct Tenant {
     pub role: String,
     /// ARN of its own role.
     pub role_arn: String,
-    /// Name of the SecretProviderClass that names its `secret`.
+    /// Name of the `SecretProviderClass` that names its `secret`.
     pub class: String,
     /// Its secrets by the last part of their path.
     pub secrets: BTreeMap<String, TenantSecret>,
@@ -107,35 +112,68 @@ pub struct TenantSecret {
 impl Provisioner {
     /// A provisioner whose names begin with `cluster` and whose objects carry `marks`.
     #[must_use]
-    pub fn new(environment: Arc<Environment>, ledger: Arc<Ledger>, cluster: ClusterName, marks: Marks) -> Self {
-        Self { environment, ledger, cluster, marks }
+    pub fn new(
+        environment: Arc<Environment>,
+        ledger: Arc<Ledger>,
+        cluster: ClusterName,
+        marks: Marks,
+    ) -> Self {
+        Self {
+            environment,
+            ledger,
+            cluster,
+            marks,
+        }
     }
 
     /// What every tenant's role needs: the identity provider of the cluster's tokens.
     pub async fn provide_cluster(&self) -> Result<(), ProvisionError> {
         let arn = self.aws().oidc_arn(&self.environment.issuer);
         self.ledger.plan(&[Object::OidcProvider(arn)])?;
-        self.aws().provide_oidc(&self.environment.issuer, AUDIENCE, &self.marks.tags()).await?;
+        let tags = self.marks.tags();
+        self.aws()
+            .provide_oidc(&self.environment.issuer, AUDIENCE, &tags)
+            .await?;
         Ok(())
     }
 
     /// Makes tenants, `parallel` at a time, and hands each over as soon as it stands. In the order
     /// of the requests.
+    ///
+    /// # Errors
+    ///
+    /// The first that happened. Tenants that are under way then are brought to their end, so that no
+    /// request is still on its way when teardown begins; no other is begun.
     pub async fn provide(
         &self,
         requests: Vec<TenantRequest>,
         parallel: usize,
         ready: &(dyn Fn(&Tenant) + Sync),
     ) -> Result<Vec<Tenant>, ProvisionError> {
-        stream::iter(requests)
+        let failed = AtomicBool::new(false);
+        let failed = &failed;
+        let mut ending = stream::iter(requests)
             .map(|request| async move {
-                let tenant = self.provide_one(request).await?;
-                ready(&tenant);
-                Ok(tenant)
+                if failed.load(Ordering::Relaxed) {
+                    return None;
+                }
+                let tenant = self.provide_one(request).await;
+                match &tenant {
+                    Ok(tenant) => ready(tenant),
+                    Err(_) => failed.store(true, Ordering::Relaxed),
+                }
+                Some(tenant)
             })
-            .buffered(parallel.max(1))
-            .try_collect()
-            .await
+            .buffered(parallel.max(1));
+        let (mut tenants, mut error) = (Vec::new(), None);
+        while let Some(ended) = ending.next().await {
+            match ended {
+                Some(Ok(tenant)) => tenants.push(tenant),
+                Some(Err(first)) => error = error.or(Some(first)),
+                None => {}
+            }
+        }
+        error.map_or(Ok(tenants), Err)
     }
 
     async fn provide_one(&self, request: TenantRequest) -> Result<Tenant, ProvisionError> {
@@ -146,6 +184,12 @@ impl Provisioner {
             Object::Policy(names.policy_arn(PARTITION, account)),
             Object::Role(names.role()),
             Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, names.namespace())),
+            Object::Kubernetes(ObjectRef::new(
+                SECRETS_STORE,
+                "SecretProviderClass",
+                Some(names.namespace()),
+                &names.class(),
+            )),
         ];
         for (secret, _) in &request.secrets {
             planned.push(Object::Secret(names.secret(secret)?));
@@ -167,17 +211,23 @@ impl Provisioner {
             Ok::<_, ProvisionError>((role_arn, secrets))
         };
         let in_kubernetes = async {
-            kubernetes.create(&tenant::namespace(names.namespace(), &marks)).await?;
+            kubernetes
+                .create(&tenant::namespace(names.namespace(), &marks))
+                .await?;
             self.await_service_account(names.namespace()).await
         };
-        let ((role_arn, secrets), ()) = tokio::try_join!(in_aws, in_kubernetes)?;
+        // Both to their end, also when one fails: see `provide`.
+        let (in_aws, in_kubernetes) = tokio::join!(in_aws, in_kubernetes);
+        let ((role_arn, secrets), ()) = (in_aws?, in_kubernetes?);
 
         let annotated = match &request.annotation {
             Annotation::Own => Some(role_arn.as_str()),
             Annotation::Absent => None,
             Annotation::Other(arn) => Some(arn.as_str()),
         };
-        kubernetes.apply(&tenant::service_account(names.namespace(), annotated, &marks)).await?;
+        kubernetes
+            .apply(&tenant::service_account(names.namespace(), annotated, &marks))
+            .await?;
         if let Some(secret) = secrets.get(TENANT_SECRET) {
             let class = ClassManifest {
                 namespace: names.namespace(),
@@ -188,29 +238,61 @@ impl Provisioner {
             };
             kubernetes.create(&class.manifest()).await?;
         }
-        Ok(Tenant { role: names.role(), class: names.class(), name: request.name, role_arn, secrets, took: began.elapsed() })
+        Ok(Tenant {
+            role: names.role(),
+            class: names.class(),
+            name: request.name,
+            role_arn,
+            secrets,
+            took: began.elapsed(),
+        })
     }
 
     /// Gives a tenant that stands one more secret.
-    pub async fn add_secret(&self, tenant: &str, secret: &str, value: &SecretValue) -> Result<TenantSecret, ProvisionError> {
+    pub async fn add_secret(
+        &self,
+        tenant: &str,
+        secret: &str,
+        value: &SecretValue,
+    ) -> Result<TenantSecret, ProvisionError> {
         let names = TenantNames::new(&self.cluster, tenant)?;
         self.ledger.plan(&[Object::Secret(names.secret(secret)?)])?;
         self.make_secret(&names, secret, value).await
     }
 
-    async fn make_secret(&self, names: &TenantNames, secret: &str, value: &SecretValue) -> Result<TenantSecret, ProvisionError> {
+    async fn make_secret(
+        &self,
+        names: &TenantNames,
+        secret: &str,
+        value: &SecretValue,
+    ) -> Result<TenantSecret, ProvisionError> {
         let path = names.secret(secret)?;
         let tags = self.marks.of_tenant(names.tenant()).tags();
         let arn = self.aws().provide_secret(&path, value, &tags).await?;
-        Ok(TenantSecret { path, arn, current: value.clone(), previous: None })
+        Ok(TenantSecret {
+            path,
+            arn,
+            current: value.clone(),
+            previous: None,
+        })
     }
 
     /// What a tenant is made of, in the order in which it is removed.
     #[must_use]
     pub fn objects_of(&self, tenant: &Tenant) -> Vec<Object> {
         let account = &self.aws().access().account;
-        let mut objects = vec![Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, &tenant.name))];
-        objects.extend(tenant.secrets.values().map(|secret| Object::Secret(secret.path.clone())));
+        let mut objects = vec![Object::Kubernetes(ObjectRef::new(
+            "v1",
+            "Namespace",
+            None,
+            &tenant.name,
+        ))];
+        objects.extend(
+            tenant
+                .secrets
+                .values()
+                .map(|secret| Object::Secret(secret.path.clone())),
+        );
         objects.push(Object::Role(tenant.role.clone()));
         if let Ok(names) = TenantNames::new(&self.cluster, &tenant.name) {
             objects.push(Object::Policy(names.policy_arn(PARTITION, account)));
@@ -224,8 +306,11 @@ impl Provisioner {
     ///
     /// Why it is still there, in words; it stays on record.
     pub async fn remove(&self, object: &Object) -> Result<(), String> {
-        remove(&self.environment, object).await?;
+        let removal = remove(&self.environment, &self.marks, object).await?;
         self.ledger.removed(object);
+        if removal == Removal::Foreign {
+            tracing::warn!(%object, "on record, but not this run's; left as it is");
+        }
         Ok(())
     }
 
@@ -235,7 +320,7 @@ impl Provisioner {
         Ok(self.environment.kubernetes.create(manifest).await?)
     }
 
-    /// Waits for the namespace's `default` ServiceAccount, which a controller of the cluster makes:
+    /// Waits for the namespace's `default` `ServiceAccount`, which a controller of the cluster makes:
     /// one that is made before it would be no proof that the controller works.
     async fn await_service_account(&self, namespace: &str) -> Result<(), ProvisionError> {
         let account = ObjectRef::new("v1", "ServiceAccount", Some(namespace), "default");
@@ -245,7 +330,9 @@ impl Provisioner {
                 return Err(ProvisionError::Kubernetes(KubernetesError {
                     action: format!("wait for {account}"),
                     status: None,
-                    message: format!("not there after {SERVICE_ACCOUNT_WAIT:?}: does the controller manager run?"),
+                    message: format!(
+                        "not there after {SERVICE_ACCOUNT_WAIT:?}: does the controller manager run?"
+                    ),
                 }));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
