@@ -37,13 +37,22 @@ fn main() -> ExitCode {
     for case in &cases {
         let (name, shared, all) = (case.plan.case.clone(), Arc::clone(&shared), cases.clone());
         trials.push(Trial::test(name.clone(), move || {
-            let wanted = if alone { all.iter().filter(|case| case.plan.case == name).cloned().collect() } else { all };
+            let wanted = if alone {
+                all.iter()
+                    .filter(|case| case.plan.case == name)
+                    .cloned()
+                    .collect()
+            } else {
+                all
+            };
             let summary: &Result<RunSummary, String> = shared.get_or_init(|| summary_of(wanted, Vec::new()));
             case_passed(summary.as_ref().map_err(Failed::from)?, &name)
         }));
     }
     for plant in Plant::all() {
-        trials.push(Trial::test(format!("defect::{plant}"), move || defect_is_caught(plant)));
+        trials.push(Trial::test(format!("defect::{plant}"), move || {
+            defect_is_caught(plant)
+        }));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -51,43 +60,75 @@ fn main() -> ExitCode {
 /// The shipped scenarios bound to two tenants, with loads cut to what proves that they work.
 fn cases() -> Vec<Case> {
     let loaded = load(&shipped());
-    assert!(!loaded.has_errors(), "the shipped scenarios are in order: {:?}", loaded.diagnostics);
+    assert!(
+        !loaded.has_errors(),
+        "the shipped scenarios are in order: {:?}",
+        loaded.diagnostics
+    );
     let binding = bind(&loaded.scenarios, &TENANTS.map(str::to_owned));
     assert!(binding.unbound.is_empty());
     binding.cases
 }
 
 fn case_passed(summary: &RunSummary, name: &str) -> Result<(), Failed> {
-    let case = summary.cases.iter().find(|case| case.plan.case == name).ok_or("the run does not know this case")?;
+    let case = summary
+        .cases
+        .iter()
+        .find(|case| case.plan.case == name)
+        .ok_or("the run does not know this case")?;
     if case.verdict == Verdict::Passed {
         return Ok(());
     }
     let facts = case.failure.iter().flat_map(|failure| &failure.facts);
-    let facts: Vec<String> = facts.map(|fact| format!("{}: {}", fact.label, fact.text)).collect();
+    let facts: Vec<String> = facts
+        .map(|fact| format!("{}: {}", fact.label, fact.text))
+        .collect();
     Err(format!("{}: {}\n{}", case.verdict, case.summary, facts.join("\n")).into())
 }
 
 /// Runs the scenario that must catch `plant` with it planted, and without it.
 fn defect_is_caught(plant: Plant) -> Result<(), Failed> {
-    let cases: Vec<Case> = cases().into_iter().filter(|case| case.scenario.name == plant.caught_by()).collect();
+    let cases: Vec<Case> = cases()
+        .into_iter()
+        .filter(|case| case.scenario.name == plant.caught_by())
+        .collect();
     if cases.is_empty() {
         return Err(format!("there is no scenario {}", plant.caught_by()).into());
     }
     let summary = summary_of(cases, vec![plant])?;
-    let red: Vec<_> = summary.cases.iter().filter(|case| case.verdict == Verdict::Failed).collect();
+    let red: Vec<_> = summary
+        .cases
+        .iter()
+        .filter(|case| case.verdict == Verdict::Failed)
+        .collect();
     if red.is_empty() {
-        let seen: Vec<String> =
-            summary.cases.iter().map(|case| format!("{} {}: {}", case.verdict, case.plan.case, case.summary)).collect();
-        return Err(format!("{plant} ({}) turned nothing red:\n{}", plant.what(), seen.join("\n")).into());
+        let seen: Vec<String> = summary
+            .cases
+            .iter()
+            .map(|case| format!("{} {}: {}", case.verdict, case.plan.case, case.summary))
+            .collect();
+        return Err(format!(
+            "{plant} ({}) turned nothing red:\n{}",
+            plant.what(),
+            seen.join("\n")
+        )
+        .into());
     }
     Ok(())
 }
 
 fn summary_of(cases: Vec<Case>, plants: Vec<Plant>) -> Result<RunSummary, String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let end = runtime
-        .block_on(run(options(cases, plants, folder.path()), |_| Vec::new(), Box::new(|_, _| {})))
+        .block_on(run(
+            options(cases, plants, folder.path()),
+            |_| Vec::new(),
+            Box::new(|_, _| {}),
+        ))
         .map_err(|error| error.to_string())?;
     sound(end)
 }
@@ -96,7 +137,10 @@ fn summary_of(cases: Vec<Case>, plants: Vec<Plant>) -> Result<RunSummary, String
 fn sound(end: RunEnd) -> Result<RunSummary, String> {
     let summary = end.summary.ok_or("the journal is lost")?;
     if !summary.problems.is_empty() || !summary.leftovers.is_empty() || !end.trouble.is_empty() {
-        return Err(format!("{:?} {:?} {:?}", summary.problems, summary.leftovers, end.trouble));
+        return Err(format!(
+            "{:?} {:?} {:?}",
+            summary.problems, summary.leftovers, end.trouble
+        ));
     }
     Ok(summary)
 }
@@ -122,6 +166,9 @@ fn options(cases: Vec<Case>, plants: Vec<Plant>, out: &Path) -> RunOptions {
         deadline: Duration::from_mins(10),
         out: out.to_owned(),
         command: vec!["conformance".to_owned()],
-        embedded: EmbeddedOptions { plants, ..EmbeddedOptions::default() },
+        embedded: EmbeddedOptions {
+            plants,
+            ..EmbeddedOptions::default()
+        },
     }
 }

@@ -102,7 +102,12 @@ fn shipped_scenarios_fit_the_schema() {
     let validator = support::Schema::new(schema::scenario());
     for path in yaml_below(&root().join("scenarios")) {
         let value = as_json(&path);
-        assert_eq!(validator.problems(&value), Vec::<String>::new(), "{}", path.display());
+        assert_eq!(
+            validator.problems(&value),
+            Vec::<String>::new(),
+            "{}",
+            path.display()
+        );
         let first = fs::read_to_string(&path)
             .unwrap()
             .lines()

@@ -18,10 +18,16 @@ pub(super) fn apply(case: &mut Case, options: &RunOptions) {
     let over = &options.load;
     let mut scenario = (*case.scenario).clone();
     for step in &mut scenario.steps {
-        if let Action::Expect(Expect { when: When::Eventually, .. }) = &step.action {
+        if let Action::Expect(Expect {
+            when: When::Eventually,
+            ..
+        }) = &step.action
+        {
             step.within = step.within.min(sped_up(step.within, options.embedded.clock));
         }
-        let Action::Load(load) = &mut step.action else { continue };
+        let Action::Load(load) = &mut step.action else {
+            continue;
+        };
         let needed = match load {
             Load::Mounts(mounts) => {
                 mounts.pods = over.pods.unwrap_or(mounts.pods);

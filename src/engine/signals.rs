@@ -35,7 +35,11 @@ async fn forward(mut interrupt: Signal, mut terminate: Signal, sender: mpsc::Sen
             Some(()) = terminate.recv() => "SIGTERM",
             () = sender.closed() => return,
         };
-        let ending = if first { Ending::InOrder(name) } else { Ending::AtOnce(name) };
+        let ending = if first {
+            Ending::InOrder(name)
+        } else {
+            Ending::AtOnce(name)
+        };
         first = false;
         if sender.send(ending).await.is_err() {
             return;
