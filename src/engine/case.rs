@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longest time for the clean-up of one case; what it leaves is the run's teardown's.
-const CLEAN_UP: Duration = Duration::from_secs(60);
+const CLEAN_UP: Duration = Duration::from_mins(1);
 
 /// How an attempt ended.
 pub(super) struct AttemptEnd {

@@ -274,15 +274,12 @@ impl Life {
 
     /// Waits for the first half, however it ends.
     async fn supervise(&self, mut work: JoinHandle<Result<(), String>>, cancelled: &CancellationToken) {
-        let ended = match tokio::time::timeout(self.options.deadline, &mut work).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                self.journal.record(EventKind::Interrupted(Interrupted {
-                    signal: "deadline".to_owned(),
-                }));
-                cancelled.cancel();
-                work.await
-            }
+        let ended = if let Ok(ended) = tokio::time::timeout(self.options.deadline, &mut work).await { ended } else {
+            self.journal.record(EventKind::Interrupted(Interrupted {
+                signal: "deadline".to_owned(),
+            }));
+            cancelled.cancel();
+            work.await
         };
         match ended {
             Ok(Ok(())) => {}

@@ -209,26 +209,23 @@ impl World {
                 RoleAnnotation::Own | RoleAnnotation::Absent => None,
             };
             let other = other.and_then(|index| self.shared_of(case, index));
-            let tenant = match bound.shared {
-                Some(index) => self
-                    .shared
-                    .get(index)
-                    .cloned()
-                    .ok_or_else(StepError::bad_reference)?,
-                None => {
-                    let mut request = plain_request(&self.values, &bound.name);
-                    request.annotation = match &spec.annotation {
-                        RoleAnnotation::Own => Annotation::Own,
-                        RoleAnnotation::Absent => Annotation::Absent,
-                        RoleAnnotation::Of(_) => {
-                            Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
-                        }
-                    };
-                    let made = self.provisioner.provide(vec![request], 1, &|_| {}).await?;
-                    let tenant = made.into_iter().next().ok_or_else(StepError::bad_reference)?;
-                    self.record(tenant_ready(&tenant, Some(&case.plan.case)));
-                    tenant
-                }
+            let tenant = if let Some(index) = bound.shared { self
+            .shared
+            .get(index)
+            .cloned()
+            .ok_or_else(StepError::bad_reference)? } else {
+                let mut request = plain_request(&self.values, &bound.name);
+                request.annotation = match &spec.annotation {
+                    RoleAnnotation::Own => Annotation::Own,
+                    RoleAnnotation::Absent => Annotation::Absent,
+                    RoleAnnotation::Of(_) => {
+                        Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
+                    }
+                };
+                let made = self.provisioner.provide(vec![request], 1, &|_| {}).await?;
+                let tenant = made.into_iter().next().ok_or_else(StepError::bad_reference)?;
+                self.record(tenant_ready(&tenant, Some(&case.plan.case)));
+                tenant
             };
             let mut added = BTreeMap::new();
             let mut contents = BTreeMap::from([(TENANT_SECRET.to_owned(), Content::Text(SECRET_BYTES))]);

@@ -288,9 +288,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure>
             .fact("expected", format!("{error} on {action} by {role}"))
             .fact(
                 "call",
-                nearest
-                    .map(describe)
-                    .unwrap_or_else(|| "no refused AWS call was seen".to_owned()),
+                nearest.map_or_else(|| "no refused AWS call was seen".to_owned(), describe),
             )
             .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
         }
