@@ -58,10 +58,6 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
-    }
-
     /// The text of the first XML element of this name.
     pub(crate) fn element(&self, name: &str) -> Option<String> {
         let (_, rest) = self.body.split_once(&format!("<{name}>"))?;
@@ -78,20 +74,6 @@ impl Reply {
                 .iter()
                 .fold(text.to_owned(), |text, (entity, char)| text.replace(entity, char)),
         )
-    }
-
-    /// Status, code and message of an error, in either wire form.
-    pub(crate) fn error(&self) -> (u16, String, String) {
-        assert_ne!(self.status, 200, "{self:?}");
-        let (code, message) = if let Some(code) = self.element("Code") {
-            (code, self.element("Message"))
-        } else {
-            let json = self.json();
-            let text = |key: &str| json[key].as_str().map(str::to_owned);
-            let message = text("Message").or_else(|| text("message"));
-            (text("__type").unwrap_or_default(), message)
-        };
-        (self.status, code, message.unwrap_or_default())
     }
 }
 

@@ -1,15 +1,28 @@
 //! The ways in, and that there is no way out.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mountproof_aws_endpoint::{CallVerdict, Faults, StartError};
 use mountproof_run_tls::HttpsClient;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 use crate::{
     client::{Client, signed},
@@ -90,11 +103,58 @@ async fn tls_is_served_directly_too_and_the_service_is_read_from_the_signature()
         Some("GetSecretValue"),
         body,
         &bench.root,
-        std::time::SystemTime::now(),
+        SystemTime::now(),
     );
     *request.uri_mut() = format!("https://{}/", bench.endpoint.address()).parse().unwrap();
     let direct = HttpsClient::new(bench.ca.certificate_pem(), None).unwrap();
     let response = direct.send(request.map(Into::into)).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+/// As Go's client, which the real provider uses: HTTP/2, where the host is in the URI and no header.
+#[tokio::test]
+async fn http2_is_served_and_signed_hosts_are_found() {
+    let bench = Bench::start().await;
+    let name = "secretsmanager.eu-west-1.amazonaws.com";
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(bench.ca.certificate_pem().as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let connect = async |name: &'static str| {
+        let stream = TcpStream::connect(bench.endpoint.address()).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(tls.clone()));
+        timeout(SOON, connector.connect(name.try_into().unwrap(), stream))
+            .await
+            .unwrap()
+    };
+    connect("example.com").await.unwrap_err();
+
+    let stream = connect(name).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let body = json!({"SecretId": "demo/team-red/secret"}).to_string();
+    let mut request = signed(
+        "secretsmanager",
+        Some("GetSecretValue"),
+        body,
+        &bench.root,
+        SystemTime::now(),
+    );
+    request.headers_mut().remove("host").unwrap();
+    let request = request.map(|body| Full::new(Bytes::from(body)));
+    let response = timeout(SOON, sender.send_request(request))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_2);
     assert_eq!(response.status(), 200);
 }
 
@@ -133,7 +193,7 @@ async fn an_outage_ends_connections_until_it_is_over() {
     let bench = Bench::start().await;
     let body = json!({"SecretId": "demo/team-red/secret"});
     let request = || {
-        let now = std::time::SystemTime::now();
+        let now = SystemTime::now();
         signed(
             "secretsmanager",
             Some("GetSecretValue"),
