@@ -3,7 +3,7 @@
 //! Neither type can be printed or serialized: whoever wants the bytes has to write `expose()`, which
 //! is easy to search for.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use aws_lc_rs::{constant_time, digest};
 use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
@@ -158,7 +158,13 @@ pub fn fingerprint(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn generator(seed: u64, label: &str) -> StdRng {

@@ -7,8 +7,6 @@
 //!
 //! Under nextest every trial is a process of its own, which then runs its own case alone.
 
-#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
-
 use std::{
     path::Path,
     process::ExitCode,

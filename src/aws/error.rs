@@ -28,6 +28,10 @@ pub struct AwsError {
 
 impl AwsError {
     /// Takes what is of use from an SDK error.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers map an error that they have no further use for"
+    )]
     pub(super) fn of<E>(operation: &str, error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

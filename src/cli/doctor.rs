@@ -74,7 +74,7 @@ fn writable(folder: &Path, help: &str) -> Finding {
     let existing = folder
         .ancestors()
         .find(|folder| folder.is_dir())
-        .unwrap_or(Path::new("."));
+        .unwrap_or_else(|| Path::new("."));
     let probe = existing.join(format!(".mountproof-doctor-{}", std::process::id()));
     match fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)) {
         Ok(()) => Finding::Good(format!("{} can be written", folder.display())),

@@ -47,7 +47,6 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
     /// Stand up an environment, prove the scenarios in it, measure, report, take it all down
     Run(run::RunArgs),

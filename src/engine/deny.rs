@@ -62,7 +62,10 @@ async fn watch(
     loop {
         for pod in live.pods(world) {
             seen.ready |= pod.ready();
-            for file in live.mount_point(world, &pod.uid).files().map_err(unreadable)? {
+            for file in LiveWorkload::mount_point(world, &pod.uid)
+                .files()
+                .map_err(unreadable)?
+            {
                 let owner = world
                     .values
                     .owner_of(&file.content)

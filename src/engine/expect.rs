@@ -78,7 +78,9 @@ async fn check(
                 return Ok(Judgement::Broken(failure(format!("{} has no pod", live.name))));
             }
             for pod in &pods {
-                let seen = live.mount_point(world, &pod.uid).files().map_err(unreadable)?;
+                let seen = LiveWorkload::mount_point(world, &pod.uid)
+                    .files()
+                    .map_err(unreadable)?;
                 let judgement = workload::holds(attempt, tenant, &live.name, &expected, &seen);
                 if !matches!(judgement, Judgement::Holds(_)) {
                     return Ok(judgement);
@@ -88,7 +90,9 @@ async fn check(
         }
         Condition::Unmounted => {
             for pod in &pods {
-                let seen = live.mount_point(world, &pod.uid).files().map_err(unreadable)?;
+                let seen = LiveWorkload::mount_point(world, &pod.uid)
+                    .files()
+                    .map_err(unreadable)?;
                 if let Some(file) = seen.first() {
                     return Ok(Judgement::Broken(failure(format!("{} is mounted", file.name))));
                 }

@@ -80,6 +80,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn no_control(error: AwsError) -> StepError {
     StepError::Trouble(
         failure("no proof: the genuine credential, the positive control, was not accepted")

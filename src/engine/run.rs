@@ -274,7 +274,9 @@ impl Life {
 
     /// Waits for the first half, however it ends.
     async fn supervise(&self, mut work: JoinHandle<Result<(), String>>, cancelled: &CancellationToken) {
-        let ended = if let Ok(ended) = tokio::time::timeout(self.options.deadline, &mut work).await { ended } else {
+        let ended = if let Ok(ended) = tokio::time::timeout(self.options.deadline, &mut work).await {
+            ended
+        } else {
             self.journal.record(EventKind::Interrupted(Interrupted {
                 signal: "deadline".to_owned(),
             }));

@@ -217,7 +217,9 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     };
     let expected = live.expected(&attempt.tenants, Value::Current)?;
     for pod in &pods {
-        let seen = live.mount_point(world, &pod.uid).files().map_err(unreadable)?;
+        let seen = LiveWorkload::mount_point(world, &pod.uid)
+            .files()
+            .map_err(unreadable)?;
         judged(holds(attempt, tenant, &target, &expected, &seen))?;
         if planned.pod_status {
             judged(pod_status(attempt, live, &pod.name, until).await?)?;
@@ -311,7 +313,7 @@ pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Ins
     let live = attempt.workload(workload)?;
     live.remove(world).await;
     for pod in pods {
-        let mount = live.mount_point(world, &pod.uid);
+        let mount = LiveWorkload::mount_point(world, &pod.uid);
         let object = ObjectRef::new("v1", "Pod", Some(&live.namespace), &pod.name);
         loop {
             let files = mount.files().map_err(unreadable)?;
@@ -377,7 +379,7 @@ impl LiveWorkload {
     }
 
     /// Where a pod of it mounts.
-    pub(super) fn mount_point(&self, world: &World, uid: &str) -> MountPoint {
+    pub(super) fn mount_point(world: &World, uid: &str) -> MountPoint {
         MountPoint::of(&world.environment.node.kubelet_root, uid, tenant::VOLUME)
     }
 
@@ -502,6 +504,7 @@ pub(super) fn record_access(
     }));
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(super) fn unreadable(error: std::io::Error) -> StepError {
     StepError::trouble(format!("cannot read the mount on the node: {error}"))
 }

@@ -209,11 +209,12 @@ impl World {
                 RoleAnnotation::Own | RoleAnnotation::Absent => None,
             };
             let other = other.and_then(|index| self.shared_of(case, index));
-            let tenant = if let Some(index) = bound.shared { self
-            .shared
-            .get(index)
-            .cloned()
-            .ok_or_else(StepError::bad_reference)? } else {
+            let tenant = if let Some(index) = bound.shared {
+                self.shared
+                    .get(index)
+                    .cloned()
+                    .ok_or_else(StepError::bad_reference)?
+            } else {
                 let mut request = plain_request(&self.values, &bound.name);
                 request.annotation = match &spec.annotation {
                     RoleAnnotation::Own => Annotation::Own,

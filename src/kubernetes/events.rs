@@ -79,8 +79,8 @@ impl Events {
             if let Some(found) = events.into_iter().find(|event| wanted(event)) {
                 return Some(found);
             }
-            let changed = timeout_at(TokioInstant::from_std(until), changes.changed()).await;
-            changed.ok()?.ok()?;
+            let change = timeout_at(TokioInstant::from_std(until), changes.changed()).await;
+            change.ok()?.ok()?;
         }
     }
 

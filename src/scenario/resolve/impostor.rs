@@ -166,8 +166,10 @@ mod tests {
     use super::*;
     use crate::scenario::load::{SourceFile, load};
 
+    type Problems = Vec<(Code, String)>;
+
     /// What the step is in each row, or the codes and first labels of what is wrong.
-    fn resolved(head: &str, step: &str) -> Result<Vec<(Impostor, Duration)>, Vec<(Code, String)>> {
+    fn resolved(head: &str, step: &str) -> Result<Vec<(Impostor, Duration)>, Problems> {
         let text = format!(
             "apiVersion: mountproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{ name: it, profile: p }}\n\
              description: It.\nrequires: [iam-enforcement]\ntenants: {{ red: {{}}, blue: {{}} }}\n{head}steps:\n\
