@@ -1,10 +1,98 @@
 //! The command line, one file per command.
 
+pub mod completions;
+pub mod doctor;
 pub mod explain;
 pub mod lint;
 pub mod list;
 pub mod output;
+pub mod plan;
 pub mod report;
+pub mod run;
 pub mod scenarios;
 pub mod schema;
 pub mod sweep;
+
+use std::io;
+
+use clap::{Parser, Subcommand};
+
+use self::output::Output;
+use crate::report::{results, terminal::ColorChoice};
+
+/// Proves that pods mount the AWS secrets they should, cannot mount the ones they should not, and how fast
+///
+/// An end-to-end conformance and load-test harness for AWS Secrets Manager on Kubernetes through the
+/// Secrets Store CSI Driver, its AWS provider (ASCP) and IAM roles for service accounts (IRSA).
+#[derive(Debug, Parser)]
+#[command(
+    name = "mountproof",
+    version,
+    arg_required_else_help = true,
+    after_help = "Start with `mountproof run`: it needs nothing and reaches nothing outside this machine."
+)]
+pub struct Cli {
+    /// Colours: auto looks at the terminal and at NO_COLOR
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub color: ColorChoice,
+
+    /// Print failures and the last block only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
+pub enum Command {
+    /// Stand up an environment, prove the scenarios in it, measure, report, take it all down
+    Run(run::RunArgs),
+    /// Show the cases that a run would try
+    List(list::ListArgs),
+    /// Show what a run would create, cost and take
+    Plan(run::RunArgs),
+    /// Check scenario files: every problem of every file, with its place
+    Lint(lint::LintArgs),
+    /// Render a run's reports again from its journal, also of a run that was killed
+    Report(report::ReportArgs),
+    /// Remove what killed runs left behind
+    Sweep(sweep::SweepArgs),
+    /// Check what this machine offers to the environments
+    Doctor(doctor::DoctorArgs),
+    /// Explain a problem that lint found
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schemas of scenarios and results
+    Schema(schema::SchemaArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs a command; returns the exit code.
+///
+/// # Errors
+///
+/// When a stream cannot be written. A reader that went away (`mountproof list | head`) is no error.
+pub async fn run(cli: &Cli, output: &mut Output<'_>) -> io::Result<u8> {
+    match &cli.command {
+        Command::Run(args) => run::run(args, cli.quiet, cli.color, output).await,
+        Command::List(args) => list::run(args, output),
+        Command::Plan(args) => plan::run(args, output),
+        Command::Lint(args) => lint::run(args, output),
+        Command::Report(args) => match report::run(args, cli.quiet, cli.color) {
+            Ok(code) => Ok(code.code()),
+            Err(error) => {
+                writeln!(output.err, "error: {error}")?;
+                Ok(error.exit_code().code())
+            }
+        },
+        Command::Sweep(args) => sweep::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
+        Command::Explain(args) => explain::run(args, output),
+        Command::Schema(args) => schema::run(args, results::schema, output),
+        Command::Completions(args) => completions::run(args, output),
+    }
+}

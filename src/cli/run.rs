@@ -1,16 +1,33 @@
 //! The command `run`.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    io,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 
+use super::{
+    list::TenantArgs,
+    output::Output,
+    scenarios::SelectionArgs,
+};
 use crate::{
-    environment::Plant,
-    scenario::{duration, model::Arrival},
+    engine::{self, LoadOverrides, RunOptions},
+    environment::{EmbeddedOptions, Plant},
+    journal::Sink,
+    report::{
+        ExitCode,
+        terminal::{ColorChoice, Terminal},
+    },
+    scenario::{Case, duration, model::Arrival},
 };
 
 /// Stand up an environment, prove the scenarios in it, measure, report, and take it all down.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     long_about = "Stands up an environment, provisions tenants (namespace, ServiceAccount, IAM policy and role, \
                   secrets, SecretProviderClass), tries every scenario, measures mounts and fetches, and takes \
@@ -28,33 +45,17 @@ use crate::{
         6 inconclusive, 7 invalid run, 130 interrupted."
 )]
 pub struct RunArgs {
-    /// Scenarios to run: names, or globs such as 'own-*'. Default: all of them.
-    #[arg(value_name = "SCENARIO")]
-    pub scenarios: Vec<String>,
+    /// Which scenarios.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 
-    /// Only scenarios of these profiles: conformance, isolation, load.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub profile: Vec<String>,
-
-    /// Only scenarios with these labels.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub label: Vec<String>,
-
-    /// Read scenarios from a folder instead of the ones built in.
-    #[arg(long, value_name = "DIR")]
-    pub scenarios_dir: Option<PathBuf>,
+    /// Which tenants.
+    #[command(flatten)]
+    pub tenants: TenantArgs,
 
     /// Where to run.
     #[arg(long, value_enum, default_value_t = EnvironmentName::Embedded)]
     pub env: EnvironmentName,
-
-    /// Names of the tenants, which are their namespaces.
-    #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with = "namespaces")]
-    pub tenants: Vec<String>,
-
-    /// Make this many tenants, named ns-0001, ns-0002 and so on.
-    #[arg(long, value_name = "N")]
-    pub namespaces: Option<NonZeroU32>,
 
     /// First part of every object's name [default: mountproof-<run id>].
     #[arg(long, value_name = "NAME")]
@@ -81,7 +82,7 @@ pub struct RunArgs {
     pub arrival: Option<ArrivalName>,
 
     /// Length of a fetch measurement, such as 10s [default: the scenario's].
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = "Load")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
     pub fetch_for: Option<Duration>,
 
     /// Fetches in flight [default: the scenario's].
@@ -109,7 +110,7 @@ pub struct RunArgs {
     pub seed: Option<u64>,
 
     /// Deadline of the whole run; teardown comes after it.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30m")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30m")]
     pub deadline: Duration,
 
     /// Folder for the run's folder.
@@ -121,17 +122,13 @@ pub struct RunArgs {
     pub plant: Vec<Plant>,
 
     /// How many times faster than a real kubelet the stand-in waits between syncs and retries.
-    #[arg(long, value_name = "FACTOR", value_parser = positive, default_value = "10", help_heading = "Embedded environment")]
+    #[arg(long, value_name = "FACTOR", value_parser = positive, default_value = "20", help_heading = "Embedded environment")]
     pub kubelet_clock: f64,
 
     /// Requests per second that the provider stand-in allows itself to the Kubernetes API; a real provider
     /// has 5 (burst 10) unless its --qps says otherwise.
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, default_value = "500", help_heading = "Embedded environment")]
     pub provider_qps: f64,
-
-    /// Print failures and the last block only.
-    #[arg(long, short)]
-    pub quiet: bool,
 }
 
 /// Environments that this version can stand up.
@@ -164,4 +161,113 @@ fn positive(text: &str) -> Result<f64, String> {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
         _ => Err("a number greater than 0 is needed".to_owned()),
     }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| error.to_string())
+}
+
+impl RunArgs {
+    /// The arguments as something that can be done, with the cases that they select.
+    #[must_use]
+    pub fn options(&self, cases: Vec<Case>, command: Vec<String>) -> RunOptions {
+        RunOptions {
+            cases,
+            tenants: self.tenants.names(),
+            cluster: self.cluster_name.clone(),
+            region: self.region.clone(),
+            image: self.image.clone(),
+            load: LoadOverrides {
+                pods: self.pods.map(NonZeroU32::get),
+                rate: self.rate,
+                arrival: self.arrival.map(Arrival::from),
+                duration: self.fetch_for,
+                in_flight: self.in_flight.map(NonZeroU32::get),
+            },
+            jobs: self.jobs.get() as usize,
+            retries: self.retries,
+            fail_fast: self.fail_fast,
+            shuffle: self.shuffle,
+            seed: self.seed,
+            deadline: self.deadline,
+            out: self.out.clone(),
+            command,
+            embedded: EmbeddedOptions {
+                plants: self.plant.clone(),
+                clock: self.kubelet_clock,
+                provider_qps: self.provider_qps,
+                ..EmbeddedOptions::default()
+            },
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When a stream cannot be written.
+pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut Output<'_>) -> io::Result<u8> {
+    let names = args.tenants.names();
+    let binding = match args.selection.plan(&names, output)? {
+        Ok(binding) => binding,
+        Err(code) => return Ok(code),
+    };
+    for unbound in &binding.unbound {
+        writeln!(
+            output.err,
+            "note: {} needs {} tenants and the run has {}: it is left out; give more with --tenants or --namespaces",
+            unbound.scenario, unbound.needs, unbound.has
+        )?;
+    }
+    let command: Vec<String> = std::env::args().collect();
+    let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
+    let for_sinks = Arc::clone(&terminal);
+    let sinks = move |folder: &std::path::Path| -> Vec<Box<dyn Sink>> {
+        let shared = Arc::new(Mutex::new(Terminal::new(quiet, color, folder.display().to_string())));
+        *lock(&for_sinks) = Some(Arc::clone(&shared));
+        vec![Box::new(shared)]
+    };
+    let on_screen = Arc::clone(&terminal);
+    let at_once: engine::AtOnce = Box::new(move |signal, left| {
+        if let Some(terminal) = lock(&on_screen).as_ref() {
+            lock(terminal).clear();
+        }
+        leave(signal, &left);
+    });
+    let end = match engine::run(args.options(binding.cases, command), sinks, at_once).await {
+        Ok(end) => end,
+        Err(error) => {
+            writeln!(output.err, "error: {error}")?;
+            return Ok(error.exit_code().code());
+        }
+    };
+    if let (Some(terminal), Some(summary)) = (lock(&terminal).as_ref(), &end.summary) {
+        lock(terminal).finish(summary, &end.files);
+    }
+    for trouble in &end.trouble {
+        writeln!(output.err, "error: {trouble}")?;
+    }
+    if end.exit != ExitCode::Passed {
+        writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
+    }
+    Ok(end.exit.code())
+}
+
+/// The second signal: says what stands, and how it is removed, and ends the process.
+#[expect(clippy::print_stderr, clippy::disallowed_methods, reason = "there is nobody left to hand anything to")]
+fn leave(signal: &str, left: &[String]) {
+    eprintln!("\nsecond {signal}: ending now. {} objects of the run are still on record:", left.len());
+    for object in left.iter().take(20) {
+        eprintln!("  {object}");
+    }
+    if left.len() > 20 {
+        eprintln!("  and {} more", left.len() - 20);
+    }
+    eprintln!("remove what outlived the process with: mountproof sweep");
+    std::process::exit(i32::from(ExitCode::Interrupted.code()));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

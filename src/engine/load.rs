@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     aws::Session,
-    journal::{EventKind, MeasurementFinished},
+    journal::{EventKind, FloorMeasured, FloorPart, MeasurementFinished},
     kubernetes::{Kubernetes, ObjectRef},
     load::{
         csi_lens::{CsiClient, CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
@@ -76,7 +76,7 @@ pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Insta
 /// Measures what a mount costs at least on this machine; figures are given as multiples of it.
 async fn measure_floor(world: &World) {
     match floor::measure(&world.scratch).await {
-        Ok(floor) => world.record(EventKind::FloorMeasured(floor.into())),
+        Ok(floor) => world.record(floor_measured(&floor)),
         Err(error) => world.warn(error.to_string()),
     }
 }
@@ -130,8 +130,8 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
 
 /// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
 async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
-    let tokens: Vec<ServiceAccountTokens> = stream::iter(&world.shared)
-        .map(|tenant| tokens(world, &tenant.name))
+    let minting: Vec<_> = world.shared.iter().map(|tenant| tokens(world, &tenant.name)).collect();
+    let tokens: Vec<ServiceAccountTokens> = stream::iter(minting)
         .buffered(PARALLEL)
         .try_collect()
         .await?;
@@ -292,13 +292,8 @@ async fn fetch_load(attempt: &Attempt<'_>, load: &FetchLoad) -> StepResult {
     let world = attempt.world;
     let plan = FetchPlan::of(load, FETCH, (&attempt.case.scenario.name, &attempt.case.plan.case))
         .map_err(|error| StepError::trouble(error.to_string()))?;
-    let sessions: Vec<(Session, String)> = stream::iter(&world.shared)
-        .map(|tenant| async move {
-            let token = world.token(&tenant.name, tenant::AUDIENCE).await?;
-            let session = world.environment.aws.assume(&tenant.role_arn, &token).await?;
-            let path = tenant.secrets.get(tenant::TENANT_SECRET).map(|secret| secret.path.clone());
-            Ok::<_, StepError>((session, path.ok_or_else(StepError::bad_reference)?))
-        })
+    let opening: Vec<_> = world.shared.iter().map(|tenant| session(world, tenant)).collect();
+    let sessions: Vec<(Session, String)> = stream::iter(opening)
         .buffered(PARALLEL)
         .try_collect()
         .await?;
@@ -308,6 +303,14 @@ async fn fetch_load(attempt: &Attempt<'_>, load: &FetchLoad) -> StepResult {
         .await
         .map_err(|error| StepError::trouble(error.to_string()))?;
     judge(world, &finished).await
+}
+
+/// A session with the tenant's own credentials, and the name of its secret.
+async fn session(world: &World, tenant: &Tenant) -> Result<(Session, String), StepError> {
+    let token = world.token(&tenant.name, tenant::AUDIENCE).await?;
+    let session = world.environment.aws.assume(&tenant.role_arn, &token).await?;
+    let secret = tenant.secrets.get(tenant::TENANT_SECRET).ok_or_else(StepError::bad_reference)?;
+    Ok((session, secret.path.clone()))
 }
 
 /// Tenants' own sessions, taken in turn.
@@ -325,4 +328,22 @@ impl FetchTarget for Sessions {
             },
         }
     }
+}
+
+fn floor_measured(floor: &floor::Floor) -> EventKind {
+    EventKind::FloorMeasured(FloorMeasured {
+        parts: floor
+            .parts
+            .iter()
+            .map(|part| FloorPart {
+                name: part.name.to_owned(),
+                p50_ns: part.p50_ns,
+                p99_ns: part.p99_ns,
+                samples: part.samples,
+            })
+            .collect(),
+        kept_alive_ns: floor.kept_alive_ns,
+        new_tls_ns: floor.new_tls_ns,
+        tmpfs: floor.tmpfs,
+    })
 }

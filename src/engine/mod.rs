@@ -1,1 +1,38 @@
-//! Engine.
+//! The engine: runs cases against an environment and writes what happens into the journal.
+//!
+//! ```text
+//! run ─► plan ─► environment ─► tenants ─► dispatch ─► case ─► step ─┐
+//!  │                                                                 ├─► journal
+//!  └─► teardown, reports, on every path                              ┘
+//! ```
+//!
+//! Cases run side by side in tasks of their own; a panic in one is that case's verdict. Measurements run
+//! alone. Nothing waits without a deadline from the plan.
+
+mod case;
+mod deny;
+mod dispatch;
+mod evidence;
+mod expect;
+mod impostor;
+mod load;
+mod machine;
+mod mount_point;
+mod options;
+mod overrides;
+mod probe;
+mod run;
+mod signals;
+mod step;
+mod workload;
+mod world;
+
+pub use self::{
+    options::{LoadOverrides, RunOptions},
+    run::{AtOnce, RunEnd, StartError, plan, run},
+};
+
+/// Whole microseconds, as events hold them; saturating.
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

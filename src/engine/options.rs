@@ -4,14 +4,17 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     environment::EmbeddedOptions,
-    scenario::model::{Arrival, Scenario},
+    scenario::{
+        Case,
+        model::Arrival,
+    },
 };
 
 /// What a run is asked to do. The command line has been understood, the scenarios have been checked.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// Scenarios in the order of their files, already selected.
-    pub scenarios: Vec<Scenario>,
+    /// The cases to try, in the order of reports.
+    pub cases: Vec<Case>,
     /// Names of the shared tenants; at least one.
     pub tenants: Vec<String>,
     /// First part of every object's name; default `mountproof-<run id>`.

@@ -8,7 +8,7 @@ use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -20,23 +20,25 @@ use mountproof_stand_ins::{
     kubelet::{Clock, Kubelet, KubeletConfig},
     kubernetes::{ApiServer, ApiServerConfig},
     provider::{Provider, ProviderConfig},
-    rest::ApiAccess,
+    rest::{ApiAccess, BearerToken},
 };
 
 use super::{CallLog, Defect, DriverDefect, EndpointDefect, Environment, Node, Plant, ProviderDefect, Stop};
 use crate::{
     aws::{AdminKey, Aws, AwsAccess},
     journal::{Component, EnvironmentReady},
-    kubernetes::{Kubernetes, KubernetesAccess},
-    provision::MARKER,
+    kubernetes::{Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
+    provision::{Ledger, MARKER, Object},
     secret::Credential,
-    tenant::Marks,
+    tenant::{self, Marks},
 };
 
 /// The account, as the seed system's documents have it.
 const ACCOUNT: &str = "000000000000";
 /// Name of the one node.
 const NODE: &str = "mountproof-node";
+/// Longest wait for kubelet to register the driver.
+const REGISTRATION: Duration = Duration::from_secs(10);
 /// Longest path of a unix socket (`sockaddr_un`), with the final NUL.
 const LONGEST_SOCKET: usize = 108;
 /// The part of a socket's path below kubelet's root, at its longest.
@@ -83,7 +85,17 @@ pub fn scratch_folder(run_id: &str) -> PathBuf {
 }
 
 /// Starts every part, in the order in which they need each other, for the run with these marks.
-pub async fn start(options: &EmbeddedOptions, scratch: &Path, region: &str, seed: u64, marks: &Marks) -> Result<Environment, StartError> {
+///
+/// What the driver's chart would install (its kinds and the CSIDriver object) is put on record in
+/// `ledger` and installed before the driver starts, which waits for it.
+pub async fn start(
+    options: &EmbeddedOptions,
+    scratch: &Path,
+    region: &str,
+    seed: u64,
+    marks: &Marks,
+    ledger: &Ledger,
+) -> Result<Environment, StartError> {
     let began = Instant::now();
     prepare(scratch).map_err(|error| StartError {
         part: "environment",
@@ -115,7 +127,7 @@ pub async fn start(options: &EmbeddedOptions, scratch: &Path, region: &str, seed
     let access = |user: &str| ApiAccess {
         url: api.url(),
         ca_pem: ca.certificate_pem().to_owned(),
-        token: api.component_token(user),
+        token: BearerToken::new(api.component_token(user).expose()),
     };
     let root = scratch.join("kubelet");
     let providers = scratch.join("providers");
@@ -140,6 +152,17 @@ pub async fn start(options: &EmbeddedOptions, scratch: &Path, region: &str, seed
     })
     .map_err(StartError::of("provider stand-in"))?;
     provider.defects().set(provider_defects(&options.plants));
+    let kubernetes = Kubernetes::connect(
+        &KubernetesAccess {
+            url: api.url(),
+            trust_pem: ca.certificate_pem().to_owned(),
+            token: Credential::new(api.admin_token().expose()),
+        },
+        marks,
+    )
+    .await
+    .map_err(StartError::of("Kubernetes client"))?;
+    install(&kubernetes, marks, ledger).await?;
     let driver = Driver::start(DriverConfig {
         rotation: Some(options.rotation),
         // The real driver's 20 a second would be the only thing that a load test of ours sees.
@@ -155,17 +178,8 @@ pub async fn start(options: &EmbeddedOptions, scratch: &Path, region: &str, seed
     .await
     .map_err(StartError::of("driver stand-in"))?;
     driver.defects().set(driver_defects(&options.plants));
+    await_registration(&kubernetes).await?;
 
-    let kubernetes = Kubernetes::connect(
-        &KubernetesAccess {
-            url: api.url(),
-            trust_pem: ca.certificate_pem().to_owned(),
-            token: Credential::new(api.admin_token().expose()),
-        },
-        marks,
-    )
-    .await
-    .map_err(StartError::of("Kubernetes client"))?;
     let aws_access = AwsAccess {
         region: region.to_owned(),
         account: ACCOUNT.to_owned(),
@@ -188,8 +202,38 @@ pub async fn start(options: &EmbeddedOptions, scratch: &Path, region: &str, seed
         issuer,
         node: Node { name: NODE.to_owned(), csi_socket: driver.csi_socket().to_owned(), kubelet_root: root },
         calls: Some(Arc::new(EndpointLog(endpoint.calls()))),
-        stop: stop(kubelet, driver, provider, endpoint, api),
+        stop: Mutex::new(Some(stop(kubelet, driver, provider, endpoint, api))),
     })
+}
+
+/// What the driver's chart installs.
+async fn install(kubernetes: &Kubernetes, marks: &Marks, ledger: &Ledger) -> Result<(), StartError> {
+    let mut manifests = tenant::custom_resource_definitions(marks).to_vec();
+    manifests.push(tenant::csi_driver(marks));
+    let planned: Vec<Object> = manifests.iter().map(|manifest| Object::Kubernetes(ObjectRef::of(manifest))).collect();
+    ledger.plan(&planned).map_err(StartError::of("driver stand-in"))?;
+    for manifest in &manifests {
+        kubernetes.create(manifest).await.map_err(StartError::of("driver stand-in"))?;
+    }
+    Ok(())
+}
+
+/// Waits until kubelet has the driver: pods that come before it see an event that is none of theirs.
+async fn await_registration(kubernetes: &Kubernetes) -> Result<(), StartError> {
+    let until = Instant::now() + REGISTRATION;
+    loop {
+        let nodes = kubernetes.nodes_with_driver(tenant::CSI_DRIVER).await;
+        if !nodes.map_err(StartError::of::<KubernetesError>("driver stand-in"))?.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(StartError {
+                part: "driver stand-in",
+                because: format!("kubelet did not register it within {REGISTRATION:?}"),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Makes the scratch folder, with the marker that lets `sweep` remove it.

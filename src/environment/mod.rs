@@ -7,7 +7,11 @@
 mod embedded;
 mod plant;
 
-use std::{path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub use self::{
     embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
@@ -35,7 +39,42 @@ pub struct Environment {
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
     /// Stops everything that was started for it.
-    pub(crate) stop: Stop,
+    stop: Mutex<Option<Stop>>,
+}
+
+#[cfg(test)]
+impl Environment {
+    /// Two worlds without a node, for tests of what is made in them.
+    pub(crate) fn of_worlds(kubernetes: Kubernetes, aws: Aws, issuer: String) -> Self {
+        Self {
+            ready: EnvironmentReady {
+                took_us: 0,
+                components: Vec::new(),
+                capabilities: Vec::new(),
+                notes: Vec::new(),
+            },
+            kubernetes,
+            aws,
+            issuer,
+            node: Node {
+                name: String::new(),
+                kubelet_root: PathBuf::new(),
+                csi_socket: PathBuf::new(),
+            },
+            calls: None,
+            stop: Mutex::new(None),
+        }
+    }
+}
+
+impl Environment {
+    /// Ends everything that was started for it. Later calls do nothing.
+    pub async fn stop(&self) {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(stop) = stop {
+            stop().await;
+        }
+    }
 }
 
 /// Paths on the node that the harness shares with kubelet and driver.
@@ -57,5 +96,5 @@ pub trait CallLog: Send + Sync {
     fn since(&self, cursor: u64) -> Vec<Call>;
 }
 
-/// Ends what was started for an environment. Runs once; later calls do nothing.
-pub(crate) type Stop = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+/// Ends what was started for an environment.
+type Stop = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;

@@ -126,21 +126,10 @@ impl Provisioner {
         }
     }
 
-    /// What every tenant needs: the driver's kinds, its `CSIDriver` object, the identity provider.
+    /// What every tenant's role needs: the identity provider of the cluster's tokens.
     pub async fn provide_cluster(&self) -> Result<(), ProvisionError> {
-        let mut manifests = tenant::custom_resource_definitions(&self.marks).to_vec();
-        manifests.push(tenant::csi_driver(&self.marks));
         let arn = self.aws().oidc_arn(&self.environment.issuer);
-        let mut planned = vec![Object::OidcProvider(arn)];
-        planned.extend(
-            manifests
-                .iter()
-                .map(|manifest| Object::Kubernetes(ObjectRef::of(manifest))),
-        );
-        self.ledger.plan(&planned)?;
-        for manifest in &manifests {
-            self.environment.kubernetes.create(manifest).await?;
-        }
+        self.ledger.plan(&[Object::OidcProvider(arn)])?;
         let tags = self.marks.tags();
         self.aws()
             .provide_oidc(&self.environment.issuer, AUDIENCE, &tags)
@@ -349,6 +338,12 @@ impl Provisioner {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
+    }
+
+    /// The run's marks.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The run's ledger.

@@ -1,0 +1,104 @@
+//! The command `doctor`: what this machine offers, before anything is run.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+
+use super::output::{OK, Output, style};
+use crate::report::ExitCode;
+
+/// Check what this machine offers to the environments
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Folder that runs would be written to.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub out: PathBuf,
+}
+
+/// What a check came to.
+enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Works, with less.
+    Less(String),
+    /// A run would fail.
+    Bad(String),
+}
+
+/// Runs the command: 0 when a run can be had, 3 when it cannot.
+///
+/// # Errors
+///
+/// When the stream cannot be written.
+pub fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
+    let checks = [
+        ("report folder", writable(&args.out, "choose another with --out")),
+        ("scratch folder", writable(&std::env::temp_dir(), "set TMPDIR to a folder that you can write")),
+        ("socket paths", short_enough(&std::env::temp_dir())),
+        ("tmpfs mounts", tmpfs()),
+        ("open files", open_files()),
+        ("loopback", loopback()),
+    ];
+    let mut bad = false;
+    for (name, finding) in &checks {
+        let (style, word, text) = match finding {
+            Finding::Good(text) => (style::GOOD, "ok", text),
+            Finding::Less(text) => (style::WARNING, "less", text),
+            Finding::Bad(text) => (style::ERROR, "no", text),
+        };
+        bad |= matches!(finding, Finding::Bad(_));
+        writeln!(output.out, "  {style}{word:<5}{style:#} {name:<15} {text}")?;
+    }
+    if bad {
+        writeln!(output.out, "\nthe embedded environment cannot be had here until that is mended")?;
+        return Ok(ExitCode::EnvironmentUnavailable.code());
+    }
+    writeln!(output.out, "\nthe embedded environment can be had: mountproof run")?;
+    Ok(OK)
+}
+
+fn writable(folder: &Path, help: &str) -> Finding {
+    // The nearest folder that exists decides, as a run makes what is missing.
+    let existing = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let probe = existing.join(format!(".mountproof-doctor-{}", std::process::id()));
+    match fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)) {
+        Ok(()) => Finding::Good(format!("{} can be written", folder.display())),
+        Err(error) => Finding::Bad(format!("{} cannot be written: {error}; {help}", folder.display())),
+    }
+}
+
+fn short_enough(folder: &Path) -> Finding {
+    let length = folder.as_os_str().len();
+    if length <= 24 {
+        Finding::Good("short enough for unix sockets".to_owned())
+    } else {
+        Finding::Bad(format!("{} is too long for unix sockets below it; set TMPDIR to a shorter one", folder.display()))
+    }
+}
+
+fn tmpfs() -> Finding {
+    if rustix::process::geteuid().is_root() {
+        Finding::Good("allowed for root; a container may still forbid them, and the report says which was used".to_owned())
+    } else {
+        Finding::Less("not allowed: secrets are kept in a private folder instead, and the report says so".to_owned())
+    }
+}
+
+fn open_files() -> Finding {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    match limit {
+        Some(limit) if limit < 4096 => Finding::Less(format!("{limit}: for more than 1,000 pods raise it (ulimit -n 65536)")),
+        Some(limit) => Finding::Good(format!("{limit} allowed")),
+        None => Finding::Good("no limit".to_owned()),
+    }
+}
+
+fn loopback() -> Finding {
+    match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)) {
+        Ok(_) => Finding::Good("127.0.0.1 can be listened on".to_owned()),
+        Err(error) => Finding::Bad(format!("127.0.0.1 cannot be listened on: {error}")),
+    }
+}

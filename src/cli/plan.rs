@@ -1,0 +1,69 @@
+//! The command `plan`: what a run would create, cost and take, without doing any of it.
+
+use std::{io, time::Duration};
+
+use super::{
+    output::{OK, Output, style},
+    run::RunArgs,
+};
+use crate::{
+    engine,
+    scenario::{
+        duration,
+        model::{Action, Load},
+    },
+    tenant::{ClusterName, TenantNames},
+};
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When a stream cannot be written.
+pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
+    let names = args.tenants.names();
+    let binding = match args.selection.plan(&names, output)? {
+        Ok(binding) => binding,
+        Err(code) => return Ok(code),
+    };
+    let options = args.options(binding.cases, Vec::new());
+    let cases = engine::plan(&options, args.seed.unwrap_or_default());
+    let strong = style::STRONG;
+
+    let cluster = args.cluster_name.clone().unwrap_or_else(|| "mountproof-RUNID".to_lowercase());
+    writeln!(output.out, "{strong}environment{strong:#}   embedded: everything in this process, on loopback; costs nothing")?;
+    writeln!(output.out, "{strong}tenants{strong:#}       {}: each a namespace, a policy, a role, a secret, a SecretProviderClass", names.len())?;
+    if let Ok(cluster) = ClusterName::new(&cluster) {
+        for name in names.iter().take(5) {
+            match TenantNames::new(&cluster, name) {
+                Ok(tenant) => writeln!(output.out, "  {name:<12} {}  {}", tenant.role(), tenant.policy())?,
+                Err(error) => writeln!(output.out, "  {name:<12} {error}")?,
+            }
+        }
+        if names.len() > 5 {
+            writeln!(output.out, "  and {} more", names.len() - 5)?;
+        }
+    }
+    writeln!(output.out, "{strong}cluster-wide{strong:#}  1 CSIDriver, 2 CustomResourceDefinitions, 1 IAM OIDC provider")?;
+
+    let (mut pods, mut own, mut secrets) = (0_u64, 0, 0);
+    let mut longest = Duration::ZERO;
+    for case in &cases {
+        own += case.tenants.iter().filter(|tenant| tenant.shared.is_none()).count();
+        secrets += case.scenario.tenants.iter().map(|tenant| tenant.secrets.len()).sum::<usize>();
+        for step in &case.scenario.steps {
+            pods += match &step.action {
+                Action::Mount(_) | Action::Deny(_) | Action::Create(_) => 1,
+                Action::Load(Load::Mounts(mounts)) => u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64,
+                _ => 0,
+            };
+        }
+        longest = longest.max(case.scenario.deadline);
+    }
+    writeln!(output.out, "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; {own} tenants and {secrets} secrets of their own", cases.len(), args.jobs)?;
+    for case in &cases {
+        writeln!(output.out, "  {:<44} at most {}", case.plan.case, duration::print(case.scenario.deadline))?;
+    }
+    writeln!(output.out, "{strong}takes{strong:#}         at most {}, teardown not counted (--deadline)", duration::print(args.deadline))?;
+    Ok(OK)
+}

@@ -1,0 +1,46 @@
+//! What an environment can do, asked of it and not taken on trust.
+
+use crate::{
+    environment::Environment,
+    journal::Capability,
+    scenario::capability::{CALL_LOG, CSI_SOCKET, IAM_ENFORCEMENT, ROTATION},
+    secret::Credential,
+};
+
+/// Probes every capability that scenarios can ask for.
+pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
+    vec![
+        iam_enforcement(environment).await,
+        capability(
+            CALL_LOG,
+            environment.calls.is_some(),
+            if environment.calls.is_some() { "the endpoint's log is read" } else { "this environment keeps no log" },
+        ),
+        capability(ROTATION, true, "the CSIDriver asks for requiresRepublish, and the driver has rotation on"),
+        capability(
+            CSI_SOCKET,
+            environment.node.csi_socket.exists(),
+            &format!("socket {}", environment.node.csi_socket.file_name().unwrap_or_default().to_string_lossy()),
+        ),
+    ]
+}
+
+/// An endpoint that hands credentials for a token that is none enforces nothing.
+///
+/// Where an environment is ours the answer is known, and an endpoint that gives in is a defect for the
+/// scenarios to find: it does not make them `not-supported`.
+async fn iam_enforcement(environment: &Environment) -> Capability {
+    let garbage = Credential::new("not.a.token");
+    let role = format!("arn:aws:iam::{}:role/mountproof-no-such-role", environment.aws.access().account);
+    match environment.aws.assume(&role, &garbage).await {
+        Err(error) if error.is_answer() => {
+            capability(IAM_ENFORCEMENT, true, &format!("a token that is none is refused: {}", error.code().unwrap_or("no code")))
+        }
+        Err(error) => capability(IAM_ENFORCEMENT, false, &format!("no answer: {error}")),
+        Ok(_) => capability(IAM_ENFORCEMENT, false, "a token that is none is worth credentials"),
+    }
+}
+
+fn capability(name: &str, present: bool, evidence: &str) -> Capability {
+    Capability { name: name.to_owned(), present, evidence: evidence.to_owned() }
+}
