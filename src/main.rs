@@ -16,14 +16,24 @@ fn main() -> ExitCode {
         ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
         ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
     }
-    let filter = EnvFilter::try_from_env("MOUNTPROOF_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let filter =
+        EnvFilter::try_from_env("MOUNTPROOF_LOG").unwrap_or_else(|_| EnvFilter::new("error,kube_client=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
     };
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
-    let code = runtime.block_on(cli::run(&cli, &mut Output { out: &mut out, err: &mut err }));
+    let code = runtime.block_on(cli::run(
+        &cli,
+        &mut Output {
+            out: &mut out,
+            err: &mut err,
+        },
+    ));
     // What still runs is of no use any more.
     runtime.shutdown_background();
     match code {

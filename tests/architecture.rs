@@ -54,7 +54,11 @@ fn pure_modules_do_no_io_and_read_no_clock() {
             }
         }
     }
-    assert!(found.is_empty(), "IO or clock in a pure module:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "IO or clock in a pure module:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]
@@ -62,7 +66,10 @@ fn clients_and_stand_ins_are_named_in_one_place_each() {
     let rules: &[(&[&str], &[&str])] = &[
         (&["kube::", "k8s_openapi::"], &["src/kubernetes"]),
         (&["aws_sdk_", "aws_config::", "aws_smithy_"], &["src/aws"]),
-        (&["mountproof_stand_ins", "mountproof_aws_endpoint"], &["src/environment"]),
+        (
+            &["mountproof_stand_ins", "mountproof_aws_endpoint"],
+            &["src/environment"],
+        ),
         (&["serde_saphyr"], &["src/scenario"]),
     ];
     let mut found = Vec::new();
@@ -74,7 +81,11 @@ fn clients_and_stand_ins_are_named_in_one_place_each() {
             for (number, line) in product_lines(&source) {
                 for word in *words {
                     if names(&line, word) {
-                        found.push(format!("{}:{number}: {word} belongs to {}", source.display(), homes.join(", ")));
+                        found.push(format!(
+                            "{}:{number}: {word} belongs to {}",
+                            source.display(),
+                            homes.join(", ")
+                        ));
                     }
                 }
             }
@@ -85,7 +96,12 @@ fn clients_and_stand_ins_are_named_in_one_place_each() {
 
 #[test]
 fn no_part_behind_a_seam_depends_on_the_harness() {
-    for manifest in ["crates/aws-endpoint", "crates/stand-ins", "crates/run-tls", "crates/csi-protocol"] {
+    for manifest in [
+        "crates/aws-endpoint",
+        "crates/stand-ins",
+        "crates/run-tls",
+        "crates/csi-protocol",
+    ] {
         let text = fs::read_to_string(Path::new(manifest).join("Cargo.toml")).unwrap();
         for line in text.lines() {
             let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
@@ -110,7 +126,11 @@ fn attributes_are_expected_with_a_reason() {
             }
         }
     }
-    assert!(found.is_empty(), "use #[expect(.., reason = \"..\")]:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "use #[expect(.., reason = \"..\")]:\n{}",
+        found.join("\n")
+    );
 }
 
 /// Every Rust file of a file or folder.
@@ -118,7 +138,9 @@ fn sources(root: &Path) -> Vec<PathBuf> {
     if root.is_file() {
         return vec![root.to_owned()];
     }
-    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(root) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.unwrap().path();
@@ -149,6 +171,9 @@ fn product_lines(source: &Path) -> Vec<(usize, String)> {
 /// Whether `word` stands in `line` as the start of a name.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
-        !line[..at].chars().next_back().is_some_and(|before| before.is_alphanumeric() || before == '_' || before == ':')
+        !line[..at]
+            .chars()
+            .next_back()
+            .is_some_and(|before| before.is_alphanumeric() || before == '_' || before == ':')
     })
 }

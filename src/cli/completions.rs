@@ -12,7 +12,9 @@ use super::{
 
 /// Print a completion script for a shell
 #[derive(Debug, Clone, Args)]
-#[command(after_long_help = "Example:\n  mountproof completions bash > ~/.local/share/bash-completion/completions/mountproof")]
+#[command(
+    after_long_help = "Example:\n  mountproof completions bash > ~/.local/share/bash-completion/completions/mountproof"
+)]
 pub struct CompletionsArgs {
     /// Which shell.
     #[arg(value_enum)]

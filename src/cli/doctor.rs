@@ -36,7 +36,10 @@ enum Finding {
 pub fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let checks = [
         ("report folder", writable(&args.out, "choose another with --out")),
-        ("scratch folder", writable(&std::env::temp_dir(), "set TMPDIR to a folder that you can write")),
+        (
+            "scratch folder",
+            writable(&std::env::temp_dir(), "set TMPDIR to a folder that you can write"),
+        ),
         ("socket paths", short_enough(&std::env::temp_dir())),
         ("tmpfs mounts", tmpfs()),
         ("open files", open_files()),
@@ -53,16 +56,25 @@ pub fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
         writeln!(output.out, "  {style}{word:<5}{style:#} {name:<15} {text}")?;
     }
     if bad {
-        writeln!(output.out, "\nthe embedded environment cannot be had here until that is mended")?;
+        writeln!(
+            output.out,
+            "\nthe embedded environment cannot be had here until that is mended"
+        )?;
         return Ok(ExitCode::EnvironmentUnavailable.code());
     }
-    writeln!(output.out, "\nthe embedded environment can be had: mountproof run")?;
+    writeln!(
+        output.out,
+        "\nthe embedded environment can be had: mountproof run"
+    )?;
     Ok(OK)
 }
 
 fn writable(folder: &Path, help: &str) -> Finding {
     // The nearest folder that exists decides, as a run makes what is missing.
-    let existing = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let existing = folder
+        .ancestors()
+        .find(|folder| folder.is_dir())
+        .unwrap_or(Path::new("."));
     let probe = existing.join(format!(".mountproof-doctor-{}", std::process::id()));
     match fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)) {
         Ok(()) => Finding::Good(format!("{} can be written", folder.display())),
@@ -75,22 +87,32 @@ fn short_enough(folder: &Path) -> Finding {
     if length <= 24 {
         Finding::Good("short enough for unix sockets".to_owned())
     } else {
-        Finding::Bad(format!("{} is too long for unix sockets below it; set TMPDIR to a shorter one", folder.display()))
+        Finding::Bad(format!(
+            "{} is too long for unix sockets below it; set TMPDIR to a shorter one",
+            folder.display()
+        ))
     }
 }
 
 fn tmpfs() -> Finding {
     if rustix::process::geteuid().is_root() {
-        Finding::Good("allowed for root; a container may still forbid them, and the report says which was used".to_owned())
+        Finding::Good(
+            "allowed for root; a container may still forbid them, and the report says which was used"
+                .to_owned(),
+        )
     } else {
-        Finding::Less("not allowed: secrets are kept in a private folder instead, and the report says so".to_owned())
+        Finding::Less(
+            "not allowed: secrets are kept in a private folder instead, and the report says so".to_owned(),
+        )
     }
 }
 
 fn open_files() -> Finding {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     match limit {
-        Some(limit) if limit < 4096 => Finding::Less(format!("{limit}: for more than 1,000 pods raise it (ulimit -n 65536)")),
+        Some(limit) if limit < 4096 => Finding::Less(format!(
+            "{limit}: for more than 1,000 pods raise it (ulimit -n 65536)"
+        )),
         Some(limit) => Finding::Good(format!("{limit} allowed")),
         None => Finding::Good("no limit".to_owned()),
     }

@@ -32,7 +32,7 @@ use crate::report::{results, terminal::ColorChoice};
     after_help = "Start with `mountproof run`: it needs nothing and reaches nothing outside this machine."
 )]
 pub struct Cli {
-    /// Colours: auto looks at the terminal and at NO_COLOR
+    /// Colours: auto looks at the terminal and at `NO_COLOR`
     #[arg(long, global = true, value_enum, default_value_t)]
     pub color: ColorChoice,
 

@@ -30,9 +30,19 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let cases = engine::plan(&options, args.seed.unwrap_or_default());
     let strong = style::STRONG;
 
-    let cluster = args.cluster_name.clone().unwrap_or_else(|| "mountproof-RUNID".to_lowercase());
-    writeln!(output.out, "{strong}environment{strong:#}   embedded: everything in this process, on loopback; costs nothing")?;
-    writeln!(output.out, "{strong}tenants{strong:#}       {}: each a namespace, a policy, a role, a secret, a SecretProviderClass", names.len())?;
+    let cluster = args
+        .cluster_name
+        .clone()
+        .unwrap_or_else(|| "mountproof-RUNID".to_lowercase());
+    writeln!(
+        output.out,
+        "{strong}environment{strong:#}   embedded: everything in this process, on loopback; costs nothing"
+    )?;
+    writeln!(
+        output.out,
+        "{strong}tenants{strong:#}       {}: each a namespace, a policy, a role, a secret, a SecretProviderClass",
+        names.len()
+    )?;
     if let Ok(cluster) = ClusterName::new(&cluster) {
         for name in names.iter().take(5) {
             match TenantNames::new(&cluster, name) {
@@ -44,26 +54,54 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
             writeln!(output.out, "  and {} more", names.len() - 5)?;
         }
     }
-    writeln!(output.out, "{strong}cluster-wide{strong:#}  1 CSIDriver, 2 CustomResourceDefinitions, 1 IAM OIDC provider")?;
+    writeln!(
+        output.out,
+        "{strong}cluster-wide{strong:#}  1 CSIDriver, 2 CustomResourceDefinitions, 1 IAM OIDC provider"
+    )?;
 
     let (mut pods, mut own, mut secrets) = (0_u64, 0, 0);
     let mut longest = Duration::ZERO;
     for case in &cases {
-        own += case.tenants.iter().filter(|tenant| tenant.shared.is_none()).count();
-        secrets += case.scenario.tenants.iter().map(|tenant| tenant.secrets.len()).sum::<usize>();
+        own += case
+            .tenants
+            .iter()
+            .filter(|tenant| tenant.shared.is_none())
+            .count();
+        secrets += case
+            .scenario
+            .tenants
+            .iter()
+            .map(|tenant| tenant.secrets.len())
+            .sum::<usize>();
         for step in &case.scenario.steps {
             pods += match &step.action {
                 Action::Mount(_) | Action::Deny(_) | Action::Create(_) => 1,
-                Action::Load(Load::Mounts(mounts)) => u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64,
+                Action::Load(Load::Mounts(mounts)) => {
+                    u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64
+                }
                 _ => 0,
             };
         }
         longest = longest.max(case.scenario.deadline);
     }
-    writeln!(output.out, "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; {own} tenants and {secrets} secrets of their own", cases.len(), args.jobs)?;
+    writeln!(
+        output.out,
+        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; {own} tenants and {secrets} secrets of their own",
+        cases.len(),
+        args.jobs
+    )?;
     for case in &cases {
-        writeln!(output.out, "  {:<44} at most {}", case.plan.case, duration::print(case.scenario.deadline))?;
+        writeln!(
+            output.out,
+            "  {:<44} at most {}",
+            case.plan.case,
+            duration::print(case.scenario.deadline)
+        )?;
     }
-    writeln!(output.out, "{strong}takes{strong:#}         at most {}, teardown not counted (--deadline)", duration::print(args.deadline))?;
+    writeln!(
+        output.out,
+        "{strong}takes{strong:#}         at most {}, teardown not counted (--deadline)",
+        duration::print(args.deadline)
+    )?;
     Ok(OK)
 }

@@ -10,11 +10,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{
-    list::TenantArgs,
-    output::Output,
-    scenarios::SelectionArgs,
-};
+use super::{list::TenantArgs, output::Output, scenarios::SelectionArgs};
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
     environment::{EmbeddedOptions, Plant},
@@ -224,7 +220,11 @@ pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut O
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
     let sinks = move |folder: &std::path::Path| -> Vec<Box<dyn Sink>> {
-        let shared = Arc::new(Mutex::new(Terminal::new(quiet, color, folder.display().to_string())));
+        let shared = Arc::new(Mutex::new(Terminal::new(
+            quiet,
+            color,
+            folder.display().to_string(),
+        )));
         *lock(&for_sinks) = Some(Arc::clone(&shared));
         vec![Box::new(shared)]
     };
@@ -255,9 +255,16 @@ pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut O
 }
 
 /// The second signal: says what stands, and how it is removed, and ends the process.
-#[expect(clippy::print_stderr, clippy::disallowed_methods, reason = "there is nobody left to hand anything to")]
+#[expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "there is nobody left to hand anything to"
+)]
 fn leave(signal: &str, left: &[String]) {
-    eprintln!("\nsecond {signal}: ending now. {} objects of the run are still on record:", left.len());
+    eprintln!(
+        "\nsecond {signal}: ending now. {} objects of the run are still on record:",
+        left.len()
+    );
     for object in left.iter().take(20) {
         eprintln!("  {object}");
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longest time for the clean-up of one case; what it leaves is the run's teardown's.
-const CLEAN_UP: Duration = Duration::from_secs(60);
+const CLEAN_UP: Duration = Duration::from_mins(1);
 
 /// How an attempt ended.
 pub(super) struct AttemptEnd {
@@ -49,7 +49,12 @@ pub(super) struct Attempt<'a> {
 }
 
 /// Runs one attempt, from its tenants to its clean-up.
-pub(super) async fn attempt(world: &World, case: &Case, number: u32, cancelled: CancellationToken) -> AttemptEnd {
+pub(super) async fn attempt(
+    world: &World,
+    case: &Case,
+    number: u32,
+    cancelled: CancellationToken,
+) -> AttemptEnd {
     let calls_from = world.environment.calls.as_ref().map_or(0, |calls| calls.cursor());
     let mut attempt = Attempt {
         world,
@@ -64,26 +69,43 @@ pub(super) async fn attempt(world: &World, case: &Case, number: u32, cancelled: 
     let deadline = case.scenario.deadline;
     let result = tokio::time::timeout(deadline, attempt.run())
         .await
-        .unwrap_or_else(|_| Err(StepError::trouble(format!("the attempt's deadline of {deadline:?} passed"))));
+        .unwrap_or_else(|_| {
+            Err(StepError::trouble(format!(
+                "the attempt's deadline of {deadline:?} passed"
+            )))
+        });
     let end = match result {
-        Ok(summary) => AttemptEnd { verdict: Verdict::Passed, summary, failure: None },
+        Ok(summary) => AttemptEnd {
+            verdict: Verdict::Passed,
+            summary,
+            failure: None,
+        },
         Err(StepError::Broken(failure)) => ended(Verdict::Failed, failure),
         Err(StepError::Trouble(failure)) => ended(Verdict::Errored, failure),
-        Err(StepError::Cancelled) => {
-            AttemptEnd { verdict: Verdict::Skipped, summary: "interrupted".to_owned(), failure: None }
-        }
+        Err(StepError::Cancelled) => AttemptEnd {
+            verdict: Verdict::Skipped,
+            summary: "interrupted".to_owned(),
+            failure: None,
+        },
     };
     if matches!(end.verdict, Verdict::Failed | Verdict::Errored) {
         evidence::collect(&attempt).await;
     }
     if tokio::time::timeout(CLEAN_UP, attempt.clean_up()).await.is_err() {
-        world.warn(format!("clean-up of {} took more than {CLEAN_UP:?}; teardown will finish it", case.plan.case));
+        world.warn(format!(
+            "clean-up of {} took more than {CLEAN_UP:?}; teardown will finish it",
+            case.plan.case
+        ));
     }
     end
 }
 
 fn ended(verdict: Verdict, failure: Failure) -> AttemptEnd {
-    AttemptEnd { verdict, summary: failure.headline.clone(), failure: Some(failure) }
+    AttemptEnd {
+        verdict,
+        summary: failure.headline.clone(),
+        failure: Some(failure),
+    }
 }
 
 impl Attempt<'_> {
@@ -149,7 +171,10 @@ impl Attempt<'_> {
     }
 
     async fn update(&mut self, secret: &SecretRef) -> StepResult {
-        let tenant = self.tenants.get_mut(secret.tenant).ok_or_else(StepError::bad_reference)?;
+        let tenant = self
+            .tenants
+            .get_mut(secret.tenant)
+            .ok_or_else(StepError::bad_reference)?;
         self.world.update_secret(tenant, &secret.secret).await?;
         Ok(format!("{}/{} has a new value", tenant.name(), secret.secret))
     }
@@ -158,16 +183,28 @@ impl Attempt<'_> {
     fn title(&self, action: &Action) -> String {
         let tenant = |index: usize| self.tenants.get(index).map_or("?", CaseTenant::name).to_owned();
         match action {
-            Action::Mount(mount) => format!("{} mounts {}", tenant(mount.workload.tenant), self.target(&mount.workload)),
+            Action::Mount(mount) => format!(
+                "{} mounts {}",
+                tenant(mount.workload.tenant),
+                self.target(&mount.workload)
+            ),
             Action::Create(planned) => format!("create {} in {}", planned.name, tenant(planned.tenant)),
             Action::Deny(deny) => {
-                format!("{} is refused {}", tenant(deny.workload.tenant), self.target(&deny.workload))
+                format!(
+                    "{} is refused {}",
+                    tenant(deny.workload.tenant),
+                    self.target(&deny.workload)
+                )
             }
             Action::Update(secret) => format!("update {}/{}", tenant(secret.tenant), secret.secret),
             Action::Delete { workload } => format!("delete {workload}"),
             Action::Expect(expect) => expect::title(expect),
             Action::Impostor(impostor) => {
-                format!("AWS refuses {} of {}", impostor.forgery.describe(), tenant(impostor.tenant))
+                format!(
+                    "AWS refuses {} of {}",
+                    impostor.forgery.describe(),
+                    tenant(impostor.tenant)
+                )
             }
             Action::Load(planned) => load::title(planned),
         }
@@ -186,7 +223,11 @@ impl Attempt<'_> {
     /// The last call of a role that AWS refused in this attempt, in one line.
     pub(super) fn last_refused_call(&self, role: &str) -> Option<String> {
         let calls = self.world.environment.calls.as_ref()?.since(self.calls_from);
-        calls.iter().rev().find(|call| call.error.is_some() && call.role.as_deref() == Some(role)).map(evidence::line)
+        calls
+            .iter()
+            .rev()
+            .find(|call| call.error.is_some() && call.role.as_deref() == Some(role))
+            .map(evidence::line)
     }
 
     /// Removes what the attempt made. What cannot be removed stays in the ledger, and so is tried
@@ -201,7 +242,11 @@ impl Attempt<'_> {
 
 /// One line for the terminal: the steps' own words, the most telling ones.
 fn summary(said: &[String]) -> String {
-    let mut lines: Vec<&str> = said.iter().map(String::as_str).filter(|line| !line.is_empty()).collect();
+    let mut lines: Vec<&str> = said
+        .iter()
+        .map(String::as_str)
+        .filter(|line| !line.is_empty())
+        .collect();
     lines.dedup();
     lines.join("; ")
 }
@@ -238,7 +283,8 @@ pub(super) fn judged(judgement: Judgement) -> StepResult {
 pub(super) fn panicked(text: &str) -> AttemptEnd {
     ended(
         Verdict::Errored,
-        failure("mountproof itself failed in this case").fact("panic", text).fact("help", "please report this"),
+        failure("mountproof itself failed in this case")
+            .fact("panic", text)
+            .fact("help", "please report this"),
     )
 }
-

@@ -26,7 +26,10 @@ pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Insta
     let live = attempt.workload(&planned.workload.name)?;
     let claim = claim(attempt, planned, live)?;
     let mut seen = watch(attempt, live, planned.hold, until).await?;
-    seen.control = Some((planned.control.clone(), attempt.mounted.contains(&planned.control)));
+    seen.control = Some((
+        planned.control.clone(),
+        attempt.mounted.contains(&planned.control),
+    ));
     let mut judgement = judge(&claim, &seen);
     // A refusal for another reason may be the environment's own failure.
     if matches!(&judgement, Judgement::Broken(failure) if !failure.isolation) {
@@ -46,7 +49,12 @@ pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Insta
 
 /// Watches mount point, pod and events until the hold after the first refusal is over. A file or a
 /// ready pod ends it early: nothing that follows would undo that.
-async fn watch(attempt: &Attempt<'_>, live: &LiveWorkload, hold: Duration, until: Instant) -> Result<Seen, StepError> {
+async fn watch(
+    attempt: &Attempt<'_>,
+    live: &LiveWorkload,
+    hold: Duration,
+    until: Instant,
+) -> Result<Seen, StepError> {
     let world = attempt.world;
     let mut seen = Seen::default();
     let mut files: BTreeMap<String, Option<String>> = BTreeMap::new();
@@ -55,7 +63,10 @@ async fn watch(attempt: &Attempt<'_>, live: &LiveWorkload, hold: Duration, until
         for pod in live.pods(world) {
             seen.ready |= pod.ready();
             for file in live.mount_point(world, &pod.uid).files().map_err(unreadable)? {
-                let owner = world.values.owner_of(&file.content).map(|owner| owner.to_string());
+                let owner = world
+                    .values
+                    .owner_of(&file.content)
+                    .map(|owner| owner.to_string());
                 files.insert(file.name, owner);
             }
         }
@@ -71,18 +82,30 @@ async fn watch(attempt: &Attempt<'_>, live: &LiveWorkload, hold: Duration, until
         tokio::time::sleep(LOOK).await;
     }
     seen.files = files.into_iter().collect();
-    seen.calls = world.environment.calls.as_ref().map(|calls| calls.since(attempt.calls_from));
+    seen.calls = world
+        .environment
+        .calls
+        .as_ref()
+        .map(|calls| calls.since(attempt.calls_from));
     Ok(seen)
 }
 
 /// The scenario's reason in the terms of this case's tenants.
 fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<Claim, StepError> {
-    let tenant = attempt.tenants.get(live.tenant).ok_or_else(StepError::bad_reference)?;
+    let tenant = attempt
+        .tenants
+        .get(live.tenant)
+        .ok_or_else(StepError::bad_reference)?;
     let asked = live.asked().map(str::to_owned).collect();
     let mut names = Vec::new();
     for secret in live.secrets() {
-        let owner = attempt.tenants.get(secret.tenant).ok_or_else(StepError::bad_reference)?;
-        let secret = owner.secret(&secret.secret).ok_or_else(StepError::bad_reference)?;
+        let owner = attempt
+            .tenants
+            .get(secret.tenant)
+            .ok_or_else(StepError::bad_reference)?;
+        let secret = owner
+            .secret(&secret.secret)
+            .ok_or_else(StepError::bad_reference)?;
         names.extend([secret.path.clone(), secret.arn.clone()]);
     }
     let reason = match &planned.because {
@@ -113,9 +136,17 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
     };
     let target = match &planned.workload.class {
         Class::TenantOwn { tenant } if *tenant != planned.workload.tenant => {
-            format!("{} through a class of another namespace", attempt.target(&planned.workload))
+            format!(
+                "{} through a class of another namespace",
+                attempt.target(&planned.workload)
+            )
         }
         _ => attempt.target(&planned.workload),
     };
-    Ok(Claim { tenant: tenant.name().to_owned(), target, reason, hold: planned.hold })
+    Ok(Claim {
+        tenant: tenant.name().to_owned(),
+        target,
+        reason,
+        hold: planned.hold,
+    })
 }

@@ -27,12 +27,14 @@ pub(super) async fn collect(attempt: &Attempt<'_>) {
             ),
             Evidence::CallLog => ("AWS call log", calls(attempt)),
         };
-        attempt.world.record(EventKind::EvidenceCollected(EvidenceCollected {
-            case: attempt.case.plan.case.clone(),
-            attempt: attempt.number,
-            title: title.to_owned(),
-            text,
-        }));
+        attempt
+            .world
+            .record(EventKind::EvidenceCollected(EvidenceCollected {
+                case: attempt.case.plan.case.clone(),
+                attempt: attempt.number,
+                title: title.to_owned(),
+                text,
+            }));
     }
 }
 
@@ -41,7 +43,10 @@ async fn objects(attempt: &Attempt<'_>, api_version: &str, kind: &str) -> String
     let kubernetes = &attempt.world.environment.kubernetes;
     let mut text = String::new();
     for live in attempt.workloads.values() {
-        match kubernetes.list(api_version, kind, Some(&live.namespace), None).await {
+        match kubernetes
+            .list(api_version, kind, Some(&live.namespace), None)
+            .await
+        {
             Ok(found) => {
                 for object in found {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -78,7 +83,11 @@ fn calls(attempt: &Attempt<'_>) -> String {
     let Some(log) = &attempt.world.environment.calls else {
         return "this environment has no AWS call log".to_owned();
     };
-    let roles: Vec<&str> = attempt.tenants.iter().map(super::world::CaseTenant::role).collect();
+    let roles: Vec<&str> = attempt
+        .tenants
+        .iter()
+        .map(super::world::CaseTenant::role)
+        .collect();
     log.since(attempt.calls_from)
         .iter()
         .filter(|call| call.role.as_deref().is_some_and(|role| roles.contains(&role)))
@@ -97,6 +106,9 @@ pub(super) fn line(call: &Call) -> String {
         "{} on {} by {}: {outcome}\n",
         call.action,
         call.asked.as_deref().unwrap_or("-"),
-        call.principal.as_deref().or(call.subject.as_deref()).unwrap_or("nobody"),
+        call.principal
+            .as_deref()
+            .or(call.subject.as_deref())
+            .unwrap_or("nobody"),
     )
 }

@@ -97,13 +97,21 @@ async fn check(
         }
         Condition::Event { reason, contains } => {
             let events = live.events(world);
-            let found = events.iter().any(|event| event.reason == *reason && event.message.contains(contains.as_str()));
+            let found = events
+                .iter()
+                .any(|event| event.reason == *reason && event.message.contains(contains.as_str()));
             Ok(if found {
                 Judgement::Holds(format!("event {reason}"))
             } else {
                 Judgement::Broken(
-                    failure(format!("{} has no event {reason} with `{contains}`", live.name))
-                        .fact("events", events.iter().map(|event| event.message.clone()).collect::<Vec<_>>().join(" | ")),
+                    failure(format!("{} has no event {reason} with `{contains}`", live.name)).fact(
+                        "events",
+                        events
+                            .iter()
+                            .map(|event| event.message.clone())
+                            .collect::<Vec<_>>()
+                            .join(" | "),
+                    ),
                 )
             })
         }

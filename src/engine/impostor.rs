@@ -19,19 +19,35 @@ const OTHER_AUDIENCE: &str = "https://elsewhere.example";
 /// Presents the forgery, after its genuine original was accepted: the positive control.
 pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepResult {
     let world = attempt.world;
-    let tenant = attempt.tenants.get(planned.tenant).ok_or_else(StepError::bad_reference)?;
+    let tenant = attempt
+        .tenants
+        .get(planned.tenant)
+        .ok_or_else(StepError::bad_reference)?;
     let genuine = world.token(tenant.name(), crate::tenant::AUDIENCE).await?;
     let secret = tenant.secret("secret").ok_or_else(StepError::bad_reference)?;
-    let session = world.environment.aws.assume(tenant.role_arn(), &genuine).await.map_err(no_control)?;
+    let session = world
+        .environment
+        .aws
+        .assume(tenant.role_arn(), &genuine)
+        .await
+        .map_err(no_control)?;
     session.read(&secret.path).await.map_err(no_control)?;
 
     let answer = match planned.forgery {
-        Forgery::Signature => {
-            world.environment.aws.assume(tenant.role_arn(), &genuine.with_other_signature()).await.map(drop)
-        },
+        Forgery::Signature => world
+            .environment
+            .aws
+            .assume(tenant.role_arn(), &genuine.with_other_signature())
+            .await
+            .map(drop),
         Forgery::Audience => {
             let token = world.token(tenant.name(), OTHER_AUDIENCE).await?;
-            world.environment.aws.assume(tenant.role_arn(), &token).await.map(drop)
+            world
+                .environment
+                .aws
+                .assume(tenant.role_arn(), &token)
+                .await
+                .map(drop)
         }
         Forgery::Request => session.with_other_key().read(&secret.path).await.map(drop),
     };
@@ -43,14 +59,22 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
                 .fact("who", tenant.role_arn())
                 .fact("expected", planned.errors.join(" or ")),
         )),
-        Err(error) if planned.errors.iter().any(|code| error.code() == Some(code.as_str())) => {
+        Err(error)
+            if planned
+                .errors
+                .iter()
+                .any(|code| error.code() == Some(code.as_str())) =>
+        {
             Ok(format!("{what} refused: {}", error.code().unwrap_or_default()))
         }
         Err(error) => Err(world
             .blame(
-                failure(format!("AWS refused {what} of {} for another reason", tenant.name()))
-                    .fact("expected", planned.errors.join(" or "))
-                    .fact("seen", error.to_string()),
+                failure(format!(
+                    "AWS refused {what} of {} for another reason",
+                    tenant.name()
+                ))
+                .fact("expected", planned.errors.join(" or "))
+                .fact("seen", error.to_string()),
             )
             .await),
     }
@@ -58,6 +82,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
 
 fn no_control(error: AwsError) -> StepError {
     StepError::Trouble(
-        failure("no proof: the genuine credential, the positive control, was not accepted").fact("seen", error.to_string()),
+        failure("no proof: the genuine credential, the positive control, was not accepted")
+            .fact("seen", error.to_string()),
     )
 }

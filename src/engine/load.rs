@@ -62,7 +62,9 @@ pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Insta
             let mut said = Vec::new();
             for lens in &mounts.lenses {
                 if *lens == Lens::Csi && !attempt.world.has(CSI_SOCKET) {
-                    attempt.world.warn("the csi lens needs the driver's socket, which this environment does not reach");
+                    attempt.world.warn(
+                        "the csi lens needs the driver's socket, which this environment does not reach",
+                    );
                     continue;
                 }
                 said.push(mount_load(attempt, mounts, *lens).await?);
@@ -85,8 +87,14 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     let world = attempt.world;
     let names: Vec<String> = world.shared.iter().map(|tenant| tenant.name.clone()).collect();
     let scenario = &attempt.case.scenario.name;
-    let plan = MountPlan::of(load, lens, &names, world.seed, (scenario, &attempt.case.plan.case))
-        .map_err(|error| StepError::trouble(error.to_string()))?;
+    let plan = MountPlan::of(
+        load,
+        lens,
+        &names,
+        world.seed,
+        (scenario, &attempt.case.plan.case),
+    )
+    .map_err(|error| StepError::trouble(error.to_string()))?;
     let emit = |event| world.record(event);
     let finished = match lens {
         Lens::Csi => {
@@ -105,7 +113,11 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
             measured
         }
     };
-    judge(world, &finished.map_err(|error| StepError::trouble(error.to_string()))?).await
+    judge(
+        world,
+        &finished.map_err(|error| StepError::trouble(error.to_string()))?,
+    )
+    .await
 }
 
 /// Every operation must have ended well; otherwise the most frequent error says why not.
@@ -113,10 +125,18 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
     let bad = finished.failed + finished.timed_out;
     if bad > 0 {
         let worst = finished.errors.iter().max_by_key(|(_, count)| **count);
-        let broken = failure(format!("{}: {bad} of {} did not work", finished.measurement, finished.planned))
-            .fact("failed", finished.failed.to_string())
-            .fact("timed out", finished.timed_out.to_string())
-            .fact("error", worst.map(|(text, count)| format!("{count} x {text}")).unwrap_or_default());
+        let broken = failure(format!(
+            "{}: {bad} of {} did not work",
+            finished.measurement, finished.planned
+        ))
+        .fact("failed", finished.failed.to_string())
+        .fact("timed out", finished.timed_out.to_string())
+        .fact(
+            "error",
+            worst
+                .map(|(text, count)| format!("{count} x {text}"))
+                .unwrap_or_default(),
+        );
         return Err(world.blame(broken).await);
     }
     if finished.dropped > 0 {
@@ -130,11 +150,12 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
 
 /// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
 async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
-    let minting: Vec<_> = world.shared.iter().map(|tenant| tokens(world, &tenant.name)).collect();
-    let tokens: Vec<ServiceAccountTokens> = stream::iter(minting)
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
+    let minting: Vec<_> = world
+        .shared
+        .iter()
+        .map(|tenant| tokens(world, &tenant.name))
+        .collect();
+    let tokens: Vec<ServiceAccountTokens> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
     let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
     let jobs: Vec<PublishJob> = plan
         .jobs()
@@ -154,21 +175,32 @@ async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepErro
             }
         })
         .collect();
-    let expected: std::collections::BTreeMap<String, Tenant> =
-        world.shared.iter().map(|tenant| (tenant.name.clone(), tenant.clone())).collect();
+    let expected: std::collections::BTreeMap<String, Tenant> = world
+        .shared
+        .iter()
+        .map(|tenant| (tenant.name.clone(), tenant.clone()))
+        .collect();
     let check = move |job: &PublishJob, target: &Path| {
         let tenant = expected.get(&job.pod.namespace).ok_or("no such tenant")?;
         check_files(tenant, target)
     };
     let node = &world.environment.node;
-    let lens = CsiLens::new(CsiClient::new(&node.csi_socket, &node.kubelet_root), jobs, Arc::new(check));
-    lens.warm_up(FETCH).await.map_err(|status| StepError::trouble(format!("cannot reach the driver: {status}")))?;
+    let lens = CsiLens::new(
+        CsiClient::new(&node.csi_socket, &node.kubelet_root),
+        jobs,
+        Arc::new(check),
+    );
+    lens.warm_up(FETCH)
+        .await
+        .map_err(|status| StepError::trouble(format!("cannot reach the driver: {status}")))?;
     Ok(lens)
 }
 
 /// Whether `target` holds exactly the tenant's own secret.
 fn check_files(tenant: &Tenant, target: &Path) -> Result<(), String> {
-    let seen = super::mount_point::MountPoint::at(target).files().map_err(|error| error.to_string())?;
+    let seen = super::mount_point::MountPoint::at(target)
+        .files()
+        .map_err(|error| error.to_string())?;
     let expected = super::workload::own_files(tenant);
     match differences(&expected, &seen).first() {
         Some(difference) => Err(difference.0.clone()),
@@ -182,7 +214,11 @@ async fn tokens(world: &World, namespace: &str) -> Result<ServiceAccountTokens, 
         minted.push((audience, world.token(namespace, audience).await?));
     }
     let expires = Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    Ok(ServiceAccountTokens::new(minted.iter().map(|(audience, token)| (*audience, token.expose(), expires))))
+    Ok(ServiceAccountTokens::new(
+        minted
+            .iter()
+            .map(|(audience, token)| (*audience, token.expose(), expires)),
+    ))
 }
 
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
@@ -247,7 +283,10 @@ impl PodTarget {
         };
         let kubernetes: &Kubernetes = &self.environment.kubernetes;
         let mut pods = kubernetes.pods().of_workload(&tenant.name, &name);
-        kubernetes.create(&manifest.pod()).await.map_err(|error| error.to_string())?;
+        kubernetes
+            .create(&manifest.pod())
+            .await
+            .map_err(|error| error.to_string())?;
         pods.wait_for(|pods| pods.iter().any(crate::kubernetes::PodView::ready))
             .await
             .map(drop)
@@ -290,13 +329,14 @@ impl MountTarget for PodTarget {
 
 async fn fetch_load(attempt: &Attempt<'_>, load: &FetchLoad) -> StepResult {
     let world = attempt.world;
-    let plan = FetchPlan::of(load, FETCH, (&attempt.case.scenario.name, &attempt.case.plan.case))
-        .map_err(|error| StepError::trouble(error.to_string()))?;
+    let plan = FetchPlan::of(
+        load,
+        FETCH,
+        (&attempt.case.scenario.name, &attempt.case.plan.case),
+    )
+    .map_err(|error| StepError::trouble(error.to_string()))?;
     let opening: Vec<_> = world.shared.iter().map(|tenant| session(world, tenant)).collect();
-    let sessions: Vec<(Session, String)> = stream::iter(opening)
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
+    let sessions: Vec<(Session, String)> = stream::iter(opening).buffered(PARALLEL).try_collect().await?;
     let emit = |event| world.record(event);
     let target = Arc::new(Sessions(sessions));
     let finished = run_fetches(&plan, target, &emit, &attempt.cancelled)
@@ -309,7 +349,10 @@ async fn fetch_load(attempt: &Attempt<'_>, load: &FetchLoad) -> StepResult {
 async fn session(world: &World, tenant: &Tenant) -> Result<(Session, String), StepError> {
     let token = world.token(&tenant.name, tenant::AUDIENCE).await?;
     let session = world.environment.aws.assume(&tenant.role_arn, &token).await?;
-    let secret = tenant.secrets.get(tenant::TENANT_SECRET).ok_or_else(StepError::bad_reference)?;
+    let secret = tenant
+        .secrets
+        .get(tenant::TENANT_SECRET)
+        .ok_or_else(StepError::bad_reference)?;
     Ok((session, secret.path.clone()))
 }
 

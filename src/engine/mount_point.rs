@@ -15,7 +15,14 @@ pub(super) struct MountPoint(PathBuf);
 impl MountPoint {
     /// The target path that kubelet gives to the driver.
     pub(super) fn of(kubelet_root: &Path, pod_uid: &str, volume: &str) -> Self {
-        Self(kubelet_root.join("pods").join(pod_uid).join("volumes/kubernetes.io~csi").join(volume).join("mount"))
+        Self(
+            kubelet_root
+                .join("pods")
+                .join(pod_uid)
+                .join("volumes/kubernetes.io~csi")
+                .join(volume)
+                .join("mount"),
+        )
     }
 
     /// A target path that is known already.
@@ -96,13 +103,23 @@ mod tests {
         fs::create_dir(mount.path().join("nested")).unwrap();
         fs::write(mount.path().join("nested/file"), "c").unwrap();
 
-        let mut seen: Vec<(String, Vec<u8>)> =
-            mount.files().unwrap().iter().map(|file| (file.name.clone(), file.content.expose().to_vec())).collect();
+        let mut seen: Vec<(String, Vec<u8>)> = mount
+            .files()
+            .unwrap()
+            .iter()
+            .map(|file| (file.name.clone(), file.content.expose().to_vec()))
+            .collect();
         seen.sort();
-        let expected: Vec<(String, Vec<u8>)> =
-            [("linked", "a"), ("nested/file", "c"), ("plain", "b")].map(|(n, c)| (n.into(), c.into())).to_vec();
+        let expected: Vec<(String, Vec<u8>)> = [("linked", "a"), ("nested/file", "c"), ("plain", "b")]
+            .map(|(n, c)| (n.into(), c.into()))
+            .to_vec();
         assert_eq!(seen, expected);
-        let plain = mount.files().unwrap().into_iter().find(|file| file.name == "plain").unwrap();
+        let plain = mount
+            .files()
+            .unwrap()
+            .into_iter()
+            .find(|file| file.name == "plain")
+            .unwrap();
         assert_eq!(plain.mode, 0o600);
     }
 }

@@ -4,10 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     environment::EmbeddedOptions,
-    scenario::{
-        Case,
-        model::Arrival,
-    },
+    scenario::{Case, model::Arrival},
 };
 
 /// What a run is asked to do. The command line has been understood, the scenarios have been checked.

@@ -14,13 +14,29 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         capability(
             CALL_LOG,
             environment.calls.is_some(),
-            if environment.calls.is_some() { "the endpoint's log is read" } else { "this environment keeps no log" },
+            if environment.calls.is_some() {
+                "the endpoint's log is read"
+            } else {
+                "this environment keeps no log"
+            },
         ),
-        capability(ROTATION, true, "the CSIDriver asks for requiresRepublish, and the driver has rotation on"),
+        capability(
+            ROTATION,
+            true,
+            "the CSIDriver asks for requiresRepublish, and the driver has rotation on",
+        ),
         capability(
             CSI_SOCKET,
             environment.node.csi_socket.exists(),
-            &format!("socket {}", environment.node.csi_socket.file_name().unwrap_or_default().to_string_lossy()),
+            &format!(
+                "socket {}",
+                environment
+                    .node
+                    .csi_socket
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+            ),
         ),
     ]
 }
@@ -31,16 +47,32 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
 /// scenarios to find: it does not make them `not-supported`.
 async fn iam_enforcement(environment: &Environment) -> Capability {
     let garbage = Credential::new("not.a.token");
-    let role = format!("arn:aws:iam::{}:role/mountproof-no-such-role", environment.aws.access().account);
+    let role = format!(
+        "arn:aws:iam::{}:role/mountproof-no-such-role",
+        environment.aws.access().account
+    );
     match environment.aws.assume(&role, &garbage).await {
-        Err(error) if error.is_answer() => {
-            capability(IAM_ENFORCEMENT, true, &format!("a token that is none is refused: {}", error.code().unwrap_or("no code")))
-        }
+        Err(error) if error.is_answer() => capability(
+            IAM_ENFORCEMENT,
+            true,
+            &format!(
+                "a token that is none is refused: {}",
+                error.code().unwrap_or("no code")
+            ),
+        ),
         Err(error) => capability(IAM_ENFORCEMENT, false, &format!("no answer: {error}")),
-        Ok(_) => capability(IAM_ENFORCEMENT, false, "a token that is none is worth credentials"),
+        Ok(_) => capability(
+            IAM_ENFORCEMENT,
+            false,
+            "a token that is none is worth credentials",
+        ),
     }
 }
 
 fn capability(name: &str, present: bool, evidence: &str) -> Capability {
-    Capability { name: name.to_owned(), present, evidence: evidence.to_owned() }
+    Capability {
+        name: name.to_owned(),
+        present,
+        evidence: evidence.to_owned(),
+    }
 }

@@ -28,8 +28,8 @@ use super::{
 use crate::{
     environment::{self, Environment},
     journal::{
-        CaseFinished, EventKind, Interrupted, Journal, RunFinished, RunStarted, SCHEMA_VERSION, Sink, TeardownFinished,
-        Verdict, WarningRaised, WriteError,
+        CaseFinished, EventKind, Interrupted, Journal, RunFinished, RunStarted, SCHEMA_VERSION, Sink,
+        TeardownFinished, Verdict, WarningRaised, WriteError,
     },
     provision::{Ledger, LedgerError, Object, Provisioner, Teardown, scratch_removed},
     redact::Redactor,
@@ -104,17 +104,26 @@ pub type AtOnce = Box<dyn Fn(&str, Vec<String>) + Send + Sync>;
 /// # Errors
 ///
 /// When nothing could be begun. Everything later is in the journal.
-pub async fn run(options: RunOptions, sinks: impl FnOnce(&Path) -> Vec<Box<dyn Sink>>, at_once: AtOnce) -> Result<RunEnd, StartError> {
+pub async fn run(
+    options: RunOptions,
+    sinks: impl FnOnce(&Path) -> Vec<Box<dyn Sink>>,
+    at_once: AtOnce,
+) -> Result<RunEnd, StartError> {
     let began = Instant::now();
     let options = Arc::new(options);
     let run_id = draw_id();
-    let seed = options.seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
+    let seed = options
+        .seed
+        .unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     let cluster = match &options.cluster {
         Some(name) => ClusterName::new(name)?,
         None => ClusterName::of_run(&run_id)?,
     };
     let folder = options.out.join(&run_id);
-    std::fs::create_dir_all(&folder).map_err(|source| StartError::Folder { path: folder.clone(), source })?;
+    std::fs::create_dir_all(&folder).map_err(|source| StartError::Folder {
+        path: folder.clone(),
+        source,
+    })?;
     let ledger = Arc::new(Ledger::create(&folder.join("ledger.jsonl"), &run_id)?);
     let redactor = Redactor::default();
     let journal = Journal::create(&folder.join("journal.jsonl"), redactor.clone(), sinks(&folder))?;
@@ -146,7 +155,13 @@ pub async fn run(options: RunOptions, sinks: impl FnOnce(&Path) -> Vec<Box<dyn S
     };
     let life = Arc::new(life);
     let cancelled = CancellationToken::new();
-    let watching = tokio::spawn(watch_signals(endings, journal.clone(), cancelled.clone(), Arc::clone(&ledger), at_once));
+    let watching = tokio::spawn(watch_signals(
+        endings,
+        journal.clone(),
+        cancelled.clone(),
+        Arc::clone(&ledger),
+        at_once,
+    ));
 
     // A task of its own, so that a panic in it is one more way of ending, and not the end.
     let work = tokio::spawn(Arc::clone(&life).work(cases.clone(), cancelled.clone()));
@@ -188,9 +203,15 @@ struct Life {
 
 impl Life {
     /// The first half: environment, tenants, cases.
-    async fn work(self: Arc<Self>, cases: Vec<Arc<Case>>, cancelled: CancellationToken) -> Result<(), String> {
+    async fn work(
+        self: Arc<Self>,
+        cases: Vec<Arc<Case>>,
+        cancelled: CancellationToken,
+    ) -> Result<(), String> {
         // Whatever is to be done must be on record first, the folder of sockets and mounts too.
-        self.ledger.plan(&[Object::Scratch(self.scratch.clone())]).map_err(|error| format!("cannot {error}"))?;
+        self.ledger
+            .plan(&[Object::Scratch(self.scratch.clone())])
+            .map_err(|error| format!("cannot {error}"))?;
         let mut environment = environment::start_embedded(
             &self.options.embedded,
             &self.scratch,
@@ -204,7 +225,8 @@ impl Life {
         let began = Instant::now();
         environment.ready.capabilities = probe::capabilities(&environment).await;
         environment.ready.took_us += micros(began.elapsed());
-        self.journal.record(EventKind::EnvironmentReady(environment.ready.clone()));
+        self.journal
+            .record(EventKind::EnvironmentReady(environment.ready.clone()));
         let environment = Arc::new(environment);
         *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&environment));
 
@@ -214,7 +236,12 @@ impl Life {
             self.cluster.clone(),
             self.marks.clone(),
         );
-        let requests = self.options.tenants.iter().map(|name| plain_request(&self.values, name)).collect();
+        let requests = self
+            .options
+            .tenants
+            .iter()
+            .map(|name| plain_request(&self.values, name))
+            .collect();
         let ready = |tenant: &crate::provision::Tenant| self.journal.record(tenant_ready(tenant, None));
         let provide = async {
             provisioner.provide_cluster().await?;
@@ -247,13 +274,12 @@ impl Life {
 
     /// Waits for the first half, however it ends.
     async fn supervise(&self, mut work: JoinHandle<Result<(), String>>, cancelled: &CancellationToken) {
-        let ended = match tokio::time::timeout(self.options.deadline, &mut work).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                self.journal.record(EventKind::Interrupted(Interrupted { signal: "deadline".to_owned() }));
-                cancelled.cancel();
-                work.await
-            }
+        let ended = if let Ok(ended) = tokio::time::timeout(self.options.deadline, &mut work).await { ended } else {
+            self.journal.record(EventKind::Interrupted(Interrupted {
+                signal: "deadline".to_owned(),
+            }));
+            cancelled.cancel();
+            work.await
         };
         match ended {
             Ok(Ok(())) => {}
@@ -264,11 +290,14 @@ impl Life {
 
     /// Gives every case that was planned and never tried its end, so that none is missing in a report.
     async fn skip_untried(&self, cases: &[Arc<Case>]) {
-        let Some(summary) = self.summary().await else { return };
+        let Some(summary) = self.summary().await else {
+            return;
+        };
         let environment = self.environment().is_some();
         for case in cases {
             let ended = summary.cases.iter().any(|known| {
-                known.plan.case == case.plan.case && (known.verdict != Verdict::Skipped || !known.summary.is_empty())
+                known.plan.case == case.plan.case
+                    && (known.verdict != Verdict::Skipped || !known.summary.is_empty())
             });
             if ended {
                 continue;
@@ -294,7 +323,11 @@ impl Life {
     /// The second half: everything that was made goes, and what does not is named.
     async fn tear_down(&self, _began: Instant) {
         let began = Instant::now();
-        let environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let environment = self
+            .environment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let mut report = Teardown::default();
         if let Some(environment) = environment {
             report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster).await;
@@ -306,13 +339,19 @@ impl Life {
         if self.ledger.standing().contains(&scratch) {
             let folder = self.scratch.clone();
             let removed = tokio::task::spawn_blocking(move || scratch_removed(&folder)).await;
-            match removed.map_err(|error| error.to_string()).and_then(|removed| removed.map_err(|error| error.to_string())) {
+            match removed
+                .map_err(|error| error.to_string())
+                .and_then(|removed| removed.map_err(|error| error.to_string()))
+            {
                 Ok(()) => {
                     self.ledger.removed(&scratch);
                     report.removed += 1;
                 }
                 Err(because) => {
-                    report.left.push(crate::journal::LeftoverFound { object: scratch.to_string(), because });
+                    report.left.push(crate::journal::LeftoverFound {
+                        object: scratch.to_string(),
+                        because,
+                    });
                 }
             }
         }
@@ -364,9 +403,19 @@ impl Life {
                 Vec::new()
             }
         };
-        let exit = if trouble.is_empty() { exit } else { ExitCode::InvalidRun };
+        let exit = if trouble.is_empty() {
+            exit
+        } else {
+            ExitCode::InvalidRun
+        };
         let Some(summary) = RunSummary::of(&events) else {
-            return RunEnd { exit, folder: folder.to_owned(), summary: None, files: Vec::new(), trouble };
+            return RunEnd {
+                exit,
+                folder: folder.to_owned(),
+                summary: None,
+                files: Vec::new(),
+                trouble,
+            };
         };
         let files = report::render(&summary, &Format::ALL);
         let names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
@@ -376,11 +425,20 @@ impl Life {
         if let Err(error) = report::write::point_latest(&self.options.out, run_id) {
             trouble.push(error.to_string());
         }
-        RunEnd { exit, folder: folder.to_owned(), summary: Some(summary), files: names, trouble }
+        RunEnd {
+            exit,
+            folder: folder.to_owned(),
+            summary: Some(summary),
+            files: names,
+            trouble,
+        }
     }
 
     fn environment(&self) -> Option<Arc<Environment>> {
-        self.environment.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.environment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     async fn summary(&self) -> Option<RunSummary> {
@@ -390,12 +448,16 @@ impl Life {
     /// What the journal tells so far, and whether all of it is on disk.
     async fn flushed(&self) -> Option<(RunSummary, bool)> {
         let journal = self.journal.clone();
-        let flushed = tokio::task::spawn_blocking(move || journal.flush(JOURNAL)).await.ok()?.ok()?;
+        let flushed = tokio::task::spawn_blocking(move || journal.flush(JOURNAL))
+            .await
+            .ok()?
+            .ok()?;
         Some((RunSummary::of(&flushed.events)?, flushed.write_error.is_none()))
     }
 
     fn warn(&self, text: impl Into<String>) {
-        self.journal.record(EventKind::WarningRaised(WarningRaised { text: text.into() }));
+        self.journal
+            .record(EventKind::WarningRaised(WarningRaised { text: text.into() }));
     }
 }
 
@@ -410,7 +472,9 @@ async fn watch_signals(
     while let Some(ending) = endings.recv().await {
         match ending {
             Ending::InOrder(signal) => {
-                journal.record(EventKind::Interrupted(Interrupted { signal: signal.to_owned() }));
+                journal.record(EventKind::Interrupted(Interrupted {
+                    signal: signal.to_owned(),
+                }));
                 cancelled.cancel();
             }
             Ending::AtOnce(signal) => {
@@ -424,5 +488,7 @@ async fn watch_signals(
 fn draw_id() -> String {
     const LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
     let mut random = rand::rng();
-    (0..6).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+    (0..6)
+        .map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]))
+        .collect()
 }

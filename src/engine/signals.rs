@@ -7,7 +7,7 @@ use tokio::{
 
 /// A request to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub(super) enum Ending {
     /// Stop starting things, tear down, report.
     InOrder(&'static str),
     /// Leave everything as it is.
@@ -19,7 +19,7 @@ pub enum Ending {
 /// # Errors
 ///
 /// When the process may not install handlers.
-pub fn listen() -> std::io::Result<mpsc::Receiver<Ending>> {
+pub(super) fn listen() -> std::io::Result<mpsc::Receiver<Ending>> {
     let interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
     let (sender, receiver) = mpsc::channel(4);
@@ -35,7 +35,11 @@ async fn forward(mut interrupt: Signal, mut terminate: Signal, sender: mpsc::Sen
             Some(()) = terminate.recv() => "SIGTERM",
             () = sender.closed() => return,
         };
-        let ending = if first { Ending::InOrder(name) } else { Ending::AtOnce(name) };
+        let ending = if first {
+            Ending::InOrder(name)
+        } else {
+            Ending::AtOnce(name)
+        };
         first = false;
         if sender.send(ending).await.is_err() {
             return;

@@ -1,9 +1,6 @@
 //! How steps end.
 
-use crate::{
-    journal::Failure,
-    verdict::failure,
-};
+use crate::{journal::Failure, verdict::failure};
 
 /// One line of what was seen, or why the step did not pass.
 pub(super) type StepResult = Result<String, StepError>;
@@ -26,7 +23,9 @@ impl StepError {
 
     /// A reference that the scenario's own checks let through.
     pub(super) fn bad_reference() -> Self {
-        Self::trouble("the scenario refers to a tenant, secret or workload that it does not have; run `mountproof lint`")
+        Self::trouble(
+            "the scenario refers to a tenant, secret or workload that it does not have; run `mountproof lint`",
+        )
     }
 }
 

@@ -58,40 +58,72 @@ struct Asked {
 /// What a workload asks for, in words: `team-red/secret`.
 pub(super) fn target(tenants: &[CaseTenant], planned: &Workload) -> String {
     let named = |secret: &SecretRef| {
-        format!("{}/{}", tenants.get(secret.tenant).map_or("?", CaseTenant::name), secret.secret)
+        format!(
+            "{}/{}",
+            tenants.get(secret.tenant).map_or("?", CaseTenant::name),
+            secret.secret
+        )
     };
     match &planned.class {
-        Class::Made { objects, .. } => {
-            objects.iter().map(|object| named(&object.secret)).collect::<Vec<_>>().join(", ")
-        }
-        Class::TenantOwn { tenant: owner } => {
-            named(&SecretRef { tenant: *owner, secret: tenant::TENANT_SECRET.to_owned() })
-        }
+        Class::Made { objects, .. } => objects
+            .iter()
+            .map(|object| named(&object.secret))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Class::TenantOwn { tenant: owner } => named(&SecretRef {
+            tenant: *owner,
+            secret: tenant::TENANT_SECRET.to_owned(),
+        }),
     }
 }
 
 /// Creates a workload and its class.
 pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Result<(), StepError> {
-    let tenant = attempt.tenants.get(planned.tenant).ok_or_else(StepError::bad_reference)?;
+    let tenant = attempt
+        .tenants
+        .get(planned.tenant)
+        .ok_or_else(StepError::bad_reference)?;
     let world = attempt.world;
     let namespace = tenant.name().to_owned();
     let marks = world.marks.of_tenant(&namespace);
-    let name = tenant::workload_name(&attempt.case.scenario.name, &planned.name, &attempt.case.plan.case, attempt.number);
+    let name = tenant::workload_name(
+        &attempt.case.scenario.name,
+        &planned.name,
+        &attempt.case.plan.case,
+        attempt.number,
+    );
     let (class, objects, translation) = match &planned.class {
         Class::TenantOwn { tenant: owner } => {
             let index = *owner;
             let owner = attempt.tenants.get(index).ok_or_else(StepError::bad_reference)?;
-            let secret = SecretRef { tenant: index, secret: tenant::TENANT_SECRET.to_owned() };
-            let path = &owner.secret(&secret.secret).ok_or_else(StepError::bad_reference)?.path;
+            let secret = SecretRef {
+                tenant: index,
+                secret: tenant::TENANT_SECRET.to_owned(),
+            };
+            let path = &owner
+                .secret(&secret.secret)
+                .ok_or_else(StepError::bad_reference)?
+                .path;
             let object = ClassObject::named(path);
-            (owner.class().to_owned(), vec![Asked { secret, object }], PathTranslation::default())
+            (
+                owner.class().to_owned(),
+                vec![Asked { secret, object }],
+                PathTranslation::default(),
+            )
         }
         Class::Made { objects, parameters } => {
-            let asked: Vec<Asked> =
-                objects.iter().map(|object| asked(&attempt.tenants, object)).collect::<Result<_, _>>()?;
+            let asked: Vec<Asked> = objects
+                .iter()
+                .map(|object| asked(&attempt.tenants, object))
+                .collect::<Result<_, _>>()?;
             let entries: Vec<ClassObject> = asked.iter().map(|asked| asked.object.clone()).collect();
-            let manifest =
-                ClassManifest { namespace: &namespace, name: &name, objects: &entries, parameters, marks: &marks };
+            let manifest = ClassManifest {
+                namespace: &namespace,
+                name: &name,
+                objects: &entries,
+                parameters,
+                marks: &marks,
+            };
             world.create(&manifest.manifest()).await?;
             (name.clone(), asked, PathTranslation::of(parameters))
         }
@@ -130,7 +162,10 @@ fn asked(tenants: &[CaseTenant], object: &Object) -> Result<Asked, StepError> {
         .get(object.secret.tenant)
         .and_then(|tenant| tenant.secret(&object.secret.secret))
         .ok_or_else(StepError::bad_reference)?;
-    Ok(Asked { secret: object.secret.clone(), object: ClassObject::of(object, &secret.path, &secret.arn) })
+    Ok(Asked {
+        secret: object.secret.clone(),
+        object: ClassObject::of(object, &secret.path, &secret.arn),
+    })
 }
 
 /// Creates a workload and waits until its mount holds exactly what it must.
@@ -142,7 +177,11 @@ pub(super) async fn mount(attempt: &mut Attempt<'_>, planned: &Mount, until: Ins
     let live = attempt.workload(&planned.workload.name)?;
     let result = mounted(attempt, live, planned, until).await;
     for secret in live.secrets() {
-        let seen = if result.is_ok() { Access::Allowed } else { Access::Unknown };
+        let seen = if result.is_ok() {
+            Access::Allowed
+        } else {
+            Access::Unknown
+        };
         record_access(attempt, live.tenant, secret, Access::Allowed, seen);
     }
     if result.is_ok() {
@@ -156,11 +195,24 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     let tenant = attempt.tenants[live.tenant].name();
     let target = target(&attempt.tenants, &planned.workload);
     let Some(pods) = live.ready_pods(world, until).await else {
-        let refusal = live.refusals(world).pop().unwrap_or_else(|| "no FailedMount event was seen".to_owned());
-        let broken = failure(format!("{tenant} could not mount {target}: its pod was not Ready in time"))
-            .fact("event", refusal)
-            .fact("call", attempt.last_refused_call(attempt.tenants[live.tenant].role()).unwrap_or_default())
-            .fact("help", "if the pod has no event at all, its node may have no registered driver");
+        let refusal = live
+            .refusals(world)
+            .pop()
+            .unwrap_or_else(|| "no FailedMount event was seen".to_owned());
+        let broken = failure(format!(
+            "{tenant} could not mount {target}: its pod was not Ready in time"
+        ))
+        .fact("event", refusal)
+        .fact(
+            "call",
+            attempt
+                .last_refused_call(attempt.tenants[live.tenant].role())
+                .unwrap_or_default(),
+        )
+        .fact(
+            "help",
+            "if the pod has no event at all, its node may have no registered driver",
+        );
         return Err(world.blame(broken).await);
     };
     let expected = live.expected(&attempt.tenants, Value::Current)?;
@@ -171,7 +223,11 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
             judged(pod_status(attempt, live, &pod.name, until).await?)?;
         }
     }
-    let status = if planned.pod_status { ", pod status written" } else { "" };
+    let status = if planned.pod_status {
+        ", pod status written"
+    } else {
+        ""
+    };
     Ok(format!("file byte-exact, {:04o}{status}", planned.mode))
 }
 
@@ -184,16 +240,23 @@ pub(super) fn holds(
     seen: &[SeenFile],
 ) -> Judgement {
     let wrong = differences(expected, seen);
-    let Some(first) = wrong.first() else { return Judgement::Holds(String::new()) };
+    let Some(first) = wrong.first() else {
+        return Judgement::Holds(String::new());
+    };
     let foreign = seen.iter().find_map(|file| {
         let owner = attempt.world.values.owner_of(&file.content)?;
-        (owner.tenant != tenant && !expected.iter().any(|wanted| wanted.content.matches(file.content.expose())))
-            .then_some((file, owner))
+        (owner.tenant != tenant
+            && !expected
+                .iter()
+                .any(|wanted| wanted.content.matches(file.content.expose())))
+        .then_some((file, owner))
     });
     let mut broken = match foreign {
-        Some((file, owner)) => {
-            failure(format!("{tenant} mounted {target}, but {} holds the value of {owner}", file.name)).breach()
-        }
+        Some((file, owner)) => failure(format!(
+            "{tenant} mounted {target}, but {} holds the value of {owner}",
+            file.name
+        ))
+        .breach(),
         None => failure(format!("{tenant} mounted {target}: {}", first.0)),
     };
     for difference in &wrong {
@@ -213,7 +276,13 @@ pub(super) async fn pod_status(
     let name = format!("{pod}-{}-{}", live.namespace, live.class);
     let until = until.min(Instant::now() + POD_STATUS);
     loop {
-        let wrong = match attempt.world.environment.kubernetes.pod_status(&live.namespace, &name).await? {
+        let wrong = match attempt
+            .world
+            .environment
+            .kubernetes
+            .pod_status(&live.namespace, &name)
+            .await?
+        {
             None => "does not exist".to_owned(),
             Some(status) if !status.mounted => "is not mounted".to_owned(),
             Some(status) if status.objects.len() < live.objects.len() => {
@@ -222,7 +291,9 @@ pub(super) async fn pod_status(
             Some(_) => return Ok(Judgement::Holds("pod status written".to_owned())),
         };
         if Instant::now() >= until {
-            return Ok(Judgement::Broken(failure(format!("SecretProviderClassPodStatus {name} {wrong}"))));
+            return Ok(Judgement::Broken(failure(format!(
+                "SecretProviderClassPodStatus {name} {wrong}"
+            ))));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -231,7 +302,10 @@ pub(super) async fn pod_status(
 /// Deletes a workload and waits until nothing of it is left on the node.
 pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Instant) -> StepResult {
     let world = attempt.world;
-    let live = attempt.workloads.get_mut(workload).ok_or_else(StepError::bad_reference)?;
+    let live = attempt
+        .workloads
+        .get_mut(workload)
+        .ok_or_else(StepError::bad_reference)?;
     let pods = live.pods(world);
     live.deleted = Some(pods.clone());
     let live = attempt.workload(workload)?;
@@ -254,7 +328,9 @@ pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Ins
                 } else {
                     "its pod is still there".to_owned()
                 };
-                return Err(world.blame(failure(format!("{workload} was deleted, but {left}"))).await);
+                return Err(world
+                    .blame(failure(format!("{workload} was deleted, but {left}")))
+                    .await);
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -275,7 +351,13 @@ impl LiveWorkload {
         if let Some(pods) = &self.deleted {
             return pods.clone();
         }
-        world.environment.kubernetes.pods().of_workload(&self.namespace, &self.name).borrow().clone()
+        world
+            .environment
+            .kubernetes
+            .pods()
+            .of_workload(&self.namespace, &self.name)
+            .borrow()
+            .clone()
     }
 
     /// Its pods once every one of them is Ready; nothing when they are not in time.
@@ -284,7 +366,11 @@ impl LiveWorkload {
             WorkloadKind::Pod => 1,
             WorkloadKind::Deployment(replicas) => replicas as usize,
         };
-        let mut pods = world.environment.kubernetes.pods().of_workload(&self.namespace, &self.name);
+        let mut pods = world
+            .environment
+            .kubernetes
+            .pods()
+            .of_workload(&self.namespace, &self.name);
         let ready = pods.wait_for(|pods| pods.iter().filter(|pod| pod.ready()).count() >= wanted);
         let pods = tokio::time::timeout_at(until.into(), ready).await.ok()?.ok()?;
         Some(pods.iter().filter(|pod| pod.ready()).cloned().collect())
@@ -297,12 +383,20 @@ impl LiveWorkload {
 
     /// Events of its pods.
     pub(super) fn events(&self, world: &World) -> Vec<EventView> {
-        world.environment.kubernetes.events().of_workload(&self.namespace, &self.name)
+        world
+            .environment
+            .kubernetes
+            .events()
+            .of_workload(&self.namespace, &self.name)
     }
 
     /// Messages of its pods' `FailedMount` events, oldest first.
     pub(super) fn refusals(&self, world: &World) -> Vec<String> {
-        world.environment.kubernetes.events().failed_mounts(&self.namespace, &self.name)
+        world
+            .environment
+            .kubernetes
+            .events()
+            .failed_mounts(&self.namespace, &self.name)
     }
 
     /// Asks for it and its class to go. What fails stays on record for the run's teardown.
@@ -314,16 +408,31 @@ impl LiveWorkload {
         };
         world.delete(&workload).await;
         if self.made_class {
-            world.delete(&ObjectRef::new(SECRETS_STORE, "SecretProviderClass", namespace, &self.class)).await;
+            world
+                .delete(&ObjectRef::new(
+                    SECRETS_STORE,
+                    "SecretProviderClass",
+                    namespace,
+                    &self.class,
+                ))
+                .await;
         }
     }
 
     /// The files it must hold.
-    pub(super) fn expected(&self, tenants: &[CaseTenant], value: Value) -> Result<Vec<ExpectedFile>, StepError> {
+    pub(super) fn expected(
+        &self,
+        tenants: &[CaseTenant],
+        value: Value,
+    ) -> Result<Vec<ExpectedFile>, StepError> {
         let mut files = Vec::new();
         for asked in &self.objects {
-            let tenant = tenants.get(asked.secret.tenant).ok_or_else(StepError::bad_reference)?;
-            let secret = tenant.secret(&asked.secret.secret).ok_or_else(StepError::bad_reference)?;
+            let tenant = tenants
+                .get(asked.secret.tenant)
+                .ok_or_else(StepError::bad_reference)?;
+            let secret = tenant
+                .secret(&asked.secret.secret)
+                .ok_or_else(StepError::bad_reference)?;
             let content = match value {
                 Value::Current => &secret.current,
                 Value::Previous => secret.previous.as_ref().ok_or_else(StepError::bad_reference)?,
@@ -331,7 +440,9 @@ impl LiveWorkload {
             for file in asked.object.files(self.translation) {
                 let content = match &file.source {
                     Source::Whole => content.clone(),
-                    Source::JmesPath(path) => content.json_string(path).ok_or_else(StepError::bad_reference)?,
+                    Source::JmesPath(path) => {
+                        content.json_string(path).ok_or_else(StepError::bad_reference)?
+                    }
                 };
                 files.push(ExpectedFile {
                     name: file.name,
@@ -357,7 +468,9 @@ impl LiveWorkload {
 
 /// The files of a mount of the class that every tenant has.
 pub(super) fn own_files(tenant: &Tenant) -> Vec<ExpectedFile> {
-    let Some(secret) = tenant.secrets.get(tenant::TENANT_SECRET) else { return Vec::new() };
+    let Some(secret) = tenant.secrets.get(tenant::TENANT_SECRET) else {
+        return Vec::new();
+    };
     vec![ExpectedFile {
         name: PathTranslation::default().apply(&secret.path),
         content: secret.current.clone(),
@@ -367,8 +480,17 @@ pub(super) fn own_files(tenant: &Tenant) -> Vec<ExpectedFile> {
 }
 
 /// Records one cell of the isolation matrix.
-pub(super) fn record_access(attempt: &Attempt<'_>, tenant: usize, secret: &SecretRef, expected: Access, seen: Access) {
-    let (Some(tenant), Some(owner)) = (attempt.tenants.get(tenant), attempt.tenants.get(secret.tenant)) else { return };
+pub(super) fn record_access(
+    attempt: &Attempt<'_>,
+    tenant: usize,
+    secret: &SecretRef,
+    expected: Access,
+    seen: Access,
+) {
+    let (Some(tenant), Some(owner)) = (attempt.tenants.get(tenant), attempt.tenants.get(secret.tenant))
+    else {
+        return;
+    };
     attempt.world.record(EventKind::AccessChecked(AccessChecked {
         case: attempt.case.plan.case.clone(),
         attempt: attempt.number,

@@ -63,21 +63,41 @@ impl fmt::Display for Owner {
 
 impl Values {
     pub(super) fn new(redactor: Redactor, seed: u64) -> Self {
-        Self { redactor, seed, owners: Mutex::default() }
+        Self {
+            redactor,
+            seed,
+            owners: Mutex::default(),
+        }
     }
 
     /// A new value, known and hidden from here on. `generation` tells the values of one secret apart.
-    pub(super) fn make(&self, content: &Content, tenant: &str, secret: &str, generation: &str) -> SecretValue {
+    pub(super) fn make(
+        &self,
+        content: &Content,
+        tenant: &str,
+        secret: &str,
+        generation: &str,
+    ) -> SecretValue {
         let value = SecretValue::generate(content, self.seed, &format!("{tenant}/{secret}/{generation}"));
         self.redactor.protect(value.expose());
-        let owner = Owner { tenant: tenant.to_owned(), secret: secret.to_owned() };
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(value.fingerprint(), owner);
+        let owner = Owner {
+            tenant: tenant.to_owned(),
+            secret: secret.to_owned(),
+        };
+        self.owners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(value.fingerprint(), owner);
         value
     }
 
     /// Whose value this is, if it is one of the run's.
     pub(super) fn owner_of(&self, value: &SecretValue) -> Option<Owner> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&value.fingerprint()).cloned()
+        self.owners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&value.fingerprint())
+            .cloned()
     }
 }
 
@@ -154,14 +174,22 @@ impl World {
 
     /// Whether the environment has a capability.
     pub(super) fn has(&self, capability: &str) -> bool {
-        self.environment.ready.capabilities.iter().any(|known| known.name == capability && known.present)
+        self.environment
+            .ready
+            .capabilities
+            .iter()
+            .any(|known| known.name == capability && known.present)
     }
 
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
         let ready = &self.environment.ready;
         case.scenario.requires.iter().find_map(|needed| {
-            match ready.capabilities.iter().find(|capability| capability.name == *needed) {
+            match ready
+                .capabilities
+                .iter()
+                .find(|capability| capability.name == *needed)
+            {
                 Some(capability) if capability.present => None,
                 Some(capability) => Some(format!("needs {needed}: {}", capability.evidence)),
                 None => Some(format!("needs {needed}, which this environment does not have")),
@@ -175,38 +203,52 @@ impl World {
         // Own tenants may name the role of any other, so the shared ones come first.
         for (bound, spec) in case.tenants.iter().zip(&case.scenario.tenants) {
             let other = match &spec.annotation {
-                RoleAnnotation::Of(other) => case.scenario.tenants.iter().position(|spec| spec.name == *other),
+                RoleAnnotation::Of(other) => {
+                    case.scenario.tenants.iter().position(|spec| spec.name == *other)
+                }
                 RoleAnnotation::Own | RoleAnnotation::Absent => None,
             };
             let other = other.and_then(|index| self.shared_of(case, index));
-            let tenant = match bound.shared {
-                Some(index) => self.shared.get(index).cloned().ok_or_else(StepError::bad_reference)?,
-                None => {
-                    let mut request = plain_request(&self.values, &bound.name);
-                    request.annotation = match &spec.annotation {
-                        RoleAnnotation::Own => Annotation::Own,
-                        RoleAnnotation::Absent => Annotation::Absent,
-                        RoleAnnotation::Of(_) => {
-                            Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
-                        }
-                    };
-                    let made = self.provisioner.provide(vec![request], 1, &|_| {}).await?;
-                    let tenant = made.into_iter().next().ok_or_else(StepError::bad_reference)?;
-                    self.record(tenant_ready(&tenant, Some(&case.plan.case)));
-                    tenant
-                }
+            let tenant = if let Some(index) = bound.shared { self
+            .shared
+            .get(index)
+            .cloned()
+            .ok_or_else(StepError::bad_reference)? } else {
+                let mut request = plain_request(&self.values, &bound.name);
+                request.annotation = match &spec.annotation {
+                    RoleAnnotation::Own => Annotation::Own,
+                    RoleAnnotation::Absent => Annotation::Absent,
+                    RoleAnnotation::Of(_) => {
+                        Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
+                    }
+                };
+                let made = self.provisioner.provide(vec![request], 1, &|_| {}).await?;
+                let tenant = made.into_iter().next().ok_or_else(StepError::bad_reference)?;
+                self.record(tenant_ready(&tenant, Some(&case.plan.case)));
+                tenant
             };
             let mut added = BTreeMap::new();
             let mut contents = BTreeMap::from([(TENANT_SECRET.to_owned(), Content::Text(SECRET_BYTES))]);
             for secret in &spec.secrets {
                 // Cases that share a tenant do not share what they declare.
                 let path = crate::tenant::case_secret(&secret.name, &case.plan.case, attempt);
-                let value = self.values.make(&secret.content, &tenant.name, &secret.name, &path);
-                added.insert(secret.name.clone(), self.provisioner.add_secret(&tenant.name, &path, &value).await?);
+                let value = self
+                    .values
+                    .make(&secret.content, &tenant.name, &secret.name, &path);
+                added.insert(
+                    secret.name.clone(),
+                    self.provisioner.add_secret(&tenant.name, &path, &value).await?,
+                );
                 contents.insert(secret.name.clone(), secret.content.clone());
             }
             let other_role = other.map(|other| other.role.clone());
-            tenants.push(CaseTenant { tenant, own: bound.shared.is_none(), added, contents, other_role });
+            tenants.push(CaseTenant {
+                tenant,
+                own: bound.shared.is_none(),
+                added,
+                contents,
+                other_role,
+            });
         }
         Ok(tenants)
     }
@@ -217,11 +259,19 @@ impl World {
 
     /// Gives a secret a new value; the old one is kept as the previous.
     pub(super) async fn update_secret(&self, tenant: &mut CaseTenant, name: &str) -> Result<(), StepError> {
-        let content = tenant.contents.get(name).cloned().ok_or_else(StepError::bad_reference)?;
+        let content = tenant
+            .contents
+            .get(name)
+            .cloned()
+            .ok_or_else(StepError::bad_reference)?;
         let owner = tenant.name().to_owned();
         let secret = match tenant.added.get_mut(name) {
             Some(secret) => secret,
-            None => tenant.tenant.secrets.get_mut(name).ok_or_else(StepError::bad_reference)?,
+            None => tenant
+                .tenant
+                .secrets
+                .get_mut(name)
+                .ok_or_else(StepError::bad_reference)?,
         };
         let generation = format!("{} after {}", secret.path, secret.current.fingerprint());
         let value = self.values.make(&content, &owner, name, &generation);
@@ -259,13 +309,19 @@ impl World {
     /// Removes an object and takes it off the record; a failure is the teardown's to repeat.
     async fn discard(&self, object: Object) {
         if let Err(because) = self.provisioner.remove(&object).await {
-            self.warn(format!("{object} could not be removed after its case: {because}; teardown will try again"));
+            self.warn(format!(
+                "{object} could not be removed after its case: {because}; teardown will try again"
+            ));
         }
     }
 
     /// A token of a tenant's ServiceAccount.
     pub(super) async fn token(&self, namespace: &str, audience: &str) -> Result<Credential, StepError> {
-        Ok(self.environment.kubernetes.token(namespace, "default", audience).await?)
+        Ok(self
+            .environment
+            .kubernetes
+            .token(namespace, "default", audience)
+            .await?)
     }
 
     /// What is wrong with the environment itself, if anything is.

@@ -59,7 +59,12 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { plants: Vec::new(), clock: 20.0, provider_qps: 500.0, rotation: Duration::from_secs(1) }
+        Self {
+            plants: Vec::new(),
+            clock: 20.0,
+            provider_qps: 500.0,
+            rotation: Duration::from_secs(1),
+        }
     }
 }
 
@@ -73,7 +78,10 @@ pub struct StartError {
 
 impl StartError {
     fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self {
-        move |error| Self { part, because: error.to_string() }
+        move |error| Self {
+            part,
+            because: error.to_string(),
+        }
     }
 }
 
@@ -99,12 +107,18 @@ pub async fn start(
     let began = Instant::now();
     prepare(scratch).map_err(|error| StartError {
         part: "environment",
-        because: format!("{}: {error}; set TMPDIR to a folder that you can write", scratch.display()),
+        because: format!(
+            "{}: {error}; set TMPDIR to a folder that you can write",
+            scratch.display()
+        ),
     })?;
     if scratch.as_os_str().len() + SOCKET_BELOW_ROOT > LONGEST_SOCKET {
         return Err(StartError {
             part: "environment",
-            because: format!("{} is too long for the sockets below it; set TMPDIR to a shorter one", scratch.display()),
+            because: format!(
+                "{} is too long for the sockets below it; set TMPDIR to a shorter one",
+                scratch.display()
+            ),
         });
     }
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
@@ -189,7 +203,10 @@ pub async fn start(
     let root_key = endpoint.root_credentials();
     let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
     let aws = Aws::connect(aws_access, key).map_err(StartError::of("AWS client"))?;
-    let issuer = kubernetes.issuer().await.map_err(StartError::of("Kubernetes client"))?;
+    let issuer = kubernetes
+        .issuer()
+        .await
+        .map_err(StartError::of("Kubernetes client"))?;
     Ok(Environment {
         ready: EnvironmentReady {
             took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -200,7 +217,11 @@ pub async fn start(
         kubernetes,
         aws,
         issuer,
-        node: Node { name: NODE.to_owned(), csi_socket: driver.csi_socket().to_owned(), kubelet_root: root },
+        node: Node {
+            name: NODE.to_owned(),
+            csi_socket: driver.csi_socket().to_owned(),
+            kubelet_root: root,
+        },
         calls: Some(Arc::new(EndpointLog(endpoint.calls()))),
         stop: Mutex::new(Some(stop(kubelet, driver, provider, endpoint, api))),
     })
@@ -210,10 +231,16 @@ pub async fn start(
 async fn install(kubernetes: &Kubernetes, marks: &Marks, ledger: &Ledger) -> Result<(), StartError> {
     let mut manifests = tenant::custom_resource_definitions(marks).to_vec();
     manifests.push(tenant::csi_driver(marks));
-    let planned: Vec<Object> = manifests.iter().map(|manifest| Object::Kubernetes(ObjectRef::of(manifest))).collect();
+    let planned: Vec<Object> = manifests
+        .iter()
+        .map(|manifest| Object::Kubernetes(ObjectRef::of(manifest)))
+        .collect();
     ledger.plan(&planned).map_err(StartError::of("driver stand-in"))?;
     for manifest in &manifests {
-        kubernetes.create(manifest).await.map_err(StartError::of("driver stand-in"))?;
+        kubernetes
+            .create(manifest)
+            .await
+            .map_err(StartError::of("driver stand-in"))?;
     }
     Ok(())
 }
@@ -223,7 +250,10 @@ async fn await_registration(kubernetes: &Kubernetes) -> Result<(), StartError> {
     let until = Instant::now() + REGISTRATION;
     loop {
         let nodes = kubernetes.nodes_with_driver(tenant::CSI_DRIVER).await;
-        if !nodes.map_err(StartError::of::<KubernetesError>("driver stand-in"))?.is_empty() {
+        if !nodes
+            .map_err(StartError::of::<KubernetesError>("driver stand-in"))?
+            .is_empty()
+        {
             return Ok(());
         }
         if Instant::now() >= until {
@@ -241,7 +271,10 @@ fn prepare(scratch: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     // Others on the machine have no business with tokens and secrets, mounted or not.
     fs::DirBuilder::new().mode(0o700).create(scratch)?;
-    fs::write(scratch.join(MARKER), "a run of mountproof keeps its sockets and mounts here\n")
+    fs::write(
+        scratch.join(MARKER),
+        "a run of mountproof keeps its sockets and mounts here\n",
+    )
 }
 
 /// What stands at each seam.
@@ -254,17 +287,45 @@ fn components() -> Vec<Component> {
         notes: notes.iter().map(|&note| note.to_owned()).collect(),
     };
     vec![
-        part("kubernetes", "Kubernetes API stand-in", "1.36", &["RBAC objects are stored, not enforced"]),
-        part("kubelet", "kubelet stand-in", "1.36", &["binds pods itself", "containers do not run"]),
-        part("driver", "driver stand-in", "1.6.0", &["secretObjects are not synced"]),
-        part("provider", "provider stand-in", "3.1.1", &["no SSM parameters", "no Pod Identity"]),
-        part("aws", "AWS endpoint", env!("CARGO_PKG_VERSION"), &["IAM enforced", "IAM, STS, Secrets Manager"]),
+        part(
+            "kubernetes",
+            "Kubernetes API stand-in",
+            "1.36",
+            &["RBAC objects are stored, not enforced"],
+        ),
+        part(
+            "kubelet",
+            "kubelet stand-in",
+            "1.36",
+            &["binds pods itself", "containers do not run"],
+        ),
+        part(
+            "driver",
+            "driver stand-in",
+            "1.6.0",
+            &["secretObjects are not synced"],
+        ),
+        part(
+            "provider",
+            "provider stand-in",
+            "3.1.1",
+            &["no SSM parameters", "no Pod Identity"],
+        ),
+        part(
+            "aws",
+            "AWS endpoint",
+            env!("CARGO_PKG_VERSION"),
+            &["IAM enforced", "IAM, STS, Secrets Manager"],
+        ),
     ]
 }
 
 fn notes(options: &EmbeddedOptions, mount: MountKind) -> Vec<String> {
     let mut notes = vec![
-        format!("kubelet's own waits pass {} times faster than a real kubelet's", options.clock),
+        format!(
+            "kubelet's own waits pass {} times faster than a real kubelet's",
+            options.clock
+        ),
         match mount {
             MountKind::Tmpfs => "secrets are mounted on tmpfs".to_owned(),
             _ => "secrets are in a private folder: mounting tmpfs is not allowed here".to_owned(),
@@ -275,7 +336,12 @@ fn notes(options: &EmbeddedOptions, mount: MountKind) -> Vec<String> {
         ),
         format!("rotation poll interval {:?}", options.rotation),
     ];
-    notes.extend(options.plants.iter().map(|plant| format!("planted defect {plant}: {}", plant.what())));
+    notes.extend(
+        options
+            .plants
+            .iter()
+            .map(|plant| format!("planted defect {plant}: {}", plant.what())),
+    );
     notes
 }
 
@@ -321,7 +387,11 @@ fn call(record: CallRecord) -> crate::verdict::denial::Call {
 }
 
 fn whole(rate: f64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive, and the cast saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is positive, and the cast saturates"
+    )]
     let whole = rate.ceil() as u32;
     whole
 }

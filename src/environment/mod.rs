@@ -17,12 +17,7 @@ pub use self::{
     embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };
-use crate::{
-    aws::Aws,
-    journal::EnvironmentReady,
-    kubernetes::Kubernetes,
-    verdict::denial::Call,
-};
+use crate::{aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, verdict::denial::Call};
 
 /// A place to run scenarios in.
 pub struct Environment {

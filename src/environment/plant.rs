@@ -81,9 +81,9 @@ macro_rules! plants {
 
 plants! {
     "endpoint:skip-token-signature", Defect::Endpoint(EndpointDefect::SkipTokenSignature),
-        caught by "forged-token": "the signature of service-account tokens is not checked";
+        caught by "impostor-refused": "the signature of service-account tokens is not checked";
     "endpoint:ignore-audience", Defect::Endpoint(EndpointDefect::IgnoreAudience),
-        caught by "wrong-audience": "a token for any audience is accepted";
+        caught by "impostor-refused": "a token for any audience is accepted";
     "endpoint:ignore-trust-policy", Defect::Endpoint(EndpointDefect::IgnoreTrustPolicy),
         caught by "annotation-names-other-role": "every role is handed out to every service account";
     "endpoint:ignore-resource", Defect::Endpoint(EndpointDefect::IgnoreResource),
@@ -91,7 +91,7 @@ plants! {
     "endpoint:prefix-match", Defect::Endpoint(EndpointDefect::PrefixMatch),
         caught by "cross-namespace-denied": "Resources are compared by a prefix";
     "endpoint:skip-request-signature", Defect::Endpoint(EndpointDefect::SkipRequestSignature),
-        caught by "forged-request": "request signatures are not checked";
+        caught by "impostor-refused": "request signatures are not checked";
     "endpoint:stale-after-put", Defect::Endpoint(EndpointDefect::StaleAfterPut),
         caught by "rotation": "the value before the last update is served";
     "endpoint:other-tenants-secret", Defect::Endpoint(EndpointDefect::OtherTenantsSecret),

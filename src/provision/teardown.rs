@@ -23,7 +23,7 @@ use crate::{
 const PARALLEL: usize = 16;
 
 /// Longest wait for one object to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Kinds that carry a run's label: what is looked for after teardown.
 const LABELLED: [(&str, &str); 7] = [
@@ -144,7 +144,7 @@ impl Plan {
         for object in outer {
             match &object {
                 Object::Kubernetes(reference) if reference.kind == "Namespace" => {
-                    plan.namespaces.push(object)
+                    plan.namespaces.push(object);
                 }
                 Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
                 Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),

@@ -163,7 +163,12 @@ and `off` are text."
 them. The label at the place says which there are.
 
 Two error codes look alike and are not: STS says `AccessDenied`, Secrets Manager and SSM say
-`AccessDeniedException`."
+`AccessDeniedException`.
+
+An `impostor` is refused with codes of its form: a token by STS with `InvalidIdentityToken`, a request
+by the service with `InvalidSignatureException` (`SignatureDoesNotMatch` in older protocols). Any other
+code would count a refusal for another reason as proof. Where the matrix says `with`, one list serves
+all its forms, each counts only the codes that it can have, and each must have one."
         }
         Code::NotOneKey => {
             "A step is a mapping with exactly one key, which says what it does. A second `- ` is easily
@@ -205,7 +210,7 @@ name. Names of workloads last for the whole case, also after `delete`: evidence 
         }
         Code::DenialWithoutEnforcement => {
             "Some AWS endpoints, LocalStack's open edition among them, do not evaluate IAM: they hand
-over every secret to anyone. A scenario whose denial AWS must decide says so:
+over every secret to anyone. A scenario whose `deny` or `impostor` AWS must refuse says so:
 
     requires: [iam-enforcement]
 
@@ -272,8 +277,9 @@ measures. Deadlines bound waiting and cost nothing when things are faster: be ge
         }
         Code::OutOfRange => {
             "The number is outside of what makes sense: a load of no pods, a rate of nothing or less, a
-hold of no time (a denial that is not held proves little), a secret of more than the 65,536 bytes that
-Secrets Manager takes. The label at the place says what is expected."
+hold of no time (a denial that is not held proves little), an impostor that no error code counts
+against, a secret of more than the 65,536 bytes that Secrets Manager takes. The label at the place
+says what is expected."
         }
         Code::TooMany => {
             "More than a scenario may have: 100 steps, 8 tenants with 50 secrets each, 64 combinations. Split

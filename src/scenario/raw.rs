@@ -120,6 +120,9 @@ pub enum RawStep {
     /// Create a workload and prove that it is refused: a control succeeded, the mount failed, for
     /// the stated reason, and no file appeared while it was watched.
     Deny(RawDeny),
+    /// Present a credential that is not genuine, and prove that AWS refuses it where it accepts the
+    /// genuine one.
+    Impostor(RawImpostor),
     /// Create a workload and expect nothing yet; `expect` says what must come of it.
     Create(RawCreate),
     /// Check something about a workload: now, eventually, or for a while.
@@ -285,6 +288,28 @@ pub struct RawBecause {
     /// and `{serviceAccount}` stand for the workload's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<At<String>>,
+}
+
+/// Present a credential that is not genuine, as a tenant that means harm would from inside its pod,
+/// and prove that AWS refuses it. The positive control is part of the step: the genuine credential
+/// must be accepted first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawImpostor {
+    /// Whose credential is forged.
+    pub tenant: At<String>,
+    /// What is presented: `forged-signature`, the tenant's token under a signature that is not the
+    /// issuer's; `other-audience`, a genuine token for another audience; `forged-request`, a request
+    /// signed with a key that is not the session's.
+    #[schemars(regex(pattern = r"^(forged-signature|other-audience|forged-request|.*\$\{matrix\..*)$"))]
+    pub with: At<String>,
+    /// AWS's error codes that count as the refusal: STS's `InvalidIdentityToken` for a token, the
+    /// service's `InvalidSignatureException` for a request. Where the matrix says `with`, one list
+    /// serves all forms, and each counts only the codes that AWS can refuse it with.
+    pub because: At<Vec<At<String>>>,
+    /// Longest time the step may take, such as `30s`, which is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
 }
 
 /// Check something about a workload. One of `files`, `event`, `podStatus`; one of `now`,

@@ -110,24 +110,35 @@ pub fn judge(claim: &Claim, seen: &Seen) -> Judgement {
     }
     if let Some(trouble) = &seen.trouble {
         return Judgement::Unknown(
-            failure(format!("{} reading {}: the environment failed while it was tried", claim.tenant, claim.target))
-                .fact("trouble", trouble.clone()),
+            failure(format!(
+                "{} reading {}: the environment failed while it was tried",
+                claim.tenant, claim.target
+            ))
+            .fact("trouble", trouble.clone()),
         );
     }
     match &seen.control {
         Some((_, true)) => {}
         Some((control, false)) => {
             return Judgement::Unknown(
-                failure(format!("no proof: the positive control `{control}` did not pass"))
-                    .fact("help", "a denial means nothing where the same mount would not work either"),
+                failure(format!("no proof: the positive control `{control}` did not pass")).fact(
+                    "help",
+                    "a denial means nothing where the same mount would not work either",
+                ),
             );
         }
         None => return Judgement::Unknown(failure("no proof: there is no positive control")),
     }
     if seen.refusals.is_empty() {
         return Judgement::Broken(
-            failure(format!("{} reading {} was neither refused nor mounted in time", claim.tenant, claim.target))
-                .fact("help", "no FailedMount event was seen: is the driver registered, is the pod scheduled?"),
+            failure(format!(
+                "{} reading {} was neither refused nor mounted in time",
+                claim.tenant, claim.target
+            ))
+            .fact(
+                "help",
+                "no FailedMount event was seen: is the driver registered, is the pod scheduled?",
+            ),
         );
     }
     let reason = match reason(claim, seen) {
@@ -141,7 +152,10 @@ pub fn judge(claim: &Claim, seen: &Seen) -> Judgement {
             claim.hold.as_secs_f64()
         )));
     }
-    Judgement::Holds(format!("{reason}; held {:.0} s; control positive", claim.hold.as_secs_f64()))
+    Judgement::Holds(format!(
+        "{reason}; held {:.0} s; control positive",
+        claim.hold.as_secs_f64()
+    ))
 }
 
 /// A file, a ready pod or an allowed call: the tenant reached what it must not reach.
@@ -149,13 +163,25 @@ fn breach(claim: &Claim, seen: &Seen) -> Option<Judgement> {
     let stolen = seen.files.iter().find(|(_, owner)| owner.is_some());
     let allowed = allowed_call(claim, seen);
     let headline = if let Some((file, Some(owner))) = stolen {
-        format!("{} read {}: the mount succeeded and {file} holds the value of {owner}", claim.tenant, claim.target)
+        format!(
+            "{} read {}: the mount succeeded and {file} holds the value of {owner}",
+            claim.tenant, claim.target
+        )
     } else if let Some((file, _)) = seen.files.first() {
-        format!("{} mounting {} was to be refused, but {file} appeared", claim.tenant, claim.target)
+        format!(
+            "{} mounting {} was to be refused, but {file} appeared",
+            claim.tenant, claim.target
+        )
     } else if seen.ready {
-        format!("{} mounting {} was to be refused, but the pod became Ready", claim.tenant, claim.target)
+        format!(
+            "{} mounting {} was to be refused, but the pod became Ready",
+            claim.tenant, claim.target
+        )
     } else if allowed.is_some() {
-        format!("{} was let through to {} by AWS, although no file appeared", claim.tenant, claim.target)
+        format!(
+            "{} was let through to {} by AWS, although no file appeared",
+            claim.tenant, claim.target
+        )
     } else {
         return None;
     };
@@ -163,8 +189,17 @@ fn breach(claim: &Claim, seen: &Seen) -> Option<Judgement> {
     if let Some(call) = allowed {
         broken = broken
             .fact("who", call.principal.clone().unwrap_or_default())
-            .fact("asked", format!("{} on {}", call.action, call.asked.as_deref().unwrap_or("-")))
-            .fact("allowed", format!("by {}", call.statement.as_deref().unwrap_or("an unnamed statement")));
+            .fact(
+                "asked",
+                format!("{} on {}", call.action, call.asked.as_deref().unwrap_or("-")),
+            )
+            .fact(
+                "allowed",
+                format!(
+                    "by {}",
+                    call.statement.as_deref().unwrap_or("an unnamed statement")
+                ),
+            );
     }
     if let Some(refusal) = seen.refusals.last() {
         broken = broken.fact("event", refusal.clone());
@@ -176,18 +211,26 @@ fn breach(claim: &Claim, seen: &Seen) -> Option<Judgement> {
 fn allowed_call<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
     let calls = seen.calls.as_deref()?;
     match &claim.reason {
-        ExpectedReason::Aws { action, role, secret, subject, .. } => calls.iter().find(|call| {
+        ExpectedReason::Aws {
+            action,
+            role,
+            secret,
+            subject,
+            ..
+        } => calls.iter().find(|call| {
             call.allowed
                 && call.action == *action
                 && about(call, secret)
                 && match subject {
-                    Some(subject) => call.subject.as_ref() == Some(subject) && call.role.as_ref() == Some(role),
+                    Some(subject) => {
+                        call.subject.as_ref() == Some(subject) && call.role.as_ref() == Some(role)
+                    }
                     None => call.role.as_ref() == Some(role),
                 }
         }),
-        ExpectedReason::Event { secret, role, .. } => {
-            calls.iter().find(|call| call.allowed && call.role.as_ref() == Some(role) && names(call, secret))
-        }
+        ExpectedReason::Event { secret, role, .. } => calls
+            .iter()
+            .find(|call| call.allowed && call.role.as_ref() == Some(role) && names(call, secret)),
     }
 }
 
@@ -195,14 +238,28 @@ fn allowed_call<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
 fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure> {
     match &claim.reason {
         ExpectedReason::Event { contains, .. } => {
-            if seen.refusals.iter().any(|message| message.contains(contains.as_str())) {
+            if seen
+                .refusals
+                .iter()
+                .any(|message| message.contains(contains.as_str()))
+            {
                 return Ok(format!("refused before AWS was asked: {contains}"));
             }
-            Err(failure(format!("{} mounting {} was refused for another reason", claim.tenant, claim.target))
-                .fact("expected", contains.clone())
-                .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+            Err(failure(format!(
+                "{} mounting {} was refused for another reason",
+                claim.tenant, claim.target
+            ))
+            .fact("expected", contains.clone())
+            .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
         }
-        ExpectedReason::Aws { error, action, role, asked, subject, .. } => {
+        ExpectedReason::Aws {
+            error,
+            action,
+            role,
+            asked,
+            subject,
+            ..
+        } => {
             let Some(calls) = &seen.calls else {
                 return reason_in_text(claim, seen, error, action, role);
             };
@@ -212,7 +269,9 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure>
                     && call.error.as_deref() == Some(error)
                     && call.role.as_ref() == Some(role)
                     && (asked.is_empty() || call.asked.as_ref().is_some_and(|name| asked.contains(name)))
-                    && subject.as_deref().is_none_or(|expected| call.subject.as_deref() == Some(expected))
+                    && subject
+                        .as_deref()
+                        .is_none_or(|expected| call.subject.as_deref() == Some(expected))
             });
             if let Some(call) = denied {
                 let why = call.reason.clone().unwrap_or_else(|| error.clone());
@@ -222,10 +281,16 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure>
                 });
             }
             let nearest = calls.iter().rev().find(|call| call.error.is_some());
-            Err(failure(format!("{} mounting {} was refused for another reason", claim.tenant, claim.target))
-                .fact("expected", format!("{error} on {action} by {role}"))
-                .fact("call", nearest.map(describe).unwrap_or_else(|| "no refused AWS call was seen".to_owned()))
-                .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+            Err(failure(format!(
+                "{} mounting {} was refused for another reason",
+                claim.tenant, claim.target
+            ))
+            .fact("expected", format!("{error} on {action} by {role}"))
+            .fact(
+                "call",
+                nearest.map_or_else(|| "no refused AWS call was seen".to_owned(), describe),
+            )
+            .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
         }
     }
 }
@@ -239,12 +304,21 @@ fn reason_in_text(
     role: &str,
 ) -> Result<String, crate::journal::Failure> {
     let texts = seen.provider_log.iter().chain(&seen.refusals);
-    if let Some(text) = texts.clone().find(|text| text.contains(error) && text.contains(role) && text.contains(action)) {
+    if let Some(text) = texts
+        .clone()
+        .find(|text| text.contains(error) && text.contains(role) && text.contains(action))
+    {
         return Ok(format!("denied as {role}: {text}"));
     }
-    Err(failure(format!("{} mounting {} was refused, but nothing says why", claim.tenant, claim.target))
-        .fact("expected", format!("{error} on {action} by {role} in the provider's log or the pod's event"))
-        .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+    Err(failure(format!(
+        "{} mounting {} was refused, but nothing says why",
+        claim.tenant, claim.target
+    ))
+    .fact(
+        "expected",
+        format!("{error} on {action} by {role} in the provider's log or the pod's event"),
+    )
+    .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
 }
 
 /// Whether the call is about the secret; every call is where there is none to be about.
@@ -253,7 +327,10 @@ fn about(call: &Call, secret: &[String]) -> bool {
 }
 
 fn names(call: &Call, secret: &[String]) -> bool {
-    [&call.asked, &call.resource].into_iter().flatten().any(|name| secret.contains(name))
+    [&call.asked, &call.resource]
+        .into_iter()
+        .flatten()
+        .any(|name| secret.contains(name))
 }
 
 fn describe(call: &Call) -> String {
@@ -261,7 +338,10 @@ fn describe(call: &Call) -> String {
         "{} {} by {} on {}: {}",
         call.action,
         call.error.as_deref().unwrap_or("ok"),
-        call.principal.as_deref().or(call.subject.as_deref()).unwrap_or("nobody"),
+        call.principal
+            .as_deref()
+            .or(call.subject.as_deref())
+            .unwrap_or("nobody"),
         call.asked.as_deref().unwrap_or("-"),
         call.reason.as_deref().unwrap_or("no reason given"),
     )
@@ -404,8 +484,22 @@ mod tests {
         used.asked = Some("demo/team-blue/secret".into());
         let cases = [
             ("complete", refused.clone(), Is::Holds),
-            ("other text", Seen { refusals: vec!["timed out".into()], ..refused.clone() }, Is::Broken),
-            ("AWS was asked", Seen { calls: Some(vec![used]), ..refused }, Is::Breach),
+            (
+                "other text",
+                Seen {
+                    refusals: vec!["timed out".into()],
+                    ..refused.clone()
+                },
+                Is::Broken,
+            ),
+            (
+                "AWS was asked",
+                Seen {
+                    calls: Some(vec![used]),
+                    ..refused
+                },
+                Is::Breach,
+            ),
         ];
         for (what, seen, expected) in cases {
             let judgement = judge(&claim, &seen);
@@ -437,8 +531,18 @@ mod tests {
         other.subject = Some("system:serviceaccount:team-green:default".into());
         let mut allowed = call.clone();
         allowed.allowed = true;
-        for (what, call, expected) in [("complete", call, Is::Holds), ("another's", other, Is::Broken), ("let in", allowed, Is::Breach)] {
-            let judgement = judge(&claim, &Seen { calls: Some(vec![call]), ..proof() });
+        for (what, call, expected) in [
+            ("complete", call, Is::Holds),
+            ("another's", other, Is::Broken),
+            ("let in", allowed, Is::Breach),
+        ] {
+            let judgement = judge(
+                &claim,
+                &Seen {
+                    calls: Some(vec![call]),
+                    ..proof()
+                },
+            );
             assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
         }
     }

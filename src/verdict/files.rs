@@ -34,7 +34,10 @@ pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Differen
     let mut found = Vec::new();
     for file in expected {
         let Some(there) = seen.iter().find(|there| there.name == file.name) else {
-            found.push(Difference(format!("file {} is missing ({} expected)", file.name, file.secret)));
+            found.push(Difference(format!(
+                "file {} is missing ({} expected)",
+                file.name, file.secret
+            )));
             continue;
         };
         if !file.content.matches(there.content.expose()) {
@@ -47,12 +50,19 @@ pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Differen
             )));
         }
         if file.mode != there.mode {
-            found.push(Difference(format!("file {} has mode {:04o}, not {:04o}", file.name, there.mode, file.mode)));
+            found.push(Difference(format!(
+                "file {} has mode {:04o}, not {:04o}",
+                file.name, there.mode, file.mode
+            )));
         }
     }
     for file in seen {
         if !expected.iter().any(|wanted| wanted.name == file.name) {
-            found.push(Difference(format!("file {} should not be there ({})", file.name, describe(&file.content))));
+            found.push(Difference(format!(
+                "file {} should not be there ({})",
+                file.name,
+                describe(&file.content)
+            )));
         }
     }
     found
@@ -60,7 +70,11 @@ pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Differen
 
 /// A value without its content: length and fingerprint.
 fn describe(value: &SecretValue) -> String {
-    format!("{} bytes with fingerprint {}", value.expose().len(), value.fingerprint())
+    format!(
+        "{} bytes with fingerprint {}",
+        value.expose().len(),
+        value.fingerprint()
+    )
 }
 
 #[cfg(test)]
@@ -77,7 +91,11 @@ mod tests {
     }
 
     fn seen(name: &str, content: &str, mode: u32) -> SeenFile {
-        SeenFile { name: name.into(), content: SecretValue::text(content), mode }
+        SeenFile {
+            name: name.into(),
+            content: SecretValue::text(content),
+            mode,
+        }
     }
 
     #[test]
@@ -85,11 +103,27 @@ mod tests {
         let cases = [
             ("same", vec![seen("a", "v", 0o644)], vec![]),
             ("missing", vec![], vec!["file a is missing"]),
-            ("other bytes", vec![seen("a", "w", 0o644)], vec!["file a does not hold the value of red/secret"]),
+            (
+                "other bytes",
+                vec![seen("a", "w", 0o644)],
+                vec!["file a does not hold the value of red/secret"],
+            ),
             ("empty", vec![seen("a", "", 0o644)], vec!["0 bytes"]),
-            ("wider mode", vec![seen("a", "v", 0o666)], vec!["mode 0666, not 0644"]),
-            ("one too many", vec![seen("a", "v", 0o644), seen("b", "v", 0o644)], vec!["file b should not be there"]),
-            ("both wrong", vec![seen("a", "w", 0o600)], vec!["does not hold", "mode 0600"]),
+            (
+                "wider mode",
+                vec![seen("a", "v", 0o666)],
+                vec!["mode 0666, not 0644"],
+            ),
+            (
+                "one too many",
+                vec![seen("a", "v", 0o644), seen("b", "v", 0o644)],
+                vec!["file b should not be there"],
+            ),
+            (
+                "both wrong",
+                vec![seen("a", "w", 0o600)],
+                vec!["does not hold", "mode 0600"],
+            ),
         ];
         for (what, there, wanted) in cases {
             let found = differences(&[expected("a", "v", 0o644)], &there);
@@ -102,7 +136,13 @@ mod tests {
 
     #[test]
     fn no_difference_repeats_a_value() {
-        let found = differences(&[expected("a", "mp-canary-1", 0o644)], &[seen("a", "mp-canary-2", 0o600)]);
-        assert!(found.iter().all(|difference| !difference.0.contains("mp-canary")), "{found:?}");
+        let found = differences(
+            &[expected("a", "mp-canary-1", 0o644)],
+            &[seen("a", "mp-canary-2", 0o600)],
+        );
+        assert!(
+            found.iter().all(|difference| !difference.0.contains("mp-canary")),
+            "{found:?}"
+        );
     }
 }

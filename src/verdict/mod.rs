@@ -22,7 +22,11 @@ pub enum Judgement {
 /// Builds a [`Failure`] fact by fact.
 #[must_use]
 pub fn failure(headline: impl Into<String>) -> Failure {
-    Failure { headline: headline.into(), isolation: false, facts: Vec::new() }
+    Failure {
+        headline: headline.into(),
+        isolation: false,
+        facts: Vec::new(),
+    }
 }
 
 impl Failure {
@@ -31,7 +35,10 @@ impl Failure {
     pub fn fact(mut self, label: &str, text: impl Into<String>) -> Self {
         let text = text.into();
         if !text.is_empty() {
-            self.facts.push(Fact { label: label.to_owned(), text });
+            self.facts.push(Fact {
+                label: label.to_owned(),
+                text,
+            });
         }
         self
     }

@@ -199,14 +199,12 @@ fn results_hold_to_their_schema_and_the_schema_is_committed() {
         committed, schema,
         "schemas/results.json has drifted: mountproof schema results > schemas/results.json"
     );
-    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let validator = crate::support::Schema::new(&serde_json::from_str(&schema).unwrap());
     for (name, events) in all_fixtures() {
         let value = serde_json::from_str(&results::render(&summary(&events))).unwrap();
-        if let Err(error) = validator.validate(&value) {
-            panic!("{name}: {error} at {}", error.instance_path());
-        }
+        assert_eq!(validator.problems(&value), Vec::<String>::new(), "{name}");
     }
-    assert!(validator.validate(&serde_json::json!({"schema": 1})).is_err());
+    assert!(!validator.problems(&serde_json::json!({"schema": 1})).is_empty());
 }
 
 fn shown(events: &[Event], quiet: bool, color: bool) -> String {

@@ -50,14 +50,17 @@ pub(crate) async fn serve(
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    if state.faults().outage {
-                        continue;
-                    }
                     let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
-                    let shutdown = shutdown.clone();
+                    let (state, shutdown) = (Arc::clone(&state), shutdown.clone());
                     connections.spawn(async move {
-                        if let Err(error) = greet(stream, acceptor, app, number, shutdown).await {
-                            tracing::debug!(%error, "connection");
+                        tokio::select! {
+                            // Drops the connection, whatever it is at.
+                            () = state.outage() => {}
+                            greeted = greet(stream, acceptor, app, number, shutdown) => {
+                                if let Err(error) = greeted {
+                                    tracing::debug!(%error, "connection");
+                                }
+                            }
                         }
                     });
                 }
@@ -89,7 +92,8 @@ async fn greet(
         return Ok(());
     }
     let stream = timeout(GREETING, acceptor.accept(stream)).await??;
-    serve_connection(stream, app.layer(Extension(Connection(number))), shutdown).await;
+    let app = app.layer(Extension(Connection(number)));
+    serve_connection(stream, app, shutdown).await;
     Ok(())
 }
 

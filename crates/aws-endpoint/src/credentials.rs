@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
 use crate::iam::{NamedPolicy, Principal};
@@ -81,11 +81,12 @@ impl Keys {
         self.0.get(access_key_id).map(Arc::clone)
     }
 
-    /// Adds a temporary key and forgets those that are long expired.
+    /// Adds a temporary key and now and then forgets those that expired an hour ago or more: until then
+    /// they are known, and refused as expired.
     pub(crate) fn add(&mut self, session: Arc<Session>, now: Timestamp) {
         if self.0.len().is_multiple_of(1024) {
-            self.0
-                .retain(|_, session| session.expires.is_none_or(|expires| expires > now));
+            let gone = |expires| now.duration_since(expires) > SignedDuration::from_hours(1);
+            self.0.retain(|_, session| !session.expires.is_some_and(gone));
         }
         self.0.insert(session.access_key_id.clone(), session);
     }

@@ -1,11 +1,18 @@
 //! The published keys of token issuers, fetched over HTTPS and kept.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full, Limited};
-use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{
+    DecodingKey,
+    jwk::{Jwk, JwkSet},
+};
 use mountproof_run_tls::{HttpsClient, TlsError};
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::timeout};
@@ -18,8 +25,17 @@ const LARGEST: usize = 256 * 1024;
 /// Fetches and keeps keys.
 pub(crate) struct Issuers {
     client: HttpsClient,
-    /// Held while one issuer is asked, so that a burst of tokens asks once.
-    kept: Mutex<HashMap<String, JwkSet>>,
+    /// By the issuer's URL.
+    known: RwLock<HashMap<String, Arc<Known>>>,
+}
+
+/// What is known of one issuer.
+#[derive(Default)]
+struct Known {
+    /// By key id.
+    keys: RwLock<HashMap<String, Arc<DecodingKey>>>,
+    /// Held while the issuer is asked, so that a burst of tokens asks once.
+    asking: Mutex<()>,
 }
 
 /// The part of the discovery document that is needed (OpenID Connect Discovery 1.0, section 3).
@@ -33,22 +49,38 @@ impl Issuers {
     pub(crate) fn new(trust_pem: &str) -> Result<Self, TlsError> {
         Ok(Self {
             client: HttpsClient::new(trust_pem, None)?,
-            kept: Mutex::default(),
+            known: RwLock::default(),
         })
     }
 
-    /// The key `kid` of `issuer`; an unknown one is asked for anew, as issuers rotate.
-    pub(crate) async fn key(&self, issuer: &str, kid: &str) -> Result<Option<Jwk>, String> {
-        let mut kept = self.kept.lock().await;
-        if let Some(key) = kept.get(issuer).and_then(|keys| keys.find(kid)) {
-            return Ok(Some(key.clone()));
+    /// The key `kid` of `issuer`; an unknown one is asked for anew, as issuers rotate. `None` when the
+    /// issuer has no such key.
+    pub(crate) async fn key(&self, issuer: &str, kid: &str) -> Result<Option<Arc<DecodingKey>>, String> {
+        let known = self.known(issuer);
+        if let Some(key) = known.key(kid) {
+            return Ok(Some(key));
         }
-        let keys = timeout(PATIENCE, self.fetch(issuer))
+        let ask = async {
+            let _asking = known.asking.lock().await;
+            // Those who waited for another's question have its answer now.
+            if known.key(kid).is_none() {
+                known.replace(&self.fetch(issuer).await?);
+            }
+            Ok(known.key(kid))
+        };
+        timeout(PATIENCE, ask)
             .await
-            .map_err(|_| format!("no answer within {PATIENCE:?}"))??;
-        let key = keys.find(kid).cloned();
-        kept.insert(issuer.to_owned(), keys);
-        Ok(key)
+            .map_err(|_| format!("no answer within {PATIENCE:?}"))?
+    }
+
+    fn known(&self, issuer: &str) -> Arc<Known> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(issuer) {
+            return Arc::clone(known);
+        }
+        drop(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(issuer.to_owned()).or_default())
     }
 
     async fn fetch(&self, issuer: &str) -> Result<JwkSet, String> {
@@ -83,5 +115,24 @@ impl Issuers {
             .await
             .map_err(|error| error.to_string())?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("{at}: {error}"))
+    }
+}
+
+impl Known {
+    fn key(&self, kid: &str) -> Option<Arc<DecodingKey>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(kid).map(Arc::clone)
+    }
+
+    /// Takes over what is published now, so that a key that was withdrawn is gone.
+    fn replace(&self, published: &JwkSet) {
+        let read = |jwk: &Jwk| {
+            Some((
+                jwk.common.key_id.clone()?,
+                Arc::new(DecodingKey::from_jwk(jwk).ok()?),
+            ))
+        };
+        let keys = published.keys.iter().filter_map(read).collect();
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 }

@@ -9,16 +9,17 @@
 //!
 //! ```text
 //! accept (TLS, CONNECT) ─► route ─► signature ─► service (iam, sts, secrets) ─► answer
-//!                                                    │ evaluate on the stored ARN
-//!                                                    └► call log
+//!                                  or token         │ evaluate on the stored ARN
+//!                                                   └► call log
 //! ```
 //!
-//! Left out: everything that is not in the lists of [`iam::service::operations`],
-//! [`sts`](crate::sts) and [`secrets`](crate::secrets); unknown operations are refused as AWS refuses
-//! them. KMS keys are accepted and ignored; nothing is encrypted at rest, as nothing rests.
+//! Left out: everything but what [`iam::service::operations`] and [`secrets::operations`] list, and STS's
+//! `AssumeRole`, `AssumeRoleWithWebIdentity` and `GetCallerIdentity`; other operations are refused as
+//! AWS refuses unknown ones. KMS keys are accepted and ignored; nothing is encrypted at rest, as nothing rests.
 
 mod accept;
 mod answer;
+mod caller;
 mod calls;
 mod credentials;
 mod defects;
@@ -29,7 +30,8 @@ mod route;
 pub mod secrets;
 mod signature;
 mod state;
-pub mod sts;
+mod sts;
+mod token;
 pub mod wire;
 
 pub use calls::{CallLog, CallRecord, CallVerdict};

@@ -15,12 +15,13 @@ use serde_json::Value;
 use crate::{
     accept::Connection,
     answer::{self, Outcome, Protocol, Refusal},
+    caller::{Caller, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
-    iam::{self, Context, NamedPolicy, Params, PolicySet, Request, error::IamErrorKind, evaluate},
+    iam::{self, Context, Params, error::IamErrorKind},
     secrets,
     signature::{self, Scope},
-    state::State,
+    state::{State, World},
     sts::{self, Trace},
 };
 
@@ -163,7 +164,7 @@ impl Call<'_> {
     async fn carry_out(&self, params: Option<&Params>, known: &mut Known) -> Result<Outcome, Refusal> {
         let unsigned = self.service == Service::Sts && self.operation == "AssumeRoleWithWebIdentity";
         if let (true, Some(params)) = (unsigned, params) {
-            return sts::assume_role_with_web_identity(self.state, params, self.now, &mut known.trace).await;
+            return sts::assume_role_with_web_identity(self.sts(params), &mut known.trace).await;
         }
         let protocol = self.service.protocol();
         let session = signature::verify(
@@ -180,10 +181,19 @@ impl Call<'_> {
             (Service::Iam, Some(params)) => self.iam(&session, params, known),
             (Service::Sts, Some(params)) => match self.operation.as_str() {
                 "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
-                "AssumeRole" => sts::assume_role(self.state, &session, params, self.now, &mut known.trace),
+                "AssumeRole" => sts::assume_role(self.sts(params), &session, &mut known.trace),
                 other => Err(invalid_action(other)),
             },
             _ => self.secrets(&session, known),
+        }
+    }
+
+    fn sts<'a>(&'a self, params: &'a Params) -> sts::Call<'a> {
+        sts::Call {
+            state: self.state,
+            params,
+            region: &self.region,
+            now: self.now,
         }
     }
 
@@ -191,14 +201,12 @@ impl Call<'_> {
         let mut world = self.state.world();
         let wanted = iam::service::authorisation(&world.iam, &self.operation, params).map_err(from_iam)?;
         known.trace.resource = Some(wanted.resource.clone());
+        let caller = self.caller(session, &world);
         self.authorise(
-            &world.iam,
+            &caller,
             session,
-            &wanted.action,
-            &wanted.resource,
             None,
-            wanted.keys,
-            None,
+            &self.wish(&wanted.action, &wanted.resource, wanted.keys),
             known,
         )?;
         iam::service::execute(&mut world.iam, &self.operation, params, self.now)
@@ -207,122 +215,89 @@ impl Call<'_> {
     }
 
     fn secrets(&self, session: &Session, known: &mut Known) -> Result<Outcome, Refusal> {
-        let body: Value = serde_json::from_slice(self.body)
+        let body = if self.body.is_empty() {
+            b"{}"
+        } else {
+            &self.body[..]
+        };
+        let body: Value = serde_json::from_slice(body)
             .map_err(|_| Refusal::new(400, "SerializationException", "the request's body is not JSON"))?;
         let mut world = self.state.world();
         let wanted = secrets::authorisation(&world.secrets, &self.region, &self.operation, &body)
             .map_err(from_secrets)?;
         known.asked.clone_from(&wanted.asked);
         known.trace.resource = Some(wanted.resource.clone());
-        self.authorise(
-            &world.iam,
-            session,
-            &wanted.action,
-            &wanted.resource,
-            wanted.asked.as_deref(),
-            wanted.keys,
-            wanted.resource_policy.as_ref(),
-            known,
-        )?;
+        let caller = self.caller(session, &world);
+        for action in wanted.actions() {
+            let wish = Wish {
+                resource_policy: wanted.resource_policy.as_ref(),
+                ..self.wish(action, &wanted.resource, wanted.keys.clone())
+            };
+            self.authorise(&caller, session, wanted.asked.as_deref(), &wish, known)?;
+        }
         let defects = self.state.defects();
-        secrets::execute(
-            &mut world.secrets,
-            &self.region,
-            &self.operation,
-            &body,
-            self.now,
-            defects,
-        )
-        .map(Outcome::Json)
-        .map_err(from_secrets)
+        if self.operation == "BatchGetSecretValue" {
+            let batch = secrets::batch::members(&world.secrets, &self.region, &body).map_err(from_secrets)?;
+            let denied = |wanted: &secrets::Authorisation| {
+                let wish = Wish {
+                    resource_policy: wanted.resource_policy.as_ref(),
+                    ..self.wish(&wanted.action, &wanted.resource, wanted.keys.clone())
+                };
+                let asked = wanted.asked.as_deref();
+                self.authorise(&caller, session, asked, &wish, &mut Known::default())
+                    .err()
+                    .map(|refusal| refusal.message)
+            };
+            let secrets = &mut world.secrets;
+            let answer = secrets::batch::answer(secrets, &self.region, &batch, denied, self.now, defects);
+            return Ok(Outcome::Json(answer));
+        }
+        let secrets = &mut world.secrets;
+        secrets::execute(secrets, &self.region, &self.operation, &body, self.now, defects)
+            .map(Outcome::Json)
+            .map_err(from_secrets)
     }
 
-    /// Decides by every policy that applies; the text of a denial is AWS's.
-    #[expect(clippy::too_many_arguments, reason = "they are the parts of one request")]
+    fn caller<'s>(&self, session: &'s Session, world: &World) -> Caller<'s> {
+        Caller::new(session, &world.iam, &self.region, self.now, self.state.rules())
+    }
+
+    fn wish<'w>(&'w self, action: &'w str, resource: &'w str, keys: Context) -> Wish<'w> {
+        Wish {
+            action,
+            resource,
+            account: &self.state.account,
+            keys,
+            resource_policy: None,
+            trust: None,
+        }
+    }
+
+    /// Decides, tells the log which statement did, and words a denial as AWS does: with the resource as
+    /// the caller named it.
     fn authorise(
         &self,
-        state: &iam::IamState,
+        caller: &Caller<'_>,
         session: &Session,
-        action: &str,
-        resource: &str,
         asked: Option<&str>,
-        keys: Context,
-        resource_policy: Option<&NamedPolicy>,
+        wish: &Wish<'_>,
         known: &mut Known,
     ) -> Result<(), Refusal> {
-        let policies = session
-            .role
-            .as_deref()
-            .and_then(|role| state.role_policies(role))
-            .unwrap_or_default();
-        let mut context = self.context(session, state);
-        context.extend(keys);
-        let decision = evaluate(
-            &Request {
-                principal: &session.principal,
-                action,
-                resource,
-                resource_account: &self.state.account,
-                context: &context,
-            },
-            &PolicySet {
-                identity: &policies.identity,
-                resource: resource_policy,
-                boundary: policies.boundary.as_ref(),
-                session: session.policies.as_deref(),
-                trust: None,
-            },
-            self.state.rules(),
-        );
+        let decision = caller.decide(wish);
         known.trace.statement = decision.statement.as_ref().map(ToString::to_string);
+        let action = wish.action;
         let Some(because) = decision.reason.because(action) else {
             return Ok(());
         };
-        let message = format!(
-            "User: {} is not authorized to perform: {action} on resource: {} {because}",
-            session.principal.arn(),
-            asked.unwrap_or(resource),
-        );
+        let user = session.principal.arn();
+        let resource = asked.unwrap_or(wish.resource);
+        let message =
+            format!("User: {user} is not authorized to perform: {action} on resource: {resource} {because}");
         let refusal = match self.service.protocol() {
             Protocol::Json => Refusal::new(400, "AccessDeniedException", message),
             Protocol::Query(_) => Refusal::new(403, "AccessDenied", message),
         };
-        Err(refusal.denial(because))
-    }
-
-    /// Global condition keys of the request.
-    fn context(&self, session: &Session, state: &iam::IamState) -> Context {
-        let mut context = Context::new();
-        context.set("aws:PrincipalArn", session.principal.arn());
-        context.set("aws:PrincipalAccount", self.state.account.as_str());
-        context.set("aws:CurrentTime", self.now.to_string());
-        context.set("aws:EpochTime", self.now.as_second().to_string());
-        context.set("aws:SecureTransport", "true");
-        context.set("aws:SourceIp", "127.0.0.1");
-        context.set("aws:RequestedRegion", self.region.as_str());
-        if let Some(provider) = &session.provider {
-            context.set("aws:FederatedProvider", provider.as_str());
-        }
-        if let iam::Principal::AssumedRole {
-            role_id,
-            session_arn,
-            role_arn,
-            ..
-        } = &session.principal
-        {
-            context.set(
-                "aws:userid",
-                format!("{role_id}:{}", session_arn.rsplit('/').next().unwrap_or_default()),
-            );
-            // The role is what the key names, not the session.
-            context.set("aws:PrincipalArn", role_arn.as_str());
-        }
-        if let Some(role) = session.role.as_deref().and_then(|role| state.role(role)) {
-            for tag in &role.tags {
-                context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
-            }
-        }
-        context
+        Err(refusal.denial(why(&decision, action)))
     }
 
     fn log(

@@ -51,7 +51,13 @@ pub(crate) fn verify(
     now: Timestamp,
 ) -> Result<Arc<Session>, Refusal> {
     let Some(scope) = scope else {
-        return Err(refusal(protocol, Kind::Missing, "Missing Authentication Token"));
+        return Err(if parts.headers.contains_key(AUTHORIZATION) {
+            let message =
+                "Authorization header requires 'Credential' parameter of 5 slash-delimited elements.";
+            refusal(protocol, Kind::Incomplete, message)
+        } else {
+            refusal(protocol, Kind::Missing, "Missing Authentication Token")
+        });
     };
     let unknown = || {
         refusal(
@@ -166,4 +172,71 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
     let mut refusal = Refusal::new(status, code, message).denial(message);
     refusal.message_key = "message";
     refusal
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::{
+        credentials::{Keys, RootCredentials},
+        iam::{IamState, Principal},
+        issuer::Issuers,
+        secrets::SecretStore,
+        state::World,
+    };
+
+    const ACCOUNT: &str = "000000000000";
+
+    fn session(expires: Timestamp) -> Session {
+        Session {
+            access_key_id: "ASIAAAAAAAAAAAAAAAAA".to_owned(),
+            secret_access_key: "x".repeat(40),
+            token: Some("token".to_owned()),
+            principal: Principal::assumed_role("arn:aws:iam::000000000000:role/red", "AROAX", "s"),
+            role: Some("red".to_owned()),
+            policies: None,
+            provider: None,
+            expires: Some(expires),
+        }
+    }
+
+    /// A request that an expired session would have signed: expiry is told before anything else.
+    #[test]
+    fn an_expired_session_is_refused_as_such() {
+        let (root, now) = (RootCredentials::random(), Timestamp::now());
+        let mut keys = Keys::new(&root, ACCOUNT);
+        keys.add(Arc::new(session(now)), now);
+        let world = World {
+            iam: IamState::new(ACCOUNT, 0),
+            keys,
+            secrets: SecretStore::new(ACCOUNT.to_owned()),
+        };
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
+        let request = Request::post("https://sts.amazonaws.com/")
+            .header("x-amz-security-token", "token")
+            .header(
+                AUTHORIZATION,
+                "AWS4-HMAC-SHA256 Credential=ASIAAAAAAAAAAAAAAAAA/20260101/eu-west-1/sts/aws4_request, \
+                 SignedHeaders=host, Signature=00",
+            );
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let scope = Scope::of(&parts).unwrap();
+        let code = |protocol, now| {
+            let refused = verify(&state, protocol, Some(&scope), &parts, &Bytes::new(), now);
+            let refusal = refused.err().unwrap();
+            assert!(refusal.denied);
+            (refusal.status, refusal.code)
+        };
+        assert_eq!(
+            code(Protocol::Json, now),
+            (400, "ExpiredTokenException".to_owned())
+        );
+        assert_eq!(code(Protocol::Query(""), now), (403, "ExpiredToken".to_owned()));
+        let before = now - SignedDuration::from_secs(1);
+        assert_eq!(code(Protocol::Query(""), before).1, "IncompleteSignature");
+    }
 }

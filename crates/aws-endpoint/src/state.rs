@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use tokio::sync::watch;
+
 use crate::{
     calls::CallLog,
     credentials::Keys,
@@ -21,7 +23,7 @@ pub(crate) struct State {
     pub(crate) issuers: Issuers,
     world: Mutex<World>,
     defects: RwLock<Defects>,
-    faults: RwLock<Faults>,
+    faults: watch::Sender<Faults>,
     connections: AtomicU64,
 }
 
@@ -40,7 +42,7 @@ impl State {
             issuers,
             world: Mutex::new(world),
             defects: RwLock::default(),
-            faults: RwLock::default(),
+            faults: watch::Sender::default(),
             connections: AtomicU64::new(0),
         })
     }
@@ -58,11 +60,17 @@ impl State {
     }
 
     pub(crate) fn faults(&self) -> Faults {
-        *self.faults.read().unwrap_or_else(PoisonError::into_inner)
+        *self.faults.borrow()
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
-        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+        self.faults.send_replace(faults);
+    }
+
+    /// Ends when an outage begins.
+    pub(crate) async fn outage(&self) {
+        // The sender lives as long as `self`: there is no end to wait for but an outage.
+        let _ = self.faults.subscribe().wait_for(|faults| faults.outage).await;
     }
 
     pub(crate) fn next_connection(&self) -> u64 {

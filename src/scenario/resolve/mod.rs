@@ -1,6 +1,7 @@
 //! [`RawScenario`] to [`Scenario`]: every reference followed, every default filled in, everything
 //! that makes no sense reported.
 
+mod impostor;
 mod measure;
 mod steps;
 mod tenants;
@@ -65,6 +66,7 @@ pub(crate) fn resolve(raw: &RawScenario, standing: Standing<'_>) -> (Vec<Scenari
     }
     if !has_errors(&report) {
         unused(raw, &used, &mut report);
+        report.extend(used.codes.never_fitting());
     }
     // Every row repeats what it shares with the others.
     let mut seen = HashSet::new();
@@ -251,6 +253,7 @@ struct Used {
     tenants: BTreeSet<usize>,
     secrets: BTreeSet<(usize, String)>,
     axes: BTreeSet<String>,
+    codes: impostor::Codes,
 }
 
 /// A workload that an earlier step made.

@@ -70,6 +70,7 @@ impl Resolver<'_> {
         match &raw.value {
             RawStep::Mount(mount) => self.mount(mount, number, raw.line),
             RawStep::Deny(deny) => self.deny(deny, number, raw.line),
+            RawStep::Impostor(impostor) => self.impostor(impostor, number),
             RawStep::Create(create) => {
                 let workload = self.workload(create.workload(), Verb::Create, number, raw.line);
                 let time = self.time(create.within.as_ref(), default::CREATE);
@@ -249,7 +250,11 @@ impl Resolver<'_> {
                     RawStep::Mount(mount) => (mount.workload(), Verb::Mount),
                     RawStep::Create(create) => (create.workload(), Verb::Create),
                     RawStep::Deny(deny) => (deny.workload(), Verb::Deny),
-                    RawStep::Expect(_) | RawStep::Update(_) | RawStep::Delete(_) | RawStep::Load(_) => {
+                    RawStep::Impostor(_)
+                    | RawStep::Expect(_)
+                    | RawStep::Update(_)
+                    | RawStep::Delete(_)
+                    | RawStep::Load(_) => {
                         return None;
                     }
                 };
@@ -265,24 +270,7 @@ impl Resolver<'_> {
         let RawBecause { error, action, event } = &raw.value;
         match (error, action, event) {
             (Some(error), Some(action), None) => {
-                let enforced = self
-                    .raw
-                    .requires
-                    .iter()
-                    .any(|required| required.value == capability::IAM_ENFORCEMENT);
-                if !enforced {
-                    self.error(
-                        Diagnostic::error(
-                            Code::DenialWithoutEnforcement,
-                            format!(
-                                "a denial by AWS needs `requires: [{}]`",
-                                capability::IAM_ENFORCEMENT
-                            ),
-                        )
-                        .at(error.place.clone(), "AWS must refuse")
-                        .help("where IAM is not enforced, such a scenario is not-supported, never passed"),
-                    );
-                }
+                self.needs_enforcement(&error.place);
                 self.aws_reason(error, action)
             }
             (None, None, Some(event)) => {
@@ -304,6 +292,27 @@ impl Resolver<'_> {
                 );
                 None
             }
+        }
+    }
+
+    /// Checks that the scenario requires what a refusal by AWS needs.
+    pub(super) fn needs_enforcement(&mut self, place: &Place) {
+        let requires = &self.raw.requires;
+        if !requires
+            .iter()
+            .any(|required| required.value == capability::IAM_ENFORCEMENT)
+        {
+            self.error(
+                Diagnostic::error(
+                    Code::DenialWithoutEnforcement,
+                    format!(
+                        "a denial by AWS needs `requires: [{}]`",
+                        capability::IAM_ENFORCEMENT
+                    ),
+                )
+                .at(place.clone(), "AWS must refuse")
+                .help("where IAM is not enforced, such a scenario is not-supported, never passed"),
+            );
         }
     }
 
@@ -540,7 +549,7 @@ impl Resolver<'_> {
         Some(index)
     }
 
-    fn time(&mut self, within: Option<&At<String>>, default: Duration) -> Option<Time> {
+    pub(super) fn time(&mut self, within: Option<&At<String>>, default: Duration) -> Option<Time> {
         match within {
             Some(written) => {
                 let within = self.duration("the time", written)?;

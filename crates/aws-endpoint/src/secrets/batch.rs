@@ -36,6 +36,11 @@ pub fn members(store: &SecretStore, region: &str, body: &Value) -> Result<Batch,
     let body = Body(body);
     let named = body.texts("SecretIdList")?;
     let filters = filters(body)?;
+    if filters.is_empty() && body.number("MaxResults")?.is_some() {
+        return Err(SecretsError::parameter(
+            "'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.",
+        ));
+    }
     let (ids, next_token) = match (named.is_empty(), filters.is_empty()) {
         (false, false) => {
             return Err(SecretsError::parameter(
@@ -83,7 +88,7 @@ pub fn answer(
     store: &mut SecretStore,
     region: &str,
     batch: &Batch,
-    denied: impl Fn(&Member) -> Option<String>,
+    denied: impl Fn(&Authorisation) -> Option<String>,
     now: Timestamp,
     defects: Defects,
 ) -> Value {
@@ -93,7 +98,7 @@ pub fn answer(
         let mut refuse = |code: &str, message: &str| {
             errors.push(json!({"SecretId": asked, "ErrorCode": code, "Message": message}));
         };
-        if let Some(message) = denied(member) {
+        if let Some(message) = denied(&member.authorisation) {
             refuse("AccessDeniedException", &message);
             continue;
         }
@@ -110,6 +115,6 @@ pub fn answer(
 /// `BatchGetSecretValue` without knowing what the caller may read, which gives nothing away.
 pub(super) fn without_permissions(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let batch = members(store, call.region, call.body.0)?;
-    let denied = |_: &Member| Some("The permissions for this secret were not asked for.".to_owned());
+    let denied = |_: &Authorisation| Some("The permissions for this secret were not asked for.".to_owned());
     Ok(answer(store, call.region, &batch, denied, call.now, call.defects))
 }

@@ -80,15 +80,15 @@ pub(super) fn delete(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let id = call.body.secret_id()?;
     let force = call.body.flag("ForceDeleteWithoutRecovery")?.unwrap_or(false);
     let window = call.body.number("RecoveryWindowInDays")?;
+    let days = window.unwrap_or(WINDOW_DAYS);
+    if !(7..=30).contains(&days) {
+        return Err(SecretsError::parameter(
+            "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).",
+        ));
+    }
     if force && window.is_some() {
         return Err(SecretsError::parameter(
             "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.",
-        ));
-    }
-    let window = window.unwrap_or(WINDOW_DAYS);
-    if !(7..=30).contains(&window) {
-        return Err(SecretsError::parameter(
-            "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).",
         ));
     }
     if force {
@@ -102,7 +102,7 @@ pub(super) fn delete(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
         return Ok(json!({"ARN": arn, "Name": name, "DeletionDate": time(call.now)}));
     }
     let secret = store.live_mut(call.region, id)?;
-    let date = call.now + (24 * window).hours();
+    let date = call.now + (24 * days).hours();
     secret.deletion = Some(date);
     Ok(json!({"ARN": secret.arn, "Name": secret.name, "DeletionDate": time(date)}))
 }

@@ -70,12 +70,12 @@ pub(super) fn filters(body: Body<'_>) -> Result<Vec<Filter<'_>>, SecretsError> {
 
 /// A filter, any of whose values has to match.
 pub(super) struct Filter<'a> {
-    key: Key,
+    attribute: Attribute,
     values: Vec<&'a str>,
 }
 
 #[derive(Clone, Copy)]
-enum Key {
+enum Attribute {
     Name,
     Description,
     TagKey,
@@ -90,13 +90,13 @@ impl<'a> Filter<'a> {
         let Some(name) = body.text("Key")? else {
             return Err(SecretsError::parameter("Invalid filter key"));
         };
-        let key = match name {
-            "name" => Key::Name,
-            "description" => Key::Description,
-            "tag-key" => Key::TagKey,
-            "tag-value" => Key::TagValue,
-            "primary-region" | "owning-service" => Key::Elsewhere,
-            "all" => Key::All,
+        let attribute = match name {
+            "name" => Attribute::Name,
+            "description" => Attribute::Description,
+            "tag-key" => Attribute::TagKey,
+            "tag-value" => Attribute::TagValue,
+            "primary-region" | "owning-service" => Attribute::Elsewhere,
+            "all" => Attribute::All,
             other => {
                 return Err(SecretsError::constraint(
                     Some(other),
@@ -111,19 +111,18 @@ impl<'a> Filter<'a> {
                 "Invalid filter values for key: {name}"
             )));
         }
-        Ok(Self { key, values })
+        Ok(Self { attribute, values })
     }
 
     pub(super) fn accepts(&self, secret: &Secret) -> bool {
-        let (unwanted, wanted): (Vec<&str>, Vec<&str>) =
-            self.values.iter().partition(|value| value.starts_with('!'));
-        let has = |value: &str| self.key.matches(secret, value);
-        let refused = unwanted.iter().any(|value| has(value.trim_start_matches('!')));
-        !refused && (wanted.is_empty() || wanted.into_iter().any(has))
+        self.values.iter().any(|value| match value.strip_prefix('!') {
+            Some(unwanted) => !self.attribute.matches(secret, unwanted),
+            None => self.attribute.matches(secret, value),
+        })
     }
 }
 
-impl Key {
+impl Attribute {
     fn matches(self, secret: &Secret, value: &str) -> bool {
         match self {
             Self::Name => secret.name.starts_with(value),
@@ -133,10 +132,8 @@ impl Key {
             Self::Elsewhere => false,
             Self::All => {
                 let tags = secret.tags.iter().flat_map(|(key, value)| [key, value]);
-                let texts = tags.chain([&secret.name]).chain(&secret.description);
-                value
-                    .split_whitespace()
-                    .all(|word| texts.clone().any(|text| has_words(text, word)))
+                let mut texts = tags.chain([&secret.name]).chain(&secret.description);
+                texts.any(|text| has_words(text, value))
             }
         }
     }
@@ -144,14 +141,51 @@ impl Key {
 
 /// Whether every word of `wanted` begins a word of `text`, whatever the case.
 fn has_words(text: &str, wanted: &str) -> bool {
-    let text = text.to_lowercase();
-    let mut wanted = wanted.split_whitespace().map(str::to_lowercase);
-    wanted.all(|word| {
-        text.starts_with(&word)
-            || text
-                .split(|char: char| !char.is_alphanumeric())
-                .any(|part| part.starts_with(&word))
-    })
+    let (text, wanted) = (words(text), words(wanted));
+    let begins = |wanted: &String| text.iter().any(|word| word.starts_with(wanted));
+    !wanted.is_empty() && wanted.iter().all(begins)
+}
+
+/// The words that AWS finds in a text, in lower case: parted by white space, by one of `/-_+=.@` as long
+/// as it is the only one of them, and before and after a capital with the small letters that follow it.
+/// As verified against AWS by moto's tests: `prod/AppBeta` is `prod`, `app` and `beta`; `COMPANYthings` is
+/// `compan` and `ythings`.
+fn words(text: &str) -> Vec<String> {
+    const PARTING: [char; 7] = ['/', '-', '_', '+', '=', '.', '@'];
+    let mut words = Vec::new();
+    for text in text.split_whitespace() {
+        let mut parting = PARTING.into_iter().filter(|char| text.contains(*char));
+        match (parting.next(), parting.next()) {
+            (Some(char), None) => text.split(char).for_each(|part| by_capitals(part, &mut words)),
+            (Some(_), Some(_)) => words.push(text.to_lowercase()),
+            (None, _) => by_capitals(text, &mut words),
+        }
+    }
+    words
+}
+
+fn by_capitals(text: &str, words: &mut Vec<String>) {
+    let small = |char: &char| char.is_ascii_lowercase();
+    let mut word = String::new();
+    let mut finish = |word: &mut String| {
+        if !word.is_empty() {
+            words.push(std::mem::take(word).to_lowercase());
+        }
+    };
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        if small(&char) || !chars.peek().is_some_and(small) {
+            word.push(char);
+            continue;
+        }
+        finish(&mut word);
+        word.push(char);
+        while let Some(next) = chars.next_if(small) {
+            word.push(next);
+        }
+        finish(&mut word);
+    }
+    finish(&mut word);
 }
 
 /// `SortBy` and `SortOrder`.
@@ -206,7 +240,7 @@ impl Order {
             By::Accessed => secret.accessed,
             By::Name => None,
         };
-        let time = time.map_or(0, |time| time.as_microsecond());
+        let time = time.map_or(0, jiff::Timestamp::as_microsecond);
         if !self.descending {
             return [format!("{time:020}"), secret.name.clone()];
         }
@@ -222,4 +256,27 @@ impl Order {
 fn read_token(token: &str) -> Option<[String; 2]> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_that_aws_finds() {
+        for (text, expected) in [
+            (
+                "prod/AppBeta/d36e23",
+                vec!["prod", "app", "beta", "d3", "6e", "23"],
+            ),
+            ("prod-AppBeta/x", vec!["prod-appbeta/x"]),
+            ("uat/COMPANY", vec!["uat", "company"]),
+            ("COMPANYthings", vec!["compan", "ythings"]),
+            ("One two", vec!["one", "two"]),
+            ("+", vec![]),
+            ("", vec![]),
+        ] {
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
 }

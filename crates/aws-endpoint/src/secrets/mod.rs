@@ -44,6 +44,15 @@ pub struct Authorisation {
     pub keys: Context,
     /// The policy attached to the secret.
     pub resource_policy: Option<NamedPolicy>,
+    /// A further action that has to be allowed on the same resource.
+    also: Option<&'static str>,
+}
+
+impl Authorisation {
+    /// All that has to be allowed.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        [self.action.as_str()].into_iter().chain(self.also)
+    }
 }
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the secret exists.
@@ -79,12 +88,19 @@ pub fn authorisation(
         (None, Some(id)) => store.missing_arn(region, id),
         (None, None) => "*".to_owned(),
     };
+    if matches!(known.target, Target::Secret | Target::SecretIfNamed) && asked.is_some() {
+        // An ARN in conditions, whatever form the caller gave it.
+        keys.set("secretsmanager:SecretId", resource.as_str());
+    }
     Ok(Authorisation {
         action: format!("secretsmanager:{operation}"),
         resource,
         asked: asked.map(str::to_owned),
         keys,
         resource_policy: secret.and_then(|secret| Some(secret.policy.as_ref()?.named.clone())),
+        // As documented: a secret is made with tags only by those who may tag it.
+        also: (known.target == Target::NewSecret && !body.list("Tags")?.is_empty())
+            .then_some("secretsmanager:TagResource"),
     })
 }
 
@@ -179,8 +195,7 @@ fn find(operation: &str) -> Result<&'static Operation, SecretsError> {
 /// The condition keys that the request itself gives. A key is absent when the request leaves its
 /// parameter out: `VersionStage` above all, whatever stage is meant.
 fn request_keys(keys: &mut Context, operation: &Operation, body: Body<'_>) -> Result<(), SecretsError> {
-    const TEXTS: [(&str, &str); 6] = [
-        ("SecretId", "secretsmanager:SecretId"),
+    const TEXTS: [(&str, &str); 5] = [
         ("VersionId", "secretsmanager:VersionId"),
         ("VersionStage", "secretsmanager:VersionStage"),
         ("Name", "secretsmanager:Name"),

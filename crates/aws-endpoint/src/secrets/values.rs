@@ -47,12 +47,12 @@ pub(super) fn put(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
         ));
     }
     let stages = if stages.is_empty() { vec![CURRENT] } else { stages };
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
     let Some(new) = NewVersion::read(call.body)? else {
         return Err(SecretsError::request(
             "You must provide either SecretString or SecretBinary.",
         ));
     };
+    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
     let id = new.id;
     new.add_to(secret, &stages, call.now)?;
     let attached = secret.version(id).map(|version| version.stages.clone());
@@ -201,12 +201,12 @@ impl<'a> Wanted<'a> {
     }
 
     /// Where the version is among the secret's.
-    fn index(&self, secret: &Secret, stale: bool) -> Result<usize, SecretsError> {
+    fn index(&self, secret: &Secret, stale_after_put: bool) -> Result<usize, SecretsError> {
         let position = |wanted: &dyn Fn(&Version) -> bool| secret.versions.iter().rposition(wanted);
         let Some(id) = self.version else {
             let stage = self.stage.unwrap_or(CURRENT);
             // The planted defect: what was current before the last update still is.
-            if stale
+            if stale_after_put
                 && stage == CURRENT
                 && let Some(index) = position(&|version| version.has(PREVIOUS))
             {
@@ -224,8 +224,8 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// The planted defect: the current value of the first secret beside `id` whose path differs in the
-/// namespace, which is the segment before the last one.
+/// The planted defect: the current value of another secret whose name differs in the namespace, the second
+/// segment of `<cluster>/<namespace>/<name>`.
 fn value_of_another_tenant(store: &SecretStore, region: &str, id: &str) -> Option<SecretValue> {
     let own = namespace(&store.find(region, id)?.name)?;
     let others = store

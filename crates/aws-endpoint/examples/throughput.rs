@@ -1,0 +1,131 @@
+//! How many signed and authorised `GetSecretValue` calls a second the endpoint answers over HTTPS: client
+//! and server in one process, closed loop, 10 seconds.
+//!
+//! `cargo run --release -p mountproof-aws-endpoint --example throughput -- [connections]`
+
+#![expect(clippy::print_stdout, reason = "an example reports to whoever runs it")]
+
+#[path = "../tests/endpoint/client.rs"]
+mod client;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use client::{Client, Keys};
+use mountproof_aws_endpoint::{Endpoint, EndpointConfig, RootCredentials};
+use mountproof_run_tls::RunCa;
+use serde_json::json;
+
+const FOR: Duration = Duration::from_secs(10);
+const SECRETS: usize = 1000;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let connections: usize = std::env::args().nth(1).map_or(Ok(16), |text| text.parse())?;
+    let ca = RunCa::generate("throughput")?;
+    let endpoint = Endpoint::start(EndpointConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        account: "000000000000".to_owned(),
+        ca: Arc::clone(&ca),
+        root: RootCredentials::random(),
+        issuer_trust_pem: ca.certificate_pem().to_owned(),
+        seed: 0,
+    })
+    .await?;
+    let client = Client::new(&ca, &endpoint);
+    let session = prepare(&client, &Keys::from(endpoint.root_credentials())).await;
+
+    let began = Instant::now();
+    let workers: Vec<_> = (0..connections)
+        .map(|worker| {
+            let (client, session) = (client.clone(), session.clone());
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                while began.elapsed() < FOR {
+                    let id = format!("demo/team-red/secret-{}", (worker + took.len() * 7) % SECRETS);
+                    let asked = Instant::now();
+                    let reply = client
+                        .secrets(&session, "GetSecretValue", &json!({"SecretId": id}))
+                        .await;
+                    took.push(asked.elapsed());
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                }
+                took
+            })
+        })
+        .collect();
+    let mut took = Vec::new();
+    for worker in workers {
+        took.extend(worker.await?);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    took.sort();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    println!(
+        "{} calls in {seconds:.1} s over {connections} connections, client and server on {} cores: {:.0}/s, p50 {:?}, p99 {:?}",
+        took.len(),
+        std::thread::available_parallelism()?,
+        f64::from(u32::try_from(took.len())?) / seconds,
+        at(50),
+        at(99),
+    );
+    let mut inside: Vec<_> = endpoint.calls().since(0).iter().map(|call| call.took).collect();
+    inside.sort();
+    println!(
+        "inside the endpoint, from request to answer: p50 {:?}, p99 {:?}",
+        inside[inside.len() / 2],
+        inside[inside.len() * 99 / 100]
+    );
+    endpoint.stop().await;
+    Ok(())
+}
+
+/// Secrets, a role that may read them, and a session of it.
+async fn prepare(client: &Client, root: &Keys) -> Keys {
+    for number in 0..SECRETS {
+        let body = json!({
+            "Name": format!("demo/team-red/secret-{number}"),
+            "ClientRequestToken": format!("{number:032}"),
+            "SecretString": "x".repeat(64),
+        });
+        let reply = client.secrets(root, "CreateSecret", &body).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let trust = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
+    }]});
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
+        "Resource": "arn:aws:secretsmanager:*:*:secret:demo/team-red/*",
+    }]});
+    for (service, action, params) in [
+        (
+            "iam",
+            "CreateRole",
+            vec![
+                ("RoleName", "red"),
+                ("AssumeRolePolicyDocument", &trust.to_string()),
+            ],
+        ),
+        (
+            "iam",
+            "PutRolePolicy",
+            vec![
+                ("RoleName", "red"),
+                ("PolicyName", "own"),
+                ("PolicyDocument", &policy.to_string()),
+            ],
+        ),
+    ] {
+        let reply = client.query(service, Some(root), action, &params).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let wanted = [
+        ("RoleArn", "arn:aws:iam::000000000000:role/red"),
+        ("RoleSessionName", "load"),
+    ];
+    Keys::given(&client.query("sts", Some(root), "AssumeRole", &wanted).await)
+}

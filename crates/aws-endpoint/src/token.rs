@@ -1,0 +1,159 @@
+//! Web-identity tokens: read, and verified with the keys that their issuer publishes.
+
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, TokenData, Validation, dangerous};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{answer::Refusal, issuer::Issuers};
+
+/// By how much an issuer's clock may differ from ours, in seconds.
+const LEEWAY: i64 = 60;
+
+const NOT_A_TOKEN: &str =
+    "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)";
+/// AWS's text, with its two blanks.
+const NO_KEY: &str = "Couldn't retrieve verification key from your identity provider,  please reference \
+                      AssumeRoleWithWebIdentity documentation for requirements";
+
+/// Claims of a token, as far as STS reads them.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Claims {
+    pub(crate) iss: String,
+    pub(crate) sub: String,
+    #[serde(rename = "aud", deserialize_with = "one_or_several")]
+    pub(crate) audiences: Vec<String>,
+    exp: Option<i64>,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+}
+
+impl Claims {
+    /// What a token claims, without a reason to believe it yet.
+    pub(crate) fn read(token: &str) -> Result<Self, Refusal> {
+        let data: TokenData<Self> = dangerous::insecure_decode(token).map_err(|_| invalid(NOT_A_TOKEN))?;
+        Ok(data.claims)
+    }
+
+    /// Whether the token is neither too old nor too young at `now`.
+    pub(crate) fn check_times(&self, now: Timestamp) -> Result<(), Refusal> {
+        let now = now.as_second();
+        let Some(exp) = self.exp else {
+            return Err(invalid("Missing a required claim: exp"));
+        };
+        if exp.saturating_add(LEEWAY) <= now {
+            let text = format!(
+                "Token expired: current date/time {now} must be before the expiration date/time {exp}"
+            );
+            return Err(Refusal::new(400, "ExpiredTokenException", text.clone()).denial(text));
+        }
+        let begins = [self.nbf, self.iat].into_iter().flatten().max();
+        match begins {
+            Some(begins) if begins.saturating_sub(LEEWAY) > now => Err(invalid(format!(
+                "Token is not yet valid: current date/time {now} must not be before {begins}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks the signature of a token against its issuer's published keys.
+pub(crate) async fn verify_signature(issuers: &Issuers, issuer: &str, token: &str) -> Result<(), Refusal> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| invalid(NOT_A_TOKEN))?;
+    // Only what is signed with a private key: a public key is no secret for HMAC.
+    if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
+        return Err(invalid(NOT_A_TOKEN));
+    }
+    let kid = header.kid.ok_or_else(|| invalid(NOT_A_TOKEN))?;
+    let key = issuers.key(issuer, &kid).await.map_err(|because| {
+        tracing::warn!(issuer, because, "keys of a token issuer");
+        invalid(NO_KEY)
+    })?;
+    let key = key.ok_or_else(|| invalid(NO_KEY))?;
+    let mut validation = Validation::new(header.alg);
+    // Judged by `check_times` and by the provider's client ids, with AWS's own texts.
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    jsonwebtoken::decode::<Value>(token, &key, &validation)
+        .map(|_| ())
+        .map_err(|_| invalid("The signature of the token is not valid"))
+}
+
+/// `InvalidIdentityToken`.
+pub(crate) fn invalid(message: impl Into<String>) -> Refusal {
+    let message = message.into();
+    Refusal::new(400, "InvalidIdentityToken", message.clone()).denial(message)
+}
+
+/// One audience or several (RFC 7519, section 4.1.3).
+fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Audience {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Audience::deserialize(deserializer)? {
+        Audience::One(audience) => vec![audience],
+        Audience::Several(audiences) => audiences,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(mut times: Value) -> Claims {
+        times["iss"] = json!("https://issuer");
+        times["sub"] = json!("system:serviceaccount:team-red:app");
+        times["aud"] = json!("sts.amazonaws.com");
+        serde_json::from_value(times).unwrap()
+    }
+
+    #[test]
+    fn times_have_a_leeway_of_a_minute_on_both_sides() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        for (times, expected) in [
+            (json!({"exp": 1_000_001}), Ok(())),
+            (json!({"exp": 999_941}), Ok(())),
+            (json!({"exp": 999_940}), Err("ExpiredTokenException")),
+            (json!({}), Err("InvalidIdentityToken")),
+            (json!({"exp": 1_003_600, "nbf": 1_000_060}), Ok(())),
+            (
+                json!({"exp": 1_003_600, "nbf": 1_000_061}),
+                Err("InvalidIdentityToken"),
+            ),
+            (
+                json!({"exp": 1_003_600, "iat": 1_000_061}),
+                Err("InvalidIdentityToken"),
+            ),
+            (json!({"exp": i64::MAX, "nbf": i64::MIN}), Ok(())),
+        ] {
+            let judged = claims(times.clone())
+                .check_times(now)
+                .map_err(|refusal| refusal.code);
+            assert_eq!(judged, expected.map_err(str::to_owned), "{times}");
+        }
+    }
+
+    #[test]
+    fn an_audience_may_be_a_text_or_a_list_and_nothing_else() {
+        let read = |aud: Value| {
+            serde_json::from_value::<Claims>(json!({"iss": "i", "sub": "s", "aud": aud}))
+                .map(|claims| claims.audiences)
+                .ok()
+        };
+        assert_eq!(read(json!("a")), Some(vec!["a".to_owned()]));
+        assert_eq!(
+            read(json!(["a", "b"])),
+            Some(vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert_eq!(read(json!([1])), None);
+        assert_eq!(read(json!({"a": 1})), None);
+    }
+}
