@@ -37,6 +37,31 @@ pub struct Environment {
     stop: Mutex<Option<Stop>>,
 }
 
+#[cfg(test)]
+impl Environment {
+    /// Two worlds without a node, for tests of what is made in them.
+    pub(crate) fn of_worlds(kubernetes: Kubernetes, aws: Aws, issuer: String) -> Self {
+        Self {
+            ready: EnvironmentReady {
+                took_us: 0,
+                components: Vec::new(),
+                capabilities: Vec::new(),
+                notes: Vec::new(),
+            },
+            kubernetes,
+            aws,
+            issuer,
+            node: Node {
+                name: String::new(),
+                kubelet_root: PathBuf::new(),
+                csi_socket: PathBuf::new(),
+            },
+            calls: None,
+            stop: Mutex::new(None),
+        }
+    }
+}
+
 impl Environment {
     /// Ends everything that was started for it. Later calls do nothing.
     pub async fn stop(&self) {

@@ -241,7 +241,8 @@ impl Kubernetes {
         loop {
             let page = match limited(api.list(&params)).await {
                 Ok(page) => page,
-                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(objects),
+                // Of a kind that is not served the answer is no Status with a reason.
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(objects),
                 Err(error) => return Err(KubernetesError::of(format!("list {kind} objects"), error)),
             };
             let next = page.metadata.continue_.clone().filter(|token| !token.is_empty());

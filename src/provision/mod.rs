@@ -5,6 +5,8 @@ mod scratch;
 pub mod sweep;
 mod teardown;
 mod tenants;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     ledger::{Ledger, LedgerError, Object},

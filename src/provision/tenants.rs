@@ -340,6 +340,12 @@ impl Provisioner {
         Ok(())
     }
 
+    /// The run's marks.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// The run's ledger.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
