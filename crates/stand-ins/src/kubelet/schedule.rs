@@ -1,7 +1,7 @@
 //! When kubelet does what: pure arithmetic on its own time line, which starts with the process.
 //!
 //! The figures are those of kubelet 1.36 (`pkg/kubelet/volumemanager`, `exponential_backoff.go`),
-//! held to a recording of a real one by `tests/node_kubelet.rs`.
+//! held to a recording of a real one by `tests/node/kubelet.rs`.
 
 use std::time::Duration;
 

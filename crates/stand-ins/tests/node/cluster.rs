@@ -5,8 +5,6 @@
     reason = "says what was measured, where output is not captured"
 )]
 
-mod node_fakes;
-
 use std::{
     collections::HashMap,
     fs,
@@ -23,7 +21,7 @@ use mountproof_stand_ins::{
 };
 use serde_json::{Value, json};
 
-use node_fakes::{FakeAws, assumed, eventually};
+use crate::fakes::{FakeAws, assumed, eventually};
 
 /// Pods per tenant; `MOUNTPROOF_TEST_PODS` makes a load test of it.
 fn pods() -> usize {

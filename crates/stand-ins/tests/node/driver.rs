@@ -1,8 +1,6 @@
 //! Our driver against a scripted provider: every step of a publish, over real gRPC.
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-mod node_fakes;
-
 use std::{
     collections::HashMap,
     fs,
@@ -29,7 +27,7 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
-use node_fakes::{FakeApi, eventually};
+use crate::fakes::{FakeApi, eventually};
 
 type Script = dyn Fn(&MountRequest) -> Result<MountResponse, Status> + Send + Sync;
 

@@ -1,10 +1,4 @@
 //! What the node's stand-ins are tested against: a bare API server, and AWS behind a proxy.
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "each test program uses another part of this"
-)]
-
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -101,10 +95,6 @@ impl FakeApi {
             .filter(|(_, change)| change["path"].as_str().unwrap().contains(part))
             .map(|(kind, change)| (kind.clone(), change["object"].clone()))
             .collect()
-    }
-
-    pub(crate) fn requests(&self) -> Vec<String> {
-        self.state.requests.lock().unwrap().clone()
     }
 
     /// Deletes a pod gracefully: kubelet is to end it.

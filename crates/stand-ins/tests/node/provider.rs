@@ -1,8 +1,6 @@
 //! Our provider against a tiny AWS behind a CONNECT proxy, and the whole node from pod to file.
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-mod node_fakes;
-
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use mountproof_csi_protocol::{
@@ -21,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::{Code, Status};
 
-use node_fakes::{AwsCall, FakeApi, FakeAws, assumed, eventually};
+use crate::fakes::{AwsCall, FakeApi, FakeAws, assumed, eventually};
 
 const GENERIC: &str =
     "Failed to fetch secret from all regions. Verify secret exists and required permissions are granted for:";

@@ -1,8 +1,6 @@
 //! Our kubelet against a recording of a real one: the same scripted driver, the same pods.
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-mod node_fakes;
-
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -31,7 +29,7 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
-use node_fakes::{FakeApi, eventually};
+use crate::fakes::{FakeApi, eventually};
 
 const DRIVER: &str = "secrets-store.csi.k8s.io";
 const PODS: [&str; 8] = [

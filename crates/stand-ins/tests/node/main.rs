@@ -1,0 +1,9 @@
+//! The node's stand-ins: kubelet, driver and provider, each over its protocol, and all of them together.
+
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+mod cluster;
+mod driver;
+mod fakes;
+mod kubelet;
+mod provider;
