@@ -9,7 +9,10 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{Method, StatusCode, Uri, header::{CONTENT_TYPE, HOST}},
+    http::{
+        Method, StatusCode, Uri,
+        header::{CONTENT_TYPE, HOST},
+    },
     response::{IntoResponse as _, Response},
 };
 use http_body_util::Full;
