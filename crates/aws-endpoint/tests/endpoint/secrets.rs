@@ -202,10 +202,16 @@ async fn condition_keys_are_there_when_the_request_has_them() {
             asked(json!({})),
             false,
         ),
+        // The key is the stored ARN, in whatever form the caller names the secret.
+        (
+            json!({"ArnLike": {"secretsmanager:SecretId": "arn:aws:secretsmanager:*:*:secret:demo/team-red/secret-??????"}}),
+            asked(json!({})),
+            true,
+        ),
         (
             json!({"StringEquals": {"secretsmanager:SecretId": "demo/team-red/secret"}}),
             asked(json!({})),
-            true,
+            false,
         ),
         (
             json!({"StringEquals": {"aws:RequestedRegion": REGION}}),
