@@ -248,9 +248,6 @@ pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut O
     for trouble in &end.trouble {
         writeln!(output.err, "error: {trouble}")?;
     }
-    if end.exit != ExitCode::Passed {
-        writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
-    }
     Ok(end.exit.code())
 }
 
