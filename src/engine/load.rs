@@ -37,6 +37,8 @@ use crate::{
 const FETCH: Duration = Duration::from_secs(10);
 /// Deadline of one unmount after a measurement.
 const UNMOUNT: Duration = Duration::from_secs(30);
+/// More of it for every pod of a measurement.
+const UNMOUNT_EACH: Duration = Duration::from_millis(50);
 /// Unmounts and preparations at a time.
 const PARALLEL: usize = 32;
 /// Audiences of kubelet's tokens, as the CSIDriver asks for them.
@@ -269,6 +271,15 @@ impl PodTarget {
         format!("{}-{index}", self.prefix)
     }
 
+    fn pod(&self, index: usize) -> ObjectRef {
+        ObjectRef::new(
+            "v1",
+            "Pod",
+            Some(&self.tenants[self.owners[index]].name),
+            &self.name(index),
+        )
+    }
+
     async fn attempt(&self, job: &MountJob) -> Result<(), String> {
         let tenant = &self.tenants[job.tenant];
         let name = self.name(job.index as usize);
@@ -296,16 +307,24 @@ impl PodTarget {
     /// Removes every pod of the measurement and waits until they are gone.
     async fn remove_all(&self, world: &World) -> Result<(), StepError> {
         let kubernetes = &self.environment.kubernetes;
-        let until = Instant::now() + UNMOUNT;
+        // All are asked to go before any is waited for: a pod takes its time to go, and they go side by side.
+        stream::iter(0..self.count)
+            .map(|index| async move { kubernetes.delete(&self.pod(index)).await })
+            .buffer_unordered(PARALLEL)
+            .for_each(|result| async move {
+                if let Err(error) = result {
+                    world.warn(error.to_string());
+                }
+            })
+            .await;
+        let until = Instant::now() + UNMOUNT + UNMOUNT_EACH * u32::try_from(self.count).unwrap_or(u32::MAX);
         stream::iter(0..self.count)
             .map(|index| async move {
-                let tenant = &self.tenants[self.owners[index]];
-                let name = self.name(index);
-                let pod = ObjectRef::new("v1", "Pod", Some(&tenant.name), &name);
-                kubernetes.delete(&pod).await?;
-                kubernetes.wait_gone(&pod, until).await?;
-                kubernetes.pods().forget(&tenant.name, &name);
-                Ok::<_, crate::kubernetes::KubernetesError>(())
+                let gone = kubernetes.wait_gone(&self.pod(index), until).await;
+                kubernetes
+                    .pods()
+                    .forget(&self.tenants[self.owners[index]].name, &self.name(index));
+                gone
             })
             .buffer_unordered(PARALLEL)
             .for_each(|result| async move {
