@@ -7,4 +7,5 @@ mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
 pub mod provider;
+pub mod real;
 pub mod rest;

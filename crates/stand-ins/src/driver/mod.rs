@@ -16,6 +16,7 @@ mod atomic;
 mod mount;
 mod providers;
 mod publish;
+mod registrar;
 mod status;
 
 use std::{
@@ -39,10 +40,6 @@ use mountproof_csi_protocol::{
         node_server::{Node, NodeServer},
         node_service_capability, plugin_capability,
     },
-    registration::{
-        InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
-        registration_server::{Registration, RegistrationServer},
-    },
 };
 use mountproof_run_tls::TlsError;
 use serde::Deserialize;
@@ -51,6 +48,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, service::Routes};
 
 pub use self::mount::{MountKind, unmount_below};
+pub(crate) use self::registrar::Registrar;
 use self::{mount::Mounts, providers::Providers};
 use crate::{
     defects::{DriverDefects, Shared},
@@ -144,7 +142,7 @@ pub struct Driver {
     inner: Arc<Inner>,
     csi_socket: PathBuf,
     csi: grpc::Server,
-    registrar: Option<(grpc::Server, PathBuf)>,
+    registrar: Option<Registrar>,
     /// Ends the watch of classes.
     _watching: DropGuard,
 }
@@ -200,17 +198,13 @@ impl Driver {
         let routes = Routes::new(IdentityServer::new(services.clone()))
             .add_service(NodeServer::new(services).max_decoding_message_size(usize::MAX));
         let csi = grpc::Server::start(&config.csi_socket, routes).map_err(failed(&config.csi_socket))?;
-        let mut registrar = None;
-        if let Some(folder) = config.registration {
-            let socket = folder.join(format!("{}-reg.sock", inner.name));
-            let service = Registrar {
-                name: inner.name.clone(),
-                endpoint: config.csi_socket.clone(),
-            };
-            let routes = Routes::new(RegistrationServer::new(service));
-            let server = grpc::Server::start(&socket, routes).map_err(failed(&socket))?;
-            registrar = Some((server, socket));
-        }
+        let registrar = match config.registration {
+            Some(folder) => {
+                let started = Registrar::start(&inner.name, &config.csi_socket, &folder);
+                Some(started.map_err(failed(&folder))?)
+            }
+            None => None,
+        };
         Ok(Self {
             inner,
             csi_socket: config.csi_socket,
@@ -240,9 +234,8 @@ impl Driver {
 
     /// Unregisters, ends its calls within half a second, and unmounts everything.
     pub async fn stop(self) {
-        if let Some((server, socket)) = self.registrar {
-            let _ = std::fs::remove_file(socket);
-            server.stop().await;
+        if let Some(registrar) = self.registrar {
+            registrar.stop().await;
         }
         self.csi.stop().await;
         let _ = std::fs::remove_file(&self.csi_socket);
@@ -434,34 +427,4 @@ fn staged(volume: &str, target: &str) -> Result<(), Status> {
         return Err(Status::invalid_argument("Target path missing in request"));
     }
     Ok(())
-}
-
-/// What node-driver-registrar serves beside a driver.
-#[derive(Debug)]
-struct Registrar {
-    name: String,
-    endpoint: PathBuf,
-}
-
-#[tonic::async_trait]
-impl Registration for Registrar {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
-        Ok(Response::new(PluginInfo {
-            r#type: "CSIPlugin".to_owned(),
-            name: self.name.clone(),
-            endpoint: self.endpoint.display().to_string(),
-            supported_versions: vec!["1.0.0".to_owned()],
-        }))
-    }
-
-    async fn notify_registration_status(
-        &self,
-        request: Request<RegistrationStatus>,
-    ) -> Result<Response<RegistrationStatusResponse>, Status> {
-        let status = request.into_inner();
-        if !status.plugin_registered {
-            tracing::error!(error = status.error, "registration failed");
-        }
-        Ok(Response::new(RegistrationStatusResponse {}))
-    }
 }
