@@ -3,6 +3,7 @@
 
 pub mod defects;
 pub mod driver;
+mod go;
 mod grpc;
 pub mod kubelet;
 pub mod kubernetes;

@@ -115,7 +115,10 @@ impl RealDriver {
             .arg(format!("--drivername={}", config.name))
             .arg(format!("--nodeid={}", config.node_id))
             .arg(format!("--provider-volume={}", config.providers_dir.display()))
-            .arg(format!("--additional-provider-volume-paths={}", folders.join(",")))
+            .arg(format!(
+                "--additional-provider-volume-paths={}",
+                folders.join(",")
+            ))
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .args(["--metrics-addr=0", "-v=5"]);
         if let Some(interval) = config.rotation {
@@ -171,7 +174,10 @@ impl RealProvider {
             .args(["--mount", "--propagation", "slave", "sh", "-c", IN_CLUSTER, "sh"])
             .args([account.as_os_str(), program.as_os_str()])
             .arg(format!("--provider-volume={}", folder.display()))
-            .arg(format!("--driver-writes-secrets={}", config.driver_writes_secrets))
+            .arg(format!(
+                "--driver-writes-secrets={}",
+                config.driver_writes_secrets
+            ))
             .arg(format!("--qps={}", config.qps))
             .arg(format!("--burst={}", config.burst))
             .env("KUBERNETES_SERVICE_HOST", host)
@@ -206,7 +212,11 @@ impl Program {
         socket: &Path,
         log: &Path,
     ) -> Result<Self, StartError> {
-        let output = File::options().create(true).append(true).open(log).map_err(file(log))?;
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(file(log))?;
         let errors = output.try_clone().map_err(file(log))?;
         let failed = |why: String| StartError::Program {
             program: program.to_owned(),
@@ -214,7 +224,11 @@ impl Program {
             log: log.to_owned(),
         };
         let _ = fs::remove_file(socket);
-        command.stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let until = Instant::now() + READY;
         while UnixStream::connect(socket).await.is_err() {

@@ -27,19 +27,16 @@ use std::{
     time::Duration,
 };
 
-use mountproof_csi_protocol::{
-    csi::{
-        GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest,
-        GetPluginInfoResponse, NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
-        NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest,
-        NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
-        NodeServiceCapability, NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest,
-        NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, PluginCapability,
-        ProbeRequest, ProbeResponse,
-        identity_server::{Identity, IdentityServer},
-        node_server::{Node, NodeServer},
-        node_service_capability, plugin_capability,
-    },
+use mountproof_csi_protocol::csi::{
+    GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
+    NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
+    NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest,
+    NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability,
+    NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
+    NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, PluginCapability, ProbeRequest, ProbeResponse,
+    identity_server::{Identity, IdentityServer},
+    node_server::{Node, NodeServer},
+    node_service_capability, plugin_capability,
 };
 use mountproof_run_tls::TlsError;
 use serde::Deserialize;
@@ -49,7 +46,7 @@ use tonic::{Request, Response, Status, service::Routes};
 
 pub use self::mount::{MountKind, unmount_below};
 pub(crate) use self::registrar::Registrar;
-use self::{mount::Mounts, providers::Providers};
+use self::{mount::Mounts, providers::Providers, status::Written};
 use crate::{
     defects::{DriverDefects, Shared},
     grpc,
@@ -62,7 +59,8 @@ pub const VERSION: &str = "1.6.0";
 /// The name that the real driver registers.
 pub const NAME: &str = "secrets-store.csi.k8s.io";
 
-const AGENT: &str = "secrets-store-csi-driver/v1.6.0 mountproof-stand-in";
+/// The real one is `csi-secrets-store/controller/v1.6.0 (linux/amd64) <commit>/<time>`.
+const AGENT: &str = "csi-secrets-store/controller/v1.6.0 (linux/amd64) mountproof-stand-in";
 
 /// How long [`Driver::start`] waits for the first list of classes.
 const CLASSES_DEADLINE: Duration = Duration::from_secs(10);
@@ -156,6 +154,7 @@ struct Inner {
     api: ApiClient,
     classes: Classes,
     mounts: Mounts,
+    written: Written,
     providers: Providers,
     defects: Shared<DriverDefects>,
 }
@@ -177,6 +176,7 @@ impl Driver {
             node_id: config.node_id,
             rotation: config.rotation,
             mounts: Mounts::new(config.mount, scratch),
+            written: Written::default(),
             api: api.clone().limited(config.qps, config.burst),
             classes: Classes::default(),
             providers: Providers::new(folders),
@@ -312,7 +312,7 @@ impl Identity for Service {
     ) -> Result<Response<GetPluginInfoResponse>, Status> {
         Ok(Response::new(GetPluginInfoResponse {
             name: self.0.name.clone(),
-            vendor_version: VERSION.to_owned(),
+            vendor_version: format!("v{VERSION}"),
             manifest: HashMap::new(),
         }))
     }

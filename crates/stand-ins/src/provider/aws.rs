@@ -223,8 +223,9 @@ impl Region {
                 Ok(credentials) => return Ok(credentials),
                 Err(failure) => failure,
             };
-            if !failure.retryable || attempt == retry::ATTEMPTS {
-                let exhausted = if failure.retryable {
+            let retryable = failure.retryable || retry::is_retryable_by_sts(failure.code.as_deref());
+            if !retryable || attempt == retry::ATTEMPTS {
+                let exhausted = if retryable {
                     retry::exhausted()
                 } else {
                     String::new()

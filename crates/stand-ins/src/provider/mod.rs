@@ -12,9 +12,11 @@
 
 mod aws;
 mod descriptor;
+mod go_json;
 mod log;
 mod mount;
 mod retry;
+mod shape;
 mod tokens;
 mod value;
 
@@ -161,6 +163,17 @@ impl Provider {
             path: socket.clone(),
             source,
         })?;
+        for line in [
+            format!("Starting {NAME} version {VERSION}"),
+            format!(
+                "This provider requires tokenRequests to be configured in the CSIDriver spec (audiences: {}, {})",
+                tokens::IRSA,
+                tokens::POD_IDENTITY
+            ),
+            format!("Listening for connections on address: {}", socket.display()),
+        ] {
+            inner.log.info(line);
+        }
         Ok(Self {
             inner,
             socket,

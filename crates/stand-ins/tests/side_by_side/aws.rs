@@ -36,7 +36,10 @@ impl Admin {
                 ("Action", "CreateOpenIDConnectProvider"),
                 ("Url", issuer),
                 ("ClientIDList.member.1", "sts.amazonaws.com"),
-                ("ThumbprintList.member.1", "0000000000000000000000000000000000000000"),
+                (
+                    "ThumbprintList.member.1",
+                    "0000000000000000000000000000000000000000",
+                ),
             ])
             .await;
         assert_eq!(made.0, 200, "{}", made.1);

@@ -131,9 +131,8 @@ pub(crate) async fn mounts(bench: &mut Bench) {
         .await;
     }
     for mode in ["0400", "0777", "4755", "0000"] {
-        let objects = format!(
-            "- {{objectName: red/secret, objectType: secretsmanager, filePermission: \"{mode}\"}}"
-        );
+        let objects =
+            format!("- {{objectName: red/secret, objectType: secretsmanager, filePermission: \"{mode}\"}}");
         mount(bench, &format!("filePermission {mode}"), aws(&objects)).await;
     }
     mount(bench, "binary", named("red/binary")).await;
@@ -200,9 +199,7 @@ async fn identity(bench: &mut Bench) {
         .node_get_volume_stats(NodeGetVolumeStatsRequest::default())
         .await;
     bench.say(format!("stats: {}", shown(&stats.map(drop))));
-    let grown = node
-        .node_expand_volume(NodeExpandVolumeRequest::default())
-        .await;
+    let grown = node.node_expand_volume(NodeExpandVolumeRequest::default()).await;
     bench.say(format!("expand: {}", shown(&grown.map(drop))));
     for (volume, path, capability) in [
         ("", "", false),
@@ -309,10 +306,7 @@ pub(crate) async fn refusals(bench: &mut Bench) {
     let volume = bench.pod_without_class("red").await;
     bench.publish(&volume).await;
     for (case, spec) in [
-        (
-            "class without provider",
-            json!({"parameters": {"objects": "[]"}}),
-        ),
+        ("class without provider", json!({"parameters": {"objects": "[]"}})),
         ("class without parameters", json!({"provider": "aws"})),
         ("class without anything", json!({})),
         (
@@ -328,11 +322,26 @@ pub(crate) async fn refusals(bench: &mut Bench) {
             json!({"provider": "aws", "parameters": {"other": "x"}}),
         ),
         ("an empty list of objects", aws("[]")),
-        ("a failover region that is the first", with(named("red/secret"), &[("failoverRegion", REGION)])),
-        ("usePodIdentity maybe", with(named("red/secret"), &[("usePodIdentity", "maybe")])),
-        ("usePodIdentity empty", with(named("red/secret"), &[("usePodIdentity", "")])),
-        ("usePodIdentity false", with(named("red/secret"), &[("usePodIdentity", "False")])),
-        ("usePodIdentity without its token", with(named("red/secret"), &[("usePodIdentity", "true")])),
+        (
+            "a failover region that is the first",
+            with(named("red/secret"), &[("failoverRegion", REGION)]),
+        ),
+        (
+            "usePodIdentity maybe",
+            with(named("red/secret"), &[("usePodIdentity", "maybe")]),
+        ),
+        (
+            "usePodIdentity empty",
+            with(named("red/secret"), &[("usePodIdentity", "")]),
+        ),
+        (
+            "usePodIdentity false",
+            with(named("red/secret"), &[("usePodIdentity", "False")]),
+        ),
+        (
+            "usePodIdentity without its token",
+            with(named("red/secret"), &[("usePodIdentity", "true")]),
+        ),
     ] {
         mount(bench, case, spec).await;
     }
@@ -345,7 +354,10 @@ pub(crate) async fn refusals(bench: &mut Bench) {
             volume.request.volume_context.remove("secretProviderClass");
         }),
         ("no pod named", |volume| {
-            volume.request.volume_context.remove("csi.storage.k8s.io/pod.name");
+            volume
+                .request
+                .volume_context
+                .remove("csi.storage.k8s.io/pod.name");
             volume
                 .request
                 .volume_context
@@ -449,7 +461,6 @@ pub(crate) async fn objects(bench: &mut Bench) {
         "- objectName: a".to_owned(),
         format!("- objectName: '{s3}'"),
         format!("- {{objectName: '{s3}', {sm}}}"),
-        format!("- {{objectName: '{s3}', objectType: ssmparameter}}"),
         format!("- {{objectName: '{ssm}', {sm}}}"),
         "- {objectName: a, objectType: ssm}".to_owned(),
         "- {objectName: a, objectType: s3}".to_owned(),
@@ -466,6 +477,10 @@ pub(crate) async fn objects(bench: &mut Bench) {
         format!("- {{objectName: a, {sm}, jmesPath: [{{path: p}}]}}"),
         format!("- {{objectName: a, {sm}, jmesPath: text}}"),
         format!("- {{objectName: a, {sm}, jmesPath: [null]}}"),
+        format!("- {{objectName: a, {sm}, jmesPath: [text]}}"),
+        format!("- {{objectName: a, {sm}, jmesPath: [{{path: [p]}}]}}"),
+        format!("- {{objectName: a, {sm}, failoverObject: text}}"),
+        format!("- {{objectName: a, {sm}, failoverObject: {{objectName: [p]}}}}"),
         format!("- {{objectName: a, {sm}, failoverObject: {{objectName: b}}}}"),
         format!("- {{objectName: a, {sm}, objectAlias: x, failoverObject: {{objectName: b}}}}"),
         format!("- {{objectName: a, {sm}, objectAlias: x, failoverObject: {{objectVersion: b}}}}"),
@@ -479,13 +494,18 @@ pub(crate) async fn objects(bench: &mut Bench) {
         ),
         format!("[{{objectName: a, {sm}, objectAlias: x}}, {{objectName: b, {sm}, objectAlias: x}}]"),
         format!("[{{objectName: a, {sm}, objectAlias: x, jmesPath: [{{path: p, objectAlias: x}}]}}]"),
-        format!("[{{objectName: red/secret, {sm}}}, {{objectName: red/secret, {sm}, objectVersionLabel: AWSCURRENT}}]"),
+        format!(
+            "[{{objectName: red/secret, {sm}}}, {{objectName: red/secret, {sm}, objectVersionLabel: AWSCURRENT}}]"
+        ),
         format!("- {{objectName: ../a, {sm}}}"),
         format!("- {{objectName: red/secret, {sm}, objectAlias: ..}}"),
         format!("- {{objectName: red/secret, {sm}, objectAlias: .}}"),
         format!("- {{objectName: red/secret, {sm}, objectAlias: ../../x}}"),
         format!("- {{objectName: red/secret, {sm}, objectAlias: ..x}}"),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: '{}'}}", "n".repeat(256)),
+        format!(
+            "- {{objectName: red/secret, {sm}, objectAlias: '{}'}}",
+            "n".repeat(256)
+        ),
         format!("- {{objectName: red/secret, {sm}, objectAlias: 'x*y'}}"),
         format!("- {{objectName: red/secret, {sm}, objectVersionLabel: AWSCURRENT, objectVersion: short}}"),
         format!("- &x {{objectName: red/secret, {sm}}}\n- {{<<: *x, objectAlias: again}}"),
@@ -499,10 +519,18 @@ pub(crate) async fn objects(bench: &mut Bench) {
         ("- {objectName: a/../b, objectType: secretsmanager}", "False"),
         ("- {objectName: a/.., objectType: secretsmanager}", "False"),
         ("- {objectName: /red/secret, objectType: secretsmanager}", "False"),
-        ("- {objectName: red/secret, objectType: secretsmanager, objectAlias: a/b}", "."),
+        (
+            "- {objectName: red/secret, objectType: secretsmanager, objectAlias: a/b}",
+            ".",
+        ),
     ] {
         let spec = with(aws(objects), &[("pathTranslation", translation)]);
-        mount(bench, &format!("objects {objects} translated {translation}"), spec).await;
+        mount(
+            bench,
+            &format!("objects {objects} translated {translation}"),
+            spec,
+        )
+        .await;
     }
 }
 
@@ -578,7 +606,9 @@ pub(crate) async fn lifetimes(bench: &mut Bench) {
     let mut volume = bench.pod("red", named("red/secret")).await;
     bench.world.stop_provider().await;
     volume.deadline = Duration::from_secs(2);
-    bench.publish(&volume).await;
+    let answer = bench.answer_of(&volume).await;
+    bench.say(format!("publish: {}", shown(&answer)));
+    // The driver ends its own part a moment after the caller has given up.
     tokio::time::sleep(Duration::from_millis(500)).await;
     bench.look(&volume);
     bench.case("no socket of the provider, in a new driver").await;
@@ -647,17 +677,34 @@ pub(crate) async fn rotation(bench: &mut Bench) {
 
 pub(crate) async fn driver_writes(bench: &mut Bench) {
     mount(bench, "one file", named("red/secret")).await;
-    mount(bench, "a path", with(named("red/secret"), &[("pathTranslation", "False")])).await;
+    mount(
+        bench,
+        "a path",
+        with(named("red/secret"), &[("pathTranslation", "False")]),
+    )
+    .await;
     mount(bench, "several", aws("[{objectName: red/secret, objectType: secretsmanager, filePermission: '0400'}, {objectName: red/binary, objectType: secretsmanager}, {objectName: red/json, objectType: secretsmanager, jmesPath: [{path: user, objectAlias: u, filePermission: '0777'}]}]")).await;
     mount(bench, "denied", named("blue/secret")).await;
-    mount(bench, "a mode that opens more", aws("- {objectName: red/secret, objectType: secretsmanager, filePermission: '4755'}")).await;
+    mount(
+        bench,
+        "a mode that opens more",
+        aws("- {objectName: red/secret, objectType: secretsmanager, filePermission: '4755'}"),
+    )
+    .await;
     for alias in ["..", ".", "..x", "a.."] {
         let objects =
             format!("- {{objectName: red/secret, objectType: secretsmanager, objectAlias: '{alias}'}}");
         mount(bench, &format!("alias {alias}"), aws(&objects)).await;
     }
     let long = "n".repeat(256);
-    mount(bench, "a long name", aws(&format!("- {{objectName: red/secret, objectType: secretsmanager, objectAlias: {long}}}"))).await;
+    mount(
+        bench,
+        "a long name",
+        aws(&format!(
+            "- {{objectName: red/secret, objectType: secretsmanager, objectAlias: {long}}}"
+        )),
+    )
+    .await;
     bench.case("rotated").await;
     let volume = bench.pod("red", named("red/rotating")).await;
     bench.publish(&volume).await;
@@ -671,7 +718,12 @@ pub(crate) async fn driver_writes(bench: &mut Bench) {
 
 pub(crate) async fn regions(bench: &mut Bench) {
     mount(bench, "the node's", named("red/secret")).await;
-    mount(bench, "the class's", with(named("red/secret"), &[("region", REGION)])).await;
+    mount(
+        bench,
+        "the class's",
+        with(named("red/secret"), &[("region", REGION)]),
+    )
+    .await;
     bench.case("no such pod").await;
     let mut volume = bench.pod("red", named("red/secret")).await;
     let name = "csi.storage.k8s.io/pod.name".to_owned();

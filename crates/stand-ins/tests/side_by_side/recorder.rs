@@ -102,9 +102,8 @@ impl AwsRecorder {
         let tls = TlsAcceptor::from(ca.server_config(|name| name.ends_with(".amazonaws.com")).unwrap());
         let client = HttpsClient::new(ca.certificate_pem(), Some(upstream)).unwrap();
         let recorded = log.clone();
-        let app = Router::new().fallback(move |request: Request<Body>| {
-            pass(request, client.clone(), recorded.clone(), None)
-        });
+        let app = Router::new()
+            .fallback(move |request: Request<Body>| pass(request, client.clone(), recorded.clone(), None));
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
@@ -116,7 +115,11 @@ impl AwsRecorder {
                         let Ok(byte) = stream.read_u8().await else { return };
                         head.push(byte);
                     }
-                    assert!(head.starts_with(b"CONNECT "), "{}", String::from_utf8_lossy(&head));
+                    assert!(
+                        head.starts_with(b"CONNECT "),
+                        "{}",
+                        String::from_utf8_lossy(&head)
+                    );
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
                     if let Ok(stream) = tls.accept(stream).await {
                         serve_connection(stream, app, CancellationToken::new()).await;
@@ -145,7 +148,11 @@ async fn pass(
         || head.uri.authority().map(ToString::to_string).unwrap_or_default(),
         |host| host.to_str().unwrap().to_owned(),
     );
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let path = head
+        .uri
+        .path_and_query()
+        .map_or("/", |path| path.as_str())
+        .to_owned();
     let agent = head.headers.get(header::USER_AGENT);
     let at = log.push(Seen {
         agent: agent

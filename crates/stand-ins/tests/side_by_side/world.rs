@@ -11,7 +11,7 @@ use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig},
     kubernetes::{ApiServer, ApiServerConfig},
-    provider::{Provider, ProviderConfig},
+    provider::{LogLevel, Provider, ProviderConfig},
     real::{RealDriver, RealProvider, SharedFolder},
     rest::{ApiAccess, ApiClient, BearerToken, PatchKind},
 };
@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub(crate) server: ApiServer,
     driver: Option<AnyDriver>,
     provider: Option<AnyProvider>,
+    /// Of providers that were stopped.
+    earlier_log: Vec<String>,
     setup: Setup,
     driver_config: DriverConfig,
     provider_config: ProviderConfig,
@@ -139,7 +141,13 @@ impl World {
         let mut driver_config = DriverConfig::new(driver_access, "node", root.path(), providers);
         driver_config.registration = None;
         driver_config.rotation = setup.rotation;
-        let aws = Admin::new(&ca, endpoint.address(), endpoint.root_credentials(), server.issuer()).await;
+        let aws = Admin::new(
+            &ca,
+            endpoint.address(),
+            endpoint.root_credentials(),
+            server.issuer(),
+        )
+        .await;
         let mut world = Self {
             root,
             admin,
@@ -150,6 +158,7 @@ impl World {
             server,
             driver: None,
             provider: None,
+            earlier_log: Vec::new(),
             setup,
             driver_config,
             provider_config,
@@ -190,10 +199,7 @@ impl World {
     /// A namespace, its default account annotated.
     pub(crate) async fn namespace(&self, name: &str, role: Option<&str>) {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        self.admin
-            .create("/api/v1/namespaces", &namespace)
-            .await
-            .unwrap();
+        self.admin.create("/api/v1/namespaces", &namespace).await.unwrap();
         let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
         let annotations = role.map_or(json!({}), |role| json!({"eks.amazonaws.com/role-arn": role}));
         let change = json!({"metadata": {"annotations": annotations}});
@@ -229,7 +235,8 @@ impl World {
 
     pub(crate) async fn stop_driver(&mut self) {
         match self.driver.take() {
-            Some(AnyDriver::StandIn(driver)) => driver.stop().await,
+            // Stopped in order, it would unmount everything, which the real one does not.
+            Some(AnyDriver::StandIn(driver)) => drop(driver),
             Some(AnyDriver::Real(driver)) => driver.stop().await,
             None => {}
         }
@@ -252,7 +259,10 @@ impl World {
 
     pub(crate) async fn stop_provider(&mut self) {
         match self.provider.take() {
-            Some(AnyProvider::StandIn(provider)) => provider.stop().await,
+            Some(AnyProvider::StandIn(provider)) => {
+                self.earlier_log.extend(lines_of(&provider));
+                provider.stop().await;
+            }
             Some(AnyProvider::Real(provider)) => provider.stop().await,
             None => {}
         }
@@ -260,21 +270,13 @@ impl World {
 
     /// What the provider wrote to its log, as far as it warns or worse: without klog's head.
     pub(crate) fn provider_log(&self) -> Vec<String> {
-        use mountproof_stand_ins::provider::LogLevel;
-        match &self.provider {
-            Some(AnyProvider::StandIn(provider)) => {
-                let lines = provider.log().into_iter();
+        match (&self.setup.provider, &self.provider) {
+            (None, Some(AnyProvider::StandIn(provider))) => {
+                let mut lines = self.earlier_log.clone();
+                lines.extend(lines_of(provider));
                 lines
-                    .map(|line| {
-                        let level = match line.level {
-                            LogLevel::Info => 'I',
-                            LogLevel::Warning => 'W',
-                            LogLevel::Error => 'E',
-                        };
-                        format!("{level} {}", line.text)
-                    })
-                    .collect()
             }
+            (None, _) => self.earlier_log.clone(),
             _ => {
                 let text = std::fs::read_to_string(self.log("provider")).unwrap_or_default();
                 let lines = text.lines().filter_map(|line| {
@@ -326,4 +328,18 @@ fn crd(kind: &str) -> Value {
                 "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
         },
     })
+}
+
+fn lines_of(provider: &Provider) -> Vec<String> {
+    let lines = provider.log().into_iter();
+    lines
+        .map(|line| {
+            let level = match line.level {
+                LogLevel::Info => 'I',
+                LogLevel::Warning => 'W',
+                LogLevel::Error => 'E',
+            };
+            format!("{level} {}", line.text)
+        })
+        .collect()
 }
