@@ -35,7 +35,7 @@ pub(super) fn check(value: &Value) -> Result<(), String> {
         if !failover.is_null() && !failover.is_object() {
             return Err(field(failover, "SecretDescriptor.failoverObject", FAILOVER));
         }
-        strings(failover, &FAILOVER_FIELDS, "SecretDescriptor.failoverObject.")?;
+        strings(failover, &FAILOVER_FIELDS, "FailoverObjectEntry.failoverObject.")?;
         match &item["jmespath"] {
             Value::Null => {}
             Value::Array(entries) => {
@@ -43,7 +43,7 @@ pub(super) fn check(value: &Value) -> Result<(), String> {
                     if !entry.is_object() {
                         return Err(field(entry, "SecretDescriptor.jmesPath", ENTRY));
                     }
-                    strings(entry, &ENTRY_FIELDS, "SecretDescriptor.jmesPath.")?;
+                    strings(entry, &ENTRY_FIELDS, "JMESPathEntry.jmesPath.")?;
                 }
             }
             other => return Err(field(other, "SecretDescriptor.jmesPath", ENTRIES)),
@@ -99,6 +99,14 @@ mod tests {
             (
                 json!([{"jmespath": "text"}]),
                 "string into Go struct field SecretDescriptor.jmesPath of type []provider.JMESPathEntry",
+            ),
+            (
+                json!([{"jmespath": [{"path": ["p"]}]}]),
+                "array into Go struct field JMESPathEntry.jmesPath.path of type string",
+            ),
+            (
+                json!([{"failoverobject": {"objectname": ["p"]}}]),
+                "array into Go struct field FailoverObjectEntry.failoverObject.objectName of type string",
             ),
         ] {
             assert_eq!(check(&value), Err(format!("json: cannot unmarshal {text}")));

@@ -239,7 +239,9 @@ impl Bench {
             // Field order, and a time that is null, are the client library's.
             let mut body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
             if let Some(meta) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-                meta.remove("creationTimestamp");
+                for noise in ["creationTimestamp", "managedFields"] {
+                    meta.remove(noise);
+                }
             }
             let body = if body.is_null() {
                 String::new()
@@ -339,7 +341,6 @@ fn masked(line: &str, before: &str, end: char) -> String {
 
 /// `line` with versions' ids and the ends of secrets' ARNs taken out.
 fn without_ids(line: &str) -> String {
-    const VERSION: [usize; 5] = [8, 4, 4, 4, 12];
     let ends_a_secret = |text: &str| {
         text.rfind(":secret:")
             .is_some_and(|at| !text[at..].contains([' ', '"', '\'']))
@@ -357,12 +358,7 @@ fn without_ids(line: &str) -> String {
         } else {
             run
         };
-        let groups: Vec<usize> = rest
-            .splitn(6, '-')
-            .take(5)
-            .map(|group| group.find(|c| !word(c)).unwrap_or(group.len()))
-            .collect();
-        if groups == VERSION && rest.len() >= 36 {
+        if is_version(rest.as_bytes()) {
             clean.push_str("<id>");
             rest = &rest[36..];
             continue;
@@ -377,6 +373,15 @@ fn without_ids(line: &str) -> String {
         rest = &after[next..];
     }
     clean
+}
+
+/// Whether `text` begins with a UUID.
+fn is_version(text: &[u8]) -> bool {
+    text.len() >= 36
+        && text[..36].iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 /// A form's fields by name; other bodies as they are.

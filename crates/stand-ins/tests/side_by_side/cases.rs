@@ -10,38 +10,38 @@ use mountproof_csi_protocol::{
         NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest, ProbeRequest, identity_client::IdentityClient,
         node_client::NodeClient,
     },
-    provider::{MountRequest, VersionRequest, csi_driver_provider_client::CsiDriverProviderClient},
+    provider::{VersionRequest, csi_driver_provider_client::CsiDriverProviderClient},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    aws::{ACCOUNT, REGION},
+    aws::REGION,
     bench::{Bench, Volume, shown},
 };
 
-fn aws(objects: &str) -> Value {
+pub(crate) fn aws(objects: &str) -> Value {
     json!({"provider": "aws", "parameters": {"objects": objects}})
 }
 
-fn with(mut spec: Value, parameters: &[(&str, &str)]) -> Value {
+pub(crate) fn with(mut spec: Value, parameters: &[(&str, &str)]) -> Value {
     for (name, value) in parameters {
         spec["parameters"][*name] = (*value).into();
     }
     spec
 }
 
-fn named(name: &str) -> Value {
+pub(crate) fn named(name: &str) -> Value {
     aws(&format!("- {{objectName: '{name}', objectType: secretsmanager}}"))
 }
 
-async fn mount(bench: &mut Bench, case: &str, spec: Value) -> Volume {
+pub(crate) async fn mount(bench: &mut Bench, case: &str, spec: Value) -> Volume {
     bench.case(case).await;
     let volume = bench.pod("red", spec).await;
     bench.publish(&volume).await;
     volume
 }
 
-async fn arn(bench: &Bench, name: &str) -> (String, Value) {
+pub(crate) async fn arn(bench: &Bench, name: &str) -> (String, Value) {
     let found = bench
         .world
         .aws
@@ -240,300 +240,6 @@ async fn identity(bench: &mut Bench) {
     bench.say(format!("provider: {:?}", version.unwrap().into_inner()));
 }
 
-pub(crate) async fn refusals(bench: &mut Bench) {
-    mount(bench, "denied by IAM", named("blue/secret")).await;
-    mount(bench, "not there, in the grant", named("red/none")).await;
-    mount(bench, "not there, outside of the grant", named("green/none")).await;
-    let (blue, _) = arn(bench, "blue/secret").await;
-    mount(
-        bench,
-        "denied by IAM, by ARN",
-        aws(&format!("- objectName: '{blue}'")),
-    )
-    .await;
-    for (namespace, role) in [
-        (
-            "annotation-names-other",
-            Some(format!("arn:aws:iam::{ACCOUNT}:role/blue-role")),
-        ),
-        (
-            "annotation-names-none",
-            Some(format!("arn:aws:iam::{ACCOUNT}:role/none")),
-        ),
-        ("annotation-is-no-arn", Some("nonsense".to_owned())),
-        ("annotation-is-empty", Some(String::new())),
-        ("no-annotation", None),
-    ] {
-        bench.case(namespace).await;
-        bench.world.namespace(namespace, role.as_deref()).await;
-        let volume = bench.pod(namespace, named("blue/secret")).await;
-        bench.publish(&volume).await;
-    }
-    let key = "csi.storage.k8s.io/serviceAccount.tokens";
-    for (case, tokens) in [
-        ("no tokens", None),
-        ("empty tokens", Some("")),
-        ("tokens that are no JSON", Some("{\"sts.amazonaws.com\": ")),
-        ("tokens of another shape", Some("[1]")),
-        ("a token of another shape", Some("{\"sts.amazonaws.com\": 1}")),
-        ("no token for STS", Some("{}")),
-        (
-            "an empty token for STS",
-            Some("{\"sts.amazonaws.com\": {\"token\": \"\"}}"),
-        ),
-        (
-            "a token that is none",
-            Some("{\"sts.amazonaws.com\": {\"token\": \"nonsense\"}}"),
-        ),
-    ] {
-        bench.case(case).await;
-        let mut volume = bench.pod("red", named("red/secret")).await;
-        volume.request.volume_context.remove(key);
-        if let Some(tokens) = tokens {
-            volume
-                .request
-                .volume_context
-                .insert(key.to_owned(), tokens.to_owned());
-        }
-        bench.publish(&volume).await;
-    }
-    bench.case("no such service account").await;
-    let mut volume = bench.pod("red", named("red/secret")).await;
-    let account = "csi.storage.k8s.io/serviceAccount.name".to_owned();
-    volume.request.volume_context.insert(account, "nobody".to_owned());
-    bench.publish(&volume).await;
-    bench.case("missing class").await;
-    let volume = bench.pod_without_class("red").await;
-    bench.publish(&volume).await;
-    for (case, spec) in [
-        ("class without provider", json!({"parameters": {"objects": "[]"}})),
-        ("class without parameters", json!({"provider": "aws"})),
-        ("class without anything", json!({})),
-        (
-            "another provider",
-            json!({"provider": "azure", "parameters": {"objects": "[]"}}),
-        ),
-        (
-            "a provider's name that is none",
-            json!({"provider": "a.b/c", "parameters": {"objects": "[]"}}),
-        ),
-        (
-            "no objects",
-            json!({"provider": "aws", "parameters": {"other": "x"}}),
-        ),
-        ("an empty list of objects", aws("[]")),
-        (
-            "a failover region that is the first",
-            with(named("red/secret"), &[("failoverRegion", REGION)]),
-        ),
-        (
-            "usePodIdentity maybe",
-            with(named("red/secret"), &[("usePodIdentity", "maybe")]),
-        ),
-        (
-            "usePodIdentity empty",
-            with(named("red/secret"), &[("usePodIdentity", "")]),
-        ),
-        (
-            "usePodIdentity false",
-            with(named("red/secret"), &[("usePodIdentity", "False")]),
-        ),
-        (
-            "usePodIdentity without its token",
-            with(named("red/secret"), &[("usePodIdentity", "true")]),
-        ),
-    ] {
-        mount(bench, case, spec).await;
-    }
-    let change: [(&str, fn(&mut Volume)); 7] = [
-        ("not read-only", |volume| volume.request.readonly = false),
-        ("no capability", |volume| volume.request.volume_capability = None),
-        ("no volume id", |volume| volume.request.volume_id.clear()),
-        ("no attributes", |volume| volume.request.volume_context.clear()),
-        ("no class named", |volume| {
-            volume.request.volume_context.remove("secretProviderClass");
-        }),
-        ("no pod named", |volume| {
-            volume
-                .request
-                .volume_context
-                .remove("csi.storage.k8s.io/pod.name");
-            volume
-                .request
-                .volume_context
-                .remove("csi.storage.k8s.io/pod.namespace");
-        }),
-        ("no pod uid", |volume| {
-            volume.request.volume_context.remove("csi.storage.k8s.io/pod.uid");
-        }),
-    ];
-    for (case, change) in change {
-        bench.case(case).await;
-        let mut volume = bench.pod("red", named("red/secret")).await;
-        change(&mut volume);
-        let answer = bench.answer_of(&volume).await;
-        bench.say(format!("publish: {}", shown(&answer)));
-        bench.look(&volume);
-    }
-    bench.case("a mock provider").await;
-    let mut volume = bench.pod("red", named("red/secret")).await;
-    volume
-        .request
-        .volume_context
-        .insert("providerName".to_owned(), "mock_provider".to_owned());
-    bench.publish(&volume).await;
-    provider_alone(bench).await;
-}
-
-/// What the driver never sends.
-async fn provider_alone(bench: &mut Bench) {
-    for (case, target, attributes, permission) in [
-        ("provider: no target", "", "{}", "420"),
-        ("provider: no attributes", "/t", "", "420"),
-        ("provider: attributes that are no JSON", "/t", "{\"a\":", "420"),
-        ("provider: attributes of another shape", "/t", "{\"a\": 1}", "420"),
-        (
-            "provider: no permission",
-            "/t",
-            "{\"csi.storage.k8s.io/serviceAccount.tokens\": \"{}\"}",
-            "",
-        ),
-        (
-            "provider: permission that is text",
-            "/t",
-            "{\"csi.storage.k8s.io/serviceAccount.tokens\": \"{}\"}",
-            "\"0644\"",
-        ),
-        (
-            "provider: permission that is negative",
-            "/t",
-            "{\"csi.storage.k8s.io/serviceAccount.tokens\": \"{}\"}",
-            "-1",
-        ),
-    ] {
-        bench.case(case).await;
-        let mut provider = CsiDriverProviderClient::new(connect(&bench.world.provider_socket()));
-        let answer = provider
-            .mount(MountRequest {
-                attributes: attributes.to_owned(),
-                secrets: String::new(),
-                target_path: target.to_owned(),
-                permission: permission.to_owned(),
-                current_object_version: Vec::new(),
-            })
-            .await;
-        bench.say(format!("mount: {}", shown(&answer.map(drop))));
-    }
-}
-
-pub(crate) async fn objects(bench: &mut Bench) {
-    let sm = "objectType: secretsmanager";
-    let arn = |region: &str, service: &str| format!("arn:aws:{service}:{region}:{ACCOUNT}:secret:a-AbCdEf");
-    let home = arn(REGION, "secretsmanager");
-    let abroad = arn("eu-west-1", "secretsmanager");
-    let s3 = arn(REGION, "s3");
-    let ssm = format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/a");
-    for objects in [
-        "- null".to_owned(),
-        "[]".to_owned(),
-        String::new(),
-        "null".to_owned(),
-        "text".to_owned(),
-        "a: b".to_owned(),
-        "- text".to_owned(),
-        "- [1]".to_owned(),
-        "- objectName: [".to_owned(),
-        "- objectName: a\n  objectName: b".to_owned(),
-        "- objectName: a\n objectType: b".to_owned(),
-        "\t- objectName: a".to_owned(),
-        format!("- {{objectName: red/secret, {sm}, unknown: x}}"),
-        format!("- {{objectName: 5, {sm}}}"),
-        format!("- {{objectName: true, {sm}}}"),
-        format!("- {{objectName: [a], {sm}}}"),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: 7}}"),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: 7.50}}"),
-        format!("- {{OBJECTNAME: red/secret, objecttype: secretsmanager}}"),
-        format!("- {{{sm}}}"),
-        format!("- {{objectName: '', {sm}}}"),
-        "- objectName: arn:aws:secretsmanager".to_owned(),
-        "- objectName: 'arn:'".to_owned(),
-        format!("- objectName: '{abroad}'"),
-        "- objectName: a".to_owned(),
-        format!("- objectName: '{s3}'"),
-        format!("- {{objectName: '{s3}', {sm}}}"),
-        format!("- {{objectName: '{ssm}', {sm}}}"),
-        "- {objectName: a, objectType: ssm}".to_owned(),
-        "- {objectName: a, objectType: s3}".to_owned(),
-        "- {objectName: a, objectType: SecretsManager}".to_owned(),
-        format!("- {{objectName: '{home}', objectType: ssmparameter}}"),
-        "- {objectName: a, objectType: ssmparameter, objectVersion: '1', objectVersionLabel: b}".to_owned(),
-        format!("- {{objectName: a, {sm}, filePermission: '0900'}}"),
-        format!("- {{objectName: a, {sm}, filePermission: 0644}}"),
-        format!("- {{objectName: a, {sm}, filePermission: 644}}"),
-        format!("- {{objectName: a, {sm}, filePermission: '644'}}"),
-        format!("- {{objectName: a, {sm}, filePermission: 0o644}}"),
-        format!("- {{objectName: a, {sm}, jmesPath: [{{path: p, objectAlias: b, filePermission: a987}}]}}"),
-        format!("- {{objectName: a, {sm}, jmesPath: [{{objectAlias: b}}]}}"),
-        format!("- {{objectName: a, {sm}, jmesPath: [{{path: p}}]}}"),
-        format!("- {{objectName: a, {sm}, jmesPath: text}}"),
-        format!("- {{objectName: a, {sm}, jmesPath: [null]}}"),
-        format!("- {{objectName: a, {sm}, jmesPath: [text]}}"),
-        format!("- {{objectName: a, {sm}, jmesPath: [{{path: [p]}}]}}"),
-        format!("- {{objectName: a, {sm}, failoverObject: text}}"),
-        format!("- {{objectName: a, {sm}, failoverObject: {{objectName: [p]}}}}"),
-        format!("- {{objectName: a, {sm}, failoverObject: {{objectName: b}}}}"),
-        format!("- {{objectName: a, {sm}, objectAlias: x, failoverObject: {{objectName: b}}}}"),
-        format!("- {{objectName: a, {sm}, objectAlias: x, failoverObject: {{objectVersion: b}}}}"),
-        format!("[{{objectName: a, {sm}}}, {{objectName: a, {sm}}}]"),
-        format!("[{{objectName: a, {sm}, objectAlias: x}}, {{objectName: a, {sm}, objectAlias: x}}]"),
-        format!(
-            "[{{objectName: a, {sm}, objectVersionLabel: x}}, {{objectName: a, {sm}, objectVersionLabel: x}}]"
-        ),
-        format!(
-            "[{{objectName: a, {sm}, objectAlias: z, objectVersionLabel: x}}, {{objectName: a, {sm}, objectAlias: z, objectVersionLabel: x}}]"
-        ),
-        format!("[{{objectName: a, {sm}, objectAlias: x}}, {{objectName: b, {sm}, objectAlias: x}}]"),
-        format!("[{{objectName: a, {sm}, objectAlias: x, jmesPath: [{{path: p, objectAlias: x}}]}}]"),
-        format!(
-            "[{{objectName: red/secret, {sm}}}, {{objectName: red/secret, {sm}, objectVersionLabel: AWSCURRENT}}]"
-        ),
-        format!("- {{objectName: ../a, {sm}}}"),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: ..}}"),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: .}}"),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: ../../x}}"),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: ..x}}"),
-        format!(
-            "- {{objectName: red/secret, {sm}, objectAlias: '{}'}}",
-            "n".repeat(256)
-        ),
-        format!("- {{objectName: red/secret, {sm}, objectAlias: 'x*y'}}"),
-        format!("- {{objectName: red/secret, {sm}, objectVersionLabel: AWSCURRENT, objectVersion: short}}"),
-        format!("- &x {{objectName: red/secret, {sm}}}\n- {{<<: *x, objectAlias: again}}"),
-    ] {
-        let mut shown = objects.replace(&"n".repeat(256), "n*256");
-        shown = shown.replace('\n', "\\n");
-        mount(bench, &format!("objects {shown}"), aws(&objects)).await;
-    }
-    for (objects, translation) in [
-        ("- {objectName: ../a, objectType: secretsmanager}", "False"),
-        ("- {objectName: a/../b, objectType: secretsmanager}", "False"),
-        ("- {objectName: a/.., objectType: secretsmanager}", "False"),
-        ("- {objectName: /red/secret, objectType: secretsmanager}", "False"),
-        (
-            "- {objectName: red/secret, objectType: secretsmanager, objectAlias: a/b}",
-            ".",
-        ),
-    ] {
-        let spec = with(aws(objects), &[("pathTranslation", translation)]);
-        mount(
-            bench,
-            &format!("objects {objects} translated {translation}"),
-            spec,
-        )
-        .await;
-    }
-}
-
 pub(crate) async fn lifetimes(bench: &mut Bench) {
     let volume = mount(bench, "published twice", named("red/secret")).await;
     bench.publish(&volume).await;
@@ -554,12 +260,6 @@ pub(crate) async fn lifetimes(bench: &mut Bench) {
     fs::write(format!("{}/left", volume.request.target_path), "x").unwrap();
     bench.publish(&volume).await;
     bench.unpublish(&volume).await;
-    bench.case("the target is a file").await;
-    let volume = bench.pod("red", named("red/secret")).await;
-    fs::write(&volume.request.target_path, "x").unwrap();
-    let answer = bench.answer_of(&volume).await;
-    bench.say(format!("publish: {}", shown(&answer)));
-    fs::remove_file(&volume.request.target_path).unwrap();
     bench.case("refused, then allowed").await;
     let volume = bench.pod("red", named("red/later")).await;
     bench.publish(&volume).await;

@@ -15,7 +15,9 @@
 mod aws;
 mod bench;
 mod cases;
+mod objects;
 mod recorder;
+mod refusals;
 mod world;
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
@@ -128,12 +130,12 @@ async fn mounts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals() {
-    compare("refusals", setup(), cases::refusals).await;
+    compare("refusals", setup(), refusals::refusals).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects() {
-    compare("objects", setup(), cases::objects).await;
+    compare("objects", setup(), objects::objects).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

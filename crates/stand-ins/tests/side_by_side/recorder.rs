@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::{HeaderMap, Request, Response, StatusCode, Uri, header},
+    http::{HeaderMap, Request, Response, StatusCode, Uri, Version, header},
 };
 use http_body_util::{BodyExt, Full};
 use mountproof_run_tls::{HttpsClient, RunCa, Server, serve_connection};
@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 /// One request.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    pub(crate) agent: String,
     /// Host, for AWS.
     pub(crate) host: String,
     pub(crate) method: String,
@@ -153,12 +152,7 @@ async fn pass(
         .path_and_query()
         .map_or("/", |path| path.as_str())
         .to_owned();
-    let agent = head.headers.get(header::USER_AGENT);
     let at = log.push(Seen {
-        agent: agent
-            .and_then(|agent| agent.to_str().ok())
-            .unwrap_or_default()
-            .to_owned(),
         host: host.clone(),
         method: head.method.to_string(),
         path: path.clone(),
@@ -177,7 +171,7 @@ async fn pass(
         }
     };
     head.uri = format!("{base}{path}").parse::<Uri>().unwrap();
-    head.version = axum::http::Version::HTTP_11;
+    head.version = Version::HTTP_11;
     for name in ["connection", "te", "upgrade"] {
         head.headers.remove(name);
     }
