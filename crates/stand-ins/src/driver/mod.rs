@@ -8,6 +8,11 @@
 //!
 //! What it leaves out: sync to Kubernetes Secrets (`secretObjects`), metrics, the provider health
 //! check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
+//! It mounts by a system call: a mount that fails is told without the words of the `mount` program.
+//! Of the API server's objects it watches classes only, where the real one watches pods and status
+//! objects too; after a restart it reads a status object once that the real one has from its watch.
+//! It asks for JSON, in compact form. Stopped in order, it unmounts everything, which the real one
+//! leaves mounted.
 //!
 //! Its state of mounts that are no tmpfs lives in memory: another driver on the same folders does
 //! not know of them.

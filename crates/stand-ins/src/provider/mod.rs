@@ -8,7 +8,11 @@
 //!
 //! What it leaves out: EKS Pod Identity and SSM parameters (each a clear error), FIPS endpoints,
 //! endpoint variables. It serves at most [`ProviderConfig::in_flight`] mounts at once, where the
-//! real one has no bound.
+//! real one has no bound. It asks the API server for JSON, where the real one would rather have
+//! protobuf, and says in its user agents that it is a stand-in. Texts that show the insides of Go's
+//! parsers are its own where they are not among those pinned in `tests/node/observed.rs`: what is wrong
+//! in broken YAML, and of broken JSON its place, never its text; likewise what the network said when
+//! AWS cannot be reached, which stands in the log only.
 
 mod aws;
 mod descriptor;

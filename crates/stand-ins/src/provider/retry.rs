@@ -65,17 +65,14 @@ const RETRYABLE: &[&str] = &[
     "TransactionInProgressException",
 ];
 
-/// Codes that `AssumeRoleWithWebIdentity` tries again, and the call that wants the credentials does not.
-const RETRYABLE_BY_STS: &[&str] = &["IDPCommunicationError", "InvalidIdentityToken"];
-
 /// Whether an answer is worth another attempt.
 pub(super) fn is_retryable(status: u16, code: &str) -> bool {
     matches!(status, 500 | 502 | 503 | 504) || RETRYABLE.contains(&code)
 }
 
-/// Whether `AssumeRoleWithWebIdentity` tries again where others would not.
+/// Whether `AssumeRoleWithWebIdentity` tries again where the call that wants the credentials does not.
 pub(super) fn is_retryable_by_sts(code: Option<&str>) -> bool {
-    code.is_some_and(|code| RETRYABLE_BY_STS.contains(&code))
+    code == Some("InvalidIdentityToken")
 }
 
 /// The pause after the `attempt`-th attempt, from 1: up to twice as long each time, in `unit`s, for
@@ -99,6 +96,7 @@ mod tests {
         for (status, code, expected) in [
             (400, "ThrottlingException", true),
             (400, "InvalidIdentityToken", false),
+            (400, "IDPCommunicationError", false),
             (503, "UnknownError", true),
             (500, "InternalServiceError", true),
             (400, "AccessDeniedException", false),

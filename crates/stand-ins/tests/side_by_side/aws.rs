@@ -79,18 +79,23 @@ impl Admin {
     }
 
     /// A call to Secrets Manager, which must work.
-    pub(crate) async fn secrets(&self, operation: &str, mut body: Value) -> Value {
+    pub(crate) async fn secrets(&self, operation: &str, body: Value) -> Value {
+        self.secrets_in(REGION, operation, body).await
+    }
+
+    /// The same in `region`.
+    pub(crate) async fn secrets_in(&self, region: &str, operation: &str, mut body: Value) -> Value {
         if operation != "DescribeSecret" {
             body["ClientRequestToken"] = uuid::Uuid::new_v4().to_string().into();
         }
-        let host = format!("secretsmanager.{REGION}.amazonaws.com");
+        let host = format!("secretsmanager.{region}.amazonaws.com");
         let request = Request::post(format!("https://{host}/"))
             .header("host", host)
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", format!("secretsmanager.{operation}"))
             .body(body.to_string())
             .unwrap();
-        let (status, text) = self.send(request, "secretsmanager").await;
+        let (status, text) = self.send(request, "secretsmanager", region).await;
         assert_eq!(status, 200, "{text}");
         serde_json::from_str(&text).unwrap()
     }
@@ -105,14 +110,14 @@ impl Admin {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body.join("&"))
             .unwrap();
-        self.send(request, "iam").await
+        self.send(request, "iam", REGION).await
     }
 
-    async fn send(&self, mut request: Request<String>, service: &str) -> (u16, String) {
+    async fn send(&self, mut request: Request<String>, service: &str, region: &str) -> (u16, String) {
         let identity = self.key.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
-            .region(REGION)
+            .region(region)
             .name(service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())

@@ -232,6 +232,15 @@ impl Bench {
             }
         }
         for seen in self.world.api_log.log.take() {
+            if self.transcript.last().is_some_and(|(case, _)| case == "by name") {
+                self.say(format!(
+                    "(kubernetes agent {}, {} {} accept {})",
+                    seen.header("user-agent"),
+                    seen.method,
+                    seen.path,
+                    seen.header("accept")
+                ));
+            }
             // Which collections are watched, and when a watch begins, is the part's own affair.
             if seen.path.contains("watch=true") || seen.path.contains("limit=") || seen.method == "LIST" {
                 continue;
@@ -257,7 +266,17 @@ impl Bench {
             );
             self.say(line);
         }
+        let first = self.transcript.last().is_some_and(|(case, _)| case == "by name");
         for seen in self.world.aws_log.log.take() {
+            if first {
+                let mut names: Vec<_> = seen.headers.keys().map(ToString::to_string).collect();
+                names.sort();
+                self.say(format!(
+                    "(aws agent {}, headers {})",
+                    seen.header("user-agent"),
+                    names.join(" ")
+                ));
+            }
             let target = seen.header("x-amz-target").to_owned();
             let body = String::from_utf8_lossy(&seen.body).into_owned();
             let line = format!(
@@ -387,7 +406,8 @@ fn is_version(text: &[u8]) -> bool {
 /// A form's fields by name; other bodies as they are.
 fn form(body: &str) -> String {
     if body.starts_with('{') || body.is_empty() {
-        return serde_json::from_str::<Value>(body).map_or(body.to_owned(), |value| value.to_string());
+        return serde_json::from_str::<Value>(body)
+            .map_or_else(|_| body.to_owned(), |value| value.to_string());
     }
     let fields: BTreeMap<&str, &str> = body
         .split('&')

@@ -176,7 +176,7 @@ pub(crate) async fn mounts(bench: &mut Bench) {
     bench.publish(&volume).await;
     bench.case("not ephemeral, by a staging path").await;
     let mut volume = bench.pod("red", named("red/secret")).await;
-    volume.request.staging_target_path = "/x".to_owned();
+    "/x".clone_into(&mut volume.request.staging_target_path);
     bench.publish(&volume).await;
 }
 
@@ -288,7 +288,7 @@ pub(crate) async fn lifetimes(bench: &mut Bench) {
         let path = bench.world.csi_socket().to_owned();
         tokio::spawn(async move {
             let mut request = tonic::Request::new(volume.request);
-            request.set_timeout(Duration::from_secs(60));
+            request.set_timeout(Duration::from_mins(1));
             NodeClient::new(connect(&path))
                 .node_publish_volume(request)
                 .await
@@ -306,8 +306,9 @@ pub(crate) async fn lifetimes(bench: &mut Bench) {
     let mut volume = bench.pod("red", named("red/secret")).await;
     bench.world.stop_provider().await;
     volume.deadline = Duration::from_secs(2);
-    let answer = bench.answer_of(&volume).await;
-    bench.say(format!("publish: {}", shown(&answer)));
+    // What the caller reads is its own client's word, or the driver's, whichever is first.
+    let late = bench.answer_of(&volume).await.is_err();
+    bench.say(format!("publish fails: {late}"));
     // The driver ends its own part a moment after the caller has given up.
     tokio::time::sleep(Duration::from_millis(500)).await;
     bench.look(&volume);

@@ -32,7 +32,7 @@ pub(crate) async fn objects(bench: &mut Bench) {
         format!("- {{objectName: [a], {sm}}}"),
         format!("- {{objectName: red/secret, {sm}, objectAlias: 7}}"),
         format!("- {{objectName: red/secret, {sm}, objectAlias: 7.50}}"),
-        format!("- {{OBJECTNAME: red/secret, objecttype: secretsmanager}}"),
+        "- {OBJECTNAME: red/secret, objecttype: secretsmanager}".to_owned(),
         format!("- {{{sm}}}"),
         format!("- {{objectName: '', {sm}}}"),
         "- objectName: arn:aws:secretsmanager".to_owned(),

@@ -75,7 +75,7 @@ impl ApiRecorder {
         let (upstream, recorded) = (upstream.to_owned(), log.clone());
         let app = Router::new().fallback(move |request: Request<Body>| {
             let (client, log, upstream) = (client.clone(), recorded.clone(), upstream.clone());
-            pass(request, client, log, Some(upstream))
+            pass(request, client, log, Way::Api(upstream))
         });
         let server = Server::start(listener, ca.server_config(|_| false).unwrap(), app).unwrap();
         Self {
@@ -86,10 +86,17 @@ impl ApiRecorder {
     }
 }
 
+/// What AWS is to answer in place of the endpoint, for requests that it wants.
+pub(crate) type Script = dyn Fn(&Seen) -> Option<(u16, String)> + Send + Sync;
+
+/// The script of now.
+pub(crate) type Scripted = Arc<Mutex<Option<Box<Script>>>>;
+
 /// A CONNECT proxy that answers for AWS's names, in front of the endpoint's.
 pub(crate) struct AwsRecorder {
     pub(crate) proxy: SocketAddr,
     pub(crate) log: Log,
+    pub(crate) script: Scripted,
     _accepting: JoinSet<()>,
 }
 
@@ -100,9 +107,12 @@ impl AwsRecorder {
         let log = Log::default();
         let tls = TlsAcceptor::from(ca.server_config(|name| name.ends_with(".amazonaws.com")).unwrap());
         let client = HttpsClient::new(ca.certificate_pem(), Some(upstream)).unwrap();
-        let recorded = log.clone();
-        let app = Router::new()
-            .fallback(move |request: Request<Body>| pass(request, client.clone(), recorded.clone(), None));
+        let script = Scripted::default();
+        let (recorded, scripted) = (log.clone(), Arc::clone(&script));
+        let app = Router::new().fallback(move |request: Request<Body>| {
+            let (client, log, script) = (client.clone(), recorded.clone(), Arc::clone(&scripted));
+            pass(request, client, log, Way::Aws(script))
+        });
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
@@ -129,18 +139,22 @@ impl AwsRecorder {
         Self {
             proxy,
             log,
+            script,
             _accepting: accepting,
         }
     }
 }
 
-/// Passes a request on to `upstream`, or to the host it names, and keeps it.
-async fn pass(
-    request: Request<Body>,
-    client: HttpsClient,
-    log: Log,
-    upstream: Option<String>,
-) -> Response<Body> {
+/// Where a request goes on to.
+enum Way {
+    /// To the server at this URL.
+    Api(String),
+    /// To the host that it names, unless the script answers.
+    Aws(Scripted),
+}
+
+/// Passes a request on, and keeps it.
+async fn pass(request: Request<Body>, client: HttpsClient, log: Log, way: Way) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 16 << 20).await.unwrap();
     let host = head.headers.get(header::HOST).map_or_else(
@@ -152,20 +166,30 @@ async fn pass(
         .path_and_query()
         .map_or("/", |path| path.as_str())
         .to_owned();
-    let at = log.push(Seen {
+    let seen = Seen {
         host: host.clone(),
         method: head.method.to_string(),
         path: path.clone(),
         headers: head.headers.clone(),
         body: body.clone(),
         status: 0,
-    });
-    let base = match upstream {
-        Some(url) => {
+    };
+    if let Way::Aws(script) = &way {
+        let answer = script.lock().unwrap().as_ref().and_then(|script| script(&seen));
+        if let Some((status, text)) = answer {
+            log.push(Seen { status, ..seen });
+            let mut answer = Response::new(Body::from(text));
+            *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+            return answer;
+        }
+    }
+    let at = log.push(seen);
+    let base = match way {
+        Way::Api(url) => {
             head.headers.remove(header::HOST);
             url
         }
-        None => {
+        Way::Aws(_) => {
             head.headers.insert(header::HOST, host.parse().unwrap());
             format!("https://{}", host.trim_end_matches(":443"))
         }

@@ -12,6 +12,8 @@ use crate::{
     cases::{arn, aws, mount, named, with},
 };
 
+type Change = fn(&mut Volume);
+
 pub(crate) async fn refusals(bench: &mut Bench) {
     mount(bench, "denied by IAM", named("blue/secret")).await;
     mount(bench, "not there, in the grant", named("red/none")).await;
@@ -117,7 +119,7 @@ pub(crate) async fn refusals(bench: &mut Bench) {
     ] {
         mount(bench, case, spec).await;
     }
-    let change: [(&str, fn(&mut Volume)); 7] = [
+    let changes: [(&str, Change); 7] = [
         ("not read-only", |volume| volume.request.readonly = false),
         ("no capability", |volume| volume.request.volume_capability = None),
         ("no volume id", |volume| volume.request.volume_id.clear()),
@@ -139,7 +141,7 @@ pub(crate) async fn refusals(bench: &mut Bench) {
             volume.request.volume_context.remove("csi.storage.k8s.io/pod.uid");
         }),
     ];
-    for (case, change) in change {
+    for (case, change) in changes {
         bench.case(case).await;
         let mut volume = bench.pod("red", named("red/secret")).await;
         change(&mut volume);

@@ -201,7 +201,7 @@ impl World {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         self.admin.create("/api/v1/namespaces", &namespace).await.unwrap();
         let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
-        let annotations = role.map_or(json!({}), |role| json!({"eks.amazonaws.com/role-arn": role}));
+        let annotations = role.map_or_else(|| json!({}), |role| json!({"eks.amazonaws.com/role-arn": role}));
         let change = json!({"metadata": {"annotations": annotations}});
         let patched = async {
             while self
