@@ -1,5 +1,7 @@
 //! Secrets Manager for tenants.
 
+use std::collections::HashMap;
+
 use aws_sdk_secretsmanager::{primitives::Blob, types::Tag};
 
 use super::{
@@ -79,6 +81,21 @@ impl Aws {
         value(answer.secret_string(), answer.secret_binary())
     }
 
+    /// The id of the version of a secret that is at `stage`, such as `AWSCURRENT`.
+    pub async fn secret_version(&self, name: &str, stage: &str) -> Result<String, AwsError> {
+        self.describe(name)
+            .await?
+            .versions
+            .into_iter()
+            .find_map(|(version, stages)| stages.iter().any(|there| there == stage).then_some(version))
+            .ok_or_else(|| {
+                AwsError::because(
+                    "secretsmanager:DescribeSecret",
+                    format!("no version of {name} is at {stage}"),
+                )
+            })
+    }
+
     /// Removes a secret for good, without a recovery window; none is fine.
     pub async fn remove_secret(&self, name: &str) -> Result<(), AwsError> {
         let removed = self
@@ -111,6 +128,7 @@ impl Aws {
         Ok(Description {
             pending_deletion: described.deleted_date().is_some(),
             tags: tag_map(described.tags()),
+            versions: described.version_ids_to_stages.unwrap_or_default(),
             arn: described.arn,
         })
     }
@@ -138,6 +156,8 @@ struct Description {
     arn: Option<String>,
     pending_deletion: bool,
     tags: Tags,
+    /// Labels by version id.
+    versions: HashMap<String, Vec<String>>,
 }
 
 fn arn(operation: &str, arn: Option<String>) -> Result<String, AwsError> {

@@ -12,7 +12,8 @@ use crate::{
     journal::{Access, AccessChecked, EventKind},
     kubernetes::{EventView, ObjectRef, PodView, SECRETS_STORE},
     provision::Tenant,
-    scenario::model::{Class, Mount, Object, SecretRef, Workload, WorkloadKind},
+    scenario::model::{Class, Mount, Object, SecretRef, Stage, Workload, WorkloadKind},
+    secret::SecretValue,
     tenant::{self, ClassManifest, ClassObject, PathTranslation, Source, WorkloadManifest},
     verdict::{
         Judgement, failure,
@@ -53,6 +54,8 @@ pub(super) struct LiveWorkload {
 struct Asked {
     secret: SecretRef,
     object: ClassObject,
+    /// What it holds whatever comes later, where it pins a version.
+    pinned: Option<SecretValue>,
 }
 
 /// What a workload asks for, in words: `team-red/secret`.
@@ -107,15 +110,19 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
             let object = ClassObject::named(path);
             (
                 owner.class().to_owned(),
-                vec![Asked { secret, object }],
+                vec![Asked {
+                    secret,
+                    object,
+                    pinned: None,
+                }],
                 PathTranslation::default(),
             )
         }
         Class::Made { objects, parameters } => {
-            let asked: Vec<Asked> = objects
-                .iter()
-                .map(|object| asked(&attempt.tenants, object))
-                .collect::<Result<_, _>>()?;
+            let mut asked = Vec::with_capacity(objects.len());
+            for object in objects {
+                asked.push(self::asked(world, &attempt.tenants, object).await?);
+            }
             let entries: Vec<ClassObject> = asked.iter().map(|asked| asked.object.clone()).collect();
             let manifest = ClassManifest {
                 namespace: &namespace,
@@ -157,14 +164,28 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
     Ok(())
 }
 
-fn asked(tenants: &[CaseTenant], object: &Object) -> Result<Asked, StepError> {
+async fn asked(world: &World, tenants: &[CaseTenant], object: &Object) -> Result<Asked, StepError> {
     let secret = tenants
         .get(object.secret.tenant)
         .and_then(|tenant| tenant.secret(&object.secret.secret))
         .ok_or_else(StepError::bad_reference)?;
+    let (version, pinned) = match object.version {
+        None => (None, None),
+        Some(stage) => {
+            let aws = &world.environment.aws;
+            let version = aws.secret_version(&secret.path, stage.label()).await?;
+            let value = match stage {
+                Stage::Current => Some(&secret.current),
+                Stage::Previous => secret.previous.as_ref(),
+            };
+            let value = value.cloned().ok_or_else(StepError::bad_reference)?;
+            (Some(version), Some(value))
+        }
+    };
     Ok(Asked {
         secret: object.secret.clone(),
-        object: ClassObject::of(object, &secret.path, &secret.arn),
+        object: ClassObject::of(object, &secret.path, &secret.arn, version),
+        pinned,
     })
 }
 
@@ -435,10 +456,15 @@ impl LiveWorkload {
             let secret = tenant
                 .secret(&asked.secret.secret)
                 .ok_or_else(StepError::bad_reference)?;
-            let content = match value {
-                Value::Current => &secret.current,
-                Value::Previous => secret.previous.as_ref().ok_or_else(StepError::bad_reference)?,
+            let content = match (&asked.pinned, value, asked.object.version_label) {
+                (Some(pinned), ..) => Some(pinned),
+                (None, Value::Current, None | Some(Stage::Current)) => Some(&secret.current),
+                (None, Value::Previous, None | Some(Stage::Current))
+                | (None, Value::Current, Some(Stage::Previous)) => secret.previous.as_ref(),
+                // What was there before that is not kept.
+                (None, Value::Previous, Some(Stage::Previous)) => None,
             };
+            let content = content.ok_or_else(StepError::bad_reference)?;
             for file in asked.object.files(self.translation) {
                 let content = match &file.source {
                     Source::Whole => content.clone(),

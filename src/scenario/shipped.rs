@@ -11,6 +11,8 @@ macro_rules! embedded {
 
 /// Paths below `scenarios/`, with `/`, and what the files hold.
 pub const SHIPPED: &[(&str, &str)] = embedded![
+    "conformance/class-formats.yaml",
+    "conformance/deployment.yaml",
     "conformance/positive.yaml",
     "conformance/rotation.yaml",
     "isolation/annotation-names-other-role.yaml",

@@ -511,8 +511,8 @@ mod tests {
     use crate::scenario::{
         load,
         model::{
-            Action, Arrival, Because, Class, Condition, Content, Lens, Load, NameForm, Pace, RoleAnnotation,
-            SecretRef, Step, When, WorkloadKind,
+            Action, Arrival, Because, Class, Condition, Content, Lens, Load, NameForm, Pace, Part,
+            RoleAnnotation, SecretRef, Stage, Step, When, WorkloadKind,
         },
     };
 
@@ -603,8 +603,8 @@ steps:
       within: 90s
       parameters: { pathTranslation: "-" }
       objects:
-        - { secret: red/login, by: arn, alias: login, filePermission: "0440", jmesPath: [{ path: user, alias: user }] }
-        - { secret: red/key, versionLabel: AWSPREVIOUS }
+        - { secret: red/login, by: arn, alias: login, filePermission: "0440", jmesPath: [{ path: user, alias: user, filePermission: "0600" }] }
+        - { secret: red/key, versionLabel: AWSCURRENT }
   - mount: { as: plain, tenant: red, secret: red/secret }
   - deny:
       tenant: thief
@@ -653,9 +653,14 @@ steps:
             panic!("{mount:?}")
         };
         assert_eq!(parameters["pathTranslation"], "-");
-        assert_eq!(objects[0].jmes_path, [("user".to_owned(), "user".to_owned())]);
+        let part = Part {
+            path: "user".to_owned(),
+            alias: "user".to_owned(),
+            file_permission: Some("0600".to_owned()),
+        };
+        assert_eq!(objects[0].jmes_path, [part]);
         assert_eq!(objects[0].file_permission.as_deref(), Some("0440"));
-        assert_eq!(objects[1].version_label.as_deref(), Some("AWSPREVIOUS"));
+        assert_eq!(objects[1].version_label, Some(Stage::Current));
         let Action::Deny(deny) = &steps[2].action else {
             panic!("{:?}", steps[2])
         };

@@ -10,7 +10,8 @@ use super::{
         diagnostic::Diagnostic,
         duration,
         model::{
-            Action, Because, Class, Condition, Deny, Expect, Mount, RoleAnnotation, Step, When, Workload,
+            Action, Because, Class, Condition, Deny, Expect, Mount, RoleAnnotation, Stage, Step, When,
+            Workload,
         },
         raw::{RawBecause, RawDeny, RawExpect, RawFiles, RawLoad, RawMount, RawStep, RawUpdate},
         suggest::nearest,
@@ -421,6 +422,20 @@ impl Resolver<'_> {
         let Some(workload) = &self.workloads[workload].workload else {
             return;
         };
+        if let Class::Made { objects, .. } = &workload.class
+            && objects
+                .iter()
+                .any(|object| object.version_label == Some(Stage::Previous))
+        {
+            let diagnostic = Diagnostic::error(
+                Code::Contradiction,
+                format!("`{}` mounts `{}`", workload.name, Stage::Previous.label()),
+            )
+            .at(place.clone(), "what was before that is not known")
+            .help("expect `current`: the value that the label stands for");
+            self.error(diagnostic);
+            return;
+        }
         let updated = match &workload.class {
             Class::Made { objects, .. } => objects.iter().any(|object| self.updated.contains(&object.secret)),
             Class::TenantOwn { tenant } => self

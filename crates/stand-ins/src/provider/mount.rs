@@ -360,7 +360,7 @@ async fn is_current(
     Ok(stages.iter().any(|stage| stage == label))
 }
 
-/// `GetSecretValue`; here two of the planted defects do their harm.
+/// `GetSecretValue`; here three of the planted defects do their harm.
 async fn secret_value(
     provider: &Inner,
     region: &mut Region,
@@ -370,8 +370,14 @@ async fn secret_value(
 ) -> Result<Fetched, ApiFailure> {
     let defects = provider.defects.now();
     let name = descriptor.secret_name(failover);
-    let version = descriptor.secret_version(failover);
-    let label = descriptor.secret_version_label(failover);
+    let (version, label) = if defects.ignores_version {
+        ("", "")
+    } else {
+        (
+            descriptor.secret_version(failover),
+            descriptor.secret_version_label(failover),
+        )
+    };
     if defects.other_tenants_secret {
         for other in provider.spoils.credentials_but(tenant) {
             if let Ok(fetched) = region.secret_value(name, version, label, Some(&other)).await {
