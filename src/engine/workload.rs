@@ -1,6 +1,9 @@
 //! Workloads: created, watched until they hold what they must, removed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     case::{Attempt, judged},
@@ -68,11 +71,11 @@ pub(super) fn target(tenants: &[CaseTenant], planned: &Workload) -> String {
         )
     };
     match &planned.class {
-        Class::Made { objects, .. } => objects
-            .iter()
-            .map(|object| named(&object.secret))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Class::Made { objects, .. } => {
+            let mut secrets: Vec<String> = objects.iter().map(|object| named(&object.secret)).collect();
+            secrets.dedup();
+            secrets.join(", ")
+        }
         Class::TenantOwn { tenant: owner } => named(&SecretRef {
             tenant: *owner,
             secret: tenant::TENANT_SECRET.to_owned(),
@@ -246,12 +249,22 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
             judged(pod_status(attempt, live, &pod.name, until).await?)?;
         }
     }
+    let modes: BTreeSet<u32> = expected.iter().map(|file| file.mode).collect();
+    let modes: Vec<String> = modes.iter().map(|mode| format!("{mode:04o}")).collect();
+    let pods = match pods.len() {
+        1 => String::new(),
+        number => format!("{number} pods: "),
+    };
+    let files = match expected.len() {
+        1 => "file".to_owned(),
+        number => format!("{number} files"),
+    };
     let status = if planned.pod_status {
         ", pod status written"
     } else {
         ""
     };
-    Ok(format!("file byte-exact, {:04o}{status}", planned.mode))
+    Ok(format!("{pods}{files} byte-exact, {}{status}", modes.join(" ")).into())
 }
 
 /// Judges files against what they must be; another tenant's value is a breach of isolation.
@@ -264,7 +277,7 @@ pub(super) fn holds(
 ) -> Judgement {
     let wrong = differences(expected, seen);
     let Some(first) = wrong.first() else {
-        return Judgement::Holds(String::new());
+        return Judgement::Holds("".into());
     };
     let foreign = seen.iter().find_map(|file| {
         let owner = attempt.world.values.owner_of(&file.content)?;
@@ -280,7 +293,7 @@ pub(super) fn holds(
             file.name
         ))
         .breach(),
-        None => failure(format!("{tenant} mounted {target}: {}", first.0)),
+        None => failure(format!("{tenant} mounted {target}: {}", first.brief())),
     };
     for difference in &wrong {
         broken = broken.fact("difference", difference.0.clone());
@@ -311,7 +324,7 @@ pub(super) async fn pod_status(
             Some(status) if status.objects.len() < live.objects.len() => {
                 format!("names {} of {} objects", status.objects.len(), live.objects.len())
             }
-            Some(_) => return Ok(Judgement::Holds("pod status written".to_owned())),
+            Some(_) => return Ok(Judgement::Holds("pod status written".into())),
         };
         if Instant::now() >= until {
             return Ok(Judgement::Broken(failure(format!(
@@ -358,7 +371,7 @@ pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Ins
             tokio::time::sleep(LOOK).await;
         }
     }
-    Ok("unmount leaves nothing".to_owned())
+    Ok("unmount leaves nothing".into())
 }
 
 /// Which value of a secret is meant.
@@ -369,6 +382,11 @@ pub(super) enum Value {
 }
 
 impl LiveWorkload {
+    /// Whether it was deleted.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.is_some()
+    }
+
     /// Its pods, or those it had when it was deleted.
     pub(super) fn pods(&self, world: &World) -> Vec<PodView> {
         if let Some(pods) = &self.deleted {

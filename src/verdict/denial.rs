@@ -10,7 +10,8 @@
 
 use std::time::Duration;
 
-use super::{Judgement, failure};
+use super::{Finding, Judgement, failure};
+use crate::journal::Failure;
 
 /// What must be refused, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,10 +153,16 @@ pub fn judge(claim: &Claim, seen: &Seen) -> Judgement {
             claim.hold.as_secs_f64()
         )));
     }
-    Judgement::Holds(format!(
-        "{reason}; held {:.0} s; control positive",
-        claim.hold.as_secs_f64()
-    ))
+    let proven = |reason: &str| {
+        format!(
+            "{reason}; held {:.0} s; control positive",
+            claim.hold.as_secs_f64()
+        )
+    };
+    Judgement::Holds(Finding {
+        brief: proven(&reason.brief),
+        detail: proven(&reason.detail),
+    })
 }
 
 /// A file, a ready pod or an allowed call: the tenant reached what it must not reach.
@@ -234,8 +241,8 @@ fn allowed_call<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
     }
 }
 
-/// The reason in one line, or what is wrong with it.
-fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure> {
+/// The reason, or what is wrong with it.
+fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
     match &claim.reason {
         ExpectedReason::Event { contains, .. } => {
             if seen
@@ -243,7 +250,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure>
                 .iter()
                 .any(|message| message.contains(contains.as_str()))
             {
-                return Ok(format!("refused before AWS was asked: {contains}"));
+                return Ok(format!("refused before AWS was asked: {contains}").into());
             }
             Err(failure(format!(
                 "{} mounting {} was refused for another reason",
@@ -276,8 +283,18 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure>
             if let Some(call) = denied {
                 let why = call.reason.clone().unwrap_or_else(|| error.clone());
                 return Ok(match subject {
-                    Some(_) => format!("STS refused {role}: {why}"),
-                    None => format!("denied as {role}: {why}"),
+                    Some(subject) => Finding {
+                        brief: format!("STS refused: sub is {subject}"),
+                        detail: format!("STS refused {role}: {why}"),
+                    },
+                    None => Finding {
+                        brief: format!(
+                            "denied as {}: {}",
+                            own_part(role, &claim.tenant),
+                            first_reason(&why, action)
+                        ),
+                        detail: format!("denied as {role}: {why}"),
+                    },
                 });
             }
             let nearest = calls.iter().rev().find(|call| call.error.is_some());
@@ -302,13 +319,16 @@ fn reason_in_text(
     error: &str,
     action: &str,
     role: &str,
-) -> Result<String, crate::journal::Failure> {
+) -> Result<Finding, Failure> {
     let texts = seen.provider_log.iter().chain(&seen.refusals);
     if let Some(text) = texts
         .clone()
         .find(|text| text.contains(error) && text.contains(role) && text.contains(action))
     {
-        return Ok(format!("denied as {role}: {text}"));
+        return Ok(Finding {
+            brief: format!("denied as {}: {error}", own_part(role, &claim.tenant)),
+            detail: format!("denied as {role}: {text}"),
+        });
     }
     Err(failure(format!(
         "{} mounting {} was refused, but nothing says why",
@@ -319,6 +339,21 @@ fn reason_in_text(
         format!("{error} on {action} by {role} in the provider's log or the pod's event"),
     )
     .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+}
+
+/// A role's name from its tenant's on: what stands before is the same for the whole run.
+fn own_part(role: &str, tenant: &str) -> String {
+    match role.find(tenant) {
+        Some(at) if at > 0 => format!("..{}", &role[at..]),
+        _ => role.to_owned(),
+    }
+}
+
+/// The first part of a refusal's reason, without the action, which the scenario names.
+fn first_reason(why: &str, action: &str) -> String {
+    let first = why.split(';').next().unwrap_or_default().trim();
+    let first = first.strip_prefix("because ").unwrap_or(first);
+    first.replace(&format!("the {action} action"), "it")
 }
 
 /// Whether the call is about the secret; every call is where there is none to be about.
@@ -378,7 +413,11 @@ mod tests {
             allowed: false,
             error: Some("AccessDeniedException".into()),
             statement: None,
-            reason: Some("no identity-based policy allows".into()),
+            reason: Some(
+                "because no identity-based policy allows the secretsmanager:GetSecretValue action; statement 1 of \
+                 demo-team-blue-policy allows Resource *:demo/team-blue/*"
+                    .into(),
+            ),
         }
     }
 
@@ -461,6 +500,30 @@ mod tests {
         for (what, seen, expected) in cases {
             let judgement = judge(&claim(), &seen);
             assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+        }
+    }
+
+    #[test]
+    fn a_proof_reads_in_brief_and_in_full() {
+        let Judgement::Holds(finding) = judge(&claim(), &proof()) else {
+            panic!("it is complete");
+        };
+        assert_eq!(
+            finding.brief,
+            "denied as ..team-blue-role: no identity-based policy allows it; held 3 s; control positive"
+        );
+        assert_eq!(
+            finding.detail,
+            "denied as demo-team-blue-role: because no identity-based policy allows the \
+             secretsmanager:GetSecretValue action; statement 1 of demo-team-blue-policy allows Resource \
+             *:demo/team-blue/*; held 3 s; control positive"
+        );
+        for (role, shown) in [
+            ("demo-team-blue-role", "..team-blue-role"),
+            ("team-blue-role", "team-blue-role"),
+            ("demo-a1b2c3d4-role", "demo-a1b2c3d4-role"),
+        ] {
+            assert_eq!(own_part(role, "team-blue"), shown);
         }
     }
 

@@ -53,13 +53,11 @@ fn one(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Marku
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
 fn figures(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Markup {
     let Some(steady) = measurement.steady() else {
         return html! { p class="headline" { "No steady-state samples." } };
     };
-    let floor = floor.filter(|floor| floor.new_tls_ns > 0 && measurement.started.lens == "csi");
-    let times = floor.and_then(|floor| Some(steady.value("p50")? as f64 / floor.new_tls_ns as f64));
+    let times = measurement.times_floor(floor);
     html! {
         div class="figures" {
             @for (name, value) in steady.figures() {
