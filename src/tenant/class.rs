@@ -270,7 +270,8 @@ mod tests {
             }])
         );
         let files = object.files(PathTranslation::default());
-        let seen: Vec<(&str, Option<u32>)> = files.iter().map(|file| (file.name.as_str(), file.mode)).collect();
+        let seen: Vec<(&str, Option<u32>)> =
+            files.iter().map(|file| (file.name.as_str(), file.mode)).collect();
         assert_eq!(
             seen,
             [

@@ -112,11 +112,45 @@ fn junit_keeps_to_what_every_consumer_reads() {
                 }
             }
         }
+        for time in xml.split(" time=\"").skip(1) {
+            let (whole, decimals) = time.split('"').next().unwrap().split_once('.').unwrap();
+            assert!(
+                whole.parse::<u64>().is_ok() && decimals.len() == 3,
+                "{name}: {time:.20}"
+            );
+        }
+        let open = |tag: &str| xml.matches(tag).count();
+        assert_eq!(open("<testsuites "), 1, "{name}");
+        let first_ends = xml.match_indices("</testsuite>").map(|(at, _)| at);
+        let starts = xml.match_indices("<testsuite ").map(|(at, _)| at);
+        assert!(
+            starts.skip(1).zip(first_ends).all(|(next, end)| end < next),
+            "{name}: a suite in a suite"
+        );
         assert_eq!(report.tests, summary.cases.len() + 3, "{name}");
         let counts = summary.counts();
         assert!(report.failures >= counts.failed && report.errors >= counts.errored);
         assert_eq!(report.skipped, counts.skipped + counts.not_supported);
     }
+}
+
+#[test]
+fn what_did_not_pass_has_its_evidence_in_system_out() {
+    let xml = junit::render(&summary(&fixture::mixed()));
+    let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();
+    let cases = report.test_suites.iter().flat_map(|suite| &suite.test_cases);
+    let mut bad = 0;
+    for case in cases.filter(|case| case.classname.as_deref() != Some("mountproof.run")) {
+        let output = case.system_out.as_ref().map_or("", |output| output.as_str());
+        if matches!(case.status, quick_junit::TestCaseStatus::NonSuccess { .. }) {
+            bad += 1;
+            assert!(
+                output.contains("--- AWS call log ---\n14:02:11.139 AssumeRoleWithWebIdentity 200"),
+                "{output}"
+            );
+        }
+    }
+    assert_eq!(bad, 2);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! PURE: the cases, each with what it saw.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use crate::{
@@ -15,25 +17,90 @@ const LONGEST_EVIDENCE: usize = 16 * 1024;
 /// All evidence in the page, in bytes.
 const MOST_EVIDENCE: usize = 256 * 1024;
 
-pub(super) fn section(summary: &RunSummary) -> Markup {
-    let mut profiles: Vec<&str> = Vec::new();
-    for case in &summary.cases {
-        if !profiles.contains(&case.plan.profile.as_str()) {
-            profiles.push(&case.plan.profile);
-        }
-    }
+/// Cases of one scenario beyond which they are folded into one row.
+const MOST_ALIKE: usize = 6;
+
+/// What did not pass at once, in full; nothing where everything did.
+pub(super) fn failures(summary: &RunSummary) -> Markup {
     let mut room = MOST_EVIDENCE;
     html! {
-        section {
-            h2 { "Cases" }
-            @for profile in profiles {
+        @if summary.cases.iter().any(needs_reading) {
+            section {
+                h2 { "What did not pass at once" }
                 div class="card cases" {
-                    h3 { (profile) }
-                    @for case in summary.cases.iter().filter(|case| case.plan.profile == profile) {
-                        (one(case, &mut room))
+                    @for case in summary.cases.iter().filter(|case| needs_reading(case)) { (one(case, &mut room)) }
+                }
+            }
+        }
+    }
+}
+
+/// Everything else, by profile and scenario.
+pub(super) fn others(summary: &RunSummary) -> Markup {
+    let others: Vec<&CaseSummary> = summary.cases.iter().filter(|case| !needs_reading(case)).collect();
+    let title = if others.len() == summary.cases.len() {
+        "Cases"
+    } else {
+        "All other cases"
+    };
+    html! {
+        @if !others.is_empty() {
+            section {
+                h2 { (title) }
+                @for (profile, cases) in by(&others, |case| &case.plan.profile) {
+                    div class="card cases" {
+                        h3 { (profile) }
+                        @for (scenario, cases) in by(&cases, |case| &case.plan.scenario) {
+                            @if cases.len() > MOST_ALIKE { (folded(scenario, &cases)) }
+                            @else { @for case in cases { (one(case, &mut 0)) } }
+                        }
                     }
                 }
             }
+        }
+    }
+}
+
+fn needs_reading(case: &CaseSummary) -> bool {
+    matches!(case.verdict, Verdict::Failed | Verdict::Errored | Verdict::Flaky)
+}
+
+/// Groups of cases, in the order in which each group first occurs.
+fn by<'a>(
+    cases: &[&'a CaseSummary],
+    key: impl Fn(&'a CaseSummary) -> &'a str,
+) -> Vec<(&'a str, Vec<&'a CaseSummary>)> {
+    let mut groups: Vec<(&str, Vec<&CaseSummary>)> = Vec::new();
+    for case in cases {
+        let name = key(case);
+        match groups.iter_mut().find(|(there, _)| *there == name) {
+            Some((_, group)) => group.push(case),
+            None => groups.push((name, vec![case])),
+        }
+    }
+    groups
+}
+
+/// Many cases of one scenario: a row that opens.
+fn folded(scenario: &str, cases: &[&CaseSummary]) -> Markup {
+    let verdicts: BTreeSet<Verdict> = cases.iter().map(|case| case.verdict).collect();
+    let number = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
+    let counts: Vec<String> = verdicts
+        .iter()
+        .map(|verdict| format!("{} {verdict}", figure::count(number(*verdict) as u64)))
+        .collect();
+    let mut took: Vec<u64> = cases.iter().map(|case| case.took_us).collect();
+    took.sort_unstable();
+    let description = cases.first().map_or("", |case| case.plan.description.as_str());
+    html! {
+        details class="case folded" {
+            summary {
+                (badge(verdicts.last().copied()))
+                strong { (scenario) }
+                span class="seen" { (counts.join(", ")) ". " (description) }
+                span class="took" { "median " (figure::seconds(took[took.len() / 2])) }
+            }
+            @for case in cases { (one(case, &mut 0)) }
         }
     }
 }
@@ -48,6 +115,12 @@ pub(super) fn badge(verdict: Option<Verdict>) -> Markup {
     html! { span class=(class) { (word(verdict)) } }
 }
 
+/// A case's name, which may break before its bindings.
+fn name(case: &str) -> Markup {
+    let (scenario, binding) = case.split_at(case.find('[').unwrap_or(case.len()));
+    html! { (scenario) wbr; (binding) }
+}
+
 fn one(case: &CaseSummary, room: &mut usize) -> Markup {
     let bad = matches!(case.verdict, Verdict::Failed | Verdict::Errored);
     let seen = case
@@ -59,7 +132,7 @@ fn one(case: &CaseSummary, room: &mut usize) -> Markup {
         details class="case" open[bad] {
             summary {
                 (badge(Some(case.verdict)))
-                strong { (case.plan.case) }
+                strong { (name(&case.plan.case)) }
                 span class="seen" { (seen) }
                 span class="took" { @if !case.attempts.is_empty() { (figure::seconds(case.took_us)) } }
             }

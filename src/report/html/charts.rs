@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use crate::{
-    journal::{MountFinished, MountOutcome},
+    journal::{FloorMeasured, MountFinished, MountOutcome},
     load::histogram,
     report::{figure, latency::Series, summary::MeasurementSummary},
 };
@@ -22,13 +22,16 @@ const MOST_DOTS: usize = 4_000;
 const TAIL: f64 = 0.025;
 
 /// Latency by percentile, on the axis on which every step right leaves a tenth of the samples.
-pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
+pub(super) fn percentiles(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Markup {
+    let steady = measurement.steady();
     let drawn: Vec<&Series> = ["steady", "service-time", "warm-up"]
         .iter()
-        .filter_map(|tag| measurement.series.iter().find(|series| series.tag == *tag))
+        .filter_map(|tag| measurement.tagged(tag))
         .filter(|series| series.latency.count() > 0)
+        // In a closed loop the two are one.
+        .filter(|series| series.tag == "steady" || Some(&series.latency) != steady)
         .collect();
-    let (Some(main), Some(steady)) = (drawn.first(), measurement.steady()) else {
+    let (Some(main), Some(steady)) = (drawn.first(), steady) else {
         return html! {};
     };
     let decades = decades(
@@ -48,6 +51,17 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
     // Right of here a percentile would be the maximum under another name.
     let supported = x((TAIL.ln() / float(steady.count())).exp());
     let name = &measurement.started.measurement;
+    let floor = measurement.times_floor(floor).and(floor);
+    let entries = drawn
+        .iter()
+        .map(|series| (series_name(&series.tag).to_owned(), style(&series.tag)));
+    let floored = floor.map(|floor| {
+        (
+            format!("local floor {}", figure::latency(floor.new_tls_ns)),
+            "floor",
+        )
+    });
+    let entries: Vec<(String, &str)> = entries.chain(floored).collect();
     html! {
         figure {
             figcaption {
@@ -69,6 +83,10 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
                     line class="grid" x1=(n(at)) y1=(n(TOP)) x2=(n(at)) y2=(n(BOTTOM)) {}
                     text x=(n(at)) y=(n(BOTTOM + 16.0)) text-anchor=(anchor(at)) { (percent(decade)) }
                 }
+                @if let Some(floor) = floor {
+                    @let y = axis.at(float(floor.new_tls_ns));
+                    line class="floor" x1=(n(LEFT)) y1=(n(y)) x2=(n(RIGHT)) y2=(n(y)) {}
+                }
                 @for series in drawn.iter().rev() {
                     path class=(style(&series.tag)) d=(curve(series, &x, &axis)) {}
                 }
@@ -79,7 +97,7 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
                         }
                     }
                 }
-                (legend(drawn.iter().map(|series| (series_name(&series.tag), style(&series.tag)))))
+                (legend(entries.iter().map(|(name, class)| (name.as_str(), *class))))
             }
         }
     }
@@ -206,6 +224,10 @@ fn slices(measurement: &MeasurementSummary) -> Markup {
         })
         .collect();
     steps.sort_unstable();
+    // The slice in which the warm-up ends is there twice: each part is drawn for its own time.
+    for place in 1..steps.len() {
+        steps[place - 1].1 = steps[place - 1].1.min(steps[place].0);
+    }
     let last_us = steps
         .iter()
         .map(|(_, end_us, ..)| *end_us)
@@ -338,7 +360,7 @@ fn seconds_axis(last_us: u64) -> Markup {
 fn legend<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Markup {
     html! {
         @for (place, (name, class)) in entries.enumerate() {
-            @let at = LEFT + 140.0 * float(place as u64);
+            @let at = LEFT + 108.0 * float(place as u64);
             path class=(class) d={ "M" (n(at)) " " (n(HEIGHT - 10.0)) "h22" } {}
             text x=(n(at + 28.0)) y=(n(HEIGHT - 6.0)) { (name) }
         }

@@ -38,9 +38,10 @@ pub fn render(summary: &RunSummary) -> String {
                 (header(summary, exit))
                 main {
                     (trouble(summary))
-                    (cases::section(summary))
+                    (cases::failures(summary))
                     (matrix::section(summary))
                     (measurements::section(summary))
+                    (cases::others(summary))
                     (environment(summary))
                     footer {
                         "Made from " code { "journal.jsonl" } " of run " code { (summary.run.run_id) }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Share of a figure that the generator's lateness may make up before it is worth a warning.
-const LATENESS_MATTERS: f64 = 0.1;
+const LATENESS_MATTERS: f64 = 0.25;
 /// Lateness below this is the machine's timer, in nanoseconds.
 const LATENESS_SHOWS_NS: u64 = 500_000;
 
@@ -30,13 +30,13 @@ fn lateness(measurement: &MeasurementSummary) -> Option<String> {
     let (name, response_ns, service_ns) = moved(steady, service)?;
     let done = measurement.finished.as_ref()?;
     Some(format!(
-        "{}: {} of {} starts came late and moved {name} from {} (service time, from sending) to {} (response time, \
-         from the planned start): this machine is too busy to measure at that rate; lower --rate or run less beside it",
+        "{}: this machine was too busy to start on time: {} of {} starts came late, so that {name} is {} from the \
+         planned start where the target itself took {}; lower --rate, or run less beside it",
         measurement.started.measurement,
         figure::count(done.late),
         figure::count(done.planned),
-        figure::latency(service_ns),
         figure::latency(response_ns),
+        figure::latency(service_ns),
     ))
 }
 

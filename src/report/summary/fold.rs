@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{
-    Attempt, CaseSummary, MeasurementSummary, RunSummary, StepSummary, evidence_folders, figures,
-};
+use super::{Attempt, CaseSummary, MeasurementSummary, RunSummary, StepSummary, evidence_folders, figures};
 use crate::{
     journal::{
         AccessChecked, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured, Interrupted,

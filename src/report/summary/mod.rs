@@ -13,8 +13,8 @@ use super::latency::{Latency, Series};
 use crate::{
     journal::{
         AccessChecked, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure, FloorMeasured,
-        HistogramRecorded, Interrupted, LeftoverFound, MeasurementFinished, MeasurementStarted, MountFinished,
-        MountOutcome, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+        HistogramRecorded, Interrupted, LeftoverFound, MeasurementFinished, MeasurementStarted,
+        MountFinished, MountOutcome, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
     },
     load::statistics::{Stationarity, stationarity},
 };

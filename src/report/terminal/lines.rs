@@ -4,9 +4,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::Display;
 use crate::{
-    journal::{
-        CaseFinished, Component, EnvironmentReady, Failure, MeasurementFinished, RunStarted, Verdict,
-    },
+    journal::{CaseFinished, Component, EnvironmentReady, Failure, MeasurementFinished, RunStarted, Verdict},
     load::percentiles::needed,
     report::{figure, summary::MeasurementSummary},
 };
@@ -245,9 +243,7 @@ fn ends(measured: &MeasurementSummary, done: &MeasurementFinished) -> String {
     let fetch = measured.started.lens == "fetch";
     let late = measured.tagged("lateness").filter(|_| done.late > 0);
     let late = late.map(|late| figure::latency(late.latency.percentiles.max_ns));
-    let late = late
-        .map(|most| format!(" by up to {most}"))
-        .unwrap_or_default();
+    let late = late.map(|most| format!(" by up to {most}")).unwrap_or_default();
     let mut ends = Vec::new();
     for (number, word, always) in [
         (done.failed, "failed", false),

@@ -10,8 +10,8 @@ mod screen;
 
 use std::collections::BTreeMap;
 
-pub use self::screen::Terminal;
 use self::lines::{GREEN, RED, YELLOW};
+pub use self::screen::Terminal;
 use super::{
     exit::{self, ExitCode},
     figure,

@@ -325,9 +325,12 @@ impl Resolver<'_> {
                     .at(written.place.clone(), format!("its keys: {}", keys.join(", ")))
                     .did_you_mean(nearest(path, keys.iter().copied()))
             }
-            _ => Diagnostic::error(Code::Contradiction, format!("`{name}` is no JSON and has no parts"))
-                .at(written.place.clone(), "")
-                .help("declare it with keys: `secrets: { login: { json: [user, password] } }`"),
+            _ => Diagnostic::error(
+                Code::Contradiction,
+                format!("`{name}` is no JSON and has no parts"),
+            )
+            .at(written.place.clone(), "")
+            .help("declare it with keys: `secrets: { login: { json: [user, password] } }`"),
         };
         self.error(diagnostic);
     }
