@@ -178,7 +178,7 @@ pub async fn run(
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
     for case in &mut cases {
-        super::overrides::apply(case, options);
+        super::overrides::apply(case, &options.load, options.embedded.clock);
     }
     if options.shuffle {
         cases.shuffle(&mut StdRng::seed_from_u64(seed));

@@ -277,6 +277,54 @@ fn the_terminal_as_it_looks_in_ci() {
     );
 }
 
+/// The line of the last measurement of these events.
+fn load_line(events: &[Event]) -> String {
+    let text = shown(events, false, false);
+    let line = text.lines().rfind(|line| line.starts_with("  LOAD"));
+    line.unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_measurement_says_how_far_its_figures_go() {
+    let measured = |pods| {
+        let mut builder = fixture::Builder::new(&[("mount-latency", "load")]);
+        builder.mounts("mount-latency.csi", "mount-latency", "csi", pods);
+        load_line(&builder.finish(0))
+    };
+    let line = measured(200);
+    assert!(line.contains("  p95 ") && !line.contains("p99 1"), "{line}");
+    assert!(line.contains("  n 200, p99 needs 368  "), "{line}");
+    let line = measured(30);
+    assert!(line.contains("  p50 ") && !line.contains("p95"), "{line}");
+    let line = measured(380);
+    assert!(line.contains("  p99 ") && !line.contains("needs"), "{line}");
+    assert!(line.contains("  n 380  "), "{line}");
+    assert!(
+        line.ends_with("1 failed, 1 timed out, 1 late, 0 dropped"),
+        "{line}"
+    );
+}
+
+#[test]
+fn an_open_loop_says_what_it_reached() {
+    let mut builder = fixture::Builder::new(&[("fetch-throughput", "load")]);
+    builder.fetches("fetch-throughput", "fetch-throughput");
+    let mut events = builder.finish(0);
+    assert!(load_line(&events).contains("10s, 8 in flight  2,000/s  p50 "));
+    for event in &mut events {
+        if let mountproof::journal::EventKind::MeasurementStarted(started) = &mut event.event {
+            started
+                .parameters
+                .insert("pace".to_owned(), "open loop, constant, 2000/s".to_owned());
+        }
+    }
+    let line = load_line(&events);
+    assert!(
+        line.contains("open loop, constant, 2000/s  reached 2,000/s  p50 "),
+        "{line}"
+    );
+}
+
 #[test]
 fn colour_adds_nothing_but_colour() {
     for (name, events) in all_fixtures() {

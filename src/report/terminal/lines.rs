@@ -160,7 +160,11 @@ impl Display {
         };
         let mut what = vec![planned(measured, done)];
         if measured.started.lens == "fetch" {
-            what.extend(measured.per_second().map(figure::rate));
+            // An open loop has said the rate that it aims at.
+            let open = what[0].contains("open loop");
+            let reached = if open { "reached " } else { "" };
+            let rate = measured.per_second().map(figure::rate);
+            what.extend(rate.map(|rate| format!("{reached}{rate}")));
         }
         what.extend(figures(measured));
         if let Some(times) = measured.times_floor(self.fold.floor()) {

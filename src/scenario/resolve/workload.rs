@@ -11,7 +11,8 @@ use super::{
         raw::{RawJmesPath, RawObject, RawWorkload},
         suggest::nearest,
     },
-    Known, Resolver, Verb, name,
+    Known, Resolver, Verb,
+    header::name,
 };
 
 const MAX_WORKLOAD_NAME: usize = 30;
