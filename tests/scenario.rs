@@ -67,7 +67,11 @@ fn the_binary_carries_the_folder() {
 fn shipped_scenarios_are_in_order() {
     let loaded = load(&shipped());
     assert_eq!(rendered(&shipped()), "");
-    assert_eq!(loaded.scenarios.len(), 14, "one of twelve has three combinations");
+    assert_eq!(
+        loaded.scenarios.len(),
+        15,
+        "one of thirteen has three combinations"
+    );
     let binding = bind(
         &loaded.scenarios,
         &["team-red".to_owned(), "team-blue".to_owned()],
@@ -255,7 +259,7 @@ fn lint_says_ok_or_exits_with_2() {
     let (out, err, code) = typed(&["lint", scenarios.to_str().unwrap()]);
     assert_eq!(
         (out.as_str(), err.as_str(), code),
-        ("ok  12 files, no problems\n", "", 0)
+        ("ok  13 files, no problems\n", "", 0)
     );
 
     let folder = tempfile::tempdir().unwrap();
@@ -289,6 +293,36 @@ fn lint_says_ok_or_exits_with_2() {
     assert_eq!(typed(&["lint", shown]).2, 0, "warnings pass");
 }
 
+/// Each kind of broken file by itself: a clear word and exit code 2. Warnings alone pass.
+#[test]
+fn every_broken_file_makes_lint_exit_with_2() {
+    let passes = ["unused"];
+    for path in yaml_below(&root().join("fixtures/scenarios/broken")) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        // The folder is the profile, so it is given.
+        let (out, err, code) = typed(&["lint", path.to_str().unwrap()]);
+        let expected = if passes.contains(&name) { 0 } else { 2 };
+        assert_eq!(code, expected, "{name}: {out}{err}");
+        if code == 2 {
+            assert!(out.contains("error[S"), "{name}: {out}");
+            assert!(out.contains(&format!("{name}.yaml:")), "{name}: {out}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_ten_megabytes_is_an_error_of_lint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.yaml");
+    fs::write(&path, "a: 1\n".repeat(2 * 1024 * 1024)).unwrap();
+    let (out, _, code) = typed(&["lint", path.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(
+        out.starts_with("error[S002]: the file has 10.0 MiB, and a scenario at most 1 MiB\n"),
+        "{out}"
+    );
+}
+
 #[test]
 fn lint_without_files_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -316,8 +350,8 @@ fn list_shows_the_plan() {
     assert_eq!(positive["tenants"]["red"], "ns-0001");
     assert_eq!(
         value["unbound"].as_array().unwrap().len(),
-        3,
-        "three scenarios need a second tenant"
+        4,
+        "four scenarios need a second tenant"
     );
     let (out, err, code) = typed(&["list", "postive"]);
     assert_eq!((out.as_str(), code), ("", 2));

@@ -189,7 +189,7 @@ impl RunArgs {
                 pace: self
                     .fetch_rate
                     .map(Pace::PerSecond)
-                    .or(self.in_flight.map(|workers| Pace::InFlight(workers.get()))),
+                    .or_else(|| self.in_flight.map(|workers| Pace::InFlight(workers.get()))),
             },
             jobs: self.jobs.get() as usize,
             retries: self.retries,

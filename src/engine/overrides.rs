@@ -18,11 +18,15 @@ const AROUND: Duration = Duration::from_mins(3);
 pub(super) fn apply(case: &mut Case, over: &LoadOverrides, clock: f64) {
     let mut scenario = (*case.scenario).clone();
     for step in &mut scenario.steps {
-        if let Action::Expect(Expect {
-            when: When::Eventually,
-            ..
-        }) = &step.action
-        {
+        let waits = matches!(
+            &step.action,
+            Action::Delete { .. }
+                | Action::Expect(Expect {
+                    when: When::Eventually,
+                    ..
+                })
+        );
+        if waits {
             step.within = step.within.min(sped_up(step.within, clock));
         }
         let Action::Load(load) = &mut step.action else {
@@ -104,6 +108,22 @@ mod tests {
             (mounts(&case).pods, mounts(&case).arrival),
             (100, Arrival::Poisson)
         );
+    }
+
+    #[test]
+    fn what_waits_for_kubelet_waits_less_where_it_is_faster() {
+        let within = |clock| {
+            let mut case = overridden("positive", &LoadOverrides::default());
+            apply(&mut case, &LoadOverrides::default(), clock);
+            let steps = &case.scenario.steps;
+            let delete = steps
+                .iter()
+                .find(|step| matches!(step.action, Action::Delete { .. }));
+            delete.expect("it deletes its pod").within
+        };
+        assert_eq!(within(1.0), Duration::from_mins(2));
+        assert_eq!(within(4.0), Duration::from_secs(30));
+        assert_eq!(within(1_000.0), LEAST_PATIENCE);
     }
 
     #[test]

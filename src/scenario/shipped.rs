@@ -18,6 +18,7 @@ pub const SHIPPED: &[(&str, &str)] = embedded![
     "isolation/annotation-names-other-role.yaml",
     "isolation/class-from-other-namespace.yaml",
     "isolation/cross-namespace-denied.yaml",
+    "isolation/deployment-denied.yaml",
     "isolation/impostor-refused.yaml",
     "isolation/no-role-annotation.yaml",
     "isolation/own-class-names-other-arn.yaml",
