@@ -71,14 +71,7 @@ impl Aws {
 
     /// The current value of a secret, as the administrator reads it.
     pub async fn secret_value(&self, name: &str) -> Result<SecretValue, AwsError> {
-        let answer = self
-            .secrets
-            .get_secret_value()
-            .secret_id(name)
-            .send()
-            .await
-            .map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
-        value(answer.secret_string(), answer.secret_binary())
+        current_value(&self.secrets, name).await
     }
 
     /// The id of the version of a secret that is at `stage`, such as `AWSCURRENT`.
@@ -134,8 +127,18 @@ impl Aws {
     }
 }
 
+/// The current value of a secret, as whoever the client is may read it.
+pub(super) async fn current_value(
+    client: &aws_sdk_secretsmanager::Client,
+    name: &str,
+) -> Result<SecretValue, AwsError> {
+    let asked = client.get_secret_value().secret_id(name).send().await;
+    let answer = asked.map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
+    value(answer.secret_string(), answer.secret_binary())
+}
+
 /// The value of an answer, in whichever form it came.
-pub(super) fn value(text: Option<&str>, binary: Option<&Blob>) -> Result<SecretValue, AwsError> {
+fn value(text: Option<&str>, binary: Option<&Blob>) -> Result<SecretValue, AwsError> {
     match (text, binary) {
         (Some(text), _) => Ok(SecretValue::text(text)),
         (None, Some(bytes)) => Ok(SecretValue::binary(bytes.as_ref())),

@@ -1,5 +1,7 @@
 //! PURE: figures as people read them. One place, so that every report writes them alike.
 
+use crate::journal::Failure;
+
 /// A duration given in microseconds: `0.21 s`, `3 min 04 s`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
@@ -76,6 +78,13 @@ pub fn bytes(bytes: u64) -> String {
 pub fn counted(number: usize, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {one}{plural}", count(number as u64))
+}
+
+/// Columns that the labels of a failure's facts take, that of its evidence too.
+#[must_use]
+pub fn label_width(failure: &Failure) -> usize {
+    let labels = failure.facts.iter().map(|fact| fact.label.chars().count());
+    labels.max().unwrap_or(0).max("evidence".len())
 }
 
 /// The first `limit` characters of the first line, with `…` for what was cut.

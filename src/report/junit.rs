@@ -349,12 +349,7 @@ fn accounting_line(measurement: &MeasurementSummary) -> String {
 }
 
 fn facts(failure: &Failure) -> String {
-    let width = failure
-        .facts
-        .iter()
-        .map(|fact| fact.label.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = figure::label_width(failure);
     failure
         .facts
         .iter()

@@ -139,13 +139,7 @@ fn failures(summary: &RunSummary, text: &mut String) {
         };
         let isolation = if failure.isolation { "**Isolation.** " } else { "" };
         let _ = writeln!(text, "{isolation}{}\n", cell(&failure.headline));
-        let width = failure
-            .facts
-            .iter()
-            .map(|fact| fact.label.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(8);
+        let width = figure::label_width(failure);
         // A fence longer than any in the text cannot be closed by it.
         let _ = writeln!(text, "````text");
         for fact in &failure.facts {

@@ -121,13 +121,7 @@ impl Display {
 
     fn failure(&self, case: &str, failure: &Failure) -> Vec<String> {
         let indent = " ".repeat(9);
-        let width = failure
-            .facts
-            .iter()
-            .map(|fact| fact.label.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(8);
+        let width = figure::label_width(failure);
         let mut lines = vec![format!("{indent}{}", self.paint(BOLD, &failure.headline))];
         for fact in &failure.facts {
             let mut label = fact.label.as_str();
