@@ -7,12 +7,13 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Parser;
 use mountproof::{
     cli::{explain, lint, list, output::Output, scenarios::read, schema as cli_schema},
-    scenario::{Code, SourceFile, bind, load, render, schema, shipped, shipped::SHIPPED},
+    scenario::{Code, SourceFile, bind, load, model::Action, render, schema, shipped, shipped::SHIPPED},
 };
 use serde_json::Value;
 
@@ -79,6 +80,46 @@ fn shipped_scenarios_are_in_order() {
     assert_eq!(binding.unbound, []);
     let from_folder = read(&[root().join("scenarios")]);
     assert_eq!(from_folder.scenarios, loaded.scenarios);
+}
+
+/// What the project promises to ship: each claim has its file, and each denial its control and hold.
+#[test]
+fn promised_scenarios_are_shipped_and_denials_are_complete() {
+    let loaded = load(&shipped());
+    let names: BTreeSet<&str> = loaded
+        .scenarios
+        .iter()
+        .map(|scenario| scenario.name.as_str())
+        .collect();
+    for promised in [
+        "positive",
+        "cross-namespace-denied",
+        "annotation-names-other-role",
+        "no-role-annotation",
+        "own-class-names-other-arn",
+        "class-from-other-namespace",
+        "rotation",
+        "fetch-throughput",
+        "mount-latency",
+    ] {
+        assert!(names.contains(promised), "{promised} is not shipped");
+    }
+    let mut denials = 0;
+    for scenario in &loaded.scenarios {
+        let mut mounted = Vec::new();
+        for step in &scenario.steps {
+            match &step.action {
+                Action::Mount(mount) => mounted.push(&mount.workload.name),
+                Action::Deny(deny) => {
+                    denials += 1;
+                    assert!(mounted.contains(&&deny.control), "{}", scenario.name);
+                    assert!(deny.hold >= Duration::from_secs(3), "{}", scenario.name);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(denials, 6);
 }
 
 /// Set `MOUNTPROOF_UPDATE=1`, or run `mountproof schema scenario --write`, after a change of
