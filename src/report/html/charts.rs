@@ -55,12 +55,7 @@ pub(super) fn percentiles(measurement: &MeasurementSummary, floor: Option<&Floor
     let entries = drawn
         .iter()
         .map(|series| (series_name(&series.tag).to_owned(), style(&series.tag)));
-    let floored = floor.map(|floor| {
-        (
-            format!("local floor {}", figure::latency(floor.new_tls_ns)),
-            "floor",
-        )
-    });
+    let floored = floor.map(|floor| (format!("floor {}", figure::latency(floor.new_tls_ns)), "floor"));
     let entries: Vec<(String, &str)> = entries.chain(floored).collect();
     html! {
         figure {
@@ -73,7 +68,7 @@ pub(super) fn percentiles(measurement: &MeasurementSummary, floor: Option<&Floor
                 @if supported < RIGHT - 1.0 {
                     rect class="shade" x=(n(supported)) y=(n(TOP)) width=(n(RIGHT - supported)) height=(n(BOTTOM - TOP)) {}
                     @if RIGHT - supported > 80.0 {
-                        text x=(n(RIGHT - 4.0)) y=(n(BOTTOM - 6.0)) text-anchor="end" { "too few samples" }
+                        text x=(n(RIGHT - 4.0)) y=(n(TOP + 12.0)) text-anchor="end" { "too few samples" }
                     }
                 }
                 (axis.markup())
@@ -360,7 +355,7 @@ fn seconds_axis(last_us: u64) -> Markup {
 fn legend<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Markup {
     html! {
         @for (place, (name, class)) in entries.enumerate() {
-            @let at = LEFT + 108.0 * float(place as u64);
+            @let at = LEFT + 116.0 * float(place as u64);
             path class=(class) d={ "M" (n(at)) " " (n(HEIGHT - 10.0)) "h22" } {}
             text x=(n(at + 28.0)) y=(n(HEIGHT - 6.0)) { (name) }
         }

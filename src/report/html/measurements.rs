@@ -84,7 +84,7 @@ fn steadiness(measurement: &MeasurementSummary) -> Option<String> {
     let found = measurement.stationarity()?;
     let (first, last) = (found.medians.first()?, found.medians.last()?);
     let word = match found.state {
-        State::Steady => "steady",
+        State::Steady => "no trend",
         State::Rising => "rising",
         State::Falling => "falling",
         State::TooFew => return None,

@@ -90,13 +90,12 @@ fn header(summary: &RunSummary, exit: ExitCode) -> Markup {
     if let Some(finished) = &summary.finished {
         meta.push(("peak memory", figure::bytes(finished.peak_memory_bytes)));
     }
-    meta.push(("exit code", exit.code().to_string()));
     html! {
         header class=(if exit == ExitCode::Passed { "good" } else { "bad" }) {
             div {
                 div class="brand" { "mountproof " (run.version) }
                 h1 { (headline(exit)) }
-                p class="lead" { (verdict_line(summary)) }
+                p class="lead" { (verdict_line(summary)) " · exit code " (exit.code()) }
                 ul class="chips" {
                     @for (number, word, class) in chips {
                         @if number > 0 { li class=(class) { (figure::count(number as u64)) " " (word) } }
