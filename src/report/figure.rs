@@ -107,15 +107,17 @@ pub fn first_line(text: &str, limit: usize) -> String {
 /// that XML forbids.
 #[must_use]
 pub fn printable(text: &str) -> String {
+    let shown = |character: char| match character {
+        '\n' | '\t' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        _ => !character.is_control(),
+    };
+    // Nearly every text, and evidence is long.
+    if text.chars().all(shown) {
+        return text.to_owned();
+    }
     let plain = anstream::adapter::strip_str(text).to_string();
-    plain
-        .chars()
-        .filter(|character| match character {
-            '\n' | '\t' => true,
-            '\u{fffe}' | '\u{ffff}' => false,
-            _ => !character.is_control(),
-        })
-        .collect()
+    plain.chars().filter(|character| shown(*character)).collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ use crate::journal::{Failure, Verdict};
 const LONGEST_MESSAGE: usize = 199;
 /// Longest `system-out` of a case, in bytes.
 const LONGEST_OUTPUT: usize = 64 * 1024;
+/// All of them together, in bytes, whatever did not pass: each then has its share.
+const MOST_OUTPUT: usize = 16 * 1024 * 1024;
 
 /// Renders `junit.xml`.
 #[must_use]
@@ -324,10 +326,11 @@ fn output(summary: &RunSummary, case: &CaseSummary) -> String {
         }
     }
     let text = figure::printable(&text);
-    if text.len() <= LONGEST_OUTPUT {
+    let longest = LONGEST_OUTPUT.min(MOST_OUTPUT / summary.cases.len().max(1));
+    if text.len() <= longest {
         return text;
     }
-    let cut = text.floor_char_boundary(LONGEST_OUTPUT);
+    let cut = text.floor_char_boundary(longest);
     format!(
         "{}\n... cut here; the whole of it is in evidence/{}/\n",
         &text[..cut],

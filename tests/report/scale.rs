@@ -1,7 +1,7 @@
 //! Reports of a hundred tenants: small, and still about what matters.
 
 use mountproof::{
-    journal::{Access, Event, Verdict},
+    journal::{Access, Event, EventKind, MountOutcome, Verdict},
     report::{Format, RunSummary, render},
 };
 
@@ -89,4 +89,42 @@ fn what_went_wrong_is_not_lost_among_what_did_not() {
     assert!(page.contains("99 of 100"));
     let text = rendered(&hundred(Some(41)), Format::Markdown);
     assert!(text.contains("cross-namespace-denied[ns-0042]"), "{text}");
+}
+
+/// Whatever goes wrong, and however often: the page stays below a megabyte, and JUnit within what
+/// GitLab takes.
+#[test]
+fn thousands_of_failures_do_not_burst_a_report() {
+    let names: Vec<String> = (0..3_000)
+        .map(|number| format!("positive[ns-{number:04}]"))
+        .collect();
+    let cases: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "conformance")).collect();
+    let mut builder = Builder::new(&cases);
+    builder.environment();
+    for (place, (case, _)) in cases.iter().enumerate() {
+        let broken = failure("the file is missing", false);
+        let (verdict, why) = if place % 2 == 0 {
+            (Verdict::Failed, Some(broken))
+        } else {
+            (Verdict::Passed, None)
+        };
+        builder.attempt(case, 1, verdict, "seen", why, false);
+        builder.leftover(&format!("pod {case}"), "finalizers: kubernetes");
+    }
+    builder.mounts("mount-latency.csi", "positive[ns-0001]", "csi", 30_000);
+    let mut events = builder.teardown(3_000).finish(7);
+    for event in &mut events {
+        match &mut event.event {
+            EventKind::EvidenceCollected(evidence) => evidence.text = "x".repeat(9_000),
+            EventKind::MountFinished(mount) => mount.outcome = MountOutcome::Failed,
+            _ => {}
+        }
+    }
+    let page = rendered(&events, Format::Html);
+    assert!(page.len() <= 1_000_000, "{} bytes", page.len());
+    assert!(page.contains(" more cases; results.json has them all."));
+    assert!(page.contains("more; results.json has them all."));
+    let junit = rendered(&events, Format::Junit);
+    assert!(junit.len() <= 25_000_000, "{} bytes", junit.len());
+    assert!(rendered(&events, Format::Markdown).len() <= 64 * 1024);
 }

@@ -16,7 +16,7 @@ const LEFT: f64 = 54.0;
 const RIGHT: f64 = 508.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 226.0;
-/// Successful mounts drawn at most; every other outcome is always drawn.
+/// Mounts of one outcome drawn at most.
 const MOST_DOTS: usize = 4_000;
 /// Probability beyond a 95 % interval, on either side.
 const TAIL: f64 = 0.025;
@@ -121,14 +121,15 @@ fn mounts(measurement: &MeasurementSummary) -> Markup {
         latencies.iter().copied().min().unwrap_or(1_000),
         latencies.iter().copied().max().unwrap_or(1_000_000),
     );
-    let ended = |outcome| mounts.iter().filter(move |mount| mount.outcome == outcome);
-    let every = ended(MountOutcome::Ok).count().div_ceil(MOST_DOTS).max(1);
-    let points = |outcome, every| -> Vec<(f64, f64)> {
-        let ended = mounts
+    let ended = |outcome| {
+        mounts
             .iter()
-            .filter(move |mount: &&MountFinished| mount.outcome == outcome);
-        ended
-            .step_by(every)
+            .filter(move |mount: &&MountFinished| mount.outcome == outcome)
+    };
+    let every = |outcome| ended(outcome).count().div_ceil(MOST_DOTS).max(1);
+    let points = |outcome| -> Vec<(f64, f64)> {
+        ended(outcome)
+            .step_by(every(outcome))
             .map(|mount| {
                 (
                     x(mount.planned_us),
@@ -147,17 +148,17 @@ fn mounts(measurement: &MeasurementSummary) -> Markup {
         figure {
             figcaption {
                 "Every mount by its planned start"
-                @if every > 1 { " (one successful mount in " (every) " drawn)" }
+                @if every(MountOutcome::Ok) > 1 { " (one successful mount in " (every(MountOutcome::Ok)) " drawn)" }
             }
             svg viewBox=(view_box()) role="img" aria-label={ "Timeline of " (name) ": " (said) } {
                 title { (name) ": " (said) }
                 (axis.markup())
                 (seconds_axis(last_us))
-                path class="dots" d=(draw(&points(MountOutcome::Ok, every), "h0")) {}
-                path class="denied" d=(draw(&points(MountOutcome::DeniedAsExpected, 1), "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0")) {}
-                path class="timed-out" d=(draw(&points(MountOutcome::TimedOut, 1), "m-4.5 4h9l-4.5-8z")) {}
-                path class="failed" d=(draw(&points(MountOutcome::Failed, 1), "m-3.5-3.5l7 7m0-7l-7 7")) {}
-                path class="dropped" d=(draw(&points(MountOutcome::Dropped, 1), "v9")) {}
+                path class="dots" d=(draw(&points(MountOutcome::Ok), "h0")) {}
+                path class="denied" d=(draw(&points(MountOutcome::DeniedAsExpected), "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0")) {}
+                path class="timed-out" d=(draw(&points(MountOutcome::TimedOut), "m-4.5 4h9l-4.5-8z")) {}
+                path class="failed" d=(draw(&points(MountOutcome::Failed), "m-3.5-3.5l7 7m0-7l-7 7")) {}
+                path class="dropped" d=(draw(&points(MountOutcome::Dropped), "v9")) {}
                 (outcomes(measurement))
             }
         }
