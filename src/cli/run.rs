@@ -259,6 +259,10 @@ pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut O
     for trouble in &end.trouble {
         writeln!(output.err, "error: {trouble}")?;
     }
+    // The reports cannot say that they are not all there.
+    if !end.trouble.is_empty() {
+        writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
+    }
     Ok(end.exit.code())
 }
 
