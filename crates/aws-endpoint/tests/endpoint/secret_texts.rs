@@ -1,10 +1,8 @@
 //! What Secrets Manager says when it says no, word for word.
 
-#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
-
 use serde_json::{Value, json};
 
-use crate::support::{ACCOUNT, Answer, Site};
+use crate::support::{Answer, REGION, Site, json_request, now, secret_arn, secrets_request, signed};
 
 const MISSING: &str = "Secrets Manager can't find the specified secret.";
 const MARKED: &str = "You can't perform this operation on the secret because it was marked for deletion.";
@@ -32,13 +30,13 @@ fn assert_error(what: &str, answer: &Answer, code: &str, message: &str) {
 }
 
 async fn call(site: &Site, operation: &str, input: Value) -> Answer {
-    site.secrets(&site.root(), operation, input).await
+    site.secrets(&site.root, operation, input).await
 }
 
 #[tokio::test]
 async fn a_secret_that_does_not_exist() {
     let site = Site::start().await;
-    let arn = format!("arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:missing-AbCdEf");
+    let arn = secret_arn("missing-AbCdEf");
     for id in ["missing", arn.as_str()] {
         for (operation, mut input) in [
             ("GetSecretValue", json!({})),
@@ -128,7 +126,7 @@ async fn a_secret_that_is_marked_for_deletion() {
         .unwrap()
         .parse()
         .unwrap();
-    let left = whole - crate::support::now();
+    let left = whole - now();
     assert!((7 * 86_400 - 60..=7 * 86_400 + 60).contains(&left), "{deleted}");
     for (operation, mut input) in [
         ("GetSecretValue", json!({})),
@@ -223,6 +221,8 @@ async fn what_deletion_must_say() {
 #[tokio::test]
 async fn names() {
     let site = Site::start().await;
+    let asked = call(&site, "GetSecretValue", json!({ "SecretId": "no spaces" })).await;
+    assert_error("no spaces", &asked, "ValidationException", NAMES);
     for name in ["with blank", "a:b", "a*", "ä", "a\nb", "a,b"] {
         let answer = call(
             &site,
@@ -303,17 +303,9 @@ async fn a_new_value_needs_a_token() {
         ("PutSecretValue", json!({ "SecretId": "s", "SecretString": "x" })),
         ("UpdateSecret", json!({ "SecretId": "s", "SecretString": "x" })),
     ] {
-        let request = crate::support::json_request("us-east-1", operation, &input);
-        let now = std::time::SystemTime::now();
-        let answer = site
-            .send(crate::support::signed(
-                request,
-                &site.root(),
-                "us-east-1",
-                "secretsmanager",
-                now,
-            ))
-            .await;
+        // Not by way of a client that adds one.
+        let request = json_request("secretsmanager", REGION, operation, &input);
+        let answer = site.send(signed(request, &site.root)).await;
         let message = "You must provide a ClientRequestToken value. We recommend a UUID-type value.";
         assert_error(operation, &answer, "InvalidRequestException", message);
     }
@@ -362,12 +354,12 @@ async fn parameters_that_make_no_sense() {
             answer.text
         );
     }
+    let number = call(&site, "GetSecretValue", json!({ "SecretId": 5 })).await;
+    let message = "NUMBER_VALUE can not be converted to a String";
+    assert_error("a number", &number, "SerializationException", message);
     for body in ["", "[]", "{", "null", "\"s\""] {
-        let request = crate::support::json_request("us-east-1", "GetSecretValue", &json!({}))
-            .map(|_| bytes::Bytes::from(body));
-        let now = std::time::SystemTime::now();
-        let request = crate::support::signed(request, &site.root(), "us-east-1", "secretsmanager", now);
-        let answer = site.send(request).await;
+        let request = secrets_request(REGION, "GetSecretValue", json!({})).map(|_| body.into());
+        let answer = site.send(signed(request, &site.root)).await;
         assert_eq!(answer.status, 400, "{body}: {}", answer.text);
     }
 }
