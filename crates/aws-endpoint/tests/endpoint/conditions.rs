@@ -57,6 +57,24 @@ async fn conditions_see_the_request() {
             true,
         ),
         (
+            json!({ "StringEquals": { "aws:ResourceAccount": "${aws:PrincipalAccount}" } }),
+            &id,
+            true,
+        ),
+        (
+            json!({ "DateGreaterThan": { "aws:TokenIssueTime": "2020-01-01T00:00:00Z" } }),
+            &id,
+            true,
+        ),
+        (
+            json!({ "DateGreaterThan": { "aws:TokenIssueTime": "2099-01-01T00:00:00Z" } }),
+            &id,
+            false,
+        ),
+        // Nobody knows what it would be.
+        (json!({ "StringEquals": { "aws:MadeUp": "x" } }), &id, false),
+        (json!({ "StringNotEquals": { "aws:MadeUp": "x" } }), &id, false),
+        (
             json!({ "StringEquals": { "aws:PrincipalType": "AssumedRole" } }),
             &id,
             true,
