@@ -97,7 +97,17 @@ pub(super) struct Subscription {
     pub(super) changes: Receiver<Arc<Change>>,
     /// The store's revision when the watch began.
     pub(super) revision: u64,
-    _registration: Registration,
+    registration: Registration,
+}
+
+impl Subscription {
+    /// The store's revision, if everything up to it was received.
+    pub(super) fn caught_up(&self) -> Option<u64> {
+        let state = self.registration.store.upgrade()?;
+        // No change comes in while the lock is held.
+        let state = lock(&state);
+        self.changes.is_empty().then_some(state.revision)
+    }
 }
 
 /// Takes the watcher off the list when it is dropped.
@@ -307,7 +317,7 @@ impl Store {
             backlog,
             changes,
             revision: state.revision,
-            _registration: Registration {
+            registration: Registration {
                 store: Arc::downgrade(&self.0),
                 at,
                 id,

@@ -12,7 +12,7 @@ use crate::kubernetes::{
     page::Continue,
     render, request,
     store::Since,
-    watch::Watch,
+    watch::{BOOKMARKS, Watch},
 };
 
 /// How long a watch runs whose client sets no time. The real server draws 30 to 60 minutes.
@@ -140,7 +140,7 @@ impl App {
             resource: Arc::clone(&asked.resource),
             shape: asked.shape,
             selector,
-            bookmarks,
+            bookmarks: bookmarks.then_some(BOOKMARKS),
             marks_initial_end: initial && bookmarks,
             timeout: timeout.map_or(WATCH_TIME, Duration::from_secs),
         };
