@@ -110,6 +110,8 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
         }
         Lens::Pod => {
             let target = Arc::new(PodTarget::new(world, &plan));
+            // Until the pods are gone: thousands that republish in a hurry would be in the way of that.
+            let _pace = world.environment.at_real_pace();
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
             target.remove_all(world).await?;
             measured

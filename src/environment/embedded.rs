@@ -17,13 +17,16 @@ use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     defects::{DriverDefects, ProviderDefects},
     driver::{Driver, DriverConfig, MountKind},
-    kubelet::{Clock, Kubelet, KubeletConfig},
+    kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
     kubernetes::{ApiServer, ApiServerConfig},
     provider::{Provider, ProviderConfig},
     rest::{ApiAccess, BearerToken},
 };
 
-use super::{CallLog, Defect, DriverDefect, EndpointDefect, Environment, Node, Plant, ProviderDefect, Stop};
+use super::{
+    CallLog, Defect, DriverDefect, EndpointDefect, Environment, KubeletPace, Node, Plant, ProviderDefect,
+    Stop,
+};
 use crate::{
     aws::{AdminKey, Aws, AwsAccess},
     journal::{Component, EnvironmentReady},
@@ -223,6 +226,10 @@ pub async fn start(
             kubelet_root: root,
         },
         calls: Some(Arc::new(EndpointLog(endpoint.calls()))),
+        pace: Some(Box::new(Pace {
+            time: kubelet.time(),
+            hurried: Clock::faster(options.clock),
+        })),
         stop: Mutex::new(Some(stop(kubelet, driver, provider, endpoint, api))),
     })
 }
@@ -323,7 +330,7 @@ fn components() -> Vec<Component> {
 fn notes(options: &EmbeddedOptions, mount: MountKind) -> Vec<String> {
     let mut notes = vec![
         format!(
-            "kubelet's own waits pass {} times faster than a real kubelet's",
+            "kubelet's own waits pass {} times faster than a real kubelet's, and at its pace while mounts are measured",
             options.clock
         ),
         match mount {
@@ -356,6 +363,19 @@ fn stop(kubelet: Kubelet, driver: Driver, provider: Provider, endpoint: Endpoint
             api.stop().await;
         })
     })
+}
+
+/// The kubelet stand-in's clock.
+struct Pace {
+    time: Timeline,
+    hurried: Clock,
+}
+
+impl KubeletPace for Pace {
+    fn set_real(&self, real: bool) {
+        self.time
+            .run_at(if real { Clock::default() } else { self.hurried });
+    }
 }
 
 /// The endpoint's log in the words of verdicts.

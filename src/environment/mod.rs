@@ -33,6 +33,8 @@ pub struct Environment {
     pub node: Node,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
+    /// Kubelet's pace, where kubelet is ours; a real one has its own.
+    pace: Option<Box<dyn KubeletPace>>,
     /// Stops everything that was started for it.
     stop: Mutex<Option<Stop>>,
 }
@@ -57,17 +59,46 @@ impl Environment {
                 csi_socket: PathBuf::new(),
             },
             calls: None,
+            pace: None,
             stop: Mutex::new(None),
         }
     }
 }
 
 impl Environment {
+    /// Has kubelet wait as long as a real one for as long as the answer lives: what is measured must not
+    /// be hurried, nor share the machine with hurried republishes.
+    pub fn at_real_pace(&self) -> RealPace<'_> {
+        let pace = self.pace.as_deref();
+        if let Some(pace) = pace {
+            pace.set_real(true);
+        }
+        RealPace(pace)
+    }
+
     /// Ends everything that was started for it. Later calls do nothing.
     pub async fn stop(&self) {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(stop) = stop {
             stop().await;
+        }
+    }
+}
+
+/// Speed of the waits of a kubelet of ours.
+trait KubeletPace: Send + Sync {
+    /// Waits as long as a real kubelet does, or as the run asked for.
+    fn set_real(&self, real: bool);
+}
+
+/// While this lives, kubelet waits as long as a real one. See [`Environment::at_real_pace`].
+#[must_use]
+pub struct RealPace<'a>(Option<&'a dyn KubeletPace>);
+
+impl Drop for RealPace<'_> {
+    fn drop(&mut self) {
+        if let Some(pace) = self.0 {
+            pace.set_real(false);
         }
     }
 }
