@@ -389,6 +389,10 @@ impl CallLog for EndpointLog {
     fn since(&self, cursor: u64) -> Vec<crate::verdict::denial::Call> {
         self.0.since(cursor).into_iter().map(call).collect()
     }
+
+    fn forgotten(&self) -> u64 {
+        self.0.forgotten()
+    }
 }
 
 fn call(record: CallRecord) -> crate::verdict::denial::Call {

@@ -118,8 +118,10 @@ pub struct Node {
 pub trait CallLog: Send + Sync {
     /// The end of the log now.
     fn cursor(&self) -> u64;
-    /// Every call recorded at or after `cursor`, oldest first.
+    /// Every call recorded at or after `cursor` that is still kept, oldest first.
     fn since(&self, cursor: u64) -> Vec<Call>;
+    /// How many calls are no longer kept.
+    fn forgotten(&self) -> u64;
 }
 
 /// Ends what was started for an environment.
