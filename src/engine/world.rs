@@ -10,7 +10,7 @@ use std::{
 use super::{micros, options::RunOptions, step::StepError};
 use crate::{
     environment::Environment,
-    journal::{EventKind, Failure, Journal, TenantReady, WarningRaised},
+    journal::{Capability, EventKind, Failure, Journal, TenantReady, WarningRaised},
     kubernetes::ObjectRef,
     provision::{Annotation, Object, Provisioner, Tenant, TenantRequest, TenantSecret},
     redact::Redactor,
@@ -28,6 +28,8 @@ const SECRET_BYTES: usize = 64;
 /// What every case of a run shares.
 pub(super) struct World {
     pub(super) environment: Arc<Environment>,
+    /// What it can do, as probed.
+    pub(super) capabilities: Vec<Capability>,
     pub(super) provisioner: Provisioner,
     pub(super) journal: Journal,
     pub(super) options: Arc<RunOptions>,
@@ -174,18 +176,15 @@ impl World {
 
     /// Whether the environment has a capability.
     pub(super) fn has(&self, capability: &str) -> bool {
-        self.environment
-            .ready
-            .capabilities
+        self.capabilities
             .iter()
             .any(|known| known.name == capability && known.present)
     }
 
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
-        let ready = &self.environment.ready;
         case.scenario.requires.iter().find_map(|needed| {
-            match ready
+            match self
                 .capabilities
                 .iter()
                 .find(|capability| capability.name == *needed)
@@ -332,6 +331,9 @@ impl World {
         }
         if let Err(error) = self.environment.kubernetes.version().await {
             return Some(format!("Kubernetes does not answer: {error}"));
+        }
+        if let Some(trouble) = self.environment.kubernetes.pods().trouble() {
+            return Some(format!("the watch of pods is broken: {trouble}"));
         }
         None
     }

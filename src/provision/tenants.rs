@@ -314,6 +314,11 @@ impl Provisioner {
         Ok(())
     }
 
+    /// Puts objects on record that somebody else is about to create.
+    pub fn plan(&self, objects: &[Object]) -> Result<(), ProvisionError> {
+        Ok(self.ledger.plan(objects)?)
+    }
+
     /// Creates a Kubernetes object, on record.
     pub async fn create(&self, manifest: &serde_json::Value) -> Result<(), ProvisionError> {
         self.ledger.plan(&[Object::Kubernetes(ObjectRef::of(manifest))])?;

@@ -69,6 +69,8 @@ pub struct KubeletConfig {
     pub clock: Clock,
     /// Deadline of a call to a driver; a real kubelet's is 2 minutes. Real time.
     pub publish_deadline: Duration,
+    /// No image can be pulled: containers wait for ever, as on a node that its registry does not answer.
+    pub no_images: bool,
 }
 
 impl KubeletConfig {
@@ -83,6 +85,7 @@ impl KubeletConfig {
             max_pods: 5000,
             clock: Clock::default(),
             publish_deadline: Duration::from_mins(2),
+            no_images: false,
         }
     }
 }
@@ -121,6 +124,7 @@ struct Node {
     root: PathBuf,
     max_pods: usize,
     publish_deadline: Duration,
+    no_images: bool,
     time: Timeline,
     clock: Clock,
     api: ApiClient,
@@ -155,6 +159,7 @@ impl Kubelet {
             root: config.root,
             max_pods: config.max_pods,
             publish_deadline: config.publish_deadline,
+            no_images: config.no_images,
             api,
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
