@@ -1,7 +1,7 @@
 //! Parses the command line, makes the runtime, hands over the exit code.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     process::ExitCode,
 };
 
@@ -26,6 +26,10 @@ fn main() -> ExitCode {
     let for_log = redactor.clone();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(cli.color.decide(
+            std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+            io::stderr().is_terminal(),
+        ))
         .with_writer(move || Redacted(for_log.clone()))
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -18,7 +18,7 @@ use crate::{
     journal::Sink,
     redact::Redactor,
     report::{
-        ExitCode,
+        ExitCode, recorded,
         terminal::{ColorChoice, Terminal},
     },
     scenario::{Case, duration, model::Arrival},
@@ -292,6 +292,10 @@ pub async fn run(
     }
     for trouble in &end.trouble {
         writeln!(output.err, "error: {trouble}")?;
+    }
+    // What could not be written changed the verdict after the block that says it.
+    if end.summary.as_ref().map(recorded) != Some(end.exit) {
+        writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
     }
     Ok(end.exit.code())
 }

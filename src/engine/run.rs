@@ -426,11 +426,12 @@ impl Life {
     /// The verdict, the end of the journal, the reports.
     async fn finish(&self, began: Instant, folder: &Path, run_id: &str) -> RunEnd {
         let exit = match flushed(&self.journal).await {
-            Ok(Closed {
-                events,
-                write_error: None,
-            }) => RunSummary::of(&events).map_or(ExitCode::InvalidRun, |summary| report::outcome(&summary)),
-            _ => ExitCode::InvalidRun,
+            Ok(Closed { events, write_error }) => {
+                let exit =
+                    RunSummary::of(&events).map_or(ExitCode::InvalidRun, |summary| report::outcome(&summary));
+                if write_error.is_none() { exit } else { unsound(exit) }
+            }
+            Err(_) => ExitCode::InvalidRun,
         };
         self.journal.record(EventKind::RunFinished(RunFinished {
             exit_code: exit.code(),
@@ -455,11 +456,7 @@ impl Life {
                 Vec::new()
             }
         };
-        let exit = if trouble.is_empty() {
-            exit
-        } else {
-            ExitCode::InvalidRun
-        };
+        let exit = if trouble.is_empty() { exit } else { unsound(exit) };
         let Some(summary) = RunSummary::of(&events) else {
             return RunEnd {
                 exit,
@@ -470,9 +467,10 @@ impl Life {
             };
         };
         let files = report::render(&summary, &Format::ALL);
-        let names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        let mut names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
         if let Err(error) = report::write_files(folder, &files) {
             trouble.push(error.to_string());
+            names.retain(|name| folder.join(name).is_file());
         }
         if let Err(error) = report::write::point_latest(&self.options.out, run_id) {
             trouble.push(error.to_string());
@@ -497,6 +495,14 @@ async fn flushed(journal: &Journal) -> Result<Closed, WriteError> {
     tokio::task::spawn_blocking(move || journal.flush(JOURNAL))
         .await
         .unwrap_or(Err(WriteError::Stuck { within: JOURNAL }))
+}
+
+/// The exit code of a run whose record is not whole: what outweighs that stays, as in [`report::outcome`].
+fn unsound(exit: ExitCode) -> ExitCode {
+    match exit {
+        ExitCode::IsolationFailed | ExitCode::Interrupted | ExitCode::EnvironmentUnavailable => exit,
+        _ => ExitCode::InvalidRun,
+    }
 }
 
 fn warning(text: impl Into<String>) -> EventKind {

@@ -142,6 +142,19 @@ fn a_disk_that_fills_up_in_the_middle_makes_the_run_invalid_and_is_taken_down() 
     place.run(&["sweep", "--reports", "out"]).exits(0);
 }
 
+/// What a tenant reached is not outweighed by a disk that is full.
+#[test]
+fn an_isolation_failure_is_told_on_a_full_disk_too() {
+    let place = Place::new();
+    let script = "trap '' XFSZ; ulimit -f 10; \"$0\" \"$@\"";
+    let arguments = ["run", "cross-namespace-denied", "--out", "out", "--plant", "endpoint:ignore-resource"];
+    Running::start(place.command_below(&["sh", "-c", script], &arguments))
+        .end()
+        .exits(4)
+        .says(&["File too large", "exit 4 (isolation failed)", "nothing left behind"]);
+    place.assert_nothing_left();
+}
+
 /// No object without its line in the ledger: when there is no room for the line, nothing is made.
 #[test]
 fn nothing_is_made_that_the_ledger_has_no_room_for() {
@@ -150,7 +163,7 @@ fn nothing_is_made_that_the_ledger_has_no_room_for() {
     }
     let place = Place::with(&[("held", HELD)]);
     fs::create_dir(place.path("small")).unwrap();
-    // Room for the beginning of a run of fifty tenants, not for all of them.
+    // Room for the beginning of a run of many tenants, not for all of them.
     let script = "mount -t tmpfs -o size=40k none small; \"$0\" \"$@\"; code=$?; \
                   cat small/*/ledger.jsonl; exit $code";
     let command = place.command_below(
@@ -162,7 +175,7 @@ fn nothing_is_made_that_the_ledger_has_no_room_for() {
             "--out",
             "small",
             "--namespaces",
-            "50",
+            "200",
         ],
     );
     let ended = Running::start(command).end().exits(7).says(&[
