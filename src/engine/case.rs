@@ -90,16 +90,15 @@ pub(super) async fn attempt(
             failure: None,
         },
     };
-    if matches!(end.verdict, Verdict::Failed | Verdict::Errored) {
-        if tokio::time::timeout(EVIDENCE, evidence::collect(&attempt))
+    if matches!(end.verdict, Verdict::Failed | Verdict::Errored)
+        && tokio::time::timeout(EVIDENCE, evidence::collect(&attempt))
             .await
             .is_err()
-        {
-            world.warn(format!(
-                "evidence of {} was not to be had within {EVIDENCE:?}",
-                case.plan.case
-            ));
-        }
+    {
+        world.warn(format!(
+            "evidence of {} was not to be had within {EVIDENCE:?}",
+            case.plan.case
+        ));
     }
     if tokio::time::timeout(CLEAN_UP, attempt.clean_up()).await.is_err() {
         world.warn(format!(

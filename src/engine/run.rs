@@ -261,12 +261,16 @@ impl Life {
         let ready = |tenant: &crate::provision::Tenant| self.journal.record(tenant_ready(tenant, None));
         let provide = async {
             provisioner.provide_cluster().await?;
-            provisioner.provide(requests, PARALLEL_TENANTS, &ready).await
+            provisioner
+                .provide(requests, PARALLEL_TENANTS, &ready, &cancelled)
+                .await
         };
-        let shared = tokio::select! {
-            () = cancelled.cancelled() => return Ok(()),
-            shared = provide => shared.map_err(|error| format!("cannot provision the tenants: {error}"))?,
-        };
+        let shared = provide
+            .await
+            .map_err(|error| format!("cannot provision the tenants: {error}"))?;
+        if cancelled.is_cancelled() {
+            return Ok(());
+        }
         let world = Arc::new(World {
             environment,
             capabilities,
@@ -429,7 +433,11 @@ impl Life {
             Ok(Closed { events, write_error }) => {
                 let exit =
                     RunSummary::of(&events).map_or(ExitCode::InvalidRun, |summary| report::outcome(&summary));
-                if write_error.is_none() { exit } else { unsound(exit) }
+                if write_error.is_none() {
+                    exit
+                } else {
+                    unsound(exit)
+                }
             }
             Err(_) => ExitCode::InvalidRun,
         };

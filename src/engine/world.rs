@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{micros, options::RunOptions, step::StepError};
 use crate::{
     environment::Environment,
@@ -222,7 +224,12 @@ impl World {
                         Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
                     }
                 };
-                let made = self.provisioner.provide(vec![request], 1, &|_| {}).await?;
+                // One that is begun is brought to its end: the case's own clean-up knows it then.
+                let whole = CancellationToken::new();
+                let made = self
+                    .provisioner
+                    .provide(vec![request], 1, &|_| {}, &whole)
+                    .await?;
                 let tenant = made.into_iter().next().ok_or_else(StepError::bad_reference)?;
                 self.record(tenant_ready(&tenant, Some(&case.plan.case)));
                 tenant

@@ -147,11 +147,22 @@ fn a_disk_that_fills_up_in_the_middle_makes_the_run_invalid_and_is_taken_down() 
 fn an_isolation_failure_is_told_on_a_full_disk_too() {
     let place = Place::new();
     let script = "trap '' XFSZ; ulimit -f 10; \"$0\" \"$@\"";
-    let arguments = ["run", "cross-namespace-denied", "--out", "out", "--plant", "endpoint:ignore-resource"];
+    let arguments = [
+        "run",
+        "cross-namespace-denied",
+        "--out",
+        "out",
+        "--plant",
+        "endpoint:ignore-resource",
+    ];
     Running::start(place.command_below(&["sh", "-c", script], &arguments))
         .end()
         .exits(4)
-        .says(&["File too large", "exit 4 (isolation failed)", "nothing left behind"]);
+        .says(&[
+            "File too large",
+            "exit 4 (isolation failed)",
+            "nothing left behind",
+        ]);
     place.assert_nothing_left();
 }
 

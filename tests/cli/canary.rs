@@ -139,12 +139,12 @@ fn what_is_looked_for_is_what_a_run_makes() {
     let seed = SEED.to_string();
     let mut running = place.start(&["run", "--scenarios", "scenarios", "--seed", &seed]);
     place.await_hold(&mut running);
-    let seen: Vec<String> = files_below(&place.path("t").join(&place.scratch()[0]))
+    let files: Vec<String> = files_below(&place.path("t").join(&place.scratch()[0]))
         .iter()
         .filter_map(|file| fs::read_to_string(file).ok())
         .collect();
     assert!(
-        seen.iter().any(|text| values().contains(text)),
+        files.iter().any(|text| values().contains(text)),
         "no mounted file holds one of the values"
     );
     running.signal(rustix::process::Signal::INT);
