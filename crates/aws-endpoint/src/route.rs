@@ -109,9 +109,9 @@ struct Known {
 
 async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequest<Body>) -> Response<Body> {
     let began = Instant::now();
-    let now = Timestamp::now();
-    let request_id = uuid::Uuid::new_v4().to_string();
     let faults = state.faults();
+    let now = Timestamp::now() + faults.clock_step;
+    let request_id = uuid::Uuid::new_v4().to_string();
     if !faults.latency.is_zero() {
         tokio::time::sleep(faults.latency).await;
     }

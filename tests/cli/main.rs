@@ -1,0 +1,13 @@
+//! The command line, through the built binary: what it prints, what it leaves, and how it ends.
+//!
+//! Holds invariants 5 and 7 of ARCHITECTURE.md.
+
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+mod beginning;
+mod canary;
+mod commands;
+mod ending;
+mod faults;
+mod selection;
+mod support;
