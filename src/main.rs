@@ -20,7 +20,8 @@ fn main() -> ExitCode {
         EnvFilter::try_from_env("MOUNTPROOF_LOG").unwrap_or_else(|_| EnvFilter::new("error,kube_client=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        // Drops colours where standard error takes none.
+        .with_writer(anstream::stderr)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

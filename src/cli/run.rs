@@ -19,7 +19,10 @@ use crate::{
         ExitCode,
         terminal::{ColorChoice, Terminal},
     },
-    scenario::{Case, duration, model::Arrival},
+    scenario::{
+        Case, duration,
+        model::{Arrival, Pace},
+    },
 };
 
 /// Stand up an environment, prove the scenarios in it, measure, report, and take it all down.
@@ -36,6 +39,7 @@ use crate::{
         mountproof run cross-namespace-denied               one scenario\n  \
         mountproof run --profile isolation --namespaces 10  isolation among ten tenants\n  \
         mountproof run --profile load --pods 1000           latency of a thousand mounts\n  \
+        mountproof run fetch-throughput --fetch-rate 500    fetches at a set rate, open loop\n  \
         mountproof run --plant endpoint:ignore-resource     see it go red\n\n\
         Exit codes: 0 passed, 1 conformance failed, 2 usage, 3 no environment, 4 isolation failed, 5 threshold, \
         6 inconclusive, 7 invalid run, 130 interrupted."
@@ -81,9 +85,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
     pub fetch_for: Option<Duration>,
 
-    /// Fetches in flight [default: the scenario's].
+    /// Fetches in flight, closed loop [default: the scenario's].
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub in_flight: Option<NonZeroU32>,
+
+    /// Fetches to start per second, open loop, in place of a number in flight.
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive, conflicts_with = "in_flight", help_heading = "Load")]
+    pub fetch_rate: Option<f64>,
 
     /// Cases at once. Measurements always run alone.
     #[arg(long, short, default_value = "8", value_name = "N")]
@@ -178,7 +186,10 @@ impl RunArgs {
                 rate: self.rate,
                 arrival: self.arrival.map(Arrival::from),
                 duration: self.fetch_for,
-                in_flight: self.in_flight.map(NonZeroU32::get),
+                pace: self
+                    .fetch_rate
+                    .map(Pace::PerSecond)
+                    .or_else(|| self.in_flight.map(|workers| Pace::InFlight(workers.get()))),
             },
             jobs: self.jobs.get() as usize,
             retries: self.retries,
@@ -247,6 +258,10 @@ pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut O
     }
     for trouble in &end.trouble {
         writeln!(output.err, "error: {trouble}")?;
+    }
+    // The reports cannot say that they are not all there.
+    if !end.trouble.is_empty() {
+        writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
     }
     Ok(end.exit.code())
 }

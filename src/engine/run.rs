@@ -178,7 +178,7 @@ pub async fn run(
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
     for case in &mut cases {
-        super::overrides::apply(case, options);
+        super::overrides::apply(case, &options.load, options.embedded.clock);
     }
     if options.shuffle {
         cases.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -405,14 +405,9 @@ impl Life {
                 Vec::new()
             }
         };
-        let exit = if trouble.is_empty() {
-            exit
-        } else {
-            ExitCode::InvalidRun
-        };
         let Some(summary) = RunSummary::of(&events) else {
             return RunEnd {
-                exit,
+                exit: exit.with_trouble(),
                 folder: folder.to_owned(),
                 summary: None,
                 files: Vec::new(),
@@ -420,18 +415,20 @@ impl Life {
             };
         };
         let files = report::render(&summary, &Format::ALL);
-        let names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
-        if let Err(error) = report::write_files(folder, &files) {
-            trouble.push(error.to_string());
-        }
+        let written = report::write_files(folder, files);
+        trouble.extend(written.refused.iter().map(ToString::to_string));
         if let Err(error) = report::write::point_latest(&self.options.out, run_id) {
             trouble.push(error.to_string());
         }
         RunEnd {
-            exit,
+            exit: if trouble.is_empty() {
+                exit
+            } else {
+                exit.with_trouble()
+            },
             folder: folder.to_owned(),
             summary: Some(summary),
-            files: names,
+            files: written.files,
             trouble,
         }
     }

@@ -1,220 +1,17 @@
-//! PURE: folds a journal's events into what reports show.
-//!
-//! Every renderer works on [`RunSummary`] alone. The same events give the same summary, so a replayed
-//! journal gives the same files to the byte.
+//! PURE: events, one by one, into a summary.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::latency::{Latency, Series};
-use crate::journal::{
-    AccessChecked, CasePlan, EnvironmentReady, Event, EventKind, EvidenceCollected, Failure, FloorMeasured,
-    HistogramRecorded, Interrupted, LeftoverFound, MeasurementFinished, MeasurementStarted, MountFinished,
-    MountOutcome, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+use super::{Attempt, CaseSummary, MeasurementSummary, RunSummary, StepSummary, evidence_folders, figures};
+use crate::{
+    journal::{
+        AccessChecked, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured, Interrupted,
+        LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+    },
+    report::latency::Series,
 };
-
-/// A run, as far as its journal tells.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunSummary {
-    /// What was planned, where and with what seed.
-    pub run: RunStarted,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// Time to the last event, in microseconds.
-    pub took_us: u64,
-    /// What stood at each seam; absent when the environment never answered.
-    pub environment: Option<EnvironmentReady>,
-    /// Tenants in the order in which they were ready.
-    pub tenants: Vec<TenantReady>,
-    /// Every planned case, in the order of the plan.
-    pub cases: Vec<CaseSummary>,
-    /// What tenants reached, as each step that checks it saw it.
-    pub accesses: Vec<AccessChecked>,
-    /// What a mount costs at least on this machine.
-    pub floor: Option<FloorMeasured>,
-    /// Measurements in the order in which they began.
-    pub measurements: Vec<MeasurementSummary>,
-    /// What a reader should know that is no verdict.
-    pub warnings: Vec<String>,
-    /// The signal that asked the run to end.
-    pub interrupted: Option<Interrupted>,
-    /// What is still there.
-    pub leftovers: Vec<LeftoverFound>,
-    /// How teardown ended; absent when the run was killed before.
-    pub teardown: Option<TeardownFinished>,
-    /// The last event; absent when the run was killed, or is still going on.
-    pub finished: Option<RunFinished>,
-    /// What does not add up: sums, series that cannot be read, events out of place. Any of these
-    /// makes the run invalid.
-    pub problems: Vec<String>,
-}
-
-/// A case with all its attempts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CaseSummary {
-    /// What was planned.
-    pub plan: CasePlan,
-    /// Folder of its evidence below `evidence/`; unique in the run, fit for a file name.
-    pub folder: String,
-    /// The verdict over all attempts.
-    pub verdict: Verdict,
-    /// One line: what was seen.
-    pub summary: String,
-    /// Of the last attempt that has one.
-    pub failure: Option<Failure>,
-    /// Attempts in order; empty when it was never started.
-    pub attempts: Vec<Attempt>,
-    /// Time of all attempts, in microseconds.
-    pub took_us: u64,
-}
-
-/// One attempt at a case.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
-    /// From 1.
-    pub number: u32,
-    /// From the start of the run, in microseconds.
-    pub started_us: u64,
-    /// Wall-clock time of its start.
-    pub started_at: Timestamp,
-    /// Absent when it never ended.
-    pub verdict: Option<Verdict>,
-    /// One line: what was seen.
-    pub summary: String,
-    /// Set when it failed or errored.
-    pub failure: Option<Failure>,
-    /// Steps in order.
-    pub steps: Vec<StepSummary>,
-    /// What was collected.
-    pub evidence: Vec<EvidenceCollected>,
-    /// In microseconds.
-    pub took_us: u64,
-    will_retry: bool,
-}
-
-/// One step of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepSummary {
-    /// From 0.
-    pub number: u32,
-    /// What it does.
-    pub title: String,
-    /// Absent when it never ended.
-    pub verdict: Option<Verdict>,
-    /// What was seen.
-    pub detail: String,
-    /// From the start of the run, in microseconds.
-    pub started_us: u64,
-    /// In microseconds.
-    pub took_us: u64,
-}
-
-/// A verdict in a word, or that there is none.
-#[must_use]
-pub fn word(verdict: Option<Verdict>) -> String {
-    verdict.map_or_else(|| "never ended".to_owned(), |verdict| verdict.to_string())
-}
-
-/// A measurement.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MeasurementSummary {
-    /// What is measured, and how.
-    pub started: MeasurementStarted,
-    /// From the start of the run, in microseconds.
-    pub started_us: u64,
-    /// Wall-clock time of its start.
-    pub started_at: Timestamp,
-    /// The sums; absent when it never ended.
-    pub finished: Option<MeasurementFinished>,
-    /// Every planned mount, in the order of the schedule.
-    pub mounts: Vec<MountFinished>,
-    /// Slices as recorded, for the `.hlog`.
-    pub slices: Vec<HistogramRecorded>,
-    /// The merged slices of each tag.
-    pub series: Vec<Series>,
-}
-
-impl MeasurementSummary {
-    /// Figures of the steady state, which is what a measurement is quoted by.
-    #[must_use]
-    pub fn steady(&self) -> Option<&Latency> {
-        self.series
-            .iter()
-            .find(|series| series.tag == "steady")
-            .map(|series| &series.latency)
-    }
-
-    /// Completed operations per second in the steady state.
-    #[must_use]
-    pub fn per_second(&self) -> Option<f64> {
-        self.series
-            .iter()
-            .find(|series| series.tag == "steady")?
-            .per_second
-    }
-}
-
-/// How many cases ended how.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// The claim holds.
-    pub passed: usize,
-    /// Passed after an attempt that did not.
-    pub flaky: usize,
-    /// A capability is missing.
-    pub not_supported: usize,
-    /// Selected, but not tried.
-    pub skipped: usize,
-    /// The harness or its infrastructure could not say.
-    pub errored: usize,
-    /// The claim does not hold.
-    pub failed: usize,
-}
-
-impl RunSummary {
-    /// Folds a whole journal. [`None`] unless it begins with [`EventKind::RunStarted`].
-    #[must_use]
-    pub fn of(events: &[Event]) -> Option<Self> {
-        let mut fold = Fold::default();
-        for event in events {
-            fold.push(event);
-        }
-        fold.summary()
-    }
-
-    /// Cases by verdict.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.cases.iter().fold(Counts::default(), |mut counts, case| {
-            *match case.verdict {
-                Verdict::Passed => &mut counts.passed,
-                Verdict::Flaky => &mut counts.flaky,
-                Verdict::NotSupported => &mut counts.not_supported,
-                Verdict::Skipped => &mut counts.skipped,
-                Verdict::Errored => &mut counts.errored,
-                Verdict::Failed => &mut counts.failed,
-            } += 1;
-            counts
-        })
-    }
-
-    /// Whether a tenant reached what it must not reach, in any attempt: a retry does not undo it.
-    #[must_use]
-    pub fn isolation_failed(&self) -> bool {
-        self.cases
-            .iter()
-            .flat_map(|case| &case.attempts)
-            .filter_map(|attempt| attempt.failure.as_ref())
-            .any(|failure| failure.isolation)
-    }
-
-    /// Whether the journal ends before its run did.
-    #[must_use]
-    pub fn killed(&self) -> bool {
-        self.finished.is_none()
-    }
-}
 
 /// Folds events one by one; the terminal does it while they come.
 #[derive(Debug, Clone, Default)]
@@ -358,6 +155,7 @@ impl Fold {
     pub fn summary(&self) -> Option<RunSummary> {
         let (run, started_at) = self.run.clone()?;
         let mut problems = self.problems.clone();
+        let mut warnings = self.warnings.clone();
         let mut measurements = self.measurements.clone();
         for measurement in &mut measurements {
             measurement.mounts.sort_by_key(|mount| mount.index);
@@ -366,7 +164,8 @@ impl Fold {
                 Ok(series) => measurement.series = series,
                 Err(error) => problems.push(format!("{name}: {error}")),
             }
-            problems.extend(accounting_problems(measurement));
+            problems.extend(figures::accounting_problems(measurement));
+            warnings.extend(measurement.warnings());
         }
         if let Some(teardown) = &self.teardown
             && teardown.left as usize != self.leftovers.len()
@@ -394,7 +193,7 @@ impl Fold {
             accesses: self.accesses.clone(),
             floor: self.floor.clone(),
             measurements,
-            warnings: self.warnings.clone(),
+            warnings,
             interrupted: self.interrupted.clone(),
             leftovers: self.leftovers.clone(),
             teardown: self.teardown.clone(),
@@ -476,43 +275,6 @@ impl Fold {
     }
 }
 
-/// Folder names for the evidence of `cases`: letters, digits, `-`, `_` and `.`, and no two alike,
-/// not even where a file system ignores case.
-pub fn evidence_folders<'a>(cases: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut taken = BTreeSet::new();
-    cases
-        .map(|case| {
-            let plain = file_name(case);
-            let mut name = plain.clone();
-            let mut number = 2;
-            while !taken.insert(name.to_lowercase()) {
-                name = format!("{plain}-{number}");
-                number += 1;
-            }
-            name
-        })
-        .collect()
-}
-
-/// `text` as a file name that needs no quotes in a shell and is no path.
-#[must_use]
-pub fn file_name(text: &str) -> String {
-    let mut name = String::new();
-    for character in text.chars() {
-        match character {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '.' => name.push(character),
-            _ if name.is_empty() || name.ends_with('-') => {}
-            _ => name.push('-'),
-        }
-    }
-    let name = name.trim_matches(['-', '.']);
-    if name.is_empty() {
-        "unnamed".to_owned()
-    } else {
-        name.chars().take(100).collect()
-    }
-}
-
 fn unplanned(case: &str) -> CasePlan {
     CasePlan {
         case: case.to_owned(),
@@ -581,50 +343,4 @@ fn verdict_of(case: &OpenCase, over: bool) -> (Verdict, String, Option<Failure>)
             (Verdict::Errored, headline, Some(failure))
         }
     }
-}
-
-/// What does not add up in a measurement.
-fn accounting_problems(measurement: &MeasurementSummary) -> Vec<String> {
-    let name = &measurement.started.measurement;
-    let Some(finished) = &measurement.finished else {
-        return vec![format!(
-            "{name}: it never ended, so its operations cannot be accounted for"
-        )];
-    };
-    let mut problems = Vec::new();
-    let parts = finished.ok + finished.denied + finished.failed + finished.timed_out + finished.dropped;
-    if parts != finished.planned {
-        problems.push(format!(
-            "{name}: {} planned, but {parts} accounted for ({} ok, {} denied, {} failed, {} timed out, {} dropped)",
-            finished.planned, finished.ok, finished.denied, finished.failed, finished.timed_out, finished.dropped
-        ));
-    }
-    // Fetches are counted, not listed; mounts are both.
-    if measurement.started.lens == "fetch" && measurement.mounts.is_empty() {
-        return problems;
-    }
-    for (outcome, what, counted) in [
-        (MountOutcome::Ok, "ok", finished.ok),
-        (MountOutcome::DeniedAsExpected, "denied", finished.denied),
-        (MountOutcome::Failed, "failed", finished.failed),
-        (MountOutcome::TimedOut, "timed out", finished.timed_out),
-        (MountOutcome::Dropped, "dropped", finished.dropped),
-    ] {
-        let listed = measurement
-            .mounts
-            .iter()
-            .filter(|mount| mount.outcome == outcome)
-            .count() as u64;
-        if listed != counted {
-            problems.push(format!(
-                "{name}: {counted} mounts counted as {what}, but {listed} listed"
-            ));
-        }
-    }
-    let distinct: BTreeSet<u32> = measurement.mounts.iter().map(|mount| mount.index).collect();
-    if distinct.len() != measurement.mounts.len() {
-        let twice = measurement.mounts.len() - distinct.len();
-        problems.push(format!("{name}: {twice} mounts ended more than once"));
-    }
-    problems
 }
