@@ -79,8 +79,8 @@ struct Log {
 }
 
 impl CallLog {
-    /// How many allowed calls are kept, and how many others: some 60 MiB of both when it is full.
-    pub const KEPT: usize = 50_000;
+    /// How many allowed calls are kept, and how many others: some 20 MiB of each.
+    pub const KEPT: usize = 20_000;
 
     /// The end of the log now, to read on from later.
     #[must_use]
