@@ -70,6 +70,64 @@ fn pure_modules_do_no_io_and_read_no_clock() {
     );
 }
 
+/// Where the wall clock may be read, and what for. Everything else that is a time is a deadline or a latency,
+/// and those are monotonic: a step of the wall clock moves none of them.
+const WALL_CLOCK: &[(&str, &str)] = &[
+    ("src/journal/writer.rs", "an event says when it was"),
+    ("src/engine/load.rs", "tokens say when they expire"),
+    (
+        "crates/aws-endpoint/src/route.rs",
+        "signatures and tokens are judged by it",
+    ),
+    (
+        "crates/stand-ins/src/provider",
+        "signatures, and the times of the provider's log",
+    ),
+    ("crates/stand-ins/src/kubelet", "API objects and tokens carry it"),
+    (
+        "crates/stand-ins/src/kubernetes",
+        "API objects and tokens carry it",
+    ),
+    (
+        "crates/stand-ins/src/driver",
+        "files carry it, and rotation compares with it, as the real driver does",
+    ),
+];
+
+#[test]
+fn the_wall_clock_is_read_only_where_a_date_is_needed() {
+    let mut found = Vec::new();
+    let mut used = vec![false; WALL_CLOCK.len()];
+    for source in ["src", "crates"].iter().flat_map(|root| sources(Path::new(root))) {
+        if !source.components().any(|part| part.as_os_str() == "src") {
+            continue;
+        }
+        for (number, line) in product_lines(&source) {
+            if !["SystemTime::now", "Timestamp::now", "Zoned::now", "Utc::now"]
+                .iter()
+                .any(|clock| line.contains(clock))
+            {
+                continue;
+            }
+            match WALL_CLOCK.iter().position(|(place, _)| source.starts_with(place)) {
+                Some(place) => used[place] = true,
+                None => found.push(format!("{}:{number}: {}", source.display(), line.trim())),
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "the wall clock is read in:\n{}",
+        found.join("\n")
+    );
+    for ((place, what), used) in WALL_CLOCK.iter().zip(used) {
+        assert!(
+            used,
+            "{place} does not read the clock any more ({what}): mend this list"
+        );
+    }
+}
+
 #[test]
 fn clients_and_stand_ins_are_named_in_one_place_each() {
     let rules: &[(&[&str], &[&str])] = &[

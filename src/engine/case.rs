@@ -22,6 +22,8 @@ use crate::{
     verdict::{Finding, Judgement, failure},
 };
 
+/// Longest time for the evidence of one case.
+const EVIDENCE: Duration = Duration::from_secs(30);
 /// Longest time for the clean-up of one case; what it leaves is the run's teardown's.
 const CLEAN_UP: Duration = Duration::from_mins(1);
 
@@ -88,8 +90,15 @@ pub(super) async fn attempt(
             failure: None,
         },
     };
-    if matches!(end.verdict, Verdict::Failed | Verdict::Errored) {
-        evidence::collect(&attempt).await;
+    if matches!(end.verdict, Verdict::Failed | Verdict::Errored)
+        && tokio::time::timeout(EVIDENCE, evidence::collect(&attempt))
+            .await
+            .is_err()
+    {
+        world.warn(format!(
+            "evidence of {} was not to be had within {EVIDENCE:?}",
+            case.plan.case
+        ));
     }
     if tokio::time::timeout(CLEAN_UP, attempt.clean_up()).await.is_err() {
         world.warn(format!(

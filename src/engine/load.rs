@@ -24,7 +24,7 @@ use crate::{
         floor,
         run_mounts::{MountEnd, MountJob, MountPlan, MountTarget, MountVerdict, run_mounts},
     },
-    provision::Tenant,
+    provision::{Object, Tenant},
     report::figure,
     scenario::{
         capability::CSI_SOCKET,
@@ -111,6 +111,8 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
         }
         Lens::Pod => {
             let target = Arc::new(PodTarget::new(world, &plan));
+            // All at once and beforehand: a write to the disk before each would be measured too.
+            world.provisioner.plan(&target.objects())?;
             // Until the pods are gone: thousands that republish in a hurry would be in the way of that.
             let _pace = world.environment.at_real_pace();
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
@@ -287,6 +289,12 @@ impl PodTarget {
         )
     }
 
+    fn objects(&self) -> Vec<Object> {
+        (0..self.count)
+            .map(|index| Object::Kubernetes(self.pod(index)))
+            .collect()
+    }
+
     async fn attempt(&self, job: &MountJob) -> Result<(), String> {
         let tenant = &self.tenants[job.tenant];
         let name = self.name(job.index as usize);
@@ -327,7 +335,11 @@ impl PodTarget {
         let until = Instant::now() + UNMOUNT + UNMOUNT_EACH * u32::try_from(self.count).unwrap_or(u32::MAX);
         stream::iter(0..self.count)
             .map(|index| async move {
-                let gone = kubernetes.wait_gone(&self.pod(index), until).await;
+                let pod = self.pod(index);
+                let gone = kubernetes.wait_gone(&pod, until).await;
+                if gone.is_ok() {
+                    world.provisioner.ledger().removed(&Object::Kubernetes(pod));
+                }
                 kubernetes
                     .pods()
                     .forget(&self.tenants[self.owners[index]].name, &self.name(index));

@@ -24,6 +24,14 @@ impl StepError {
         Self::Trouble(failure(headline))
     }
 
+    /// The same, as trouble: where it is known to be no word about the product.
+    pub(super) fn into_trouble(self) -> Self {
+        match self {
+            Self::Broken(failure) => Self::Trouble(failure),
+            other => other,
+        }
+    }
+
     /// A reference that the scenario's own checks let through.
     pub(super) fn bad_reference() -> Self {
         Self::trouble(

@@ -12,7 +12,7 @@ use super::{
     world::{CaseTenant, World},
 };
 use crate::{
-    journal::{Access, AccessChecked, EventKind},
+    journal::{Access, AccessChecked, EventKind, Failure},
     kubernetes::{EventView, ObjectRef, PodView, SECRETS_STORE},
     provision::Tenant,
     scenario::model::{Class, Mount, Object, SecretRef, Stage, Workload, WorkloadKind},
@@ -219,10 +219,12 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     let tenant = attempt.tenants[live.tenant].name();
     let target = target(&attempt.tenants, &planned.workload);
     let Some(pods) = live.ready_pods(world, until).await else {
-        let refusal = live
-            .refusals(world)
-            .pop()
-            .unwrap_or_else(|| "no FailedMount event was seen".to_owned());
+        if let Some(trouble) = live.not_started(world, tenant) {
+            return Err(world.blame(trouble).await.into_trouble());
+        }
+        let refusal = live.refusals(world).pop().unwrap_or_else(|| {
+            "no FailedMount: the driver has neither mounted nor refused; read its log on the node".to_owned()
+        });
         let broken = failure(format!(
             "{tenant} could not mount {target}: its pod was not Ready in time"
         ))
@@ -415,6 +417,43 @@ impl LiveWorkload {
         let ready = pods.wait_for(|pods| pods.iter().filter(|pod| pod.ready()).count() >= wanted);
         let pods = tokio::time::timeout_at(until.into(), ready).await.ok()?.ok()?;
         Some(pods.iter().filter(|pod| pod.ready()).cloned().collect())
+    }
+
+    /// Why its pods are not Ready, where that is not for want of a mount: no word about the product.
+    fn not_started(&self, world: &World, tenant: &str) -> Option<Failure> {
+        let pods = self.pods(world);
+        let Some(pod) = pods.iter().find(|pod| !pod.ready()) else {
+            return Some(
+                failure(format!("a pod of {tenant} never appeared in the API")).fact(
+                    "help",
+                    "look at its Deployment, and at what admits pods in this cluster",
+                ),
+            );
+        };
+        let events = self.events(world);
+        let last = |reason: &str| events.iter().rev().find(|event| event.reason == reason);
+        if pod.scheduled_at.is_none() {
+            let why = last("FailedScheduling").map_or("no event says why", |event| &event.message);
+            return Some(
+                failure(format!("the pod {} was given no node", pod.name))
+                    .fact("event", why)
+                    .fact(
+                        "help",
+                        "look at the nodes: kubectl describe pod, kubectl get nodes",
+                    ),
+            );
+        }
+        let pulling = events
+            .iter()
+            .find(|event| event.reason == "Failed" && event.message.contains("image"))?;
+        Some(
+            failure(format!(
+                "the pod {} did not start: its image cannot be pulled",
+                pod.name
+            ))
+            .fact("event", pulling.message.clone())
+            .fact("help", "give an image that the node has or can pull with --image"),
+        )
     }
 
     /// Where a pod of it mounts.
