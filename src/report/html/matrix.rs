@@ -68,22 +68,31 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
     let tenants = tenants(summary, &cells);
     let shown = shown(&tenants, &cells);
     let hidden = tenants.len() - shown.len();
-    let of = |expected: Access| {
+    let of = |expected: Access, what: &str| {
         let checked = summary
             .accesses
             .iter()
             .filter(move |access| access.expected == expected);
         let right = checked.clone().filter(move |access| access.seen == expected);
-        let [right, checked] = [right.count(), checked.count()].map(|number| figure::count(number as u64));
-        html! { b class=(if right == checked { "" } else { "wrong" }) { (right) " of " (checked) } }
+        let [right, checked] = [right.count(), checked.count()].map(|number| number as u64);
+        html! {
+            @if checked > 0 {
+                div {
+                    b class=(if right == checked { "" } else { "wrong" }) {
+                        (figure::count(right)) " of " (figure::count(checked))
+                    }
+                    span { (what) }
+                }
+            }
+        }
     };
     html! {
         section {
             h2 { "Isolation" }
             div class="card" {
                 div class="figures" {
-                    div { (of(Access::Allowed)) span { "permitted reads allowed" } }
-                    div { (of(Access::Denied)) span { "forbidden reads denied, each with its proof" } }
+                    (of(Access::Allowed, "permitted reads allowed"))
+                    (of(Access::Denied, "forbidden reads denied, each with its proof"))
                 }
                 @if !shown.is_empty() {
                     p class="small soft" {
