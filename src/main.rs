@@ -1,10 +1,14 @@
 //! Parses the command line, makes the runtime, hands over the exit code.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _, Write},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use mountproof::{
     cli::{self, Cli, output::Output},
+    redact::Redactor,
     report::terminal::ColorChoice,
 };
 use tracing_subscriber::EnvFilter;
@@ -18,10 +22,15 @@ fn main() -> ExitCode {
     }
     let filter =
         EnvFilter::try_from_env("MOUNTPROOF_LOG").unwrap_or_else(|_| EnvFilter::new("error,kube_client=off"));
+    let redactor = Redactor::default();
+    let for_log = redactor.clone();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Drops colours where standard error takes none.
-        .with_writer(anstream::stderr)
+        .with_ansi(cli.color.decide(
+            std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+            io::stderr().is_terminal(),
+        ))
+        .with_writer(move || Redacted(for_log.clone()))
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -30,6 +39,7 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
     let code = runtime.block_on(cli::run(
         &cli,
+        redactor,
         &mut Output {
             out: &mut out,
             err: &mut err,
@@ -42,6 +52,22 @@ fn main() -> ExitCode {
         // The reader has seen enough: `mountproof list | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => complain(&error),
+    }
+}
+
+/// Standard error without secrets: at the level `trace` the libraries beneath log what they send.
+struct Redacted(Redactor);
+
+impl Write for Redacted {
+    /// The log comes a whole line at a time.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        io::stderr().write_all(self.0.redact(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

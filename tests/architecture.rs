@@ -12,11 +12,15 @@ const PURE: &[&str] = &[
     "src/scenario",
     "src/tenant",
     "src/verdict",
-    "src/report/summary.rs",
+    "src/report/summary",
     "src/report/junit.rs",
     "src/report/results.rs",
     "src/report/markdown.rs",
     "src/report/html",
+    "src/report/exit.rs",
+    "src/report/figure.rs",
+    "src/report/files.rs",
+    "src/report/latency.rs",
     "src/load/histogram.rs",
     "src/load/schedule.rs",
     "src/load/limiter.rs",
@@ -64,6 +68,64 @@ fn pure_modules_do_no_io_and_read_no_clock() {
         "IO or clock in a pure module:\n{}",
         found.join("\n")
     );
+}
+
+/// Where the wall clock may be read, and what for. Everything else that is a time is a deadline or a latency,
+/// and those are monotonic: a step of the wall clock moves none of them.
+const WALL_CLOCK: &[(&str, &str)] = &[
+    ("src/journal/writer.rs", "an event says when it was"),
+    ("src/engine/load.rs", "tokens say when they expire"),
+    (
+        "crates/aws-endpoint/src/route.rs",
+        "signatures and tokens are judged by it",
+    ),
+    (
+        "crates/stand-ins/src/provider",
+        "signatures, and the times of the provider's log",
+    ),
+    ("crates/stand-ins/src/kubelet", "API objects and tokens carry it"),
+    (
+        "crates/stand-ins/src/kubernetes",
+        "API objects and tokens carry it",
+    ),
+    (
+        "crates/stand-ins/src/driver",
+        "files carry it, and rotation compares with it, as the real driver does",
+    ),
+];
+
+#[test]
+fn the_wall_clock_is_read_only_where_a_date_is_needed() {
+    let mut found = Vec::new();
+    let mut used = vec![false; WALL_CLOCK.len()];
+    for source in ["src", "crates"].iter().flat_map(|root| sources(Path::new(root))) {
+        if !source.components().any(|part| part.as_os_str() == "src") {
+            continue;
+        }
+        for (number, line) in product_lines(&source) {
+            if !["SystemTime::now", "Timestamp::now", "Zoned::now", "Utc::now"]
+                .iter()
+                .any(|clock| line.contains(clock))
+            {
+                continue;
+            }
+            match WALL_CLOCK.iter().position(|(place, _)| source.starts_with(place)) {
+                Some(place) => used[place] = true,
+                None => found.push(format!("{}:{number}: {}", source.display(), line.trim())),
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "the wall clock is read in:\n{}",
+        found.join("\n")
+    );
+    for ((place, what), used) in WALL_CLOCK.iter().zip(used) {
+        assert!(
+            used,
+            "{place} does not read the clock any more ({what}): mend this list"
+        );
+    }
 }
 
 #[test]
@@ -165,13 +227,28 @@ fn product_lines(source: &Path) -> Vec<(usize, String)> {
     if source.iter().any(is_test) {
         return Vec::new();
     }
-    fs::read_to_string(source)
-        .unwrap()
-        .lines()
-        .take_while(|line| line.trim() != "#[cfg(test)]")
-        .enumerate()
-        .map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default().to_owned()))
-        .collect()
+    product(&fs::read_to_string(source).unwrap())
+}
+
+/// Lines up to a module of tests; one that only names its file hides nothing behind it.
+fn product(text: &str) -> Vec<(usize, String)> {
+    let mut lines = text.lines().zip(1..).peekable();
+    let mut found = Vec::new();
+    while let Some((line, number)) = lines.next() {
+        let named = |next: &(&str, usize)| next.0.trim().ends_with(';');
+        if line.trim() == "#[cfg(test)]" && lines.next_if(named).is_none() {
+            break;
+        }
+        found.push((number, line.split("//").next().unwrap_or_default().to_owned()));
+    }
+    found
+}
+
+#[test]
+fn what_stands_behind_the_name_of_a_test_module_is_read() {
+    let read = |text| -> Vec<usize> { product(text).into_iter().map(|(number, _)| number).collect() };
+    assert_eq!(read("#[cfg(test)]\nmod tests;\nuse std::fs;\n"), [1, 3]);
+    assert_eq!(read("a\n#[cfg(test)]\nmod tests {\n}\n"), [1]);
 }
 
 /// Whether `word` stands in `line` as the start of a name.

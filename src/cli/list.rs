@@ -176,6 +176,6 @@ fn json(binding: &Binding, output: &mut Output<'_>) -> io::Result<()> {
             .map(|unbound| unbound.scenario.as_str())
             .collect(),
     };
-    serde_json::to_writer_pretty(&mut *output.out, &listing).map_err(io::Error::other)?;
+    serde_json::to_writer_pretty(&mut *output.out, &listing).map_err(io::Error::from)?;
     writeln!(output.out)
 }

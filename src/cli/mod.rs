@@ -18,7 +18,10 @@ use std::io;
 use clap::{Parser, Subcommand};
 
 use self::output::Output;
-use crate::report::{results, terminal::ColorChoice};
+use crate::{
+    redact::Redactor,
+    report::{results, terminal::ColorChoice},
+};
 
 /// Proves that pods mount the AWS secrets they should, cannot mount the ones they should not, and how fast
 ///
@@ -70,14 +73,15 @@ pub enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// Runs a command; returns the exit code.
+/// Runs a command; returns the exit code. `redactor` learns every secret value on the way: who made it
+/// hides them in the log.
 ///
 /// # Errors
 ///
 /// When a stream cannot be written. A reader that went away (`mountproof list | head`) is no error.
-pub async fn run(cli: &Cli, output: &mut Output<'_>) -> io::Result<u8> {
+pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::Result<u8> {
     match &cli.command {
-        Command::Run(args) => run::run(args, cli.quiet, cli.color, output).await,
+        Command::Run(args) => run::run(args, cli.quiet, cli.color, redactor, output).await,
         Command::List(args) => list::run(args, output),
         Command::Plan(args) => plan::run(args, output),
         Command::Lint(args) => lint::run(args, output),

@@ -48,7 +48,8 @@ impl ReportError {
 }
 
 /// Runs the command. It passes when the files are written, whatever the verdict of the run: that
-/// is in the files and in the last block.
+/// is in the files and in the last block. A run that was killed could not say its exit code, so it is
+/// said here.
 pub fn run(args: &ReportArgs, quiet: bool, color: ColorChoice) -> Result<ExitCode, ReportError> {
     let journal = if args.run.is_dir() {
         args.run.join("journal.jsonl")
@@ -80,5 +81,9 @@ pub fn run(args: &ReportArgs, quiet: bool, color: ColorChoice) -> Result<ExitCod
         );
     }
     Terminal::new(quiet, color, folder.display().to_string()).finish(&summary, &written.files);
-    Ok(ExitCode::Passed)
+    Ok(if summary.killed() {
+        report::recorded(&summary)
+    } else {
+        ExitCode::Passed
+    })
 }

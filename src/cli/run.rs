@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -13,13 +14,17 @@ use clap::{Args, ValueEnum};
 use super::{list::TenantArgs, output::Output, scenarios::SelectionArgs};
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{EmbeddedOptions, Plant},
+    environment::{EmbeddedOptions, Fault, Plant},
     journal::Sink,
+    redact::Redactor,
     report::{
-        ExitCode,
+        ExitCode, recorded,
         terminal::{ColorChoice, Terminal},
     },
-    scenario::{Case, duration, model::Arrival},
+    scenario::{
+        Case, duration,
+        model::{Arrival, Pace},
+    },
 };
 
 /// Stand up an environment, prove the scenarios in it, measure, report, and take it all down.
@@ -36,7 +41,9 @@ use crate::{
         mountproof run cross-namespace-denied               one scenario\n  \
         mountproof run --profile isolation --namespaces 10  isolation among ten tenants\n  \
         mountproof run --profile load --pods 1000           latency of a thousand mounts\n  \
-        mountproof run --plant endpoint:ignore-resource     see it go red\n\n\
+        mountproof run fetch-throughput --fetch-rate 500    fetches at a set rate, open loop\n  \
+        mountproof run --plant endpoint:ignore-resource     see it go red\n  \
+        mountproof run --fault endpoint:dies@3s             see what an outage does\n\n\
         Exit codes: 0 passed, 1 conformance failed, 2 usage, 3 no environment, 4 isolation failed, 5 threshold, \
         6 inconclusive, 7 invalid run, 130 interrupted."
 )]
@@ -81,12 +88,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
     pub fetch_for: Option<Duration>,
 
-    /// Fetches in flight [default: the scenario's].
+    /// Fetches in flight, closed loop [default: the scenario's].
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub in_flight: Option<NonZeroU32>,
 
-    /// Cases at once. Measurements always run alone.
-    #[arg(long, short, default_value = "8", value_name = "N")]
+    /// Fetches to start per second, open loop, in place of a number in flight.
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive, conflicts_with = "in_flight", help_heading = "Load")]
+    pub fetch_rate: Option<f64>,
+
+    /// Cases at once: most of a case is waiting. Measurements always run alone.
+    #[arg(long, short, default_value = "32", value_name = "N")]
     pub jobs: NonZeroU32,
 
     /// Attempts after the first; a pass after a failure is reported as flaky [default: the scenario's].
@@ -113,9 +124,26 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
 
-    /// Plant a defect into the embedded environment, to see which scenario catches it.
-    #[arg(long, value_name = "DEFECT", help_heading = "Embedded environment")]
+    /// Where the Kubernetes API listens, for kubectl beside a run: with a port given, the run's folder in
+    /// TMPDIR holds a kubeconfig while it runs. Loopback only.
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback, default_value = "127.0.0.1:0", help_heading = "Embedded environment")]
+    pub kubernetes_listen: SocketAddr,
+
+    /// Where the AWS endpoint listens, for an AWS client beside a run: with a port given, the run's folder
+    /// in TMPDIR holds an aws.env while it runs. Loopback only.
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback, default_value = "127.0.0.1:0", help_heading = "Embedded environment")]
+    pub aws_listen: SocketAddr,
+
+    /// Plant a defect, to see which scenario catches it; of the driver or the provider with `@once` it shows
+    /// once and is gone, as what makes tests flaky.
+    #[arg(long, value_name = "DEFECT", help_heading = "Testing the tester")]
     pub plant: Vec<Plant>,
+
+    /// Break something around the product while the run is under way, `@TIME` after the environment stands,
+    /// to see that no verdict comes of it: endpoint:dies, endpoint:slow, endpoint:clock-step,
+    /// kubernetes:dies, kubelet:no-images, harness:panics.
+    #[arg(long, value_name = "FAULT[@TIME]", help_heading = "Testing the tester")]
+    pub fault: Vec<Fault>,
 
     /// How many times faster than a real kubelet the stand-in waits between syncs and retries.
     #[arg(long, value_name = "FACTOR", value_parser = positive, default_value = "20", help_heading = "Embedded environment")]
@@ -159,6 +187,22 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "an address and a port are needed, such as 127.0.0.1:6443".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!(
+            "{} can be reached from outside this machine, and whoever reaches the embedded environment has all \
+             of it; give a loopback address, such as 127.0.0.1:{}",
+            address.ip(),
+            address.port()
+        ))
+    }
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
 }
@@ -178,7 +222,10 @@ impl RunArgs {
                 rate: self.rate,
                 arrival: self.arrival.map(Arrival::from),
                 duration: self.fetch_for,
-                in_flight: self.in_flight.map(NonZeroU32::get),
+                pace: self
+                    .fetch_rate
+                    .map(Pace::PerSecond)
+                    .or_else(|| self.in_flight.map(|workers| Pace::InFlight(workers.get()))),
             },
             jobs: self.jobs.get() as usize,
             retries: self.retries,
@@ -190,6 +237,9 @@ impl RunArgs {
             command,
             embedded: EmbeddedOptions {
                 plants: self.plant.clone(),
+                faults: self.fault.clone(),
+                kubernetes_listen: self.kubernetes_listen,
+                aws_listen: self.aws_listen,
                 clock: self.kubelet_clock,
                 provider_qps: self.provider_qps,
                 ..EmbeddedOptions::default()
@@ -203,7 +253,13 @@ impl RunArgs {
 /// # Errors
 ///
 /// When a stream cannot be written.
-pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut Output<'_>) -> io::Result<u8> {
+pub async fn run(
+    args: &RunArgs,
+    quiet: bool,
+    color: ColorChoice,
+    redactor: Redactor,
+    output: &mut Output<'_>,
+) -> io::Result<u8> {
     let names = args.tenants.names();
     let binding = match args.selection.plan(&names, output)? {
         Ok(binding) => binding,
@@ -235,7 +291,7 @@ pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut O
         }
         leave(signal, &left);
     });
-    let end = match engine::run(args.options(binding.cases, command), sinks, at_once).await {
+    let end = match engine::run(args.options(binding.cases, command), redactor, sinks, at_once).await {
         Ok(end) => end,
         Err(error) => {
             writeln!(output.err, "error: {error}")?;
@@ -248,8 +304,8 @@ pub async fn run(args: &RunArgs, quiet: bool, color: ColorChoice, output: &mut O
     for trouble in &end.trouble {
         writeln!(output.err, "error: {trouble}")?;
     }
-    // The reports cannot say that they are not all there.
-    if !end.trouble.is_empty() {
+    // What could not be written changed the verdict after the block that says it.
+    if end.summary.as_ref().map(recorded) != Some(end.exit) {
         writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
     }
     Ok(end.exit.code())

@@ -1,8 +1,9 @@
 //! Decides which case runs when: side by side, measurements alone, attempts in a row.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{any::Any, collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
-use tokio::task::{Id, JoinError, JoinSet};
+use futures::FutureExt as _;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,8 +36,8 @@ pub(super) async fn dispatch(
 ) {
     let stop = cancelled.child_token();
     let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| measures(case));
-    group(world, together, how.jobs, how, &stop).await;
-    group(world, alone, 1, how, &stop).await;
+    group(world, together, how.jobs, how, (&stop, cancelled)).await;
+    group(world, alone, 1, how, (&stop, cancelled)).await;
 }
 
 async fn group(
@@ -44,32 +45,31 @@ async fn group(
     cases: Vec<Arc<Case>>,
     jobs: usize,
     how: Dispatch,
-    stop: &CancellationToken,
+    (stop, run_ends): (&CancellationToken, &CancellationToken),
 ) {
     let mut waiting = VecDeque::from(cases);
     let mut running: JoinSet<Verdict> = JoinSet::new();
-    let mut names: Vec<(Id, Arc<Case>)> = Vec::new();
     loop {
         while running.len() < jobs.max(1) && !stop.is_cancelled() {
             let Some(case) = waiting.pop_front() else { break };
-            let task = one(Arc::clone(world), Arc::clone(&case), how, stop.clone());
-            names.push((running.spawn(task).id(), case));
+            running.spawn(one(Arc::clone(world), case, how, stop.clone()));
         }
-        let Some(ended) = running.join_next_with_id().await else {
+        let Some(ended) = running.join_next().await else {
             break;
         };
-        let verdict = match ended {
-            Ok((_, verdict)) => verdict,
-            Err(error) => panicked(world, &names, &error),
-        };
-        if how.fail_fast && verdict == Verdict::Failed {
+        if let Err(error) = &ended {
+            world.warn(format!(
+                "mountproof itself failed between cases: {error}; please report this"
+            ));
+        }
+        if how.fail_fast && matches!(ended, Ok(Verdict::Failed)) {
             stop.cancel();
         }
     }
-    let because = if how.fail_fast {
-        "not started: --fail-fast, or the run was ending"
-    } else {
+    let because = if run_ends.is_cancelled() {
         "not started: the run was ending"
+    } else {
+        "not started: --fail-fast, and a case had failed"
     };
     for case in waiting {
         skip(world, &case, Verdict::Skipped, because);
@@ -89,7 +89,11 @@ async fn one(world: Arc<World>, case: Arc<Case>, how: Dispatch, stop: Cancellati
             attempt: number,
         }));
         let began = Instant::now();
-        let end = case::attempt(&world, &case, number, stop.clone()).await;
+        // A panic ends its attempt and no other; what the attempt made is teardown's to remove.
+        let end = AssertUnwindSafe(case::attempt(&world, &case, number, stop.clone()))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| case::panicked(said(panic.as_ref())));
         let again = number < attempts
             && matches!(end.verdict, Verdict::Failed | Verdict::Errored)
             && !stop.is_cancelled();
@@ -101,17 +105,13 @@ async fn one(world: Arc<World>, case: Arc<Case>, how: Dispatch, stop: Cancellati
     Verdict::Skipped
 }
 
-fn panicked(world: &World, names: &[(Id, Arc<Case>)], error: &JoinError) -> Verdict {
-    if let Some((_, case)) = names.iter().find(|(id, _)| *id == error.id()) {
-        world.record(case::finished(
-            case,
-            1,
-            &case::panicked(&error.to_string()),
-            false,
-            std::time::Duration::ZERO,
-        ));
-    }
-    Verdict::Errored
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
 }
 
 fn skip(world: &World, case: &Case, verdict: Verdict, because: &str) {

@@ -24,7 +24,8 @@ use crate::{
         floor,
         run_mounts::{MountEnd, MountJob, MountPlan, MountTarget, MountVerdict, run_mounts},
     },
-    provision::Tenant,
+    provision::{Object, Tenant},
+    report::figure,
     scenario::{
         capability::CSI_SOCKET,
         model::{FetchLoad, Lens, Load, MountLoad, Pace},
@@ -69,9 +70,9 @@ pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Insta
                     );
                     continue;
                 }
-                said.push(mount_load(attempt, mounts, *lens).await?);
+                said.push(mount_load(attempt, mounts, *lens).await?.detail);
             }
-            Ok(said.join("; "))
+            Ok(said.join("; ").into())
         }
         Load::Fetch(fetch) => fetch_load(attempt, fetch).await,
     }
@@ -110,6 +111,8 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
         }
         Lens::Pod => {
             let target = Arc::new(PodTarget::new(world, &plan));
+            // All at once and beforehand: a write to the disk before each would be measured too.
+            world.provisioner.plan(&target.objects())?;
             // Until the pods are gone: thousands that republish in a hurry would be in the way of that.
             let _pace = world.environment.at_real_pace();
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
@@ -149,7 +152,11 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
             finished.measurement, finished.dropped, finished.planned
         )));
     }
-    Ok(format!("{} of {} ok", finished.ok, finished.planned))
+    // `mount-latency.csi` is a lens of its scenario, `fetch-throughput` its scenario's only one.
+    let lens = finished.measurement.rsplit_once('.');
+    let lens = lens.map_or_else(String::new, |(_, lens)| format!("{lens} lens "));
+    let (ok, planned) = (figure::count(finished.ok), figure::count(finished.planned));
+    Ok(format!("{lens}{ok} of {planned} ok").into())
 }
 
 /// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
@@ -282,6 +289,12 @@ impl PodTarget {
         )
     }
 
+    fn objects(&self) -> Vec<Object> {
+        (0..self.count)
+            .map(|index| Object::Kubernetes(self.pod(index)))
+            .collect()
+    }
+
     async fn attempt(&self, job: &MountJob) -> Result<(), String> {
         let tenant = &self.tenants[job.tenant];
         let name = self.name(job.index as usize);
@@ -322,7 +335,11 @@ impl PodTarget {
         let until = Instant::now() + UNMOUNT + UNMOUNT_EACH * u32::try_from(self.count).unwrap_or(u32::MAX);
         stream::iter(0..self.count)
             .map(|index| async move {
-                let gone = kubernetes.wait_gone(&self.pod(index), until).await;
+                let pod = self.pod(index);
+                let gone = kubernetes.wait_gone(&pod, until).await;
+                if gone.is_ok() {
+                    world.provisioner.ledger().removed(&Object::Kubernetes(pod));
+                }
                 kubernetes
                     .pods()
                     .forget(&self.tenants[self.owners[index]].name, &self.name(index));

@@ -14,10 +14,9 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         capability(
             CALL_LOG,
             environment.calls.is_some(),
-            if environment.calls.is_some() {
-                "the endpoint's log is read"
-            } else {
-                "this environment keeps no log"
+            &match &environment.calls {
+                Some(calls) => format!("the endpoint's log is read, and has {} calls", calls.cursor()),
+                None => "this environment keeps no log".to_owned(),
             },
         ),
         capability(

@@ -4,17 +4,15 @@
 //! place: teardown, the leftover check, the end of the journal, the reports.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,9 +24,9 @@ use super::{
     world::{Values, World, plain_request, tenant_ready},
 };
 use crate::{
-    environment::{self, Environment},
+    environment::{self, Environment, Fault},
     journal::{
-        CaseFinished, EventKind, Interrupted, Journal, RunFinished, RunStarted, SCHEMA_VERSION, Sink,
+        CaseFinished, Closed, EventKind, Interrupted, Journal, RunFinished, RunStarted, SCHEMA_VERSION, Sink,
         TeardownFinished, Verdict, WarningRaised, WriteError,
     },
     provision::{Ledger, LedgerError, Object, Provisioner, Teardown, scratch_removed},
@@ -42,6 +40,8 @@ use crate::{
 const PARALLEL_TENANTS: usize = 16;
 /// Longest wait for the journal's writer.
 const JOURNAL: Duration = Duration::from_secs(30);
+/// Longest wait for what is under way when the run is asked to end: clean-up of cases has a minute.
+const WIND_UP: Duration = Duration::from_secs(90);
 /// Longest wait for the parts of an environment to end.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -60,7 +60,7 @@ pub enum StartError {
     #[error(transparent)]
     Journal(#[from] WriteError),
     /// The ledger.
-    #[error("cannot {0}")]
+    #[error("cannot {0}: make room there, or give another folder with --out")]
     Ledger(#[from] LedgerError),
     /// A name that neither world would take.
     #[error(transparent)]
@@ -96,16 +96,21 @@ pub struct RunEnd {
     pub trouble: Vec<String>,
 }
 
+/// How the first half came to its end.
+type Ended = Result<Result<(), String>, JoinError>;
+
 /// What the second signal calls, with what is still on record; it should end the process.
 pub type AtOnce = Box<dyn Fn(&str, Vec<String>) + Send + Sync>;
 
-/// Runs from beginning to end.
+/// Runs from beginning to end. `redactor` learns every secret value before it is used anywhere.
 ///
 /// # Errors
 ///
-/// When nothing could be begun. Everything later is in the journal.
+/// When nothing could be begun: nothing was made then, and nothing is left. Everything later is in the
+/// journal.
 pub async fn run(
     options: RunOptions,
+    redactor: Redactor,
     sinks: impl FnOnce(&Path) -> Vec<Box<dyn Sink>>,
     at_once: AtOnce,
 ) -> Result<RunEnd, StartError> {
@@ -119,14 +124,13 @@ pub async fn run(
         Some(name) => ClusterName::new(name)?,
         None => ClusterName::of_run(&run_id)?,
     };
-    let folder = options.out.join(&run_id);
-    std::fs::create_dir_all(&folder).map_err(|source| StartError::Folder {
-        path: folder.clone(),
-        source,
-    })?;
-    let ledger = Arc::new(Ledger::create(&folder.join("ledger.jsonl"), &run_id)?);
-    let redactor = Redactor::default();
-    let journal = Journal::create(&folder.join("journal.jsonl"), redactor.clone(), sinks(&folder))?;
+    let folder = RunFolder::make(&options.out, &run_id)?;
+    let ledger = Arc::new(Ledger::create(&folder.path.join("ledger.jsonl"), &run_id)?);
+    let journal = Journal::create(
+        &folder.path.join("journal.jsonl"),
+        redactor.clone(),
+        sinks(&folder.path),
+    )?;
     let endings = signals::listen().map_err(StartError::Signals)?;
 
     let cases = plan(&options, seed);
@@ -141,12 +145,16 @@ pub async fn run(
         tenants: options.tenants.clone(),
         cases: cases.iter().map(|case| case.plan.clone()).collect(),
     }));
+    // A disk that is full already is known before anything is made.
+    if let Some(error) = flushed(&journal).await?.write_error {
+        return Err(error.into());
+    }
+    let folder = folder.keep();
     let life = Life {
         scratch: environment::scratch_folder(&run_id),
         marks: Marks::of_run(&run_id),
         values: Arc::new(Values::new(redactor, seed)),
         environment: Mutex::default(),
-        world_up: AtomicBool::new(false),
         options,
         seed,
         cluster,
@@ -165,9 +173,9 @@ pub async fn run(
 
     // A task of its own, so that a panic in it is one more way of ending, and not the end.
     let work = tokio::spawn(Arc::clone(&life).work(cases.clone(), cancelled.clone()));
-    life.supervise(work, &cancelled).await;
-    life.skip_untried(&cases).await;
-    life.tear_down(began).await;
+    let trouble = life.supervise(work, &cancelled).await;
+    life.skip_untried(&cases, trouble.as_deref()).await;
+    life.tear_down().await;
     let end = life.finish(began, &folder, &run_id).await;
     watching.abort();
     Ok(end)
@@ -178,7 +186,7 @@ pub async fn run(
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
     for case in &mut cases {
-        super::overrides::apply(case, options);
+        super::overrides::apply(case, &options.load, options.embedded.clock);
     }
     if options.shuffle {
         cases.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -198,7 +206,6 @@ struct Life {
     journal: Journal,
     /// Set as soon as it stands, so that a panic later cannot take it along.
     environment: Mutex<Option<Arc<Environment>>>,
-    world_up: AtomicBool,
 }
 
 impl Life {
@@ -212,23 +219,32 @@ impl Life {
         self.ledger
             .plan(&[Object::Scratch(self.scratch.clone())])
             .map_err(|error| format!("cannot {error}"))?;
-        let mut environment = environment::start_embedded(
+        let journal = self.journal.clone();
+        let struck = move |fault: Fault| {
+            journal.record(warning(format!(
+                "the fault {fault} struck: {}",
+                fault.trouble.what()
+            )));
+        };
+        let environment = environment::start_embedded(
             &self.options.embedded,
             &self.scratch,
             &self.options.region,
             self.seed,
             &self.marks,
             &self.ledger,
+            Arc::new(struck),
         )
         .await
         .map_err(|error| error.to_string())?;
-        let began = Instant::now();
-        environment.ready.capabilities = probe::capabilities(&environment).await;
-        environment.ready.took_us += micros(began.elapsed());
-        self.journal
-            .record(EventKind::EnvironmentReady(environment.ready.clone()));
         let environment = Arc::new(environment);
         *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&environment));
+        let began = Instant::now();
+        let capabilities = probe::capabilities(&environment).await;
+        let mut ready = environment.ready.clone();
+        ready.capabilities.clone_from(&capabilities);
+        ready.took_us += micros(began.elapsed());
+        self.journal.record(EventKind::EnvironmentReady(ready));
 
         let provisioner = Provisioner::new(
             Arc::clone(&environment),
@@ -245,15 +261,19 @@ impl Life {
         let ready = |tenant: &crate::provision::Tenant| self.journal.record(tenant_ready(tenant, None));
         let provide = async {
             provisioner.provide_cluster().await?;
-            provisioner.provide(requests, PARALLEL_TENANTS, &ready).await
+            provisioner
+                .provide(requests, PARALLEL_TENANTS, &ready, &cancelled)
+                .await
         };
-        let shared = tokio::select! {
-            () = cancelled.cancelled() => return Ok(()),
-            shared = provide => shared.map_err(|error| format!("cannot provision the tenants: {error}"))?,
-        };
-        self.world_up.store(true, Ordering::Relaxed);
+        let shared = provide
+            .await
+            .map_err(|error| format!("cannot provision the tenants: {error}"))?;
+        if cancelled.is_cancelled() {
+            return Ok(());
+        }
         let world = Arc::new(World {
             environment,
+            capabilities,
             provisioner,
             journal: self.journal.clone(),
             options: Arc::clone(&self.options),
@@ -272,49 +292,77 @@ impl Life {
         Ok(())
     }
 
-    /// Waits for the first half, however it ends.
-    async fn supervise(&self, mut work: JoinHandle<Result<(), String>>, cancelled: &CancellationToken) {
-        let ended = if let Ok(ended) = tokio::time::timeout(self.options.deadline, &mut work).await {
-            ended
-        } else {
-            self.journal.record(EventKind::Interrupted(Interrupted {
-                signal: "deadline".to_owned(),
-            }));
-            cancelled.cancel();
-            work.await
+    /// Waits for the first half, however it ends; says why it did not come to its own end.
+    async fn supervise(
+        &self,
+        mut work: JoinHandle<Result<(), String>>,
+        cancelled: &CancellationToken,
+    ) -> Option<String> {
+        let ended = tokio::select! {
+            ended = &mut work => ended,
+            () = cancelled.cancelled() => self.wound_up(work).await,
+            () = tokio::time::sleep(self.options.deadline) => {
+                self.journal.record(EventKind::Interrupted(Interrupted {
+                    signal: "deadline".to_owned(),
+                }));
+                cancelled.cancel();
+                self.wound_up(work).await
+            }
         };
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(because)) => self.warn(because),
-            Err(panic) => self.warn(format!("mountproof itself failed: {panic}; please report this")),
+        let trouble = match ended {
+            Ok(Ok(())) => return None,
+            Ok(Err(because)) => because,
+            Err(end) if end.is_cancelled() => return None,
+            Err(panic) => format!("mountproof itself failed: {panic}; please report this"),
+        };
+        self.warn(trouble.clone());
+        Some(trouble)
+    }
+
+    /// What is under way when a run is asked to end has time to end in order, and then ends anyway:
+    /// teardown waits behind it.
+    async fn wound_up(&self, mut work: JoinHandle<Result<(), String>>) -> Ended {
+        if let Ok(ended) = tokio::time::timeout(WIND_UP, &mut work).await {
+            return ended;
         }
+        work.abort();
+        self.warn(format!(
+            "what was under way did not end within {WIND_UP:?} and was cut off"
+        ));
+        work.await
     }
 
     /// Gives every case that was planned and never tried its end, so that none is missing in a report.
-    async fn skip_untried(&self, cases: &[Arc<Case>]) {
-        let Some(summary) = self.summary().await else {
+    async fn skip_untried(&self, cases: &[Arc<Case>], trouble: Option<&str>) {
+        let Ok(Closed { events, .. }) = flushed(&self.journal).await else {
             return;
         };
-        let environment = self.environment().is_some();
+        let tried: BTreeSet<&str> = events
+            .iter()
+            .filter_map(|event| match &event.event {
+                EventKind::CaseStarted(started) => Some(started.case.as_str()),
+                EventKind::CaseFinished(finished) => Some(finished.case.as_str()),
+                _ => None,
+            })
+            .collect();
+        let interrupted = events
+            .iter()
+            .any(|event| matches!(event.event, EventKind::Interrupted(_)));
         for case in cases {
-            let ended = summary.cases.iter().any(|known| {
-                known.plan.case == case.plan.case
-                    && (known.verdict != Verdict::Skipped || !known.summary.is_empty())
-            });
-            if ended {
+            if tried.contains(case.plan.case.as_str()) {
                 continue;
             }
-            let (verdict, text) = if environment && summary.interrupted.is_some() {
-                (Verdict::Skipped, "not tried: the run was interrupted")
-            } else {
-                (Verdict::Errored, "not tried: the environment was not ready")
+            let (verdict, text) = match trouble {
+                None if interrupted => (Verdict::Skipped, "not tried: the run was interrupted".to_owned()),
+                Some(trouble) => (Verdict::Errored, format!("not tried: {trouble}")),
+                None => (Verdict::Errored, "not tried: the run ended before it".to_owned()),
             };
-            let failure = (verdict == Verdict::Errored).then(|| crate::verdict::failure(text));
+            let failure = (verdict == Verdict::Errored).then(|| crate::verdict::failure(text.clone()));
             self.journal.record(EventKind::CaseFinished(CaseFinished {
                 case: case.plan.case.clone(),
                 attempt: 0,
                 verdict,
-                summary: text.to_owned(),
+                summary: text,
                 failure,
                 will_retry: false,
                 took_us: 0,
@@ -323,7 +371,7 @@ impl Life {
     }
 
     /// The second half: everything that was made goes, and what does not is named.
-    async fn tear_down(&self, _began: Instant) {
+    async fn tear_down(&self) {
         let began = Instant::now();
         let environment = self
             .environment
@@ -357,6 +405,9 @@ impl Life {
                 }
             }
         }
+        for text in std::mem::take(&mut report.lost) {
+            self.warn(text);
+        }
         // An environment that never stood took what was planned in it along.
         for object in self.ledger.standing() {
             if !report.left.iter().any(|left| left.object == object.to_string()) {
@@ -378,9 +429,17 @@ impl Life {
 
     /// The verdict, the end of the journal, the reports.
     async fn finish(&self, began: Instant, folder: &Path, run_id: &str) -> RunEnd {
-        let exit = match self.flushed().await {
-            Some((summary, true)) => report::outcome(&summary),
-            _ => ExitCode::InvalidRun,
+        let exit = match flushed(&self.journal).await {
+            Ok(Closed { events, write_error }) => {
+                let exit =
+                    RunSummary::of(&events).map_or(ExitCode::InvalidRun, |summary| report::outcome(&summary));
+                if write_error.is_none() {
+                    exit
+                } else {
+                    exit.with_trouble()
+                }
+            }
+            Err(_) => ExitCode::InvalidRun,
         };
         self.journal.record(EventKind::RunFinished(RunFinished {
             exit_code: exit.code(),
@@ -433,30 +492,54 @@ impl Life {
         }
     }
 
-    fn environment(&self) -> Option<Arc<Environment>> {
-        self.environment
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    async fn summary(&self) -> Option<RunSummary> {
-        self.flushed().await.map(|(summary, _)| summary)
-    }
-
-    /// What the journal tells so far, and whether all of it is on disk.
-    async fn flushed(&self) -> Option<(RunSummary, bool)> {
-        let journal = self.journal.clone();
-        let flushed = tokio::task::spawn_blocking(move || journal.flush(JOURNAL))
-            .await
-            .ok()?
-            .ok()?;
-        Some((RunSummary::of(&flushed.events)?, flushed.write_error.is_none()))
-    }
-
     fn warn(&self, text: impl Into<String>) {
-        self.journal
-            .record(EventKind::WarningRaised(WarningRaised { text: text.into() }));
+        self.journal.record(warning(text));
+    }
+}
+
+/// What the journal tells so far, and whether all of it is on disk.
+async fn flushed(journal: &Journal) -> Result<Closed, WriteError> {
+    let journal = journal.clone();
+    tokio::task::spawn_blocking(move || journal.flush(JOURNAL))
+        .await
+        .unwrap_or(Err(WriteError::Stuck { within: JOURNAL }))
+}
+
+fn warning(text: impl Into<String>) -> EventKind {
+    EventKind::WarningRaised(WarningRaised { text: text.into() })
+}
+
+/// The folder of a run, made for it, which goes again with a run that cannot begin.
+struct RunFolder {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl RunFolder {
+    fn make(out: &Path, run_id: &str) -> Result<Self, StartError> {
+        let path = out.join(run_id);
+        // Never one that is there already: what this one holds may be removed.
+        std::fs::create_dir_all(out)
+            .and_then(|()| std::fs::create_dir(&path))
+            .map_err(|source| StartError::Folder {
+                path: path.clone(),
+                source,
+            })?;
+        Ok(Self { path, kept: false })
+    }
+
+    fn keep(mut self) -> PathBuf {
+        self.kept = true;
+        self.path.clone()
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if !self.kept {
+            // The error that ends the run is the one to be told.
+            drop(std::fs::remove_dir_all(&self.path));
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! How steps end.
 
-use crate::{journal::Failure, verdict::failure};
+use crate::{
+    journal::Failure,
+    verdict::{Finding, failure},
+};
 
-/// One line of what was seen, or why the step did not pass.
-pub(super) type StepResult = Result<String, StepError>;
+/// What was seen, or why the step did not pass.
+pub(super) type StepResult = Result<Finding, StepError>;
 
 /// Why a step did not pass.
 #[derive(Debug)]
@@ -19,6 +22,14 @@ pub(super) enum StepError {
 impl StepError {
     pub(super) fn trouble(headline: impl Into<String>) -> Self {
         Self::Trouble(failure(headline))
+    }
+
+    /// The same, as trouble: where it is known to be no word about the product.
+    pub(super) fn into_trouble(self) -> Self {
+        match self {
+            Self::Broken(failure) => Self::Trouble(failure),
+            other => other,
+        }
     }
 
     /// A reference that the scenario's own checks let through.

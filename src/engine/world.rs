@@ -7,10 +7,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{micros, options::RunOptions, step::StepError};
 use crate::{
     environment::Environment,
-    journal::{EventKind, Failure, Journal, TenantReady, WarningRaised},
+    journal::{Capability, EventKind, Failure, Journal, TenantReady, WarningRaised},
     kubernetes::ObjectRef,
     provision::{Annotation, Object, Provisioner, Tenant, TenantRequest, TenantSecret},
     redact::Redactor,
@@ -28,6 +30,8 @@ const SECRET_BYTES: usize = 64;
 /// What every case of a run shares.
 pub(super) struct World {
     pub(super) environment: Arc<Environment>,
+    /// What it can do, as probed.
+    pub(super) capabilities: Vec<Capability>,
     pub(super) provisioner: Provisioner,
     pub(super) journal: Journal,
     pub(super) options: Arc<RunOptions>,
@@ -174,18 +178,15 @@ impl World {
 
     /// Whether the environment has a capability.
     pub(super) fn has(&self, capability: &str) -> bool {
-        self.environment
-            .ready
-            .capabilities
+        self.capabilities
             .iter()
             .any(|known| known.name == capability && known.present)
     }
 
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
-        let ready = &self.environment.ready;
         case.scenario.requires.iter().find_map(|needed| {
-            match ready
+            match self
                 .capabilities
                 .iter()
                 .find(|capability| capability.name == *needed)
@@ -223,7 +224,12 @@ impl World {
                         Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
                     }
                 };
-                let made = self.provisioner.provide(vec![request], 1, &|_| {}).await?;
+                // One that is begun is brought to its end: the case's own clean-up knows it then.
+                let whole = CancellationToken::new();
+                let made = self
+                    .provisioner
+                    .provide(vec![request], 1, &|_| {}, &whole)
+                    .await?;
                 let tenant = made.into_iter().next().ok_or_else(StepError::bad_reference)?;
                 self.record(tenant_ready(&tenant, Some(&case.plan.case)));
                 tenant
@@ -332,6 +338,9 @@ impl World {
         }
         if let Err(error) = self.environment.kubernetes.version().await {
             return Some(format!("Kubernetes does not answer: {error}"));
+        }
+        if let Some(trouble) = self.environment.kubernetes.pods().trouble() {
+            return Some(format!("the watch of pods is broken: {trouble}"));
         }
         None
     }

@@ -6,42 +6,52 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use mountproof_aws_endpoint::{CallRecord, CallVerdict, Defects, Endpoint, EndpointConfig, RootCredentials};
+use mountproof_aws_endpoint::{
+    self as aws_endpoint, CallRecord, CallVerdict, Endpoint, EndpointConfig, RootCredentials,
+};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
-    defects::{DriverDefects, ProviderDefects},
     driver::{Driver, DriverConfig, MountKind},
     kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
-    kubernetes::{ApiServer, ApiServerConfig},
+    kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig},
     provider::{Provider, ProviderConfig},
     rest::{ApiAccess, BearerToken},
 };
 
 use super::{
-    CallLog, Defect, DriverDefect, EndpointDefect, Environment, KubeletPace, Node, Plant, ProviderDefect,
-    Stop,
+    CallLog, Defect, DriverDefect, Environment, Fault, KubeletPace, Node, Plant, Trouble, access,
+    parts::{Parts, Struck},
+    planted,
 };
 use crate::{
     aws::{AdminKey, Aws, AwsAccess},
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
-    provision::{Ledger, MARKER, Object},
+    provision::{Ledger, MARKER, Object, Reach},
     secret::Credential,
     tenant::{self, Marks},
 };
 
+/// A free port of the loopback interface.
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// The account, as the seed system's documents have it.
 const ACCOUNT: &str = "000000000000";
 /// Name of the one node.
 const NODE: &str = "mountproof-node";
 /// Longest wait for kubelet to register the driver.
 const REGISTRATION: Duration = Duration::from_secs(10);
+/// Kubelet's deadline of a publish where the driver is planted never to answer one: a real one's 2 minutes
+/// would only lengthen the wait for what is known.
+const NO_ANSWER: Duration = Duration::from_secs(5);
 /// Longest path of a unix socket (`sockaddr_un`), with the final NUL.
 const LONGEST_SOCKET: usize = 108;
 /// The part of a socket's path below kubelet's root, at its longest.
@@ -52,6 +62,12 @@ const SOCKET_BELOW_ROOT: usize = 64;
 pub struct EmbeddedOptions {
     /// Defects to plant.
     pub plants: Vec<Plant>,
+    /// Faults to cause.
+    pub faults: Vec<Fault>,
+    /// Where the Kubernetes API listens; port 0 takes a free one.
+    pub kubernetes_listen: SocketAddr,
+    /// Where the AWS endpoint listens; port 0 takes a free one.
+    pub aws_listen: SocketAddr,
     /// How many times faster than a real kubelet the stand-in waits.
     pub clock: f64,
     /// Requests per second that the provider allows itself to the Kubernetes API.
@@ -64,6 +80,9 @@ impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self {
             plants: Vec::new(),
+            faults: Vec::new(),
+            kubernetes_listen: ANY_PORT,
+            aws_listen: ANY_PORT,
             clock: 20.0,
             provider_qps: 500.0,
             rotation: Duration::from_secs(1),
@@ -86,6 +105,18 @@ impl StartError {
             because: error.to_string(),
         }
     }
+
+    /// Of a part that listens, with the flag that gives it another address.
+    fn of_listener(part: &'static str, flag: &str, address: SocketAddr, source: &io::Error) -> Self {
+        let because = match source.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "{address} is in use; end what listens there (`ss -ltnp` names it), or give another \
+                 address with {flag}, such as 127.0.0.1:0 for any free port"
+            ),
+            _ => format!("{address} cannot be listened on: {source}; give another address with {flag}"),
+        };
+        Self { part, because }
+    }
 }
 
 /// Where the embedded environment of a run keeps its sockets and mounts: short, as the paths of
@@ -98,7 +129,8 @@ pub fn scratch_folder(run_id: &str) -> PathBuf {
 /// Starts every part, in the order in which they need each other, for the run with these marks.
 ///
 /// What the driver's chart would install (its kinds and the CSIDriver object) is put on record in
-/// `ledger` and installed before the driver starts, which waits for it.
+/// `ledger` and installed before the driver starts, which waits for it. `struck` hears of every fault
+/// as it strikes.
 pub async fn start(
     options: &EmbeddedOptions,
     scratch: &Path,
@@ -106,6 +138,7 @@ pub async fn start(
     seed: u64,
     marks: &Marks,
     ledger: &Ledger,
+    struck: Struck,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
     prepare(scratch).map_err(|error| StartError {
@@ -125,12 +158,19 @@ pub async fn start(
         });
     }
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
-    let api = ApiServer::start(ApiServerConfig::on_loopback(Arc::clone(&ca)))
-        .await
-        .map_err(StartError::of("Kubernetes API stand-in"))?;
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let api = ApiServer::start(ApiServerConfig {
+        listen: options.kubernetes_listen,
+        ca: Arc::clone(&ca),
+    })
+    .await
+    .map_err(|error| match &error {
+        kubernetes_api::StartError::Listen { address, source } => {
+            StartError::of_listener("Kubernetes API stand-in", "--kubernetes-listen", *address, source)
+        }
+        _ => StartError::of("Kubernetes API stand-in")(error),
+    })?;
     let endpoint = Endpoint::start(EndpointConfig {
-        listen,
+        listen: options.aws_listen,
         account: ACCOUNT.to_owned(),
         ca: Arc::clone(&ca),
         root: RootCredentials::random(),
@@ -138,8 +178,13 @@ pub async fn start(
         seed,
     })
     .await
-    .map_err(StartError::of("AWS endpoint"))?;
-    endpoint.set_defects(endpoint_defects(&options.plants));
+    .map_err(|error| match &error {
+        aws_endpoint::StartError::Listen { address, source } => {
+            StartError::of_listener("AWS endpoint", "--aws-listen", *address, source)
+        }
+        aws_endpoint::StartError::Tls(_) => StartError::of("AWS endpoint")(error),
+    })?;
+    endpoint.set_defects(planted::endpoint_defects(&options.plants));
 
     let access = |user: &str| ApiAccess {
         url: api.url(),
@@ -148,10 +193,21 @@ pub async fn start(
     };
     let root = scratch.join("kubelet");
     let providers = scratch.join("providers");
+    let kubelet_config = KubeletConfig::new(access(&format!("system:node:{NODE}")), NODE, root.clone());
+    let silent = |plant: &Plant| plant.defect() == Defect::Driver(DriverDefect::NeverAnswers);
     let kubelet = Kubelet::start(KubeletConfig {
         region: region.to_owned(),
         clock: Clock::faster(options.clock),
-        ..KubeletConfig::new(access(&format!("system:node:{NODE}")), NODE, root.clone())
+        publish_deadline: if options.plants.iter().any(silent) {
+            NO_ANSWER
+        } else {
+            kubelet_config.publish_deadline
+        },
+        no_images: options
+            .faults
+            .iter()
+            .any(|fault| fault.trouble == Trouble::KubeletNoImages),
+        ..kubelet_config
     })
     .await
     .map_err(StartError::of("kubelet stand-in"))?;
@@ -168,7 +224,10 @@ pub async fn start(
         ..provider_config
     })
     .map_err(StartError::of("provider stand-in"))?;
-    provider.defects().set(provider_defects(&options.plants));
+    provider.defects().set_for(
+        planted::provider_defects(&options.plants),
+        planted::times(&options.plants, |defect| matches!(defect, Defect::Provider(_))),
+    );
     let kubernetes = Kubernetes::connect(
         &KubernetesAccess {
             url: api.url(),
@@ -194,7 +253,10 @@ pub async fn start(
     })
     .await
     .map_err(StartError::of("driver stand-in"))?;
-    driver.defects().set(driver_defects(&options.plants));
+    driver.defects().set_for(
+        planted::driver_defects(&options.plants),
+        planted::times(&options.plants, |defect| matches!(defect, Defect::Driver(_))),
+    );
     await_registration(&kubernetes).await?;
 
     let aws_access = AwsAccess {
@@ -205,32 +267,50 @@ pub async fn start(
     };
     let root_key = endpoint.root_credentials();
     let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
+    if options.kubernetes_listen.port() != 0 || options.aws_listen.port() != 0 {
+        access::write(scratch, &api, &endpoint, region, &ca).map_err(StartError::of("environment"))?;
+    }
     let aws = Aws::connect(aws_access, key).map_err(StartError::of("AWS client"))?;
     let issuer = kubernetes
         .issuer()
         .await
         .map_err(StartError::of("Kubernetes client"))?;
+    let log = Arc::new(EndpointLog {
+        calls: endpoint.calls(),
+        panics: AtomicBool::new(false),
+    });
+    let ready = EnvironmentReady {
+        took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        components: components(),
+        capabilities: Vec::new(),
+        notes: notes(options, driver.mount_kind()),
+    };
+    let csi_socket = driver.csi_socket().to_owned();
+    let pace = Box::new(Pace {
+        time: kubelet.time(),
+        hurried: Clock::faster(options.clock),
+    });
+    let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
+    let striking = parts.strike(&options.faults, struck).await;
     Ok(Environment {
-        ready: EnvironmentReady {
-            took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-            components: components(),
-            capabilities: Vec::new(),
-            notes: notes(options, driver.mount_kind()),
-        },
+        ready,
+        reach: Reach::Embedded,
         kubernetes,
         aws,
         issuer,
         node: Node {
             name: NODE.to_owned(),
-            csi_socket: driver.csi_socket().to_owned(),
+            csi_socket,
             kubelet_root: root,
         },
-        calls: Some(Arc::new(EndpointLog(endpoint.calls()))),
-        pace: Some(Box::new(Pace {
-            time: kubelet.time(),
-            hurried: Clock::faster(options.clock),
-        })),
-        stop: Mutex::new(Some(stop(kubelet, driver, provider, endpoint, api))),
+        calls: Some(log),
+        pace: Some(pace),
+        stop: Mutex::new(Some(Box::new(move || {
+            Box::pin(async move {
+                drop(striking);
+                parts.stop().await;
+            })
+        }))),
     })
 }
 
@@ -349,20 +429,19 @@ fn notes(options: &EmbeddedOptions, mount: MountKind) -> Vec<String> {
             .iter()
             .map(|plant| format!("planted defect {plant}: {}", plant.what())),
     );
+    notes.extend(
+        options
+            .faults
+            .iter()
+            .map(|fault| format!("fault {fault}: {}", fault.trouble.what())),
+    );
     notes
 }
 
-/// Ends everything, pods' parts first.
-fn stop(kubelet: Kubelet, driver: Driver, provider: Provider, endpoint: Endpoint, api: ApiServer) -> Stop {
-    Box::new(move || {
-        Box::pin(async move {
-            kubelet.stop().await;
-            driver.stop().await;
-            provider.stop().await;
-            endpoint.stop().await;
-            api.stop().await;
-        })
-    })
+/// The endpoint's log in the words of verdicts.
+pub(super) struct EndpointLog {
+    calls: aws_endpoint::CallLog,
+    panics: AtomicBool,
 }
 
 /// The kubelet stand-in's clock.
@@ -378,16 +457,33 @@ impl KubeletPace for Pace {
     }
 }
 
-/// The endpoint's log in the words of verdicts.
-struct EndpointLog(mountproof_aws_endpoint::CallLog);
+impl EndpointLog {
+    /// From now on reading it panics: see [`Trouble::HarnessPanics`].
+    pub(super) fn panic_from_now_on(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
+    fn calls(&self) -> &aws_endpoint::CallLog {
+        assert!(
+            !self.panics.load(Ordering::SeqCst),
+            "the fault {} was asked for",
+            Trouble::HarnessPanics.name()
+        );
+        &self.calls
+    }
+}
 
 impl CallLog for EndpointLog {
     fn cursor(&self) -> u64 {
-        self.0.cursor()
+        self.calls().cursor()
     }
 
     fn since(&self, cursor: u64) -> Vec<crate::verdict::denial::Call> {
-        self.0.since(cursor).into_iter().map(call).collect()
+        self.calls().since(cursor).into_iter().map(call).collect()
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.calls().forgotten()
     }
 }
 
@@ -414,52 +510,4 @@ fn whole(rate: f64) -> u32 {
     )]
     let whole = rate.ceil() as u32;
     whole
-}
-
-fn endpoint_defects(plants: &[Plant]) -> Defects {
-    let mut defects = Defects::default();
-    for plant in plants {
-        if let Defect::Endpoint(defect) = plant.defect() {
-            *match defect {
-                EndpointDefect::SkipTokenSignature => &mut defects.skip_token_signature,
-                EndpointDefect::IgnoreAudience => &mut defects.ignore_audience,
-                EndpointDefect::IgnoreTrustPolicy => &mut defects.ignore_trust_policy,
-                EndpointDefect::IgnoreResource => &mut defects.ignore_resource,
-                EndpointDefect::PrefixMatch => &mut defects.prefix_match,
-                EndpointDefect::SkipRequestSignature => &mut defects.skip_request_signature,
-                EndpointDefect::StaleAfterPut => &mut defects.stale_after_put,
-                EndpointDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
-            } = true;
-        }
-    }
-    defects
-}
-
-fn driver_defects(plants: &[Plant]) -> DriverDefects {
-    let mut defects = DriverDefects::default();
-    for plant in plants {
-        if let Defect::Driver(defect) = plant.defect() {
-            *match defect {
-                DriverDefect::EmptyMount => &mut defects.empty_mount,
-                DriverDefect::FileLeftAfterUnmount => &mut defects.file_left_after_unmount,
-                DriverDefect::NoPodStatus => &mut defects.no_pod_status,
-            } = true;
-        }
-    }
-    defects
-}
-
-fn provider_defects(plants: &[Plant]) -> ProviderDefects {
-    let mut defects = ProviderDefects::default();
-    for plant in plants {
-        if let Defect::Provider(defect) = plant.defect() {
-            *match defect {
-                ProviderDefect::WrongMode => &mut defects.wrong_mode,
-                ProviderDefect::StaleAfterRotation => &mut defects.stale_after_rotation,
-                ProviderDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
-                ProviderDefect::IgnoresDenial => &mut defects.ignores_denial,
-            } = true;
-        }
-    }
-    defects
 }

@@ -4,8 +4,12 @@
 //! one, and what to say about itself. The engine cannot tell one environment from another except by
 //! its capabilities.
 
+mod access;
 mod embedded;
+mod fault;
+mod parts;
 mod plant;
+mod planted;
 
 use std::{
     path::PathBuf,
@@ -15,9 +19,13 @@ use std::{
 
 pub use self::{
     embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
+    fault::{Fault, Trouble},
+    parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };
-use crate::{aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, verdict::denial::Call};
+use crate::{
+    aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, provision::Reach, verdict::denial::Call,
+};
 
 /// A place to run scenarios in.
 pub struct Environment {
@@ -35,6 +43,8 @@ pub struct Environment {
     pub calls: Option<Arc<dyn CallLog>>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
     pace: Option<Box<dyn KubeletPace>>,
+    /// What becomes of it without this process.
+    pub reach: Reach,
     /// Stops everything that was started for it.
     stop: Mutex<Option<Stop>>,
 }
@@ -60,6 +70,7 @@ impl Environment {
             },
             calls: None,
             pace: None,
+            reach: Reach::Embedded,
             stop: Mutex::new(None),
         }
     }
@@ -118,8 +129,10 @@ pub struct Node {
 pub trait CallLog: Send + Sync {
     /// The end of the log now.
     fn cursor(&self) -> u64;
-    /// Every call recorded at or after `cursor`, oldest first.
+    /// Every call recorded at or after `cursor` that is still kept, oldest first.
     fn since(&self, cursor: u64) -> Vec<Call>;
+    /// How many calls are no longer kept.
+    fn forgotten(&self) -> u64;
 }
 
 /// Ends what was started for an environment.

@@ -5,9 +5,15 @@
 
 use std::{fmt, str::FromStr};
 
+/// What a plant's name ends with when its defect is to show once and then no more.
+const ONCE: &str = "@once";
+
 /// One defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Plant(&'static Entry);
+pub struct Plant {
+    entry: &'static Entry,
+    once: bool,
+}
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Entry {
@@ -58,6 +64,8 @@ pub enum DriverDefect {
     FileLeftAfterUnmount,
     /// No pod status object is written.
     NoPodStatus,
+    /// No publish is ever answered.
+    NeverAnswers,
 }
 
 /// Of the provider.
@@ -71,6 +79,8 @@ pub enum ProviderDefect {
     OtherTenantsSecret,
     /// A denial becomes an empty file.
     IgnoresDenial,
+    /// The current version is fetched, whichever is asked for.
+    IgnoresVersion,
 }
 
 macro_rules! plants {
@@ -102,6 +112,8 @@ plants! {
         caught by "positive": "files stay after unmount";
     "driver:no-pod-status", Defect::Driver(DriverDefect::NoPodStatus),
         caught by "positive": "no SecretProviderClassPodStatus is written";
+    "driver:never-answers", Defect::Driver(DriverDefect::NeverAnswers),
+        caught by "positive": "NodePublishVolume is never answered";
     "provider:wrong-mode", Defect::Provider(ProviderDefect::WrongMode),
         caught by "positive": "files are writable by everyone";
     "provider:stale-after-rotation", Defect::Provider(ProviderDefect::StaleAfterRotation),
@@ -110,52 +122,69 @@ plants! {
         caught by "cross-namespace-denied": "another tenant's credential is used";
     "provider:ignores-denial", Defect::Provider(ProviderDefect::IgnoresDenial),
         caught by "cross-namespace-denied": "a denial becomes an empty file and success";
+    "provider:ignores-version", Defect::Provider(ProviderDefect::IgnoresVersion),
+        caught by "class-formats": "objectVersion and objectVersionLabel are ignored";
 }
 
 impl Plant {
     /// Every defect that can be planted.
     pub fn all() -> impl Iterator<Item = Self> {
-        ALL.iter().map(Self)
+        ALL.iter().map(|entry| Self { entry, once: false })
     }
 
     /// `seam:defect`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.0.name
+        self.entry.name
+    }
+
+    /// Whether it shows once only, as a defect does that makes tests flaky.
+    #[must_use]
+    pub fn once(self) -> bool {
+        self.once
     }
 
     /// What is broken by it.
     #[must_use]
     pub fn what(self) -> &'static str {
-        self.0.what
+        self.entry.what
     }
 
     /// The scenario that must go red.
     #[must_use]
     pub fn caught_by(self) -> &'static str {
-        self.0.caught_by
+        self.entry.caught_by
     }
 
     /// Where it sits.
     #[must_use]
     pub fn defect(self) -> Defect {
-        self.0.defect
+        self.entry.defect
     }
 }
 
 impl fmt::Display for Plant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.0.name)
+        f.pad(&format!(
+            "{}{}",
+            self.entry.name,
+            if self.once { ONCE } else { "" }
+        ))
     }
 }
 
 impl FromStr for Plant {
     type Err = String;
 
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::all().find(|plant| plant.name() == name).ok_or_else(|| {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, once) = text.strip_suffix(ONCE).map_or((text, false), |name| (name, true));
+        let Some(plant) = Self::all().find(|plant| plant.name() == name) else {
             let names: Vec<&str> = ALL.iter().map(|entry| entry.name).collect();
-            format!("no such defect; there are: {}", names.join(", "))
-        })
+            return Err(format!("no such defect; there are: {}", names.join(", ")));
+        };
+        if once && matches!(plant.defect(), Defect::Endpoint(_)) {
+            return Err("only defects of the driver and of the provider can show once".to_owned());
+        }
+        Ok(Self { once, ..plant })
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 
-use super::ledger::{Ledger, Object};
+use super::ledger::{Ledger, Object, Reach};
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
@@ -43,6 +43,8 @@ pub struct Teardown {
     pub removed: u32,
     /// Objects that are still there.
     pub left: Vec<LeftoverFound>,
+    /// Worlds that could not be asked and went with their process, with everything in them, in words.
+    pub lost: Vec<String>,
 }
 
 impl Teardown {
@@ -64,12 +66,16 @@ impl Teardown {
             marks,
             report: Self::default(),
         };
+        // A world that does not answer is not asked once for each of its objects.
+        let mut silent = Silent::ask(environment).await;
+        work.lose(&silent);
+        let standing = ledger.standing().into_iter();
         let Plan {
             namespaces,
             inside,
             loose,
             after,
-        } = Plan::of(ledger.standing());
+        } = Plan::of(standing.filter(|object| !silent.holds(object)).collect());
         work.remove_all(loose).await;
         let gone = work.remove_all(namespaces).await;
         let mut orphans = Vec::new();
@@ -86,9 +92,39 @@ impl Teardown {
         for group in after {
             work.remove_all(group).await;
         }
-        let strays = strays(environment, marks, cluster, &work.report.left).await;
+        if !work.report.left.is_empty() {
+            // It may have fallen silent in the meantime.
+            silent = Silent::ask(environment).await;
+            work.lose(&silent);
+        }
+        let strays = strays(environment, marks, cluster, &silent, &work.report.left).await;
         work.report.left.extend(strays);
         work.report
+    }
+}
+
+/// Which worlds cannot be asked, and why.
+#[derive(Debug, Default)]
+struct Silent {
+    kubernetes: Option<String>,
+    aws: Option<String>,
+}
+
+impl Silent {
+    async fn ask(environment: &Environment) -> Self {
+        let (aws, kubernetes) = tokio::join!(environment.aws.whoami(), environment.kubernetes.version());
+        Self {
+            kubernetes: kubernetes.err().map(|error| error.to_string()),
+            aws: aws.err().map(|error| error.to_string()),
+        }
+    }
+
+    fn holds(&self, object: &Object) -> bool {
+        match object {
+            Object::Kubernetes(_) => self.kubernetes.is_some(),
+            Object::Scratch(_) => false,
+            _ => self.aws.is_some(),
+        }
     }
 }
 
@@ -218,6 +254,32 @@ impl Work<'_> {
         gone
     }
 
+    /// Takes off the record what was in a world that does not answer: it goes with the world, which is in
+    /// this process. Of one that outlived the process it would be left.
+    fn lose(&mut self, silent: &Silent) {
+        let Reach::Embedded = self.environment.reach;
+        for (world, why) in [("Kubernetes", &silent.kubernetes), ("AWS", &silent.aws)] {
+            let Some(why) = why else { continue };
+            let lost: Vec<Object> = self.ledger.standing();
+            let lost = lost.iter().filter(|object| {
+                silent.holds(object) && matches!(object, Object::Kubernetes(_)) == (world == "Kubernetes")
+            });
+            let mut count = 0;
+            for object in lost {
+                self.ledger.removed(object);
+                let name = object.to_string();
+                self.report.left.retain(|left| left.object != name);
+                count += 1;
+            }
+            if count > 0 {
+                self.report.lost.push(format!(
+                    "{world} did not answer in teardown: what the run has there ({count} on record) went \
+                     with it, and nobody could look for more ({why})"
+                ));
+            }
+        }
+    }
+
     /// Takes off the record what went with its namespace.
     fn went(&mut self, objects: &[Object]) {
         for object in objects {
@@ -271,6 +333,7 @@ async fn strays(
     environment: &Environment,
     marks: &Marks,
     cluster: &ClusterName,
+    silent: &Silent,
     known: &[LeftoverFound],
 ) -> Vec<LeftoverFound> {
     let mut found: Vec<LeftoverFound> = Vec::new();
@@ -279,7 +342,8 @@ async fn strays(
             found.push(LeftoverFound { object, because });
         }
     };
-    for (api_version, kind) in LABELLED {
+    let labelled = LABELLED.iter().filter(|_| silent.kubernetes.is_none());
+    for (api_version, kind) in labelled {
         match environment
             .kubernetes
             .list(api_version, kind, None, Some(marks))
@@ -295,6 +359,9 @@ async fn strays(
             }
             Err(error) => note(format!("{kind} objects"), format!("could not be listed: {error}")),
         }
+    }
+    if silent.aws.is_some() {
+        return found;
     }
     match environment.aws.leftovers(marks, cluster).await {
         Ok(left) => {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ledger::{Ledger, LedgerError, Object},
@@ -142,19 +143,20 @@ impl Provisioner {
     ///
     /// # Errors
     ///
-    /// The first that happened. Tenants that are under way then are brought to their end, so that no
-    /// request is still on its way when teardown begins; no other is begun.
+    /// The first that happened. Tenants that are under way then, or when `stop` is cancelled, are brought to
+    /// their end, so that no request is still on its way when teardown begins; no other is begun.
     pub async fn provide(
         &self,
         requests: Vec<TenantRequest>,
         parallel: usize,
         ready: &(dyn Fn(&Tenant) + Sync),
+        stop: &CancellationToken,
     ) -> Result<Vec<Tenant>, ProvisionError> {
         let failed = AtomicBool::new(false);
         let failed = &failed;
         let mut ending = stream::iter(requests)
             .map(|request| async move {
-                if failed.load(Ordering::Relaxed) {
+                if failed.load(Ordering::Relaxed) || stop.is_cancelled() {
                     return None;
                 }
                 let tenant = self.provide_one(request).await;
@@ -312,6 +314,11 @@ impl Provisioner {
             tracing::warn!(%object, "on record, but not this run's; left as it is");
         }
         Ok(())
+    }
+
+    /// Puts objects on record that somebody else is about to create.
+    pub fn plan(&self, objects: &[Object]) -> Result<(), ProvisionError> {
+        Ok(self.ledger.plan(objects)?)
     }
 
     /// Creates a Kubernetes object, on record.

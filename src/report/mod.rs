@@ -15,7 +15,7 @@ pub mod summary;
 pub mod terminal;
 pub mod write;
 
-pub use exit::{ExitCode, outcome};
+pub use exit::{ExitCode, outcome, recorded};
 pub use files::{Format, RenderedFile, render};
 pub use summary::{Fold, RunSummary};
 pub use write::write_files;

@@ -1,125 +1,125 @@
-//! Every command that runs nothing, and the help of all of them.
+//! Every command that starts nothing: what it prints, and its help.
 
-use std::{fs, path::Path};
+use std::{io::pipe, process::Stdio};
 
-use crate::fixture::Place;
+use crate::support::{Place, Running};
 
 #[test]
-fn help_teaches() {
+fn help_is_as_it_was() {
     let place = Place::new();
     for command in [
-        "", "run", "list", "plan", "lint", "report", "sweep", "doctor", "explain", "schema",
+        "",
+        "run",
+        "list",
+        "plan",
+        "lint",
+        "report",
+        "sweep",
+        "doctor",
+        "explain",
+        "schema",
+        "completions",
     ] {
         let arguments: Vec<&str> = [command, "--help"]
             .into_iter()
-            .filter(|part| !part.is_empty())
+            .filter(|word| !word.is_empty())
             .collect();
-        let help = place.mountproof(&arguments).exits(0);
-        insta::assert_snapshot!(format!("help-{command}"), help.out);
+        let ended = place.run(&arguments).exits(0);
+        let name = if command.is_empty() { "mountproof" } else { command };
+        insta::assert_snapshot!(format!("help-{name}"), ended.out);
     }
 }
 
 #[test]
-fn a_wrong_argument_is_usage() {
+fn commands_print_what_they_say() {
+    let place = Place::new();
+    place.run(&[]).exits(2).says(&["Usage: mountproof"]);
+    place.run(&["--version"]).exits(0).prints(&["mountproof 0."]);
+    insta::assert_snapshot!("list", place.run(&["list"]).exits(0).out);
+    insta::assert_snapshot!(
+        "plan",
+        place
+            .run(&["plan", "--profile", "isolation", "--seed", "1"])
+            .exits(0)
+            .out
+    );
+    let json = place.run(&["list", "--format", "json"]).exits(0).out;
+    let listing: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(listing["cases"].as_array().unwrap().len() > 10);
+    place.run(&["doctor"]).exits(0).prints(&[
+        "report folder",
+        "tmpfs mounts",
+        "the embedded environment can be had",
+    ]);
+    std::fs::write(place.path("file"), "").unwrap();
+    place.run(&["explain", "S012"]).exits(0).prints(&["S012"]);
+    place.run(&["explain", "S999"]).exits(2);
+    for shell in ["bash", "zsh", "fish"] {
+        place
+            .run(&["completions", shell])
+            .exits(0)
+            .prints(&["mountproof"]);
+    }
+    for schema in ["scenario", "results"] {
+        let printed = place.run(&["schema", schema]).exits(0).out;
+        let committed =
+            std::fs::read_to_string(format!("{}/schemas/{schema}.json", env!("CARGO_MANIFEST_DIR")));
+        assert_eq!(
+            printed,
+            committed.unwrap(),
+            "schemas/{schema}.json is not what `schema {schema}` prints"
+        );
+    }
+    place
+        .run(&["sweep", "--reports", "none"])
+        .exits(0)
+        .prints(&["no run in none"]);
+    place
+        .run(&["sweep", "--reports", "file"])
+        .exits(2)
+        .says(&["name the reports folder"]);
+    assert!(place.runs().is_empty());
+}
+
+/// `mountproof list | head`: the reader has seen enough, and that is no failure.
+#[test]
+fn a_reader_that_went_away_is_fine() {
     let place = Place::new();
     for arguments in [
-        &["run", "--nmespaces", "3"][..],
-        &["run", "--plant", "no-such-defect"],
-        &["run", "--rate", "0"],
-        &["run", "--fetch-for", "soon"],
-        &["no-such-command"],
-        &[],
+        &["list"][..],
+        &["list", "--format", "json"],
+        &["schema", "scenario"],
+        &["completions", "bash"],
+        &["plan"],
+        &["doctor"],
+        &["explain", "S012"],
+        &["--help"],
     ] {
-        let end = place.mountproof(arguments).exits(2);
-        end.must(!end.err.is_empty(), "a word about it");
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let mut command = place.command(arguments);
+        let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        assert_eq!(said, "", "{arguments:?}");
     }
-    assert!(!place.reports().exists(), "nothing was begun");
 }
 
+/// A run whose terminal went away goes on to its end.
 #[test]
-fn list_and_plan_name_every_case() {
+fn a_run_survives_the_end_of_its_readers() {
     let place = Place::new();
-    let list = place.mountproof(&["list"]).exits(0).out;
-    let plan = place.mountproof(&["plan"]).exits(0).out;
-    for case in [
-        "positive[team-red]",
-        "cross-namespace-denied[team-blue]",
-        "mount-latency",
-    ] {
-        assert!(list.contains(case), "{list}");
-        assert!(plan.contains(case), "{plan}");
-    }
-    assert!(plan.contains("team-red-secrets-manager-policy"), "{plan}");
-}
-
-#[test]
-fn a_reader_that_goes_away_is_no_error() {
-    let place = Place::new();
-    let script = format!(
-        "set -o pipefail; {} list | head -1",
-        env!("CARGO_BIN_EXE_mountproof")
-    );
-    place.program("bash", &["-c", &script]).exits(0);
-}
-
-#[test]
-fn broken_scenarios_are_all_pointed_at_and_not_run() {
-    let place = Place::new();
-    let folder = place.path().join("mine/isolation");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("empty.yaml"), "").unwrap();
-    let shipped =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/isolation/cross-namespace-denied.yaml");
-    let typo = fs::read_to_string(shipped)
-        .unwrap()
-        .replace("kind: Scenario", "kind: Scenaro");
-    fs::write(
-        folder.join("typo.yaml"),
-        typo.replace("secret: red/secret", "secret: red/secrets"),
-    )
-    .unwrap();
-    for arguments in [&["lint", "mine"][..], &["run", "--scenarios", "mine"]] {
-        let end = place.mountproof(arguments).exits(2);
-        let said = format!("{}{}", end.out, end.err);
-        end.must(
-            said.contains("empty.yaml:1:1")
-                && ["typo.yaml:3:7", "typo.yaml:17:15"]
-                    .iter()
-                    .all(|place| said.contains(place)),
-            "every place",
-        );
-        end.must(said.contains("did you mean"), "what to do");
-    }
-    assert!(!place.reports().exists(), "nothing was begun");
-}
-
-#[test]
-fn a_report_of_nothing_is_usage() {
-    let place = Place::new();
-    place.mountproof(&["report"]).exits(2).says(&["error: cannot"]);
-    fs::write(place.path().join("journal.jsonl"), "not a journal\n").unwrap();
-    place
-        .mountproof(&["report", "journal.jsonl"])
-        .exits(2)
-        .says(&["journal.jsonl:1"]);
-}
-
-#[test]
-fn small_commands_answer() {
-    let place = Place::new();
-    let doctor = place.mountproof(&["doctor"]).exits(0);
-    doctor.must(
-        doctor.out.contains("the embedded environment can be had"),
-        "a verdict",
-    );
-    let explain = place.mountproof(&["explain", "S012"]).exits(0);
-    explain.must(
-        explain.out.contains("A secret that the tenant does not have"),
-        "a page",
-    );
-    place.mountproof(&["explain", "S999"]).exits(2);
-    let completions = place.mountproof(&["completions", "bash"]).exits(0);
-    completions.must(completions.out.contains("_mountproof"), "a script");
-    let schema = place.mountproof(&["schema", "scenario"]).exits(0);
-    serde_json::from_str::<serde_json::Value>(&schema.out).unwrap();
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    let mut command = place.command(&["run", "impostor-refused"]);
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(place.results()["exit_code"], 0);
+    place.assert_nothing_left();
+    let _ = Running::start(place.command(&["--version"])).end().exits(0);
 }

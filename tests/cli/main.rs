@@ -1,11 +1,13 @@
-//! The command line as its users meet it: the built binary, its output, its files, its exit code.
+//! The command line, through the built binary: what it prints, what it leaves, and how it ends.
+//!
+//! Holds invariants 5 and 7 of ARCHITECTURE.md.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod beginning;
 mod canary;
 mod commands;
-mod disk;
-mod endings;
-mod fixture;
-mod rights;
+mod ending;
+mod faults;
 mod selection;
+mod support;

@@ -1,137 +1,243 @@
-//! Which cases run, in which order, and how they are shown.
+//! Which cases run, in which order, how often, and what is printed of them.
 
-use serde_json::Value;
+use std::fs;
 
-use crate::fixture::Place;
+use crate::support::{Place, Running, verdicts};
 
-/// Verdicts by case, in the order of the report.
-fn verdicts(results: &Value) -> Vec<(String, String)> {
-    let cases = results["cases"].as_array().unwrap();
-    cases
+/// A scenario that a fresh tenant's mount proves in no time.
+fn quick(name: &str) -> String {
+    format!(
+        "apiVersion: mountproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{ name: {name}, profile: faults }}\n\
+         description: A pod mounts its own secret.\ntenants:\n  red: {{}}\nsteps:\n  \
+         - mount: {{ as: app, tenant: red, class: red }}\n"
+    )
+}
+
+fn quick_ones() -> Place {
+    let texts: Vec<(String, String)> = ["a", "b", "c", "d", "e", "f"]
         .iter()
-        .map(|case| {
-            let text = |key: &str| case[key].as_str().unwrap().to_owned();
-            (text("case"), text("verdict"))
-        })
+        .map(|name| ((*name).to_owned(), quick(name)))
+        .collect();
+    let texts: Vec<(&str, &str)> = texts
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    Place::with(&texts)
+}
+
+/// Names of the cases in the order in which they were begun.
+fn order(journal: &str) -> Vec<String> {
+    journal
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter_map(|event| Some(event["event"]["case-started"]["case"].as_str()?.to_owned()))
         .collect()
 }
 
 #[test]
-fn after_the_first_failure_fail_fast_starts_nothing() {
-    let place = Place::new();
-    let end = place
+fn shuffle_draws_an_order_from_the_printed_seed() {
+    let run = |seed: Option<&str>| {
+        let place = quick_ones();
+        let mut arguments = vec!["run", "--scenarios", "scenarios", "--shuffle", "--jobs", "1"];
+        if let Some(seed) = seed {
+            arguments.extend(["--seed", seed]);
+        }
+        let ended = place.run(&arguments).exits(0);
+        let seed = place.results()["seed"].to_string();
+        let ended = ended.says(&[&format!("seed {seed} ")]);
+        assert!(!ended.err.contains('\u{1b}'), "escape codes in a pipe{ended}");
+        (seed, order(&place.journal()))
+    };
+    let (seed, first) = run(None);
+    assert_eq!(first.len(), 6);
+    assert_eq!(run(Some(&seed)), (seed.clone(), first));
+    // Of 720 orders these two seeds draw other ones.
+    assert_ne!(run(Some("1")).1, run(Some("2")).1);
+}
+
+#[test]
+fn fail_fast_starts_nothing_more_and_a_broken_product_exits_1() {
+    let place = quick_ones();
+    place
         .run(&[
-            "--plant",
-            "driver:no-pod-status",
+            "run",
+            "--scenarios",
+            "scenarios",
             "--fail-fast",
             "--jobs",
             "1",
-            "positive",
-            "impostor-refused",
+            "--plant",
+            "driver:empty-mount",
         ])
-        .exits(1);
-    end.says(&["FAIL", "does not exist"]);
-    let verdicts = verdicts(&place.results());
-    let count = |wanted: &str| verdicts.iter().filter(|(_, verdict)| verdict == wanted).count();
-    assert_eq!((count("failed"), count("skipped")), (1, 4), "{verdicts:?}");
-}
-
-#[test]
-fn a_name_that_fits_nothing_is_never_an_empty_run() {
-    let place = Place::new();
-    let end = place.run(&["cross-namespace-dened"]).exits(2);
-    end.says(&["cross-namespace-dened", "did you mean", "cross-namespace-denied"]);
-    assert!(!place.reports().exists(), "nothing was begun");
-}
-
-#[test]
-fn one_case_can_be_asked_for() {
-    let place = Place::new();
-    place.run(&["impostor-refused[with=other-audience]"]).exits(0);
-    let verdicts = verdicts(&place.results());
+        .exits(1)
+        .says(&[
+            "not started: --fail-fast, and a case had failed",
+            "exit 1 (conformance failed)",
+        ]);
+    let verdicts: Vec<String> = verdicts(&place.results())
+        .into_iter()
+        .map(|(_, verdict)| verdict)
+        .collect();
     assert_eq!(
         verdicts,
-        [(
-            "impostor-refused[with=other-audience]".to_owned(),
-            "passed".to_owned()
-        )]
+        ["failed", "skipped", "skipped", "skipped", "skipped", "skipped"]
     );
 }
 
 #[test]
-fn a_shuffle_repeats_with_its_seed() {
+fn a_tenant_that_reads_anothers_secret_exits_4_and_quiet_prints_no_more_than_that() {
     let place = Place::new();
-    let plan = |seed: &str| {
-        place
-            .mountproof(&["plan", "--shuffle", "--seed", seed])
-            .exits(0)
-            .out
-    };
-    let ordered = place.mountproof(&["plan"]).exits(0).out;
-    assert_eq!(plan("5"), plan("5"));
-    assert_ne!(plan("5"), plan("6"));
-    assert_ne!(plan("5"), ordered);
-    let end = place
-        .run(&["impostor-refused", "--shuffle", "--seed", "5"])
-        .exits(0);
-    end.says(&["seed 5"]);
-}
-
-#[test]
-fn quiet_says_the_end_only_and_failures_whole() {
-    let place = Place::new();
-    let end = place.run(&["impostor-refused", "--quiet"]).exits(0);
-    end.says(&["3 passed", "nothing left behind"]);
-    end.must(
-        !end.err.contains("PASS") && !end.err.contains("environment"),
-        "no more",
-    );
-
-    let place = Place::new();
-    let end = place
+    let ended = place
         .run(&[
-            "impostor-refused",
+            "run",
             "--quiet",
+            "cross-namespace-denied",
+            "positive",
             "--plant",
-            "endpoint:ignore-audience",
+            "endpoint:ignore-resource",
         ])
-        .exits(4);
-    end.says(&[
-        "FAIL",
-        "impostor-refused[with=other-audience]",
-        "isolation failed",
-    ]);
-    end.must(!end.err.contains("PASS"), "no more");
+        .exits(4)
+        .says(&[
+            "FAIL   cross-namespace-denied[team-red]",
+            "who ",
+            "allowed ",
+            "exit 4 (isolation failed)",
+        ]);
+    assert!(!ended.err.contains("PASS"), "{ended}");
+    assert!(!ended.err.contains("environment   ready"), "{ended}");
+    assert!(ended.out.is_empty(), "{ended}");
 }
 
 #[test]
-fn a_pipe_gets_no_escape_codes_unless_asked_to() {
-    let place = Place::new();
-    let end = place.run(&["impostor-refused"]).exits(0);
-    end.must(
-        !end.err.contains('\u{1b}') && !end.out.contains('\u{1b}'),
-        "plain text",
-    );
-    let always = place.mountproof(&["lint", "--color", "always", "."]).finish();
-    always.must(
-        always.err.contains('\u{1b}') || always.out.contains('\u{1b}'),
-        "colours",
-    );
+fn a_pass_after_a_failure_is_flaky() {
+    let place = Place::with(&[("quick", &quick("quick"))]);
+    let arguments = [
+        "run",
+        "--scenarios",
+        "scenarios",
+        "--plant",
+        "driver:empty-mount@once",
+    ];
+    place
+        .run(&[&arguments[..], &["--retries", "1"]].concat())
+        .exits(0)
+        .says(&["RETRY  quick", "FLAKY  quick", "1 flaky"]);
+    let results = place.results();
+    assert_eq!(results["counts"]["flaky"], 1);
+    assert_eq!(results["cases"][0]["verdict"], "flaky");
+    let junit = fs::read_to_string(place.only_run().join("junit.xml")).unwrap();
+    assert!(junit.contains("flakyFailure"), "{junit}");
+
+    let place = Place::with(&[("quick", &quick("quick"))]);
+    place.run(&arguments).exits(1).says(&["FAIL"]);
 }
 
 #[test]
-fn more_tenants_than_two_are_named_in_order() {
+fn names_choose_cases_and_a_name_that_fits_nothing_is_usage() {
     let place = Place::new();
-    place.run(&["impostor-refused", "--namespaces", "3"]).exits(0);
-    let tenants = place.results()["tenants"].to_string();
-    for name in ["ns-0001", "ns-0002", "ns-0003"] {
-        assert!(tenants.contains(name), "{tenants}");
+    place
+        .run(&["list", "--format", "names", "positive", "cross-*"])
+        .exits(0)
+        .prints(&[
+            "positive[team-red]\npositive[team-blue]\n",
+            "cross-namespace-denied[team-red]\n",
+        ]);
+    for command in ["run", "list", "plan"] {
+        place
+            .run(&[command, "positiv-e"])
+            .exits(2)
+            .says(&["error: ", "did you mean `positive`?"]);
     }
     place
-        .run(&["impostor-refused", "--tenants", "a,b", "--namespaces", "3"])
-        .exits(2);
-    place.run(&["impostor-refused", "--tenants", "a,a"]).exits(2);
+        .run(&["run", "--profile", "isolatoin"])
+        .exits(2)
+        .says(&["did you mean `isolation`?"]);
     place
-        .run(&["impostor-refused", "--tenants", "Not_A_Name"])
-        .exits(2);
+        .run(&["run", "--label", "novalue"])
+        .exits(2)
+        .says(&["write key=value"]);
+    place
+        .run(&["run", "--tenants", "Team_Red"])
+        .exits(2)
+        .says(&["a namespace is lower-case"]);
+    place
+        .run(&["run", "--tenants", "a,b,a"])
+        .exits(2)
+        .says(&["two tenants are named `a`"]);
+    place.run(&["run", "--pods", "0"]).exits(2);
+    place.run(&["no-such-command"]).exits(2);
+    assert!(place.runs().is_empty(), "nothing was run");
+}
+
+#[test]
+fn scenarios_with_mistakes_are_usage_with_every_place() {
+    let place = Place::with(&[
+        ("unknown", &quick("unknown").replace("class: red", "clas: red")),
+        ("empty", ""),
+        (
+            "twice",
+            &quick("twice").replace("tenants:", "kind: Scenario\ntenants:"),
+        ),
+    ]);
+    let places = [
+        "scenarios/faults/unknown.yaml:8:",
+        "did you mean `class`?",
+        "scenarios/faults/empty.yaml",
+        "scenarios/faults/twice.yaml:5:",
+    ];
+    place
+        .run(&["run", "--scenarios", "scenarios"])
+        .exits(2)
+        .says(&places);
+    place
+        .run(&["list", "--scenarios", "scenarios"])
+        .exits(2)
+        .says(&places);
+    let linted = place.run(&["lint", "scenarios"]).exits(2);
+    for place in places {
+        assert!(
+            format!("{}{}", linted.out, linted.err).contains(place),
+            "{place}{linted}"
+        );
+    }
+    assert!(place.runs().is_empty());
+}
+
+/// Colours are for terminals, and not for those who want none.
+#[test]
+fn colours_follow_the_terminal_and_no_color() {
+    let place = Place::new();
+    let listed = |arguments: &[&str], no_color: bool| {
+        let mut command = place.command(arguments);
+        if no_color {
+            command.env("NO_COLOR", "1");
+        }
+        Running::start(command).end().exits(0).out.contains('\u{1b}')
+    };
+    assert!(!listed(&["list"], false), "a pipe is no terminal");
+    assert!(listed(&["list", "--color", "always"], false));
+    assert!(!listed(&["list"], true));
+    let on_terminal = |no_color: bool| {
+        let mut command = std::process::Command::new("script");
+        command
+            .args([
+                "-qec",
+                &format!("{} list", crate::support::MOUNTPROOF),
+                "/dev/null",
+            ])
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .env_remove("CI");
+        if no_color {
+            command.env("NO_COLOR", "1");
+        }
+        command.output().ok().map(|output| output.stdout.contains(&0x1b))
+    };
+    match on_terminal(false) {
+        None => crate::support::skipped("colours on a terminal", "there is no `script` here"),
+        Some(colours) => {
+            assert!(colours, "a terminal has colours");
+            assert_eq!(on_terminal(true), Some(false));
+        }
+    }
 }

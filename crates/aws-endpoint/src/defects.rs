@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 /// Defects of the endpoint itself, all off by default. Each must turn a scenario red.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -31,4 +33,6 @@ pub struct Faults {
     pub outage: bool,
     /// Added before each answer.
     pub latency: Duration,
+    /// How far its clock is ahead: signatures and tokens are judged by the time that it shows.
+    pub clock_step: SignedDuration,
 }

@@ -18,7 +18,7 @@ use crate::{
     caller::{Caller, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
-    iam::{self, Context, Params, error::IamErrorKind},
+    iam::{self, Context, Params},
     secrets,
     signature::{self, Scope},
     state::{State, World},
@@ -109,9 +109,9 @@ struct Known {
 
 async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequest<Body>) -> Response<Body> {
     let began = Instant::now();
-    let now = Timestamp::now();
-    let request_id = uuid::Uuid::new_v4().to_string();
     let faults = state.faults();
+    let now = Timestamp::now() + faults.clock_step;
+    let request_id = uuid::Uuid::new_v4().to_string();
     if !faults.latency.is_zero() {
         tokio::time::sleep(faults.latency).await;
     }
@@ -337,17 +337,7 @@ impl Call<'_> {
 }
 
 fn from_iam(error: iam::IamError) -> Refusal {
-    let (status, code) = match error.kind {
-        IamErrorKind::NoSuchEntity => (404, "NoSuchEntity"),
-        IamErrorKind::EntityAlreadyExists => (409, "EntityAlreadyExists"),
-        IamErrorKind::DeleteConflict => (409, "DeleteConflict"),
-        IamErrorKind::LimitExceeded => (409, "LimitExceeded"),
-        IamErrorKind::MalformedPolicyDocument => (400, "MalformedPolicyDocument"),
-        IamErrorKind::InvalidInput => (400, "InvalidInput"),
-        IamErrorKind::ValidationError => (400, "ValidationError"),
-        IamErrorKind::InvalidAction => (400, "InvalidAction"),
-    };
-    Refusal::new(status, code, error.message)
+    Refusal::new(error.status(), error.code(), error.message)
 }
 
 fn from_secrets(error: secrets::SecretsError) -> Refusal {

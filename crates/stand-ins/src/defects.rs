@@ -2,11 +2,30 @@
 //!
 //! All are off by default and can be switched while the stand-in runs.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU32, Ordering},
+};
 
 /// A value that a handle sets and its stand-in reads, such as a set of defects.
 #[derive(Debug, Default)]
-pub struct Shared<T>(Arc<RwLock<T>>);
+pub struct Shared<T>(Arc<Held<T>>);
+
+#[derive(Debug)]
+struct Held<T> {
+    value: RwLock<T>,
+    /// How often a switch may still show; see [`Shared::set_for`].
+    shows: AtomicU32,
+}
+
+impl<T: Default> Default for Held<T> {
+    fn default() -> Self {
+        Self {
+            value: RwLock::default(),
+            shows: AtomicU32::new(u32::MAX),
+        }
+    }
+}
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
@@ -18,23 +37,54 @@ impl<T: Copy> Shared<T> {
     /// Holds `value` at first.
     #[must_use]
     pub fn new(value: T) -> Self {
-        Self(Arc::new(RwLock::new(value)))
+        Self(Arc::new(Held {
+            value: RwLock::new(value),
+            shows: AtomicU32::new(u32::MAX),
+        }))
     }
 
     /// Replaces the value; what is under way may still see the old one.
     pub fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
+        self.set_for(value, u32::MAX);
+    }
+
+    /// Replaces the value by one whose switches show `times` often in all, and are off from then on:
+    /// a defect that comes and goes. `u32::MAX` is for ever.
+    pub fn set_for(&self, value: T, times: u32) {
+        *self.0.value.write().unwrap_or_else(PoisonError::into_inner) = value;
+        self.0.shows.store(times, Ordering::SeqCst);
+    }
+
+    /// Whether a switch is on; asking uses up one of the times that it may show.
+    #[must_use]
+    pub fn shows(&self, switch: impl Fn(&T) -> bool) -> bool {
+        if !switch(&self.now()) {
+            return false;
+        }
+        let left = |left: u32| match left {
+            0 => None,
+            u32::MAX => Some(u32::MAX),
+            more => Some(more - 1),
+        };
+        self.0
+            .shows
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+            .is_ok()
     }
 
     /// The value now.
     #[must_use]
     pub fn now(&self) -> T {
-        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+        *self.0.value.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What a broken driver does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, and any set of them may be on"
+)]
 pub struct DriverDefects {
     /// Reports a mount as done without asking the provider: an empty folder.
     pub empty_mount: bool,
@@ -42,6 +92,8 @@ pub struct DriverDefects {
     pub file_left_after_unmount: bool,
     /// Writes no `SecretProviderClassPodStatus`.
     pub no_pod_status: bool,
+    /// Never answers a publish: each ends when its caller has had enough.
+    pub never_answers: bool,
 }
 
 /// What a broken provider does.
@@ -60,4 +112,33 @@ pub struct ProviderDefects {
     pub other_tenants_secret: bool,
     /// Writes an empty file and reports success where AWS denies access.
     pub ignores_denial: bool,
+    /// Fetches the current version, whatever `objectVersion` and `objectVersionLabel` say.
+    pub ignores_version: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_shows_as_often_as_it_may_and_others_do_not_count() {
+        let defects = Shared::new(DriverDefects::default());
+        assert!(!defects.shows(|defects| defects.empty_mount));
+        defects.set_for(
+            DriverDefects {
+                empty_mount: true,
+                ..DriverDefects::default()
+            },
+            2,
+        );
+        let asked = [
+            defects.shows(|defects| defects.no_pod_status),
+            defects.shows(|defects| defects.empty_mount),
+            defects.shows(|defects| defects.empty_mount),
+            defects.shows(|defects| defects.empty_mount),
+        ];
+        assert_eq!(asked, [false, true, true, false]);
+        defects.set(defects.now());
+        assert!((0..1000).all(|_| defects.shows(|defects| defects.empty_mount)));
+    }
 }

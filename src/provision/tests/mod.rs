@@ -10,6 +10,7 @@ use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Faults, RootCredentials}
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use self::front::{Fault, Front, World};
 use super::*;
@@ -171,7 +172,9 @@ async fn provide(provisioner: &Provisioner, names: &[&str]) -> Result<Vec<Tenant
         .create(&tenant::csi_driver(provisioner.marks()))
         .await?;
     provisioner.provide_cluster().await?;
-    provisioner.provide(requests(names), 8, &|_| {}).await
+    provisioner
+        .provide(requests(names), 8, &|_| {}, &CancellationToken::new())
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -190,8 +190,11 @@ async fn fill(
 ) -> Result<(), Status> {
     let Asker { namespace, pod, .. } = asker;
     let target = Path::new(&request.target_path);
-    let defects = driver.defects.now();
-    let versions = if defects.empty_mount {
+    if driver.defects.shows(|defects| defects.never_answers) {
+        cancelled.cancelled().await;
+        return Err(Status::cancelled("context canceled"));
+    }
+    let versions = if driver.defects.shows(|defects| defects.empty_mount) {
         BTreeMap::new()
     } else {
         let secrets: BTreeMap<_, _> = request.secrets.iter().collect();
@@ -221,7 +224,7 @@ async fn fill(
                 Status::new(status.code(), text)
             })?
     };
-    if defects.no_pod_status {
+    if driver.defects.shows(|defects| defects.no_pod_status) {
         return Ok(());
     }
     let written = super::status::write(driver, asker_status(asker), target, &versions, deadline).await;
@@ -291,7 +294,7 @@ pub(super) fn unpublish(driver: &Inner, request: &NodeUnpublishVolumeRequest) ->
     if request.target_path.is_empty() {
         return Err(Status::invalid_argument("Target path missing in request"));
     }
-    if driver.defects.now().file_left_after_unmount {
+    if driver.defects.shows(|defects| defects.file_left_after_unmount) {
         return Ok(());
     }
     let target = Path::new(&request.target_path);

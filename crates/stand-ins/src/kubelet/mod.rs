@@ -68,6 +68,8 @@ pub struct KubeletConfig {
     pub clock: Clock,
     /// Deadline of a call to a driver; a real kubelet's is 2 minutes. Real time.
     pub publish_deadline: Duration,
+    /// No image can be pulled: containers wait for ever, as on a node that its registry does not answer.
+    pub no_images: bool,
 }
 
 impl KubeletConfig {
@@ -82,6 +84,7 @@ impl KubeletConfig {
             max_pods: 5000,
             clock: Clock::default(),
             publish_deadline: Duration::from_mins(2),
+            no_images: false,
         }
     }
 }
@@ -120,6 +123,7 @@ struct Node {
     root: PathBuf,
     max_pods: usize,
     publish_deadline: Duration,
+    no_images: bool,
     time: Timeline,
     api: ApiClient,
     recorder: Recorder,
@@ -152,6 +156,7 @@ impl Kubelet {
             root: config.root,
             max_pods: config.max_pods,
             publish_deadline: config.publish_deadline,
+            no_images: config.no_images,
             api,
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -109,6 +109,9 @@ impl Worker {
         let [sandbox, create, start] = schedule::RUNTIME;
         self.pause(sandbox).await?;
         self.times.sandboxed = Some(now_rfc3339());
+        if self.node.no_images {
+            return self.wait_for_images().await;
+        }
         for container in &self.pod.spec.containers {
             let text = format!(
                 "Container image \"{}\" already present on machine and can be accessed by the pod",
@@ -138,6 +141,26 @@ impl Worker {
         }
         self.report(Stage::Running).await;
         Ok(())
+    }
+
+    /// What a kubelet says whose registry does not answer; it would try again until the pod goes.
+    async fn wait_for_images(&self) -> Result<(), Ending> {
+        self.report(Stage::Sandboxed).await;
+        for container in &self.pod.spec.containers {
+            let (image, name) = (&container.image, Some(container.name.as_str()));
+            self.record(false, "Pulling", format!("Pulling image \"{image}\""), name);
+            let text = format!("Failed to pull image \"{image}\": dial tcp: i/o timeout");
+            self.record(true, "Failed", text, name);
+            self.record(true, "Failed", "Error: ErrImagePull".to_owned(), name);
+            self.record(
+                false,
+                "BackOff",
+                format!("Back-off pulling image \"{image}\""),
+                name,
+            );
+        }
+        self.ending.cancelled().await;
+        Err(Ending)
     }
 
     /// Takes the pod down: what is or may be mounted is unpublished, then the pod's object goes.

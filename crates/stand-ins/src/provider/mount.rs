@@ -381,7 +381,7 @@ async fn is_current(
     Ok(stages.iter().any(|stage| stage == label))
 }
 
-/// `GetSecretValue`; here two of the planted defects do their harm.
+/// `GetSecretValue`; here three of the planted defects do their harm.
 async fn secret_value(
     provider: &Inner,
     region: &mut Region,
@@ -389,11 +389,18 @@ async fn secret_value(
     descriptor: &Descriptor,
     tenant: &str,
 ) -> Result<Fetched, ApiFailure> {
-    let defects = provider.defects.now();
+    let other_tenants = provider.defects.shows(|defects| defects.other_tenants_secret);
+    let ignores_version = provider.defects.shows(|defects| defects.ignores_version);
     let name = descriptor.secret_name(failover);
-    let version = descriptor.secret_version(failover);
-    let label = descriptor.secret_version_label(failover);
-    if defects.other_tenants_secret {
+    let (version, label) = if ignores_version {
+        ("", "")
+    } else {
+        (
+            descriptor.secret_version(failover),
+            descriptor.secret_version_label(failover),
+        )
+    };
+    if other_tenants {
         for other in provider.spoils.credentials_but(tenant) {
             if let Ok(fetched) = region.secret_value(name, version, label, Some(&other)).await {
                 return Ok(fetched);
@@ -401,27 +408,28 @@ async fn secret_value(
         }
     }
     let fetched = region.secret_value(name, version, label, None).await;
-    if defects.other_tenants_secret
-        && let Some(own) = region.credentials()
-    {
+    if other_tenants && let Some(own) = region.credentials() {
         provider.spoils.keep_credentials(tenant, own);
     }
     match fetched {
-        Err(failure) if defects.ignores_denial && failure.is_denial() => Ok(Fetched {
-            version: String::new(),
-            value: SecretBytes::default(),
-        }),
+        Err(failure) if failure.is_denial() && provider.defects.shows(|defects| defects.ignores_denial) => {
+            Ok(Fetched {
+                version: String::new(),
+                value: SecretBytes::default(),
+            })
+        }
         other => other,
     }
 }
 
 fn apply_defects(provider: &Inner, target: &Path, files: &mut [SecretFile]) {
-    let defects = provider.defects.now();
+    let wrong_mode = provider.defects.shows(|defects| defects.wrong_mode);
+    let stale = provider.defects.shows(|defects| defects.stale_after_rotation);
     for file in files {
-        if defects.wrong_mode {
+        if wrong_mode {
             file.mode = 0o666;
         }
-        if defects.stale_after_rotation {
+        if stale {
             file.value = provider.spoils.first_value(&target.join(&file.name), &file.value);
         }
     }

@@ -1,0 +1,126 @@
+//! The parts of the embedded environment while they run: ended in order, or by a fault.
+
+use std::{sync::Arc, time::Duration};
+
+use mountproof_aws_endpoint::{Endpoint, Faults};
+use mountproof_stand_ins::{driver::Driver, kubelet::Kubelet, kubernetes::ApiServer, provider::Provider};
+use tokio::{sync::Mutex, task::JoinSet};
+
+use super::{Fault, Trouble, embedded::EndpointLog};
+
+/// How long the endpoint takes for an answer when it is slow.
+const SLOW: Duration = Duration::from_secs(1);
+/// How far its clock jumps: well beyond the five minutes that AWS allows a signature.
+const CLOCK_STEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// Hears of a fault as it strikes.
+pub type Struck = Arc<dyn Fn(Fault) + Send + Sync>;
+
+/// Every part, each until it is ended.
+pub(super) struct Parts {
+    kubelet: Mutex<Option<Kubelet>>,
+    driver: Mutex<Option<Driver>>,
+    provider: Mutex<Option<Provider>>,
+    endpoint: Mutex<Option<Endpoint>>,
+    api: Mutex<Option<ApiServer>>,
+    log: Arc<EndpointLog>,
+}
+
+impl Parts {
+    pub(super) fn new(
+        kubelet: Kubelet,
+        driver: Driver,
+        provider: Provider,
+        endpoint: Endpoint,
+        api: ApiServer,
+        log: Arc<EndpointLog>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            kubelet: Mutex::new(Some(kubelet)),
+            driver: Mutex::new(Some(driver)),
+            provider: Mutex::new(Some(provider)),
+            endpoint: Mutex::new(Some(endpoint)),
+            api: Mutex::new(Some(api)),
+            log,
+        })
+    }
+
+    /// Causes the faults that have no time at once, and the others in time. Dropping the answer calls
+    /// those off that have not struck.
+    pub(super) async fn strike(self: &Arc<Self>, faults: &[Fault], struck: Struck) -> JoinSet<()> {
+        let mut striking = JoinSet::new();
+        for &fault in faults {
+            if fault.after.is_zero() {
+                self.cause(fault.trouble).await;
+                struck(fault);
+                continue;
+            }
+            let (parts, struck) = (Arc::clone(self), Arc::clone(&struck));
+            striking.spawn(async move {
+                tokio::time::sleep(fault.after).await;
+                parts.cause(fault.trouble).await;
+                struck(fault);
+            });
+        }
+        striking
+    }
+
+    async fn cause(&self, trouble: Trouble) {
+        match trouble {
+            Trouble::EndpointDies => {
+                self.endpoint_faults(Faults {
+                    outage: true,
+                    ..Faults::default()
+                })
+                .await;
+            }
+            Trouble::EndpointSlow => {
+                self.endpoint_faults(Faults {
+                    latency: SLOW,
+                    ..Faults::default()
+                })
+                .await;
+            }
+            Trouble::EndpointClockStep => {
+                self.endpoint_faults(Faults {
+                    clock_step: CLOCK_STEP,
+                    ..Faults::default()
+                })
+                .await;
+            }
+            Trouble::KubernetesDies => {
+                if let Some(api) = self.api.lock().await.take() {
+                    api.stop().await;
+                }
+            }
+            // The kubelet was started that way.
+            Trouble::KubeletNoImages => {}
+            Trouble::HarnessPanics => self.log.panic_from_now_on(),
+        }
+    }
+
+    async fn endpoint_faults(&self, faults: Faults) {
+        if let Some(endpoint) = self.endpoint.lock().await.as_ref() {
+            endpoint.set_faults(faults);
+        }
+    }
+
+    /// Ends everything, pods' parts first.
+    pub(super) async fn stop(&self) {
+        if let Some(kubelet) = self.kubelet.lock().await.take() {
+            kubelet.stop().await;
+        }
+        if let Some(driver) = self.driver.lock().await.take() {
+            driver.stop().await;
+        }
+        if let Some(provider) = self.provider.lock().await.take() {
+            provider.stop().await;
+        }
+        if let Some(endpoint) = self.endpoint.lock().await.take() {
+            endpoint.stop().await;
+        }
+        if let Some(api) = self.api.lock().await.take() {
+            api.stop().await;
+        }
+    }
+}

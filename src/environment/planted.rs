@@ -1,0 +1,63 @@
+//! Plants, as the parts take them.
+
+use mountproof_aws_endpoint::Defects;
+use mountproof_stand_ins::defects::{DriverDefects, ProviderDefects};
+
+use super::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect};
+
+pub(super) fn endpoint_defects(plants: &[Plant]) -> Defects {
+    let mut defects = Defects::default();
+    for plant in plants {
+        if let Defect::Endpoint(defect) = plant.defect() {
+            *match defect {
+                EndpointDefect::SkipTokenSignature => &mut defects.skip_token_signature,
+                EndpointDefect::IgnoreAudience => &mut defects.ignore_audience,
+                EndpointDefect::IgnoreTrustPolicy => &mut defects.ignore_trust_policy,
+                EndpointDefect::IgnoreResource => &mut defects.ignore_resource,
+                EndpointDefect::PrefixMatch => &mut defects.prefix_match,
+                EndpointDefect::SkipRequestSignature => &mut defects.skip_request_signature,
+                EndpointDefect::StaleAfterPut => &mut defects.stale_after_put,
+                EndpointDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
+            } = true;
+        }
+    }
+    defects
+}
+
+pub(super) fn driver_defects(plants: &[Plant]) -> DriverDefects {
+    let mut defects = DriverDefects::default();
+    for plant in plants {
+        if let Defect::Driver(defect) = plant.defect() {
+            *match defect {
+                DriverDefect::EmptyMount => &mut defects.empty_mount,
+                DriverDefect::FileLeftAfterUnmount => &mut defects.file_left_after_unmount,
+                DriverDefect::NoPodStatus => &mut defects.no_pod_status,
+                DriverDefect::NeverAnswers => &mut defects.never_answers,
+            } = true;
+        }
+    }
+    defects
+}
+
+pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
+    let mut defects = ProviderDefects::default();
+    for plant in plants {
+        if let Defect::Provider(defect) = plant.defect() {
+            *match defect {
+                ProviderDefect::WrongMode => &mut defects.wrong_mode,
+                ProviderDefect::StaleAfterRotation => &mut defects.stale_after_rotation,
+                ProviderDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
+                ProviderDefect::IgnoresDenial => &mut defects.ignores_denial,
+                ProviderDefect::IgnoresVersion => &mut defects.ignores_version,
+            } = true;
+        }
+    }
+    defects
+}
+
+/// How often a part's defects may show, as [`Shared::set_for`](mountproof_stand_ins::defects::Shared::set_for)
+/// takes it: once when any of them is to show once.
+pub(super) fn times(plants: &[Plant], of_part: impl Fn(Defect) -> bool) -> u32 {
+    let once = plants.iter().any(|plant| plant.once() && of_part(plant.defect()));
+    if once { 1 } else { u32::MAX }
+}
