@@ -12,11 +12,15 @@ const PURE: &[&str] = &[
     "src/scenario",
     "src/tenant",
     "src/verdict",
-    "src/report/summary.rs",
+    "src/report/summary",
     "src/report/junit.rs",
     "src/report/results.rs",
     "src/report/markdown.rs",
     "src/report/html",
+    "src/report/exit.rs",
+    "src/report/figure.rs",
+    "src/report/files.rs",
+    "src/report/latency.rs",
     "src/load/histogram.rs",
     "src/load/schedule.rs",
     "src/load/limiter.rs",
@@ -223,13 +227,28 @@ fn product_lines(source: &Path) -> Vec<(usize, String)> {
     if source.iter().any(is_test) {
         return Vec::new();
     }
-    fs::read_to_string(source)
-        .unwrap()
-        .lines()
-        .take_while(|line| line.trim() != "#[cfg(test)]")
-        .enumerate()
-        .map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default().to_owned()))
-        .collect()
+    product(&fs::read_to_string(source).unwrap())
+}
+
+/// Lines up to a module of tests; one that only names its file hides nothing behind it.
+fn product(text: &str) -> Vec<(usize, String)> {
+    let mut lines = text.lines().zip(1..).peekable();
+    let mut found = Vec::new();
+    while let Some((line, number)) = lines.next() {
+        let named = |next: &(&str, usize)| next.0.trim().ends_with(';');
+        if line.trim() == "#[cfg(test)]" && lines.next_if(named).is_none() {
+            break;
+        }
+        found.push((number, line.split("//").next().unwrap_or_default().to_owned()));
+    }
+    found
+}
+
+#[test]
+fn what_stands_behind_the_name_of_a_test_module_is_read() {
+    let read = |text| -> Vec<usize> { product(text).into_iter().map(|(number, _)| number).collect() };
+    assert_eq!(read("#[cfg(test)]\nmod tests;\nuse std::fs;\n"), [1, 3]);
+    assert_eq!(read("a\n#[cfg(test)]\nmod tests {\n}\n"), [1]);
 }
 
 /// Whether `word` stands in `line` as the start of a name.

@@ -7,12 +7,13 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Parser;
 use mountproof::{
     cli::{explain, lint, list, output::Output, scenarios::read, schema as cli_schema},
-    scenario::{Code, SourceFile, bind, load, render, schema, shipped, shipped::SHIPPED},
+    scenario::{Code, SourceFile, bind, load, model::Action, render, schema, shipped, shipped::SHIPPED},
 };
 use serde_json::Value;
 
@@ -67,7 +68,11 @@ fn the_binary_carries_the_folder() {
 fn shipped_scenarios_are_in_order() {
     let loaded = load(&shipped());
     assert_eq!(rendered(&shipped()), "");
-    assert_eq!(loaded.scenarios.len(), 12, "one of ten has three combinations");
+    assert_eq!(
+        loaded.scenarios.len(),
+        15,
+        "one of thirteen has three combinations"
+    );
     let binding = bind(
         &loaded.scenarios,
         &["team-red".to_owned(), "team-blue".to_owned()],
@@ -75,6 +80,46 @@ fn shipped_scenarios_are_in_order() {
     assert_eq!(binding.unbound, []);
     let from_folder = read(&[root().join("scenarios")]);
     assert_eq!(from_folder.scenarios, loaded.scenarios);
+}
+
+/// What the project promises to ship: each claim has its file, and each denial its control and hold.
+#[test]
+fn promised_scenarios_are_shipped_and_denials_are_complete() {
+    let loaded = load(&shipped());
+    let names: BTreeSet<&str> = loaded
+        .scenarios
+        .iter()
+        .map(|scenario| scenario.name.as_str())
+        .collect();
+    for promised in [
+        "positive",
+        "cross-namespace-denied",
+        "annotation-names-other-role",
+        "no-role-annotation",
+        "own-class-names-other-arn",
+        "class-from-other-namespace",
+        "rotation",
+        "fetch-throughput",
+        "mount-latency",
+    ] {
+        assert!(names.contains(promised), "{promised} is not shipped");
+    }
+    let mut denials = 0;
+    for scenario in &loaded.scenarios {
+        let mut mounted = Vec::new();
+        for step in &scenario.steps {
+            match &step.action {
+                Action::Mount(mount) => mounted.push(&mount.workload.name),
+                Action::Deny(deny) => {
+                    denials += 1;
+                    assert!(mounted.contains(&&deny.control), "{}", scenario.name);
+                    assert!(deny.hold >= Duration::from_secs(3), "{}", scenario.name);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(denials, 6);
 }
 
 /// Set `MOUNTPROOF_UPDATE=1`, or run `mountproof schema scenario --write`, after a change of
@@ -193,10 +238,13 @@ fn broken_shapes_do_not_fit_the_schema() {
 
 #[test]
 fn two_files_of_one_name() {
-    let (path, text) = SHIPPED[0];
+    let (path, text) = SHIPPED
+        .iter()
+        .find(|(path, _)| path.ends_with("/positive.yaml"))
+        .unwrap();
     let copy = |display: &str| SourceFile {
         display: display.to_owned(),
-        below: path.to_owned(),
+        below: (*path).to_owned(),
         folder: None,
         bytes: text.as_bytes().to_vec(),
         size: text.len() as u64,
@@ -252,7 +300,7 @@ fn lint_says_ok_or_exits_with_2() {
     let (out, err, code) = typed(&["lint", scenarios.to_str().unwrap()]);
     assert_eq!(
         (out.as_str(), err.as_str(), code),
-        ("ok  10 files, no problems\n", "", 0)
+        ("ok  13 files, no problems\n", "", 0)
     );
 
     let folder = tempfile::tempdir().unwrap();
@@ -286,6 +334,36 @@ fn lint_says_ok_or_exits_with_2() {
     assert_eq!(typed(&["lint", shown]).2, 0, "warnings pass");
 }
 
+/// Each kind of broken file by itself: a clear word and exit code 2. Warnings alone pass.
+#[test]
+fn every_broken_file_makes_lint_exit_with_2() {
+    let passes = ["unused"];
+    for path in yaml_below(&root().join("fixtures/scenarios/broken")) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        // The folder is the profile, so it is given.
+        let (out, err, code) = typed(&["lint", path.to_str().unwrap()]);
+        let expected = if passes.contains(&name) { 0 } else { 2 };
+        assert_eq!(code, expected, "{name}: {out}{err}");
+        if code == 2 {
+            assert!(out.contains("error[S"), "{name}: {out}");
+            assert!(out.contains(&format!("{name}.yaml:")), "{name}: {out}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_ten_megabytes_is_an_error_of_lint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.yaml");
+    fs::write(&path, "a: 1\n".repeat(2 * 1024 * 1024)).unwrap();
+    let (out, _, code) = typed(&["lint", path.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(
+        out.starts_with("error[S002]: the file has 10.0 MiB, and a scenario at most 1 MiB\n"),
+        "{out}"
+    );
+}
+
 #[test]
 fn lint_without_files_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -308,12 +386,13 @@ fn list_shows_the_plan() {
     );
     let (out, _, _) = typed(&["list", "--format", "json", "--namespaces", "1"]);
     let value: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(value["cases"][0]["case"], "positive");
-    assert_eq!(value["cases"][0]["tenants"]["red"], "ns-0001");
+    let positive = &value["cases"][2];
+    assert_eq!(positive["case"], "positive");
+    assert_eq!(positive["tenants"]["red"], "ns-0001");
     assert_eq!(
         value["unbound"].as_array().unwrap().len(),
-        3,
-        "three scenarios need a second tenant"
+        4,
+        "four scenarios need a second tenant"
     );
     let (out, err, code) = typed(&["list", "postive"]);
     assert_eq!((out.as_str(), code), ("", 2));

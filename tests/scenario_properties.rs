@@ -266,9 +266,14 @@ fn tenant() -> BoxedStrategy<RawTenant> {
 }
 
 fn object() -> BoxedStrategy<RawObject> {
-    let part = (text(), text()).prop_map(|(path, alias)| RawJmesPath { path, alias });
+    let part = (text(), text(), of(text())).prop_map(|(path, alias, file_permission)| RawJmesPath {
+        path,
+        alias,
+        file_permission,
+    });
     (
         text(),
+        of(text()),
         of(text()),
         of(text()),
         of(text()),
@@ -276,10 +281,11 @@ fn object() -> BoxedStrategy<RawObject> {
         vec(part, 0..3),
     )
         .prop_map(
-            |(secret, by, alias, version_label, file_permission, jmes_path)| RawObject {
+            |(secret, by, alias, version, version_label, file_permission, jmes_path)| RawObject {
                 secret,
                 by,
                 alias,
+                version,
                 version_label,
                 file_permission,
                 jmes_path,

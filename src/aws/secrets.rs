@@ -1,5 +1,7 @@
 //! Secrets Manager for tenants.
 
+use std::collections::HashMap;
+
 use aws_sdk_secretsmanager::{primitives::Blob, types::Tag};
 
 use super::{
@@ -69,14 +71,22 @@ impl Aws {
 
     /// The current value of a secret, as the administrator reads it.
     pub async fn secret_value(&self, name: &str) -> Result<SecretValue, AwsError> {
-        let answer = self
-            .secrets
-            .get_secret_value()
-            .secret_id(name)
-            .send()
-            .await
-            .map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
-        value(answer.secret_string(), answer.secret_binary())
+        current_value(&self.secrets, name).await
+    }
+
+    /// The id of the version of a secret that is at `stage`, such as `AWSCURRENT`.
+    pub async fn secret_version(&self, name: &str, stage: &str) -> Result<String, AwsError> {
+        self.describe(name)
+            .await?
+            .versions
+            .into_iter()
+            .find_map(|(version, stages)| stages.iter().any(|there| there == stage).then_some(version))
+            .ok_or_else(|| {
+                AwsError::because(
+                    "secretsmanager:DescribeSecret",
+                    format!("no version of {name} is at {stage}"),
+                )
+            })
     }
 
     /// Removes a secret for good, without a recovery window; none is fine.
@@ -111,13 +121,24 @@ impl Aws {
         Ok(Description {
             pending_deletion: described.deleted_date().is_some(),
             tags: tag_map(described.tags()),
+            versions: described.version_ids_to_stages.unwrap_or_default(),
             arn: described.arn,
         })
     }
 }
 
+/// The current value of a secret, as whoever the client is may read it.
+pub(super) async fn current_value(
+    client: &aws_sdk_secretsmanager::Client,
+    name: &str,
+) -> Result<SecretValue, AwsError> {
+    let asked = client.get_secret_value().secret_id(name).send().await;
+    let answer = asked.map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
+    value(answer.secret_string(), answer.secret_binary())
+}
+
 /// The value of an answer, in whichever form it came.
-pub(super) fn value(text: Option<&str>, binary: Option<&Blob>) -> Result<SecretValue, AwsError> {
+fn value(text: Option<&str>, binary: Option<&Blob>) -> Result<SecretValue, AwsError> {
     match (text, binary) {
         (Some(text), _) => Ok(SecretValue::text(text)),
         (None, Some(bytes)) => Ok(SecretValue::binary(bytes.as_ref())),
@@ -138,6 +159,8 @@ struct Description {
     arn: Option<String>,
     pending_deletion: bool,
     tags: Tags,
+    /// Labels by version id.
+    versions: HashMap<String, Vec<String>>,
 }
 
 fn arn(operation: &str, arn: Option<String>) -> Result<String, AwsError> {

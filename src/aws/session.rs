@@ -3,7 +3,7 @@
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use super::{Aws, AwsAccess, AwsError, config, secrets::value};
+use super::{Aws, AwsAccess, AwsError, config, secrets::current_value};
 use crate::secret::{Credential, SecretValue};
 
 /// Name of the harness's own sessions.
@@ -61,14 +61,7 @@ impl Session {
 
     /// The current value of a secret.
     pub async fn read(&self, name: &str) -> Result<SecretValue, AwsError> {
-        let answer = self
-            .secrets
-            .get_secret_value()
-            .secret_id(name)
-            .send()
-            .await
-            .map_err(|error| AwsError::of("secretsmanager:GetSecretValue", error))?;
-        value(answer.secret_string(), answer.secret_binary())
+        current_value(&self.secrets, name).await
     }
 
     /// The same session with a secret key that is not its own: its requests carry wrong signatures.

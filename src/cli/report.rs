@@ -68,8 +68,10 @@ pub fn run(args: &ReportArgs, quiet: bool, color: ColorChoice) -> Result<ExitCod
     } else {
         args.formats.clone()
     };
-    let files = report::render(&summary, &formats);
-    report::write_files(&folder, &files)?;
+    let written = report::write_files(&folder, report::render(&summary, &formats));
+    if let Some(error) = written.refused.into_iter().next() {
+        return Err(error.into());
+    }
     if let Some(torn) = recording.torn {
         tracing::warn!(
             "{}:{}: the last line has no end and was left out ({} bytes): the run was killed while it wrote",
@@ -78,8 +80,7 @@ pub fn run(args: &ReportArgs, quiet: bool, color: ColorChoice) -> Result<ExitCod
             torn.bytes
         );
     }
-    let names: Vec<String> = files.into_iter().map(|file| file.path).collect();
-    Terminal::new(quiet, color, folder.display().to_string()).finish(&summary, &names);
+    Terminal::new(quiet, color, folder.display().to_string()).finish(&summary, &written.files);
     Ok(if summary.killed() {
         report::recorded(&summary)
     } else {

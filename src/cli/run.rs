@@ -21,7 +21,10 @@ use crate::{
         ExitCode, recorded,
         terminal::{ColorChoice, Terminal},
     },
-    scenario::{Case, duration, model::Arrival},
+    scenario::{
+        Case, duration,
+        model::{Arrival, Pace},
+    },
 };
 
 /// Stand up an environment, prove the scenarios in it, measure, report, and take it all down.
@@ -38,6 +41,7 @@ use crate::{
         mountproof run cross-namespace-denied               one scenario\n  \
         mountproof run --profile isolation --namespaces 10  isolation among ten tenants\n  \
         mountproof run --profile load --pods 1000           latency of a thousand mounts\n  \
+        mountproof run fetch-throughput --fetch-rate 500    fetches at a set rate, open loop\n  \
         mountproof run --plant endpoint:ignore-resource     see it go red\n  \
         mountproof run --fault endpoint:dies@3s             see what an outage does\n\n\
         Exit codes: 0 passed, 1 conformance failed, 2 usage, 3 no environment, 4 isolation failed, 5 threshold, \
@@ -84,12 +88,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Load")]
     pub fetch_for: Option<Duration>,
 
-    /// Fetches in flight [default: the scenario's].
+    /// Fetches in flight, closed loop [default: the scenario's].
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub in_flight: Option<NonZeroU32>,
 
-    /// Cases at once. Measurements always run alone.
-    #[arg(long, short, default_value = "8", value_name = "N")]
+    /// Fetches to start per second, open loop, in place of a number in flight.
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive, conflicts_with = "in_flight", help_heading = "Load")]
+    pub fetch_rate: Option<f64>,
+
+    /// Cases at once: most of a case is waiting. Measurements always run alone.
+    #[arg(long, short, default_value = "32", value_name = "N")]
     pub jobs: NonZeroU32,
 
     /// Attempts after the first; a pass after a failure is reported as flaky [default: the scenario's].
@@ -214,7 +222,10 @@ impl RunArgs {
                 rate: self.rate,
                 arrival: self.arrival.map(Arrival::from),
                 duration: self.fetch_for,
-                in_flight: self.in_flight.map(NonZeroU32::get),
+                pace: self
+                    .fetch_rate
+                    .map(Pace::PerSecond)
+                    .or_else(|| self.in_flight.map(|workers| Pace::InFlight(workers.get()))),
             },
             jobs: self.jobs.get() as usize,
             retries: self.retries,

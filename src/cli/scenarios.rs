@@ -75,6 +75,16 @@ impl SelectionArgs {
     /// The cases of a run with these tenants, in order. When anything is wrong it is printed, and
     /// the exit code comes back instead.
     pub fn plan(&self, tenants: &[String], output: &mut Output<'_>) -> io::Result<Result<Binding, u8>> {
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(twice) = tenants.iter().find(|name| !seen.insert(name.as_str())) {
+            let help = "each tenant is a namespace of its own, so each needs a name of its own";
+            complain(
+                output,
+                &format!("two tenants are named `{twice}`"),
+                &[help.to_owned()],
+            )?;
+            return Ok(Err(USAGE));
+        }
         let loaded = self.load();
         for diagnostic in &loaded.diagnostics {
             write!(

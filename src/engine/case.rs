@@ -19,7 +19,7 @@ use crate::{
         Case,
         model::{Action, SecretRef, Step},
     },
-    verdict::{Judgement, failure},
+    verdict::{Finding, Judgement, failure},
 };
 
 /// Longest time for the evidence of one case.
@@ -133,7 +133,7 @@ impl Attempt<'_> {
             let began = Instant::now();
             let result = self.step(step).await;
             let (verdict, detail) = match &result {
-                Ok(detail) => (Verdict::Passed, detail.clone()),
+                Ok(finding) => (Verdict::Passed, finding.detail.clone()),
                 Err(StepError::Broken(failure)) => (Verdict::Failed, failure.headline.clone()),
                 Err(StepError::Trouble(failure)) => (Verdict::Errored, failure.headline.clone()),
                 Err(StepError::Cancelled) => (Verdict::Skipped, "interrupted".to_owned()),
@@ -149,7 +149,7 @@ impl Attempt<'_> {
             }));
             said.push(result?);
         }
-        Ok(summary(&said))
+        Ok(summary(&self.case.scenario.steps, &said))
     }
 
     /// One step, within its deadline.
@@ -168,7 +168,7 @@ impl Attempt<'_> {
             Action::Mount(mount) => workload::mount(self, mount, until).await,
             Action::Create(planned) => {
                 workload::create(self, planned).await?;
-                Ok(format!("{} created", planned.name))
+                Ok(format!("{} created", planned.name).into())
             }
             Action::Deny(planned) => deny::deny(self, planned, until).await,
             Action::Update(secret) => self.update(secret).await,
@@ -185,7 +185,10 @@ impl Attempt<'_> {
             .get_mut(secret.tenant)
             .ok_or_else(StepError::bad_reference)?;
         self.world.update_secret(tenant, &secret.secret).await?;
-        Ok(format!("{}/{} has a new value", tenant.name(), secret.secret))
+        Ok(Finding {
+            brief: String::new(),
+            detail: format!("{}/{} has a new value", tenant.name(), secret.secret),
+        })
     }
 
     /// What a step does, in the words of its tenants.
@@ -249,13 +252,27 @@ impl Attempt<'_> {
     }
 }
 
-/// One line for the terminal: the steps' own words, the most telling ones.
-fn summary(said: &[String]) -> String {
-    let mut lines: Vec<&str> = said
-        .iter()
-        .map(String::as_str)
-        .filter(|line| !line.is_empty())
-        .collect();
+/// Mounts of one case beyond which they are told as a number.
+const MOST_MOUNTS: usize = 2;
+
+/// One line for the terminal: the steps in brief, the most telling ones. A denial is the claim itself,
+/// and says that its control was positive.
+fn summary(steps: &[Step], said: &[Finding]) -> String {
+    let told = |wanted: fn(&Action) -> bool| {
+        let steps = steps.iter().zip(said);
+        let steps = steps.filter(move |(step, finding)| wanted(&step.action) && !finding.brief.is_empty());
+        steps.map(|(_, finding)| finding.brief.clone())
+    };
+    let mut lines: Vec<String> = told(|action| matches!(action, Action::Deny(_))).collect();
+    if lines.is_empty() {
+        let mounts = told(|action| matches!(action, Action::Mount(_))).count();
+        if mounts > MOST_MOUNTS {
+            lines.push(format!("{mounts} mounts, every file byte-exact"));
+            lines.extend(told(|action| !matches!(action, Action::Mount(_))));
+        } else {
+            lines.extend(told(|_| true));
+        }
+    }
     lines.dedup();
     lines.join("; ")
 }
@@ -282,7 +299,7 @@ pub(super) fn finished(
 /// A judgement as a step's result.
 pub(super) fn judged(judgement: Judgement) -> StepResult {
     match judgement {
-        Judgement::Holds(detail) => Ok(detail),
+        Judgement::Holds(finding) => Ok(finding),
         Judgement::Broken(failure) => Err(StepError::Broken(failure)),
         Judgement::Unknown(failure) => Err(StepError::Trouble(failure)),
     }

@@ -88,11 +88,20 @@ fn calls(attempt: &Attempt<'_>) -> String {
         .iter()
         .map(super::world::CaseTenant::role)
         .collect();
-    log.since(attempt.calls_from)
+    let mut text: String = log
+        .since(attempt.calls_from)
         .iter()
         .filter(|call| call.role.as_deref().is_some_and(|role| roles.contains(&role)))
         .map(line)
-        .collect()
+        .collect();
+    let forgotten = log.forgotten();
+    if forgotten > 0 {
+        let _ = writeln!(
+            text,
+            "({forgotten} older calls of the run are no longer in the log)"
+        );
+    }
+    text
 }
 
 /// One call in one line.

@@ -8,7 +8,10 @@ use super::{
     workload::{self, LOOK, LiveWorkload, Value, unreadable},
 };
 use crate::{
-    scenario::model::{Condition, Expect, When},
+    scenario::{
+        duration,
+        model::{Condition, Expect, When},
+    },
     verdict::{Judgement, failure},
 };
 
@@ -29,10 +32,13 @@ pub(super) async fn expect(attempt: &mut Attempt<'_>, planned: &Expect, until: I
         if end {
             return match judgement {
                 Judgement::Broken(failure) if !failure.isolation => Err(attempt.world.blame(failure).await),
-                Judgement::Holds(detail) => Ok(match planned.when {
-                    When::Now => detail,
-                    When::Eventually => format!("{detail} after {:.1} s", (now - began).as_secs_f64()),
-                    When::HoldsFor(hold) => format!("{detail} for {:.1} s", hold.as_secs_f64()),
+                Judgement::Holds(seen) => Ok(match planned.when {
+                    When::Now => seen,
+                    When::Eventually if planned.condition == Condition::PodStatus => seen,
+                    When::Eventually => {
+                        format!("{} after {:.1} s", seen.detail, (now - began).as_secs_f64()).into()
+                    }
+                    When::HoldsFor(hold) => format!("{} for {}", seen.detail, duration::print(hold)).into(),
                 }),
                 other => judged(other),
             };
@@ -86,7 +92,7 @@ async fn check(
                     return Ok(judgement);
                 }
             }
-            Ok(Judgement::Holds(what.to_owned()))
+            Ok(Judgement::Holds(what.into()))
         }
         Condition::Unmounted => {
             for pod in &pods {
@@ -97,7 +103,12 @@ async fn check(
                     return Ok(Judgement::Broken(failure(format!("{} is mounted", file.name))));
                 }
             }
-            Ok(Judgement::Holds("nothing mounted".to_owned()))
+            let seen = if live.is_deleted() {
+                "unmount leaves nothing"
+            } else {
+                "nothing mounted"
+            };
+            Ok(Judgement::Holds(seen.into()))
         }
         Condition::Event { reason, contains } => {
             let events = live.events(world);
@@ -105,7 +116,7 @@ async fn check(
                 .iter()
                 .any(|event| event.reason == *reason && event.message.contains(contains.as_str()));
             Ok(if found {
-                Judgement::Holds(format!("event {reason}"))
+                Judgement::Holds(format!("event {reason}").into())
             } else {
                 Judgement::Broken(
                     failure(format!("{} has no event {reason} with `{contains}`", live.name)).fact(
@@ -126,7 +137,7 @@ async fn check(
                     return Ok(judgement);
                 }
             }
-            Ok(Judgement::Holds("pod status written".to_owned()))
+            Ok(Judgement::Holds("pod status written".into()))
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
                 .iter()
                 .any(|code| error.code() == Some(code.as_str())) =>
         {
-            Ok(format!("{what} refused: {}", error.code().unwrap_or_default()))
+            Ok(format!("{what} refused: {}", error.code().unwrap_or_default()).into())
         }
         Err(error) => Err(world
             .blame(

@@ -25,6 +25,7 @@ use crate::{
         run_mounts::{MountEnd, MountJob, MountPlan, MountTarget, MountVerdict, run_mounts},
     },
     provision::{Object, Tenant},
+    report::figure,
     scenario::{
         capability::CSI_SOCKET,
         model::{FetchLoad, Lens, Load, MountLoad, Pace},
@@ -69,9 +70,9 @@ pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Insta
                     );
                     continue;
                 }
-                said.push(mount_load(attempt, mounts, *lens).await?);
+                said.push(mount_load(attempt, mounts, *lens).await?.detail);
             }
-            Ok(said.join("; "))
+            Ok(said.join("; ").into())
         }
         Load::Fetch(fetch) => fetch_load(attempt, fetch).await,
     }
@@ -112,6 +113,8 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
             let target = Arc::new(PodTarget::new(world, &plan));
             // All at once and beforehand: a write to the disk before each would be measured too.
             world.provisioner.plan(&target.objects())?;
+            // Until the pods are gone: thousands that republish in a hurry would be in the way of that.
+            let _pace = world.environment.at_real_pace();
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
             target.remove_all(world).await?;
             measured
@@ -149,7 +152,11 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
             finished.measurement, finished.dropped, finished.planned
         )));
     }
-    Ok(format!("{} of {} ok", finished.ok, finished.planned))
+    // `mount-latency.csi` is a lens of its scenario, `fetch-throughput` its scenario's only one.
+    let lens = finished.measurement.rsplit_once('.');
+    let lens = lens.map_or_else(String::new, |(_, lens)| format!("{lens} lens "));
+    let (ok, planned) = (figure::count(finished.ok), figure::count(finished.planned));
+    Ok(format!("{lens}{ok} of {planned} ok").into())
 }
 
 /// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     environment::EmbeddedOptions,
-    scenario::{Case, model::Arrival},
+    scenario::{
+        Case,
+        model::{Arrival, Pace},
+    },
 };
 
 /// What a run is asked to do. The command line has been understood, the scenarios have been checked.
@@ -53,6 +56,6 @@ pub struct LoadOverrides {
     pub arrival: Option<Arrival>,
     /// Length of a fetch measurement.
     pub duration: Option<Duration>,
-    /// Fetches in flight.
-    pub in_flight: Option<u32>,
+    /// How fetches are paced.
+    pub pace: Option<Pace>,
 }

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::options::RunOptions;
+use super::options::LoadOverrides;
 use crate::scenario::{
-    Case,
-    model::{Action, Expect, Load, Pace, When},
+    Case, duration,
+    model::{Action, Expect, Load, When},
 };
 
 /// Least time for something that should come by itself.
@@ -13,17 +13,21 @@ const LEAST_PATIENCE: Duration = Duration::from_secs(20);
 /// Time that a measurement takes beyond its schedule: preparing, unmounting.
 const AROUND: Duration = Duration::from_mins(3);
 
-/// Applies the overrides to a case, and makes room for them in its deadlines.
-pub(super) fn apply(case: &mut Case, options: &RunOptions) {
-    let over = &options.load;
+/// Applies the overrides to a case, and makes room for them in its deadlines. `clock` is how much
+/// faster than a real one kubelet waits.
+pub(super) fn apply(case: &mut Case, over: &LoadOverrides, clock: f64) {
     let mut scenario = (*case.scenario).clone();
     for step in &mut scenario.steps {
-        if let Action::Expect(Expect {
-            when: When::Eventually,
-            ..
-        }) = &step.action
-        {
-            step.within = step.within.min(sped_up(step.within, options.embedded.clock));
+        let waits = matches!(
+            &step.action,
+            Action::Delete { .. }
+                | Action::Expect(Expect {
+                    when: When::Eventually,
+                    ..
+                })
+        );
+        if waits {
+            step.within = step.within.min(sped_up(step.within, clock));
         }
         let Action::Load(load) = &mut step.action else {
             continue;
@@ -35,13 +39,14 @@ pub(super) fn apply(case: &mut Case, options: &RunOptions) {
                 mounts.arrival = over.arrival.unwrap_or(mounts.arrival);
                 let lenses = u32::try_from(mounts.lenses.len()).unwrap_or(u32::MAX);
                 // Poisson arrivals may take longer than the mean says.
-                (mounts.planned() * 2 + mounts.deadline + AROUND) * lenses
+                let one = mounts.planned().saturating_mul(2);
+                let one = one.saturating_add(mounts.deadline).saturating_add(AROUND);
+                // A rate may be so small that the schedule never ends; the run's own deadline ends it.
+                one.saturating_mul(lenses).min(duration::LONGEST)
             }
             Load::Fetch(fetch) => {
                 fetch.duration = over.duration.unwrap_or(fetch.duration);
-                if let Some(workers) = over.in_flight {
-                    fetch.pace = Pace::InFlight(workers);
-                }
+                fetch.pace = over.pace.unwrap_or(fetch.pace);
                 fetch.warm_up + fetch.duration + AROUND
             }
         };
@@ -56,4 +61,100 @@ pub(super) fn apply(case: &mut Case, options: &RunOptions) {
 /// machine would be taken for a broken driver.
 fn sped_up(within: Duration, clock: f64) -> Duration {
     within.div_f64(clock.max(1.0)).max(LEAST_PATIENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{
+        bind, load,
+        model::{Arrival, FetchLoad, Lens, MountLoad, Pace},
+        shipped,
+    };
+
+    fn overridden(name: &str, over: &LoadOverrides) -> Case {
+        let loaded = load(&shipped());
+        let binding = bind(
+            &loaded.scenarios,
+            &["team-red".to_owned(), "team-blue".to_owned()],
+        );
+        let named = binding.cases.into_iter().find(|case| case.scenario.name == name);
+        let mut case = named.expect("it is shipped");
+        apply(&mut case, over, 1.0);
+        case
+    }
+
+    fn fetches(case: &Case) -> &FetchLoad {
+        match &case.scenario.steps[0].action {
+            Action::Load(Load::Fetch(fetch)) => fetch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn mounts(case: &Case) -> &MountLoad {
+        match &case.scenario.steps[0].action {
+            Action::Load(Load::Mounts(mounts)) => mounts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_stays_the_scenarios() {
+        let case = overridden("fetch-throughput", &LoadOverrides::default());
+        assert_eq!(fetches(&case).pace, Pace::InFlight(8));
+        let case = overridden("mount-latency", &LoadOverrides::default());
+        assert_eq!(mounts(&case).lenses, [Lens::Csi, Lens::Pod]);
+        assert_eq!(
+            (mounts(&case).pods, mounts(&case).arrival),
+            (100, Arrival::Poisson)
+        );
+    }
+
+    #[test]
+    fn what_waits_for_kubelet_waits_less_where_it_is_faster() {
+        let within = |clock| {
+            let mut case = overridden("positive", &LoadOverrides::default());
+            apply(&mut case, &LoadOverrides::default(), clock);
+            let steps = &case.scenario.steps;
+            let delete = steps
+                .iter()
+                .find(|step| matches!(step.action, Action::Delete { .. }));
+            delete.expect("it deletes its pod").within
+        };
+        assert_eq!(within(1.0), Duration::from_mins(2));
+        assert_eq!(within(4.0), Duration::from_secs(30));
+        assert_eq!(within(1_000.0), LEAST_PATIENCE);
+    }
+
+    #[test]
+    fn what_is_said_is_done_and_given_its_time() {
+        let over = LoadOverrides {
+            pods: Some(10_000),
+            rate: Some(10.0),
+            arrival: Some(Arrival::Constant),
+            duration: Some(Duration::from_mins(10)),
+            pace: Some(Pace::PerSecond(250.0)),
+        };
+        let case = overridden("fetch-throughput", &over);
+        assert_eq!(fetches(&case).pace, Pace::PerSecond(250.0));
+        assert!(case.scenario.steps[0].within > Duration::from_mins(10));
+        let case = overridden("mount-latency", &over);
+        assert_eq!(
+            (mounts(&case).pods, mounts(&case).arrival),
+            (10_000, Arrival::Constant)
+        );
+        // A thousand seconds for each lens.
+        assert!(case.scenario.steps[0].within > Duration::from_secs(2_000));
+        assert!(case.scenario.deadline >= case.scenario.steps[0].within);
+    }
+
+    #[test]
+    fn a_schedule_without_end_has_a_longest_time() {
+        let over = LoadOverrides {
+            rate: Some(f64::MIN_POSITIVE),
+            ..LoadOverrides::default()
+        };
+        let case = overridden("mount-latency", &over);
+        assert_eq!(case.scenario.steps[0].within, duration::LONGEST);
+    }
 }

@@ -186,7 +186,7 @@ pub async fn run(
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
     for case in &mut cases {
-        super::overrides::apply(case, options);
+        super::overrides::apply(case, &options.load, options.embedded.clock);
     }
     if options.shuffle {
         cases.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -438,7 +438,7 @@ impl Life {
                 if write_error.is_none() {
                     exit
                 } else {
-                    unsound(exit)
+                    exit.with_trouble()
                 }
             }
             Err(_) => ExitCode::InvalidRun,
@@ -466,10 +466,9 @@ impl Life {
                 Vec::new()
             }
         };
-        let exit = if trouble.is_empty() { exit } else { unsound(exit) };
         let Some(summary) = RunSummary::of(&events) else {
             return RunEnd {
-                exit,
+                exit: exit.with_trouble(),
                 folder: folder.to_owned(),
                 summary: None,
                 files: Vec::new(),
@@ -477,19 +476,20 @@ impl Life {
             };
         };
         let files = report::render(&summary, &Format::ALL);
-        let mut names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
-        if let Err(error) = report::write_files(folder, &files) {
-            trouble.push(error.to_string());
-            names.retain(|name| folder.join(name).is_file());
-        }
+        let written = report::write_files(folder, files);
+        trouble.extend(written.refused.iter().map(ToString::to_string));
         if let Err(error) = report::write::point_latest(&self.options.out, run_id) {
             trouble.push(error.to_string());
         }
         RunEnd {
-            exit,
+            exit: if trouble.is_empty() {
+                exit
+            } else {
+                exit.with_trouble()
+            },
             folder: folder.to_owned(),
             summary: Some(summary),
-            files: names,
+            files: written.files,
             trouble,
         }
     }
@@ -505,14 +505,6 @@ async fn flushed(journal: &Journal) -> Result<Closed, WriteError> {
     tokio::task::spawn_blocking(move || journal.flush(JOURNAL))
         .await
         .unwrap_or(Err(WriteError::Stuck { within: JOURNAL }))
-}
-
-/// The exit code of a run whose record is not whole: what outweighs that stays, as in [`report::outcome`].
-fn unsound(exit: ExitCode) -> ExitCode {
-    match exit {
-        ExitCode::IsolationFailed | ExitCode::Interrupted | ExitCode::EnvironmentUnavailable => exit,
-        _ => ExitCode::InvalidRun,
-    }
 }
 
 fn warning(text: impl Into<String>) -> EventKind {

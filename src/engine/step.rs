@@ -1,9 +1,12 @@
 //! How steps end.
 
-use crate::{journal::Failure, verdict::failure};
+use crate::{
+    journal::Failure,
+    verdict::{Finding, failure},
+};
 
-/// One line of what was seen, or why the step did not pass.
-pub(super) type StepResult = Result<String, StepError>;
+/// What was seen, or why the step did not pass.
+pub(super) type StepResult = Result<Finding, StepError>;
 
 /// Why a step did not pass.
 #[derive(Debug)]

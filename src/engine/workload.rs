@@ -1,6 +1,9 @@
 //! Workloads: created, watched until they hold what they must, removed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     case::{Attempt, judged},
@@ -12,7 +15,8 @@ use crate::{
     journal::{Access, AccessChecked, EventKind, Failure},
     kubernetes::{EventView, ObjectRef, PodView, SECRETS_STORE},
     provision::Tenant,
-    scenario::model::{Class, Mount, Object, SecretRef, Workload, WorkloadKind},
+    scenario::model::{Class, Mount, Object, SecretRef, Stage, Workload, WorkloadKind},
+    secret::SecretValue,
     tenant::{self, ClassManifest, ClassObject, PathTranslation, Source, WorkloadManifest},
     verdict::{
         Judgement, failure,
@@ -53,6 +57,8 @@ pub(super) struct LiveWorkload {
 struct Asked {
     secret: SecretRef,
     object: ClassObject,
+    /// What it holds whatever comes later, where it pins a version.
+    pinned: Option<SecretValue>,
 }
 
 /// What a workload asks for, in words: `team-red/secret`.
@@ -65,11 +71,11 @@ pub(super) fn target(tenants: &[CaseTenant], planned: &Workload) -> String {
         )
     };
     match &planned.class {
-        Class::Made { objects, .. } => objects
-            .iter()
-            .map(|object| named(&object.secret))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Class::Made { objects, .. } => {
+            let mut secrets: Vec<String> = objects.iter().map(|object| named(&object.secret)).collect();
+            secrets.dedup();
+            secrets.join(", ")
+        }
         Class::TenantOwn { tenant: owner } => named(&SecretRef {
             tenant: *owner,
             secret: tenant::TENANT_SECRET.to_owned(),
@@ -107,15 +113,19 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
             let object = ClassObject::named(path);
             (
                 owner.class().to_owned(),
-                vec![Asked { secret, object }],
+                vec![Asked {
+                    secret,
+                    object,
+                    pinned: None,
+                }],
                 PathTranslation::default(),
             )
         }
         Class::Made { objects, parameters } => {
-            let asked: Vec<Asked> = objects
-                .iter()
-                .map(|object| asked(&attempt.tenants, object))
-                .collect::<Result<_, _>>()?;
+            let mut asked = Vec::with_capacity(objects.len());
+            for object in objects {
+                asked.push(self::asked(world, &attempt.tenants, object).await?);
+            }
             let entries: Vec<ClassObject> = asked.iter().map(|asked| asked.object.clone()).collect();
             let manifest = ClassManifest {
                 namespace: &namespace,
@@ -157,14 +167,28 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
     Ok(())
 }
 
-fn asked(tenants: &[CaseTenant], object: &Object) -> Result<Asked, StepError> {
+async fn asked(world: &World, tenants: &[CaseTenant], object: &Object) -> Result<Asked, StepError> {
     let secret = tenants
         .get(object.secret.tenant)
         .and_then(|tenant| tenant.secret(&object.secret.secret))
         .ok_or_else(StepError::bad_reference)?;
+    let (version, pinned) = match object.version {
+        None => (None, None),
+        Some(stage) => {
+            let aws = &world.environment.aws;
+            let version = aws.secret_version(&secret.path, stage.label()).await?;
+            let value = match stage {
+                Stage::Current => Some(&secret.current),
+                Stage::Previous => secret.previous.as_ref(),
+            };
+            let value = value.cloned().ok_or_else(StepError::bad_reference)?;
+            (Some(version), Some(value))
+        }
+    };
     Ok(Asked {
         secret: object.secret.clone(),
-        object: ClassObject::of(object, &secret.path, &secret.arn),
+        object: ClassObject::of(object, &secret.path, &secret.arn, version),
+        pinned,
     })
 }
 
@@ -227,12 +251,22 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
             judged(pod_status(attempt, live, &pod.name, until).await?)?;
         }
     }
+    let modes: BTreeSet<u32> = expected.iter().map(|file| file.mode).collect();
+    let modes: Vec<String> = modes.iter().map(|mode| format!("{mode:04o}")).collect();
+    let pods = match pods.len() {
+        1 => String::new(),
+        number => format!("{number} pods: "),
+    };
+    let files = match expected.len() {
+        1 => "file".to_owned(),
+        number => format!("{number} files"),
+    };
     let status = if planned.pod_status {
         ", pod status written"
     } else {
         ""
     };
-    Ok(format!("file byte-exact, {:04o}{status}", planned.mode))
+    Ok(format!("{pods}{files} byte-exact, {}{status}", modes.join(" ")).into())
 }
 
 /// Judges files against what they must be; another tenant's value is a breach of isolation.
@@ -245,7 +279,7 @@ pub(super) fn holds(
 ) -> Judgement {
     let wrong = differences(expected, seen);
     let Some(first) = wrong.first() else {
-        return Judgement::Holds(String::new());
+        return Judgement::Holds("".into());
     };
     let foreign = seen.iter().find_map(|file| {
         let owner = attempt.world.values.owner_of(&file.content)?;
@@ -261,7 +295,7 @@ pub(super) fn holds(
             file.name
         ))
         .breach(),
-        None => failure(format!("{tenant} mounted {target}: {}", first.0)),
+        None => failure(format!("{tenant} mounted {target}: {}", first.brief())),
     };
     for difference in &wrong {
         broken = broken.fact("difference", difference.0.clone());
@@ -292,7 +326,7 @@ pub(super) async fn pod_status(
             Some(status) if status.objects.len() < live.objects.len() => {
                 format!("names {} of {} objects", status.objects.len(), live.objects.len())
             }
-            Some(_) => return Ok(Judgement::Holds("pod status written".to_owned())),
+            Some(_) => return Ok(Judgement::Holds("pod status written".into())),
         };
         if Instant::now() >= until {
             return Ok(Judgement::Broken(failure(format!(
@@ -339,7 +373,7 @@ pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Ins
             tokio::time::sleep(LOOK).await;
         }
     }
-    Ok("unmount leaves nothing".to_owned())
+    Ok("unmount leaves nothing".into())
 }
 
 /// Which value of a secret is meant.
@@ -350,6 +384,11 @@ pub(super) enum Value {
 }
 
 impl LiveWorkload {
+    /// Whether it was deleted.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.is_some()
+    }
+
     /// Its pods, or those it had when it was deleted.
     pub(super) fn pods(&self, world: &World) -> Vec<PodView> {
         if let Some(pods) = &self.deleted {
@@ -474,10 +513,15 @@ impl LiveWorkload {
             let secret = tenant
                 .secret(&asked.secret.secret)
                 .ok_or_else(StepError::bad_reference)?;
-            let content = match value {
-                Value::Current => &secret.current,
-                Value::Previous => secret.previous.as_ref().ok_or_else(StepError::bad_reference)?,
+            let content = match (&asked.pinned, value, asked.object.version_label) {
+                (Some(pinned), ..) => Some(pinned),
+                (None, Value::Current, None | Some(Stage::Current)) => Some(&secret.current),
+                (None, Value::Previous, None | Some(Stage::Current))
+                | (None, Value::Current, Some(Stage::Previous)) => secret.previous.as_ref(),
+                // What was there before that is not kept.
+                (None, Value::Previous, Some(Stage::Previous)) => None,
             };
+            let content = content.ok_or_else(StepError::bad_reference)?;
             for file in asked.object.files(self.translation) {
                 let content = match &file.source {
                     Source::Whole => content.clone(),

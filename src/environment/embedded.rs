@@ -21,14 +21,14 @@ use mountproof_aws_endpoint::{
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig, MountKind},
-    kubelet::{Clock, Kubelet, KubeletConfig},
+    kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
     kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig},
     provider::{Provider, ProviderConfig},
     rest::{ApiAccess, BearerToken},
 };
 
 use super::{
-    CallLog, Defect, DriverDefect, Environment, Fault, Node, Plant, Trouble, access,
+    CallLog, Defect, DriverDefect, Environment, Fault, KubeletPace, Node, Plant, Trouble, access,
     parts::{Parts, Struck},
     planted,
 };
@@ -286,6 +286,10 @@ pub async fn start(
         notes: notes(options, driver.mount_kind()),
     };
     let csi_socket = driver.csi_socket().to_owned();
+    let pace = Box::new(Pace {
+        time: kubelet.time(),
+        hurried: Clock::faster(options.clock),
+    });
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
     let striking = parts.strike(&options.faults, struck).await;
     Ok(Environment {
@@ -300,6 +304,7 @@ pub async fn start(
             kubelet_root: root,
         },
         calls: Some(log),
+        pace: Some(pace),
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);
@@ -405,7 +410,7 @@ fn components() -> Vec<Component> {
 fn notes(options: &EmbeddedOptions, mount: MountKind) -> Vec<String> {
     let mut notes = vec![
         format!(
-            "kubelet's own waits pass {} times faster than a real kubelet's",
+            "kubelet's own waits pass {} times faster than a real kubelet's, and at its pace while mounts are measured",
             options.clock
         ),
         match mount {
@@ -439,6 +444,19 @@ pub(super) struct EndpointLog {
     panics: AtomicBool,
 }
 
+/// The kubelet stand-in's clock.
+struct Pace {
+    time: Timeline,
+    hurried: Clock,
+}
+
+impl KubeletPace for Pace {
+    fn set_real(&self, real: bool) {
+        self.time
+            .run_at(if real { Clock::default() } else { self.hurried });
+    }
+}
+
 impl EndpointLog {
     /// From now on reading it panics: see [`Trouble::HarnessPanics`].
     pub(super) fn panic_from_now_on(&self) {
@@ -462,6 +480,10 @@ impl CallLog for EndpointLog {
 
     fn since(&self, cursor: u64) -> Vec<crate::verdict::denial::Call> {
         self.calls().since(cursor).into_iter().map(call).collect()
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.calls().forgotten()
     }
 }
 

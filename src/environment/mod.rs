@@ -41,6 +41,8 @@ pub struct Environment {
     pub node: Node,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
+    /// Kubelet's pace, where kubelet is ours; a real one has its own.
+    pace: Option<Box<dyn KubeletPace>>,
     /// What becomes of it without this process.
     pub reach: Reach,
     /// Stops everything that was started for it.
@@ -67,6 +69,7 @@ impl Environment {
                 csi_socket: PathBuf::new(),
             },
             calls: None,
+            pace: None,
             reach: Reach::Embedded,
             stop: Mutex::new(None),
         }
@@ -74,11 +77,39 @@ impl Environment {
 }
 
 impl Environment {
+    /// Has kubelet wait as long as a real one for as long as the answer lives: what is measured must not
+    /// be hurried, nor share the machine with hurried republishes.
+    pub fn at_real_pace(&self) -> RealPace<'_> {
+        let pace = self.pace.as_deref();
+        if let Some(pace) = pace {
+            pace.set_real(true);
+        }
+        RealPace(pace)
+    }
+
     /// Ends everything that was started for it. Later calls do nothing.
     pub async fn stop(&self) {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(stop) = stop {
             stop().await;
+        }
+    }
+}
+
+/// Speed of the waits of a kubelet of ours.
+trait KubeletPace: Send + Sync {
+    /// Waits as long as a real kubelet does, or as the run asked for.
+    fn set_real(&self, real: bool);
+}
+
+/// While this lives, kubelet waits as long as a real one. See [`Environment::at_real_pace`].
+#[must_use]
+pub struct RealPace<'a>(Option<&'a dyn KubeletPace>);
+
+impl Drop for RealPace<'_> {
+    fn drop(&mut self) {
+        if let Some(pace) = self.0 {
+            pace.set_real(false);
         }
     }
 }
@@ -98,8 +129,10 @@ pub struct Node {
 pub trait CallLog: Send + Sync {
     /// The end of the log now.
     fn cursor(&self) -> u64;
-    /// Every call recorded at or after `cursor`, oldest first.
+    /// Every call recorded at or after `cursor` that is still kept, oldest first.
     fn since(&self, cursor: u64) -> Vec<Call>;
+    /// How many calls are no longer kept.
+    fn forgotten(&self) -> u64;
 }
 
 /// Ends what was started for an environment.

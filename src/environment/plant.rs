@@ -79,6 +79,8 @@ pub enum ProviderDefect {
     OtherTenantsSecret,
     /// A denial becomes an empty file.
     IgnoresDenial,
+    /// The current version is fetched, whichever is asked for.
+    IgnoresVersion,
 }
 
 macro_rules! plants {
@@ -120,6 +122,8 @@ plants! {
         caught by "cross-namespace-denied": "another tenant's credential is used";
     "provider:ignores-denial", Defect::Provider(ProviderDefect::IgnoresDenial),
         caught by "cross-namespace-denied": "a denial becomes an empty file and success";
+    "provider:ignores-version", Defect::Provider(ProviderDefect::IgnoresVersion),
+        caught by "class-formats": "objectVersion and objectVersionLabel are ignored";
 }
 
 impl Plant {

@@ -48,6 +48,7 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::StaleAfterRotation => &mut defects.stale_after_rotation,
                 ProviderDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
                 ProviderDefect::IgnoresDenial => &mut defects.ignores_denial,
+                ProviderDefect::IgnoresVersion => &mut defects.ignores_version,
             } = true;
         }
     }

@@ -36,6 +36,16 @@ impl ExitCode {
         self as u8
     }
 
+    /// The same run whose record or reports could not be written whole: invalid, unless what was seen
+    /// counts more (see [`outcome`]).
+    #[must_use]
+    pub const fn with_trouble(self) -> Self {
+        match self {
+            Self::Usage | Self::IsolationFailed | Self::Interrupted | Self::EnvironmentUnavailable => self,
+            _ => Self::InvalidRun,
+        }
+    }
+
     /// The code with this number.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {

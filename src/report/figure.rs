@@ -1,5 +1,7 @@
 //! PURE: figures as people read them. One place, so that every report writes them alike.
 
+use crate::journal::Failure;
+
 /// A duration given in microseconds: `0.21 s`, `3 min 04 s`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
@@ -78,6 +80,13 @@ pub fn counted(number: usize, one: &str) -> String {
     format!("{} {one}{plural}", count(number as u64))
 }
 
+/// Columns that the labels of a failure's facts take, that of its evidence too.
+#[must_use]
+pub fn label_width(failure: &Failure) -> usize {
+    let labels = failure.facts.iter().map(|fact| fact.label.chars().count());
+    labels.max().unwrap_or(0).max("evidence".len())
+}
+
 /// The first `limit` characters of the first line, with `…` for what was cut.
 #[must_use]
 pub fn first_line(text: &str, limit: usize) -> String {
@@ -98,15 +107,17 @@ pub fn first_line(text: &str, limit: usize) -> String {
 /// that XML forbids.
 #[must_use]
 pub fn printable(text: &str) -> String {
+    let shown = |character: char| match character {
+        '\n' | '\t' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        _ => !character.is_control(),
+    };
+    // Nearly every text, and evidence is long.
+    if text.chars().all(shown) {
+        return text.to_owned();
+    }
     let plain = anstream::adapter::strip_str(text).to_string();
-    plain
-        .chars()
-        .filter(|character| match character {
-            '\n' | '\t' => true,
-            '\u{fffe}' | '\u{ffff}' => false,
-            _ => !character.is_control(),
-        })
-        .collect()
+    plain.chars().filter(|character| shown(*character)).collect()
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use crate::{
 pub const LONGEST: usize = 64 * 1024;
 /// Rows of the table of cases; those that did not pass come first when there are more.
 const MOST_CASES: usize = 150;
+/// Cases of one scenario that passed beyond which they share a row.
+const MOST_ALIKE: usize = 6;
 /// Failures told in full.
 const MOST_FAILURES: usize = 25;
 
@@ -137,13 +139,7 @@ fn failures(summary: &RunSummary, text: &mut String) {
         };
         let isolation = if failure.isolation { "**Isolation.** " } else { "" };
         let _ = writeln!(text, "{isolation}{}\n", cell(&failure.headline));
-        let width = failure
-            .facts
-            .iter()
-            .map(|fact| fact.label.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(8);
+        let width = figure::label_width(failure);
         // A fence longer than any in the text cannot be closed by it.
         let _ = writeln!(text, "````text");
         for fact in &failure.facts {
@@ -169,7 +165,31 @@ fn cases(summary: &RunSummary, text: &mut String) {
         text,
         "## Cases\n\n| verdict | case | time | seen |\n|---|---|--:|---|"
     );
-    let mut rows: Vec<&CaseSummary> = summary.cases.iter().collect();
+    let passed = |case: &CaseSummary| case.verdict == Verdict::Passed;
+    let mut alike: Vec<(&str, usize)> = Vec::new();
+    for case in summary.cases.iter().filter(|case| passed(case)) {
+        match alike
+            .iter_mut()
+            .find(|(scenario, _)| *scenario == case.plan.scenario)
+        {
+            Some((_, number)) => *number += 1,
+            None => alike.push((&case.plan.scenario, 1)),
+        }
+    }
+    alike.retain(|(_, number)| *number > MOST_ALIKE);
+    let folded = |case: &CaseSummary| {
+        passed(case) && alike.iter().any(|(scenario, _)| *scenario == case.plan.scenario)
+    };
+    for (scenario, number) in &alike {
+        let number = figure::count(*number as u64);
+        let _ = writeln!(
+            text,
+            "| {} | `{}` × {number} | | |",
+            word(Verdict::Passed),
+            cell(scenario)
+        );
+    }
+    let mut rows: Vec<&CaseSummary> = summary.cases.iter().filter(|case| !folded(case)).collect();
     if rows.len() > MOST_CASES {
         rows.sort_by_key(|case| std::cmp::Reverse(case.verdict));
     }

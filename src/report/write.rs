@@ -9,7 +9,7 @@ use super::files::RenderedFile;
 
 /// A report could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the report `{}`; free some space or give another folder with --out", path.display())]
+#[error("cannot write the report `{}`: {source}; free some space or give another folder with --out", path.display())]
 pub struct WriteFileError {
     /// Which file or folder.
     pub path: PathBuf,
@@ -17,20 +17,28 @@ pub struct WriteFileError {
     pub source: io::Error,
 }
 
+/// What became of the files of a report.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Those that are there, by their names below the folder, in order.
+    pub files: Vec<String>,
+    /// Those that are not.
+    pub refused: Vec<WriteFileError>,
+}
+
 /// Writes `files` below `folder`, each under another name first, so that no reader ever sees half
-/// of one. Gives the paths written, in order; at the first refusal the rest is not tried.
-pub fn write_files(folder: &Path, files: &[RenderedFile]) -> Result<Vec<PathBuf>, WriteFileError> {
-    files
-        .iter()
-        .map(|file| {
-            let path = folder.join(&file.path);
-            write_atomically(&path, file.text.as_bytes()).map_err(|source| WriteFileError {
-                path: path.clone(),
-                source,
-            })?;
-            Ok(path)
-        })
-        .collect()
+/// of one. Every one is tried: what is too large for a disk may leave room for the others.
+pub fn write_files(folder: &Path, files: Vec<RenderedFile>) -> Written {
+    let mut written = Written::default();
+    for file in files {
+        let path = folder.join(&file.path);
+        match write_atomically(&path, file.text.as_bytes()) {
+            Ok(()) => written.files.push(file.path),
+            Err(source) => written.refused.push(WriteFileError { path, source }),
+        }
+    }
+    written
 }
 
 /// Points `<reports>/latest` at the run's folder beside it, in one step. A real folder of that name
@@ -82,26 +90,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let written = write_files(
             folder.path(),
-            &[file("a.txt", "old"), file("evidence/x/b.txt", "b")],
-        )
-        .unwrap();
-        assert_eq!(
-            written,
-            [
-                folder.path().join("a.txt"),
-                folder.path().join("evidence/x/b.txt")
-            ]
+            vec![file("a.txt", "old"), file("evidence/x/b.txt", "b")],
         );
-        write_files(folder.path(), &[file("a.txt", "new")]).unwrap();
+        assert_eq!(written.files, ["a.txt", "evidence/x/b.txt"]);
+        drop(write_files(folder.path(), vec![file("a.txt", "new")]));
         assert_eq!(fs::read_to_string(folder.path().join("a.txt")).unwrap(), "new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
-    fn an_unwritable_place_is_named() {
+    fn an_unwritable_place_is_named_and_the_others_are_written() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("evidence"), "a file where a folder must be").unwrap();
-        let error = write_files(folder.path(), &[file("evidence/x.txt", "")]).unwrap_err();
+        let written = write_files(folder.path(), vec![file("evidence/x.txt", ""), file("a.txt", "")]);
+        assert_eq!(written.files, ["a.txt"]);
+        let [error] = &written.refused[..] else {
+            panic!("{written:?}")
+        };
         assert!(error.to_string().contains("evidence/x.txt"), "{error}");
     }
 

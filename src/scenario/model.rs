@@ -175,12 +175,45 @@ pub struct Object {
     pub by: NameForm,
     /// `objectAlias`.
     pub alias: Option<String>,
+    /// Which version `objectVersion` names: the one that is at this stage when the workload is made.
+    pub version: Option<Stage>,
     /// `objectVersionLabel`.
-    pub version_label: Option<String>,
+    pub version_label: Option<Stage>,
     /// `filePermission`, four octal digits.
     pub file_permission: Option<String>,
-    /// `jmesPath` entries: path and alias.
-    pub jmes_path: Vec<(String, String)>,
+    /// `jmesPath`.
+    pub jmes_path: Vec<Part>,
+}
+
+/// One entry of an object's `jmesPath`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// `path`: a key of the secret's JSON.
+    pub path: String,
+    /// `objectAlias`.
+    pub alias: String,
+    /// `filePermission`, four octal digits; the object's where there is none.
+    pub file_permission: Option<String>,
+}
+
+/// Which of a secret's two last versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// As last updated.
+    Current,
+    /// From before the last update.
+    Previous,
+}
+
+impl Stage {
+    /// Secrets Manager's label for it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Current => "AWSCURRENT",
+            Self::Previous => "AWSPREVIOUS",
+        }
+    }
 }
 
 /// How a secret is named.

@@ -252,10 +252,16 @@ pub struct RawObject {
     /// `objectAlias`: the name of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<At<String>>,
-    /// `objectVersionLabel`, such as `AWSPREVIOUS`.
+    /// `objectVersion`: the id of the version that is `current` or `previous` when the workload is
+    /// made. A later value is not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(current|previous|.*\$\{matrix\..*)$"))]
+    pub version: Option<At<String>>,
+    /// `objectVersionLabel`: `AWSCURRENT` or `AWSPREVIOUS`, whichever version that is at the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(AWSCURRENT|AWSPREVIOUS|.*\$\{matrix\..*)$"))]
     pub version_label: Option<At<String>>,
-    /// `filePermission`, four octal digits.
+    /// `filePermission`, four octal digits, of its file and of its parts' files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-7]{4}|.*\$\{matrix\..*)$"))]
     pub file_permission: Option<At<String>>,
@@ -268,10 +274,14 @@ pub struct RawObject {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RawJmesPath {
-    /// Which part, as a `JMESPath` expression.
+    /// Which part: the name of one of the secret's keys.
     pub path: At<String>,
     /// The name of its file.
     pub alias: At<String>,
+    /// `filePermission`, four octal digits. Default: the object's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-7]{4}|.*\$\{matrix\..*)$"))]
+    pub file_permission: Option<At<String>>,
 }
 
 /// The reason of a denial: `error` with `action` when AWS refuses, else `event`.

@@ -11,11 +11,14 @@ macro_rules! embedded {
 
 /// Paths below `scenarios/`, with `/`, and what the files hold.
 pub const SHIPPED: &[(&str, &str)] = embedded![
+    "conformance/class-formats.yaml",
+    "conformance/deployment.yaml",
     "conformance/positive.yaml",
     "conformance/rotation.yaml",
     "isolation/annotation-names-other-role.yaml",
     "isolation/class-from-other-namespace.yaml",
     "isolation/cross-namespace-denied.yaml",
+    "isolation/deployment-denied.yaml",
     "isolation/impostor-refused.yaml",
     "isolation/no-role-annotation.yaml",
     "isolation/own-class-names-other-arn.yaml",

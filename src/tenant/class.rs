@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::{Value, json};
 
 use super::{Marks, PROVIDER};
-use crate::scenario::model::{NameForm, Object};
+use crate::scenario::model::{NameForm, Object, Part, Stage};
 
 /// One entry of `parameters.objects`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,12 +14,14 @@ pub struct ClassObject {
     pub name: String,
     /// `objectAlias`.
     pub alias: Option<String>,
+    /// `objectVersion`, a version's id.
+    pub version: Option<String>,
     /// `objectVersionLabel`, a staging label.
-    pub version_label: Option<String>,
+    pub version_label: Option<Stage>,
     /// `filePermission`, four octal digits.
     pub file_permission: Option<String>,
-    /// `jmesPath` entries: path and alias.
-    pub jmes_path: Vec<(String, String)>,
+    /// `jmesPath`.
+    pub jmes_path: Vec<Part>,
 }
 
 impl ClassObject {
@@ -32,16 +34,18 @@ impl ClassObject {
         }
     }
 
-    /// What a scenario asks for, of the secret with this name and ARN.
+    /// What a scenario asks for, of the secret with this name and ARN. `version` is the id of the
+    /// version that it pins, where it pins one.
     #[must_use]
-    pub fn of(object: &Object, name: &str, arn: &str) -> Self {
+    pub fn of(object: &Object, name: &str, arn: &str, version: Option<String>) -> Self {
         Self {
             name: match object.by {
                 NameForm::Name => name.to_owned(),
                 NameForm::Arn => arn.to_owned(),
             },
             alias: object.alias.clone(),
-            version_label: object.version_label.clone(),
+            version,
+            version_label: object.version_label,
             file_permission: object.file_permission.clone(),
             jmes_path: object.jmes_path.clone(),
         }
@@ -50,19 +54,18 @@ impl ClassObject {
     /// The files that the provider makes of it: the whole secret, then one for each `jmesPath`.
     #[must_use]
     pub fn files(&self, translation: PathTranslation) -> Vec<MountedFile> {
-        let mode = self
-            .file_permission
-            .as_deref()
-            .and_then(|octal| u32::from_str_radix(octal, 8).ok());
+        let octal = |digits: &str| u32::from_str_radix(digits, 8).ok();
+        let mode = self.file_permission.as_deref().and_then(octal);
         let whole = MountedFile {
             name: translation.apply(self.alias.as_deref().unwrap_or(&self.name)),
             source: Source::Whole,
             mode,
         };
-        let parts = self.jmes_path.iter().map(|(path, alias)| MountedFile {
-            name: translation.apply(alias),
-            source: Source::JmesPath(path.clone()),
-            mode: None,
+        let parts = self.jmes_path.iter().map(|part| MountedFile {
+            name: translation.apply(&part.alias),
+            source: Source::JmesPath(part.path.clone()),
+            // A part without one has the object's.
+            mode: part.file_permission.as_deref().and_then(octal).or(mode),
         });
         std::iter::once(whole).chain(parts).collect()
     }
@@ -180,9 +183,10 @@ fn objects_yaml(objects: &[ClassObject]) -> String {
         let _ = writeln!(yaml, "- objectName: {}", quoted(&object.name));
         yaml.push_str("  objectType: \"secretsmanager\"\n");
         for (key, value) in [
-            ("objectAlias", &object.alias),
-            ("objectVersionLabel", &object.version_label),
-            ("filePermission", &object.file_permission),
+            ("objectAlias", object.alias.as_deref()),
+            ("objectVersion", object.version.as_deref()),
+            ("objectVersionLabel", object.version_label.map(Stage::label)),
+            ("filePermission", object.file_permission.as_deref()),
         ] {
             if let Some(value) = value {
                 let _ = writeln!(yaml, "  {key}: {}", quoted(value));
@@ -191,9 +195,12 @@ fn objects_yaml(objects: &[ClassObject]) -> String {
         if !object.jmes_path.is_empty() {
             yaml.push_str("  jmesPath:\n");
         }
-        for (path, alias) in &object.jmes_path {
-            let _ = writeln!(yaml, "    - path: {}", quoted(path));
-            let _ = writeln!(yaml, "      objectAlias: {}", quoted(alias));
+        for part in &object.jmes_path {
+            let _ = writeln!(yaml, "    - path: {}", quoted(&part.path));
+            let _ = writeln!(yaml, "      objectAlias: {}", quoted(&part.alias));
+            if let Some(permission) = &part.file_permission {
+                let _ = writeln!(yaml, "      filePermission: {}", quoted(permission));
+            }
         }
     }
     yaml
@@ -235,9 +242,16 @@ mod tests {
         let object = ClassObject {
             name: "a\"\n- objectName: b".to_owned(),
             alias: Some("alias: x".to_owned()),
-            version_label: Some("AWSPREVIOUS".to_owned()),
+            version: Some("EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE".to_owned()),
+            version_label: Some(Stage::Previous),
             file_permission: Some("0400".to_owned()),
-            jmes_path: vec![("user.name".to_owned(), "user".to_owned())],
+            jmes_path: [None, Some("0600")]
+                .map(|permission| Part {
+                    path: "user".to_owned(),
+                    alias: format!("user{}", permission.unwrap_or_default()),
+                    file_permission: permission.map(str::to_owned),
+                })
+                .into(),
         };
         let read: Value = serde_saphyr::from_str(&objects_yaml(std::slice::from_ref(&object))).unwrap();
         assert_eq!(
@@ -246,14 +260,28 @@ mod tests {
                 "objectName": object.name,
                 "objectType": "secretsmanager",
                 "objectAlias": "alias: x",
+                "objectVersion": "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE",
                 "objectVersionLabel": "AWSPREVIOUS",
                 "filePermission": "0400",
-                "jmesPath": [{ "path": "user.name", "objectAlias": "user" }],
+                "jmesPath": [
+                    { "path": "user", "objectAlias": "user" },
+                    { "path": "user", "objectAlias": "user0600", "filePermission": "0600" },
+                ],
             }])
         );
         let files = object.files(PathTranslation::default());
-        assert_eq!((files[0].name.as_str(), files[0].mode), ("alias: x", Some(0o400)));
-        assert_eq!(files[1].source, Source::JmesPath("user.name".to_owned()));
+        let seen: Vec<(&str, Option<u32>)> =
+            files.iter().map(|file| (file.name.as_str(), file.mode)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("alias: x", Some(0o400)),
+                ("user", Some(0o400)),
+                ("user0600", Some(0o600))
+            ],
+            "a part has its own mode, else the object's"
+        );
+        assert_eq!(files[1].source, Source::JmesPath("user".to_owned()));
     }
 
     #[test]

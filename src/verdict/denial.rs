@@ -8,9 +8,13 @@
 //! 3. the reason names the expected error, principal and secret;
 //! 4. no file ever appeared while it was watched, for at least the stated hold.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use super::{Judgement, failure};
+use super::{Finding, Judgement, failure};
+use crate::journal::Failure;
 
 /// What must be refused, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,10 +156,16 @@ pub fn judge(claim: &Claim, seen: &Seen) -> Judgement {
             claim.hold.as_secs_f64()
         )));
     }
-    Judgement::Holds(format!(
-        "{reason}; held {:.0} s; control positive",
-        claim.hold.as_secs_f64()
-    ))
+    let proven = |reason: &str| {
+        format!(
+            "{reason}; held {:.0} s; control positive",
+            claim.hold.as_secs_f64()
+        )
+    };
+    Judgement::Holds(Finding {
+        brief: proven(&reason.brief),
+        detail: proven(&reason.detail),
+    })
 }
 
 /// A file, a ready pod or an allowed call: the tenant reached what it must not reach.
@@ -234,8 +244,8 @@ fn allowed_call<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
     }
 }
 
-/// The reason in one line, or what is wrong with it.
-fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure> {
+/// The reason, or what is wrong with it.
+fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
     match &claim.reason {
         ExpectedReason::Event { contains, .. } => {
             if seen
@@ -243,7 +253,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure>
                 .iter()
                 .any(|message| message.contains(contains.as_str()))
             {
-                return Ok(format!("refused before AWS was asked: {contains}"));
+                return Ok(format!("refused before AWS was asked: {contains}").into());
             }
             Err(failure(format!(
                 "{} mounting {} was refused for another reason",
@@ -276,8 +286,18 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<String, crate::journal::Failure>
             if let Some(call) = denied {
                 let why = call.reason.clone().unwrap_or_else(|| error.clone());
                 return Ok(match subject {
-                    Some(_) => format!("STS refused {role}: {why}"),
-                    None => format!("denied as {role}: {why}"),
+                    Some(subject) => Finding {
+                        brief: format!("STS refused: sub is {subject}"),
+                        detail: format!("STS refused {role}: {why}"),
+                    },
+                    None => Finding {
+                        brief: format!(
+                            "denied as {}: {}",
+                            own_part(role, &claim.tenant),
+                            first_reason(&why, action)
+                        ),
+                        detail: format!("denied as {role}: {why}"),
+                    },
                 });
             }
             let nearest = calls.iter().rev().find(|call| call.error.is_some());
@@ -302,13 +322,16 @@ fn reason_in_text(
     error: &str,
     action: &str,
     role: &str,
-) -> Result<String, crate::journal::Failure> {
+) -> Result<Finding, Failure> {
     let texts = seen.provider_log.iter().chain(&seen.refusals);
     if let Some(text) = texts
         .clone()
         .find(|text| text.contains(error) && text.contains(role) && text.contains(action))
     {
-        return Ok(format!("denied as {role}: {text}"));
+        return Ok(Finding {
+            brief: format!("denied as {}: {error}", own_part(role, &claim.tenant)),
+            detail: format!("denied as {role}: {text}"),
+        });
     }
     Err(failure(format!(
         "{} mounting {} was refused, but nothing says why",
@@ -319,6 +342,21 @@ fn reason_in_text(
         format!("{error} on {action} by {role} in the provider's log or the pod's event"),
     )
     .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+}
+
+/// A role's name from its tenant's on: what stands before is the same for the whole run.
+fn own_part(role: &str, tenant: &str) -> String {
+    match role.find(tenant) {
+        Some(at) if at > 0 => format!("..{}", &role[at..]),
+        _ => role.to_owned(),
+    }
+}
+
+/// The first part of a refusal's reason, without the action, which the scenario names.
+fn first_reason(why: &str, action: &str) -> String {
+    let first = why.split(';').next().unwrap_or_default().trim();
+    let first = first.strip_prefix("because ").unwrap_or(first);
+    first.replace(&format!("the {action} action"), "it")
 }
 
 /// Whether the call is about the secret; every call is where there is none to be about.
@@ -345,205 +383,4 @@ fn describe(call: &Call) -> String {
         call.asked.as_deref().unwrap_or("-"),
         call.reason.as_deref().unwrap_or("no reason given"),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn claim() -> Claim {
-        Claim {
-            tenant: "team-blue".into(),
-            target: "team-red/secret".into(),
-            reason: ExpectedReason::Aws {
-                error: "AccessDeniedException".into(),
-                action: "secretsmanager:GetSecretValue".into(),
-                role: "demo-team-blue-role".into(),
-                asked: vec!["demo/team-red/secret".into()],
-                secret: vec!["demo/team-red/secret".into(), "arn:red".into()],
-                subject: None,
-            },
-            hold: Duration::from_secs(3),
-        }
-    }
-
-    fn denied_call() -> Call {
-        Call {
-            action: "secretsmanager:GetSecretValue".into(),
-            role: Some("demo-team-blue-role".into()),
-            principal: Some("arn:aws:sts::0:assumed-role/demo-team-blue-role/1".into()),
-            subject: None,
-            asked: Some("demo/team-red/secret".into()),
-            resource: Some("arn:red".into()),
-            allowed: false,
-            error: Some("AccessDeniedException".into()),
-            statement: None,
-            reason: Some("no identity-based policy allows".into()),
-        }
-    }
-
-    fn proof() -> Seen {
-        Seen {
-            control: Some(("own".into(), true)),
-            refusals: vec!["MountVolume.SetUp failed".into()],
-            calls: Some(vec![denied_call()]),
-            held: Duration::from_secs(3),
-            ..Seen::default()
-        }
-    }
-
-    #[derive(Debug, PartialEq)]
-    enum Is {
-        Holds,
-        Broken,
-        Breach,
-        Unknown,
-    }
-
-    fn is(judgement: &Judgement) -> Is {
-        match judgement {
-            Judgement::Holds(_) => Is::Holds,
-            Judgement::Broken(failure) if failure.isolation => Is::Breach,
-            Judgement::Broken(_) => Is::Broken,
-            Judgement::Unknown(_) => Is::Unknown,
-        }
-    }
-
-    #[test]
-    fn every_part_of_the_proof_is_needed() {
-        let other = |change: fn(&mut Call)| {
-            let mut call = denied_call();
-            change(&mut call);
-            Some(vec![call])
-        };
-        let cases: Vec<(&str, Seen, Is)> = vec![
-            ("complete", proof(), Is::Holds),
-            ("no control", Seen { control: None, ..proof() }, Is::Unknown),
-            ("control failed", Seen { control: Some(("own".into(), false)), ..proof() }, Is::Unknown),
-            ("never refused", Seen { refusals: vec![], ..proof() }, Is::Broken),
-            ("hold too short", Seen { held: Duration::from_millis(2900), ..proof() }, Is::Unknown),
-            ("no call", Seen { calls: Some(vec![]), ..proof() }, Is::Broken),
-            ("other error", Seen { calls: other(|call| call.error = Some("ThrottlingException".into())), ..proof() }, Is::Broken),
-            ("other role", Seen { calls: other(|call| call.role = Some("demo-team-green-role".into())), ..proof() }, Is::Broken),
-            (
-                "other secret",
-                Seen {
-                    calls: other(|call| {
-                        call.asked = Some("demo/team-green/secret".into());
-                        call.resource = None;
-                    }),
-                    ..proof()
-                },
-                Is::Broken,
-            ),
-            ("another case's, by ARN", Seen { calls: other(|call| call.asked = Some("arn:red".into())), ..proof() }, Is::Broken),
-            ("a file appeared", Seen { files: vec![("f".into(), None)], ..proof() }, Is::Breach),
-            ("stolen", Seen { files: vec![("f".into(), Some("team-red/secret".into()))], ..proof() }, Is::Breach),
-            ("ready", Seen { ready: true, ..proof() }, Is::Breach),
-            ("allowed by AWS", Seen { calls: other(|call| call.allowed = true), ..proof() }, Is::Breach),
-            ("endpoint gone", Seen { trouble: Some("connection refused".into()), ..proof() }, Is::Unknown),
-            (
-                "a breach counts even when the environment failed after it",
-                Seen { trouble: Some("connection refused".into()), ready: true, ..proof() },
-                Is::Breach,
-            ),
-            ("no log, nothing in the texts", Seen { calls: None, ..proof() }, Is::Broken),
-            (
-                "no log, provider log",
-                Seen {
-                    calls: None,
-                    provider_log: vec!["AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: secretsmanager:GetSecretValue".into()],
-                    ..proof()
-                },
-                Is::Holds,
-            ),
-        ];
-        for (what, seen, expected) in cases {
-            let judgement = judge(&claim(), &seen);
-            assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_before_aws_needs_its_event_and_no_call() {
-        let claim = Claim {
-            reason: ExpectedReason::Event {
-                contains: "An IAM role must be associated".into(),
-                secret: vec!["demo/team-blue/secret".into()],
-                role: "demo-team-blue-role".into(),
-            },
-            ..claim()
-        };
-        let refused = Seen {
-            refusals: vec!["... An IAM role must be associated with service account default".into()],
-            calls: Some(vec![]),
-            ..proof()
-        };
-        let mut used = denied_call();
-        used.allowed = true;
-        used.asked = Some("demo/team-blue/secret".into());
-        let cases = [
-            ("complete", refused.clone(), Is::Holds),
-            (
-                "other text",
-                Seen {
-                    refusals: vec!["timed out".into()],
-                    ..refused.clone()
-                },
-                Is::Broken,
-            ),
-            (
-                "AWS was asked",
-                Seen {
-                    calls: Some(vec![used]),
-                    ..refused
-                },
-                Is::Breach,
-            ),
-        ];
-        for (what, seen, expected) in cases {
-            let judgement = judge(&claim, &seen);
-            assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
-        }
-    }
-
-    #[test]
-    fn a_refused_role_needs_the_web_identity_that_asked() {
-        let claim = Claim {
-            reason: ExpectedReason::Aws {
-                error: "AccessDenied".into(),
-                action: "sts:AssumeRoleWithWebIdentity".into(),
-                role: "demo-team-red-role".into(),
-                asked: vec![],
-                secret: vec![],
-                subject: Some("system:serviceaccount:team-blue:default".into()),
-            },
-            ..claim()
-        };
-        let call = Call {
-            action: "sts:AssumeRoleWithWebIdentity".into(),
-            role: Some("demo-team-red-role".into()),
-            subject: Some("system:serviceaccount:team-blue:default".into()),
-            error: Some("AccessDenied".into()),
-            ..denied_call()
-        };
-        let mut other = call.clone();
-        other.subject = Some("system:serviceaccount:team-green:default".into());
-        let mut allowed = call.clone();
-        allowed.allowed = true;
-        for (what, call, expected) in [
-            ("complete", call, Is::Holds),
-            ("another's", other, Is::Broken),
-            ("let in", allowed, Is::Breach),
-        ] {
-            let judgement = judge(
-                &claim,
-                &Seen {
-                    calls: Some(vec![call]),
-                    ..proof()
-                },
-            );
-            assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
-        }
-    }
 }

@@ -28,6 +28,14 @@ pub struct SeenFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference(pub String);
 
+impl Difference {
+    /// What is wrong, without the values' sizes and fingerprints.
+    #[must_use]
+    pub fn brief(&self) -> &str {
+        self.0.split(": ").next().unwrap_or_default()
+    }
+}
+
 /// Everything that is wrong with `seen`, most telling first; empty when nothing is.
 #[must_use]
 pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Difference> {

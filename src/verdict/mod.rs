@@ -11,12 +11,36 @@ use crate::journal::{Fact, Failure};
 /// What a claim came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// It holds; one line says what was seen.
-    Holds(String),
+    /// It holds.
+    Holds(Finding),
     /// It does not.
     Broken(Failure),
     /// The observation itself is not usable: an infrastructure error, never a product failure.
     Unknown(Failure),
+}
+
+/// What was seen where a claim holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// In a few words, for the line of a case.
+    pub brief: String,
+    /// In one line, all of it.
+    pub detail: String,
+}
+
+impl From<String> for Finding {
+    fn from(detail: String) -> Self {
+        Self {
+            brief: detail.clone(),
+            detail,
+        }
+    }
+}
+
+impl From<&str> for Finding {
+    fn from(detail: &str) -> Self {
+        Self::from(detail.to_owned())
+    }
 }
 
 /// Builds a [`Failure`] fact by fact.

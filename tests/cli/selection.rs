@@ -160,6 +160,10 @@ fn names_choose_cases_and_a_name_that_fits_nothing_is_usage() {
         .run(&["run", "--tenants", "Team_Red"])
         .exits(2)
         .says(&["a namespace is lower-case"]);
+    place
+        .run(&["run", "--tenants", "a,b,a"])
+        .exits(2)
+        .says(&["two tenants are named `a`"]);
     place.run(&["run", "--pods", "0"]).exits(2);
     place.run(&["no-such-command"]).exits(2);
     assert!(place.runs().is_empty(), "nothing was run");

@@ -346,7 +346,7 @@ impl Builder {
         }))
     }
 
-    fn slice(&mut self, measurement: &str, tag: &str, start_us: u64, values: &Histogram<u64>) {
+    pub(crate) fn slice(&mut self, measurement: &str, tag: &str, start_us: u64, values: &Histogram<u64>) {
         self.push(EventKind::HistogramRecorded(HistogramRecorded {
             measurement: measurement.to_owned(),
             tag: tag.to_owned(),

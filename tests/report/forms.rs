@@ -112,11 +112,122 @@ fn junit_keeps_to_what_every_consumer_reads() {
                 }
             }
         }
+        for time in xml.split(" time=\"").skip(1) {
+            let (whole, decimals) = time.split('"').next().unwrap().split_once('.').unwrap();
+            assert!(
+                whole.parse::<u64>().is_ok() && decimals.len() == 3,
+                "{name}: {time:.20}"
+            );
+        }
+        assert_eq!(beyond_the_strict_schema(&xml), Vec::<String>::new(), "{name}");
         assert_eq!(report.tests, summary.cases.len() + 3, "{name}");
         let counts = summary.counts();
         assert!(report.failures >= counts.failed && report.errors >= counts.errored);
-        assert_eq!(report.skipped, counts.skipped + counts.not_supported);
+        let skipped: usize = report.test_suites.iter().map(|suite| suite.skipped).sum();
+        assert_eq!(skipped, counts.skipped + counts.not_supported);
     }
+}
+
+/// What Jenkins' xUnit plugin, the strictest of the common consumers, lets an element hold: elements
+/// and attributes.
+const STRICT: &[(&str, &[&str], &[&str])] = &[
+    ("", &["testsuites"], &[]),
+    (
+        "testsuites",
+        &["testsuite"],
+        &["name", "time", "tests", "failures", "errors"],
+    ),
+    // Its schema lets a suite hold suites; others do not.
+    (
+        "testsuite",
+        &["properties", "testcase"],
+        &[
+            "name",
+            "tests",
+            "failures",
+            "errors",
+            "time",
+            "skipped",
+            "timestamp",
+        ],
+    ),
+    ("properties", &["property"], &[]),
+    ("property", &[], &["name", "value"]),
+    (
+        "testcase",
+        &[
+            "skipped",
+            "error",
+            "failure",
+            "rerunFailure",
+            "rerunError",
+            "flakyFailure",
+            "flakyError",
+            "system-out",
+        ],
+        &["name", "time", "classname"],
+    ),
+    ("skipped", &[], &["type", "message"]),
+    ("error", &[], &["type", "message"]),
+    ("failure", &[], &["type", "message"]),
+    ("rerunFailure", &[], &["type", "message"]),
+    ("rerunError", &[], &["type", "message"]),
+    ("flakyFailure", &[], &["type", "message"]),
+    ("flakyError", &[], &["type", "message"]),
+    ("system-out", &[], &[]),
+];
+
+fn beyond_the_strict_schema(xml: &str) -> Vec<String> {
+    use quick_xml::events::Event;
+
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let rule = |name: &str| STRICT.iter().find(|(known, ..)| *known == name);
+    let mut reader = quick_xml::Reader::from_str(xml);
+    let (mut open, mut found) = (vec![String::new()], Vec::new());
+    loop {
+        let event = reader.read_event().unwrap();
+        let (Event::Start(tag) | Event::Empty(tag)) = &event else {
+            match event {
+                Event::End(_) => drop(open.pop()),
+                Event::Eof => return found,
+                _ => {}
+            }
+            continue;
+        };
+        let name = text(tag.name().as_ref());
+        let parent = open.last().unwrap();
+        if !rule(parent).is_some_and(|(_, children, _)| children.contains(&name.as_str())) {
+            found.push(format!("<{name}> in <{parent}>"));
+        }
+        for attribute in tag.attributes() {
+            let attribute = text(attribute.unwrap().key.as_ref());
+            if !rule(&name).is_some_and(|(.., attributes)| attributes.contains(&attribute.as_str())) {
+                found.push(format!("{attribute} of <{name}>"));
+            }
+        }
+        if matches!(event, Event::Start(_)) {
+            open.push(name);
+        }
+    }
+}
+
+#[test]
+fn what_did_not_pass_has_its_evidence_in_system_out() {
+    let xml = junit::render(&summary(&fixture::mixed()));
+    let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();
+    let cases = report.test_suites.iter().flat_map(|suite| &suite.test_cases);
+    let mut bad = 0;
+    for case in cases.filter(|case| case.classname.as_deref() != Some("mountproof.run")) {
+        let output = case.system_out.as_ref().map_or("", |output| output.as_str());
+        if matches!(case.status, quick_junit::TestCaseStatus::NonSuccess { .. }) {
+            bad += 1;
+            assert!(
+                output.contains("--- AWS call log ---\n14:02:11.139 AssumeRoleWithWebIdentity 200"),
+                "{output}"
+            );
+        }
+    }
+    assert_eq!(bad, 2);
 }
 
 #[test]
@@ -240,6 +351,54 @@ fn the_terminal_as_it_looks_in_ci() {
             .filter(|line| line.contains("PASS"))
             .count(),
         0
+    );
+}
+
+/// The line of the last measurement of these events.
+fn load_line(events: &[Event]) -> String {
+    let text = shown(events, false, false);
+    let line = text.lines().rfind(|line| line.starts_with("  LOAD"));
+    line.unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_measurement_says_how_far_its_figures_go() {
+    let measured = |pods| {
+        let mut builder = fixture::Builder::new(&[("mount-latency", "load")]);
+        builder.mounts("mount-latency.csi", "mount-latency", "csi", pods);
+        load_line(&builder.finish(0))
+    };
+    let line = measured(200);
+    assert!(line.contains("  p95 ") && !line.contains("p99 1"), "{line}");
+    assert!(line.contains("  n 200, p99 needs 368  "), "{line}");
+    let line = measured(30);
+    assert!(line.contains("  p50 ") && !line.contains("p95"), "{line}");
+    let line = measured(380);
+    assert!(line.contains("  p99 ") && !line.contains("needs"), "{line}");
+    assert!(line.contains("  n 380  "), "{line}");
+    assert!(
+        line.ends_with("1 failed, 1 timed out, 1 late, 0 dropped"),
+        "{line}"
+    );
+}
+
+#[test]
+fn an_open_loop_says_what_it_reached() {
+    let mut builder = fixture::Builder::new(&[("fetch-throughput", "load")]);
+    builder.fetches("fetch-throughput", "fetch-throughput");
+    let mut events = builder.finish(0);
+    assert!(load_line(&events).contains("10s, 8 in flight  2,000/s  p50 "));
+    for event in &mut events {
+        if let mountproof::journal::EventKind::MeasurementStarted(started) = &mut event.event {
+            started
+                .parameters
+                .insert("pace".to_owned(), "open loop, constant, 2000/s".to_owned());
+        }
+    }
+    let line = load_line(&events);
+    assert!(
+        line.contains("open loop, constant, 2000/s  reached 2,000/s  p50 "),
+        "{line}"
     );
 }
 

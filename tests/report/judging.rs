@@ -1,7 +1,8 @@
 //! Folding, verdicts, sums and exit codes.
 
 use mountproof::{
-    journal::{CaseStarted, Event, EventKind, MeasurementFinished, Verdict},
+    journal::{CaseStarted, Event, EventKind, MeasurementFinished, MeasurementStarted, Verdict},
+    load::histogram,
     report::{ExitCode, RunSummary, exit, outcome},
 };
 
@@ -277,6 +278,84 @@ fn events_out_of_place_are_problems_not_losses() {
     let summary = summary(&builder.killed());
     assert_eq!(summary.cases.len(), 2);
     assert_eq!(summary.problems.len(), 2, "{:?}", summary.problems);
+}
+
+/// What is said about a measurement of 500 mounts at 100/s whose target took `service_us`, and which
+/// were answered `late_us` after that from the planned start.
+fn warned(service_us: u64, late_us: u64) -> Vec<String> {
+    let mut builder = Builder::new(&[("mount-latency", "load")]);
+    let (mut response, mut service) = (histogram::empty(), histogram::empty());
+    response.record_n((service_us + late_us) * 1_000, 500).unwrap();
+    service.record_n(service_us * 1_000, 500).unwrap();
+    builder.push(EventKind::MeasurementStarted(MeasurementStarted {
+        measurement: "mount-latency.csi".to_owned(),
+        case: "mount-latency".to_owned(),
+        what: String::new(),
+        lens: "csi".to_owned(),
+        parameters: std::collections::BTreeMap::new(),
+    }));
+    builder.slice("mount-latency.csi", "steady", 0, &response);
+    builder.slice("mount-latency.csi", "service-time", 0, &service);
+    builder.push(EventKind::MeasurementFinished(MeasurementFinished {
+        measurement: "mount-latency.csi".to_owned(),
+        planned: 500,
+        ok: 500,
+        denied: 0,
+        failed: 0,
+        timed_out: 0,
+        dropped: 0,
+        late: 410,
+        throttled: 0,
+        retries: 0,
+        errors: std::collections::BTreeMap::new(),
+        took_us: 5_000_000,
+    }));
+    summary(&builder.killed()).warnings
+}
+
+#[test]
+fn a_generator_that_came_late_is_told_where_it_moved_a_figure() {
+    assert_eq!(warned(4_000, 900), Vec::<String>::new(), "a fifth of the figure");
+    assert_eq!(
+        warned(40, 400),
+        Vec::<String>::new(),
+        "less than half a millisecond"
+    );
+    let told = warned(4_000, 2_000);
+    let [told] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(
+        told.starts_with(
+            "mount-latency.csi: this machine was too busy to start on time: 410 of 500 starts came late, so that p50 \
+             is 6.00 ms from the planned start where the target itself took 4.00 ms"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_measurement_that_drifts_is_told_and_a_steady_one_is_not() {
+    let green = summary(&fixture::green(400));
+    assert_eq!(green.warnings, Vec::<String>::new());
+    let mut events = fixture::green(400);
+    for event in &mut events {
+        if let EventKind::MountFinished(mount) = &mut event.event
+            && mount.measurement == "mount-latency.csi"
+            && let Some(done_us) = &mut mount.done_us
+        {
+            *done_us += u64::from(mount.index) * 30;
+        }
+    }
+    let told = summary(&events).warnings;
+    let [told] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(
+        told.starts_with("mount-latency.csi: not steady: the median went from "),
+        "{told}"
+    );
+    assert!(told.contains("a queue grows"), "{told}");
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod fixture;
 mod forms;
 mod journal;
 mod judging;
+mod scale;

@@ -4,8 +4,13 @@
 //! `cargo run --release -p mountproof-aws-endpoint --example throughput -- [connections]`
 
 #![expect(clippy::print_stdout, reason = "an example reports to whoever runs it")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "it ends where something is not as it should be"
+)]
 
-#[path = "../tests/endpoint/client.rs"]
+#[path = "../tests/endpoint/support/client.rs"]
+#[expect(dead_code, reason = "the tests need more of it")]
 mod client;
 
 use std::{
@@ -13,10 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use client::{Client, Keys};
+use client::{Answer, Caller, REGION, iam_request, secrets_request, send, signed, sts_request};
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig, RootCredentials};
-use mountproof_run_tls::RunCa;
-use serde_json::json;
+use mountproof_run_tls::{HttpsClient, RunCa};
+use serde_json::{Value, json};
 
 const FOR: Duration = Duration::from_secs(10);
 const SECRETS: usize = 1000;
@@ -34,8 +39,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         seed: 0,
     })
     .await?;
-    let client = Client::new(&ca, &endpoint);
-    let session = prepare(&client, &Keys::from(endpoint.root_credentials())).await;
+    let client = HttpsClient::new(ca.certificate_pem(), Some(endpoint.address()))?;
+    let session = prepare(&client, &Caller::from(endpoint.root_credentials())).await;
 
     let began = Instant::now();
     let workers: Vec<_> = (0..connections)
@@ -46,11 +51,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 while began.elapsed() < FOR {
                     let id = format!("demo/team-red/secret-{}", (worker + took.len() * 7) % SECRETS);
                     let asked = Instant::now();
-                    let reply = client
-                        .secrets(&session, "GetSecretValue", &json!({"SecretId": id}))
-                        .await;
+                    secrets(&client, &session, "GetSecretValue", json!({ "SecretId": id })).await;
                     took.push(asked.elapsed());
-                    assert_eq!(reply.status, 200, "{reply:?}");
                 }
                 took
             })
@@ -82,50 +84,44 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// A call of Secrets Manager that has to succeed.
+async fn secrets(client: &HttpsClient, caller: &Caller, operation: &str, input: Value) {
+    done(send(client, signed(secrets_request(REGION, operation, input), caller)).await);
+}
+
+fn done(answer: Answer) -> Answer {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer
+}
+
 /// Secrets, a role that may read them, and a session of it.
-async fn prepare(client: &Client, root: &Keys) -> Keys {
+async fn prepare(client: &HttpsClient, root: &Caller) -> Caller {
     for number in 0..SECRETS {
-        let body = json!({
-            "Name": format!("demo/team-red/secret-{number}"),
-            "ClientRequestToken": format!("{number:032}"),
-            "SecretString": "x".repeat(64),
-        });
-        let reply = client.secrets(root, "CreateSecret", &body).await;
-        assert_eq!(reply.status, 200, "{reply:?}");
+        let name = format!("demo/team-red/secret-{number}");
+        let secret = json!({ "Name": name, "SecretString": "x".repeat(64) });
+        secrets(client, root, "CreateSecret", secret).await;
     }
     let trust = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
-    }]});
+    }]})
+    .to_string();
     let policy = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",
         "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
         "Resource": "arn:aws:secretsmanager:*:*:secret:demo/team-red/*",
-    }]});
-    for (service, action, params) in [
-        (
-            "iam",
-            "CreateRole",
-            vec![
-                ("RoleName", "red"),
-                ("AssumeRolePolicyDocument", &trust.to_string()),
-            ],
-        ),
-        (
-            "iam",
-            "PutRolePolicy",
-            vec![
-                ("RoleName", "red"),
-                ("PolicyName", "own"),
-                ("PolicyDocument", &policy.to_string()),
-            ],
-        ),
-    ] {
-        let reply = client.query(service, Some(root), action, &params).await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-    }
+    }]})
+    .to_string();
+    let role = [("RoleName", "red"), ("AssumeRolePolicyDocument", &trust)];
+    done(send(client, signed(iam_request("CreateRole", &role), root)).await);
+    let inline = [
+        ("RoleName", "red"),
+        ("PolicyName", "own"),
+        ("PolicyDocument", &policy),
+    ];
+    done(send(client, signed(iam_request("PutRolePolicy", &inline), root)).await);
     let wanted = [
         ("RoleArn", "arn:aws:iam::000000000000:role/red"),
         ("RoleSessionName", "load"),
     ];
-    Keys::given(&client.query("sts", Some(root), "AssumeRole", &wanted).await)
+    done(send(client, signed(sts_request("AssumeRole", &wanted), root)).await).caller()
 }

@@ -8,7 +8,6 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -22,8 +21,6 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const LONGEST_HEAD: usize = 8 * 1024;
 /// Time for a client to say what it wants.
 const GREETING: Duration = Duration::from_secs(10);
-/// Time for requests under way when the endpoint stops.
-const DRAIN: Duration = Duration::from_millis(500);
 
 /// Number of the TLS connection that a request came over.
 #[derive(Debug, Clone, Copy)]
@@ -43,37 +40,23 @@ pub(crate) async fn serve(
 ) {
     let app = route::router(Arc::clone(&state));
     let acceptor = TlsAcceptor::from(tls);
-    // Dropping the set closes what is left.
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
-                    let (state, shutdown) = (Arc::clone(&state), shutdown.clone());
-                    connections.spawn(async move {
-                        tokio::select! {
-                            // Drops the connection, whatever it is at.
-                            () = state.outage() => {}
-                            greeted = greet(stream, acceptor, app, number, shutdown) => {
-                                if let Err(error) = greeted {
-                                    tracing::debug!(%error, "connection");
-                                }
-                            }
-                        }
-                    });
+    let stop = shutdown.clone();
+    let serve = move |stream| {
+        let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
+        let (state, shutdown) = (Arc::clone(&state), stop.clone());
+        async move {
+            tokio::select! {
+                // Drops the connection, whatever it is at.
+                () = state.outage() => {}
+                greeted = greet(stream, acceptor, app, number, shutdown) => {
+                    if let Err(error) = greeted {
+                        tracing::debug!(%error, "connection");
+                    }
                 }
-                // Out of file descriptors, or the client went away: neither ends the endpoint.
-                Err(error) => {
-                    tracing::warn!(%error, "accept");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            }
         }
-    }
-    let _ = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    };
+    mountproof_run_tls::accept(listener, shutdown, serve).await;
 }
 
 async fn greet(

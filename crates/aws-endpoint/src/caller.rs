@@ -58,6 +58,7 @@ impl<'a> Caller<'a> {
     pub(crate) fn decide(&self, wish: &Wish<'_>) -> Decision {
         let mut context = self.context.clone();
         context.extend(wish.keys.clone());
+        context.set("aws:ResourceAccount", wish.account);
         let request = Request {
             principal: &self.session.principal,
             action: wish.action,
@@ -139,6 +140,9 @@ fn caller_context(session: &Session, role: Option<&Role>, region: &str, now: Tim
     context.set("aws:PrincipalType", kind);
     if let Some(provider) = &session.provider {
         context.set("aws:FederatedProvider", provider.as_str());
+    }
+    if let Some(issued) = session.issued {
+        context.set("aws:TokenIssueTime", issued.to_string());
     }
     for tag in role.into_iter().flat_map(|role| &role.tags) {
         context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());

@@ -1,7 +1,8 @@
 //! The call log: who asked for what, with which role, what was decided, and by which statement.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -59,32 +60,139 @@ pub enum CallVerdict {
     Failed,
 }
 
-/// Every call since the start. Cheap to clone; clones share the log.
+/// The newest calls. Cheap to clone; clones share the log.
+///
+/// A load of a million reads must not fill the memory, nor push out what a denial is proven by: the log
+/// keeps the newest [`CallLog::KEPT`] calls that were allowed, the newest that many others, and counts what
+/// it forgets.
 #[derive(Debug, Clone, Default)]
-pub struct CallLog(Arc<Mutex<Vec<CallRecord>>>);
+pub struct CallLog(Arc<Mutex<Log>>);
+
+#[derive(Debug, Default)]
+struct Log {
+    /// The sequence number of the next call.
+    next: u64,
+    /// In the order of their sequence numbers, as are the others.
+    allowed: VecDeque<CallRecord>,
+    others: VecDeque<CallRecord>,
+    forgotten: u64,
+}
 
 impl CallLog {
+    /// How many allowed calls are kept, and how many others: some 60 MiB of both when it is full.
+    pub const KEPT: usize = 50_000;
+
     /// The end of the log now, to read on from later.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        self.lock().len() as u64
+        self.lock().next
     }
 
-    /// Every call from `cursor` on, oldest first.
+    /// Every call that is kept from `cursor` on, oldest first.
     #[must_use]
     pub fn since(&self, cursor: u64) -> Vec<CallRecord> {
         let log = self.lock();
-        let from = usize::try_from(cursor).unwrap_or(usize::MAX).min(log.len());
-        log[from..].to_vec()
+        let from = |calls: &VecDeque<CallRecord>| calls.partition_point(|call| call.sequence < cursor);
+        let allowed = log.allowed.range(from(&log.allowed)..);
+        let others = log.others.range(from(&log.others)..);
+        let mut calls: Vec<CallRecord> = allowed.chain(others).cloned().collect();
+        drop(log);
+        calls.sort_by_key(|call| call.sequence);
+        calls
+    }
+
+    /// How many calls are no longer kept.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.lock().forgotten
     }
 
     pub(crate) fn push(&self, mut record: CallRecord) {
         let mut log = self.lock();
-        record.sequence = log.len() as u64;
-        log.push(record);
+        record.sequence = log.next;
+        log.next += 1;
+        let calls = match record.verdict {
+            CallVerdict::Allowed => &mut log.allowed,
+            CallVerdict::Denied | CallVerdict::Failed => &mut log.others,
+        };
+        calls.push_back(record);
+        if calls.len() > Self::KEPT {
+            calls.pop_front();
+            log.forgotten += 1;
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<CallRecord>> {
+    fn lock(&self) -> MutexGuard<'_, Log> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(verdict: CallVerdict) -> CallRecord {
+        CallRecord {
+            sequence: 0,
+            at: Timestamp::UNIX_EPOCH,
+            took: Duration::ZERO,
+            service: "secretsmanager",
+            operation: String::new(),
+            action: String::new(),
+            region: String::new(),
+            principal: None,
+            role: None,
+            subject: None,
+            asked: None,
+            resource: None,
+            verdict,
+            statement: None,
+            reason: None,
+            status: 200,
+            error: None,
+            connection: 0,
+        }
+    }
+
+    #[test]
+    fn it_is_read_in_order_from_any_point() {
+        use CallVerdict::{Allowed, Denied, Failed};
+
+        let log = CallLog::default();
+        assert_eq!((log.cursor(), log.since(0)), (0, Vec::new()));
+        let verdicts = [Allowed, Denied, Allowed, Failed, Denied, Allowed];
+        for verdict in verdicts {
+            log.push(call(verdict));
+        }
+        for from in 0..=8 {
+            let seen: Vec<_> = log
+                .since(from)
+                .iter()
+                .map(|call| (call.sequence, call.verdict))
+                .collect();
+            let expected: Vec<_> = (0..)
+                .zip(verdicts)
+                .skip_while(|(sequence, _)| *sequence < from)
+                .collect();
+            assert_eq!(seen, expected, "from {from}");
+        }
+        assert_eq!((log.cursor(), log.forgotten()), (6, 0));
+    }
+
+    #[test]
+    fn a_load_of_reads_pushes_out_reads_only_and_is_counted() {
+        let log = CallLog::default();
+        log.push(call(CallVerdict::Denied));
+        for _ in 0..CallLog::KEPT + 3 {
+            log.push(call(CallVerdict::Allowed));
+        }
+        assert_eq!(log.forgotten(), 3);
+        let kept = log.since(0);
+        assert_eq!(kept.len(), CallLog::KEPT + 1);
+        assert_eq!((kept[0].sequence, kept[0].verdict), (0, CallVerdict::Denied));
+        assert_eq!(kept[1].sequence, 4, "the oldest three reads are gone");
+        assert_eq!(log.cursor(), CallLog::KEPT as u64 + 4);
+        let last = log.since(log.cursor() - 1);
+        assert_eq!(last.len(), 1, "a cursor means the same as before");
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) policies: Option<Arc<[NamedPolicy]>>,
     /// The identity provider that vouched for it.
     pub(crate) provider: Option<String>,
+    /// When it was given; absent for the root key.
+    pub(crate) issued: Option<Timestamp>,
     pub(crate) expires: Option<Timestamp>,
 }
 
@@ -72,6 +74,7 @@ impl Keys {
             role: None,
             policies: None,
             provider: None,
+            issued: None,
             expires: None,
         };
         Self(HashMap::from([(root.access_key_id.clone(), Arc::new(session))]))

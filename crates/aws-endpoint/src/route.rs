@@ -18,7 +18,7 @@ use crate::{
     caller::{Caller, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
-    iam::{self, Context, Params, error::IamErrorKind},
+    iam::{self, Context, Params},
     secrets,
     signature::{self, Scope},
     state::{State, World},
@@ -337,17 +337,7 @@ impl Call<'_> {
 }
 
 fn from_iam(error: iam::IamError) -> Refusal {
-    let (status, code) = match error.kind {
-        IamErrorKind::NoSuchEntity => (404, "NoSuchEntity"),
-        IamErrorKind::EntityAlreadyExists => (409, "EntityAlreadyExists"),
-        IamErrorKind::DeleteConflict => (409, "DeleteConflict"),
-        IamErrorKind::LimitExceeded => (409, "LimitExceeded"),
-        IamErrorKind::MalformedPolicyDocument => (400, "MalformedPolicyDocument"),
-        IamErrorKind::InvalidInput => (400, "InvalidInput"),
-        IamErrorKind::ValidationError => (400, "ValidationError"),
-        IamErrorKind::InvalidAction => (400, "InvalidAction"),
-    };
-    Refusal::new(status, code, error.message)
+    Refusal::new(error.status(), error.code(), error.message)
 }
 
 fn from_secrets(error: secrets::SecretsError) -> Refusal {

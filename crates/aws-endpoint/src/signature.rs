@@ -200,6 +200,7 @@ mod tests {
             role: Some("red".to_owned()),
             policies: None,
             provider: None,
+            issued: Some(expires),
             expires: Some(expires),
         }
     }

@@ -83,7 +83,6 @@ impl State {
         Rules {
             ignore_resource: defects.ignore_resource,
             prefix_match: defects.prefix_match,
-            ignore_conditions: false,
         }
     }
 }

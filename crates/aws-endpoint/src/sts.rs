@@ -105,6 +105,7 @@ pub(crate) async fn assume_role_with_web_identity(
     };
     context.set_all(&format!("{issuer}:aud"), audiences.iter().cloned());
     context.set("aws:FederatedProvider", provider.arn.as_str());
+    context.set("aws:ResourceAccount", state.account.as_str());
     context.set("sts:RoleSessionName", wanted.session_name);
     let decision = evaluate(
         &Request {
@@ -263,6 +264,7 @@ impl<'a> Wanted<'a> {
             role: Some(role.name.clone()),
             policies,
             provider,
+            issued: Some(call.now),
             expires: Some(expires),
         };
         call.state.world().keys.add(Arc::new(session), call.now);

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// How long [`Server::stop`] waits for requests under way. A watch never ends by itself.
+/// How long stopping waits for requests under way. A watch never ends by itself.
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// A running HTTPS server; dropping it without [`stop`](Self::stop) ends it at once.
@@ -33,7 +33,9 @@ impl Server {
     pub fn start(listener: TcpListener, tls: Arc<ServerConfig>, app: Router) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shutdown = CancellationToken::new();
-        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(tls), app, shutdown.clone()));
+        let (tls, stop) = (TlsAcceptor::from(tls), shutdown.clone());
+        let serve = move |stream| handshake(stream, tls.clone(), app.clone(), stop.clone());
+        let accepting = tokio::spawn(accept(listener, shutdown.clone(), serve));
         Ok(Self {
             address,
             shutdown,
@@ -61,17 +63,19 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, app: Router, shutdown: CancellationToken) {
+/// Accepts connections and runs `serve` for each until `shutdown`; then gives them half a second to end by
+/// themselves, and closes what is left.
+pub async fn accept<F>(listener: TcpListener, shutdown: CancellationToken, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     // Dropping the set closes the connections that are left.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let (tls, app, shutdown) = (tls.clone(), app.clone(), shutdown.clone());
-                    connections.spawn(async move { handshake(stream, tls, app, shutdown).await });
-                }
+                Ok((stream, _)) => drop(connections.spawn(serve(stream))),
                 // Out of file descriptors, or the client went away: neither ends the server.
                 Err(error) => {
                     tracing::warn!(%error, "accept");

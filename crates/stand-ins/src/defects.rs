@@ -112,6 +112,8 @@ pub struct ProviderDefects {
     pub other_tenants_secret: bool,
     /// Writes an empty file and reports success where AWS denies access.
     pub ignores_denial: bool,
+    /// Fetches the current version, whatever `objectVersion` and `objectVersionLabel` say.
+    pub ignores_version: bool,
 }
 
 #[cfg(test)]

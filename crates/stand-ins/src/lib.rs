@@ -3,8 +3,10 @@
 
 pub mod defects;
 pub mod driver;
+mod go;
 mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
 pub mod provider;
+pub mod real;
 pub mod rest;

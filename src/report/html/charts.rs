@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use crate::{
-    journal::{MountFinished, MountOutcome},
+    journal::{FloorMeasured, MountFinished, MountOutcome},
     load::histogram,
     report::{figure, latency::Series, summary::MeasurementSummary},
 };
@@ -16,19 +16,22 @@ const LEFT: f64 = 54.0;
 const RIGHT: f64 = 508.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 226.0;
-/// Successful mounts drawn at most; every other outcome is always drawn.
+/// Mounts of one outcome drawn at most.
 const MOST_DOTS: usize = 4_000;
 /// Probability beyond a 95 % interval, on either side.
 const TAIL: f64 = 0.025;
 
 /// Latency by percentile, on the axis on which every step right leaves a tenth of the samples.
-pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
+pub(super) fn percentiles(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Markup {
+    let steady = measurement.steady();
     let drawn: Vec<&Series> = ["steady", "service-time", "warm-up"]
         .iter()
-        .filter_map(|tag| measurement.series.iter().find(|series| series.tag == *tag))
+        .filter_map(|tag| measurement.tagged(tag))
         .filter(|series| series.latency.count() > 0)
+        // In a closed loop the two are one.
+        .filter(|series| series.tag == "steady" || Some(&series.latency) != steady)
         .collect();
-    let (Some(main), Some(steady)) = (drawn.first(), measurement.steady()) else {
+    let (Some(main), Some(steady)) = (drawn.first(), steady) else {
         return html! {};
     };
     let decades = decades(
@@ -48,6 +51,12 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
     // Right of here a percentile would be the maximum under another name.
     let supported = x((TAIL.ln() / float(steady.count())).exp());
     let name = &measurement.started.measurement;
+    let floor = measurement.times_floor(floor).and(floor);
+    let entries = drawn
+        .iter()
+        .map(|series| (series_name(&series.tag).to_owned(), style(&series.tag)));
+    let floored = floor.map(|floor| (format!("floor {}", figure::latency(floor.new_tls_ns)), "floor"));
+    let entries: Vec<(String, &str)> = entries.chain(floored).collect();
     html! {
         figure {
             figcaption {
@@ -59,7 +68,7 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
                 @if supported < RIGHT - 1.0 {
                     rect class="shade" x=(n(supported)) y=(n(TOP)) width=(n(RIGHT - supported)) height=(n(BOTTOM - TOP)) {}
                     @if RIGHT - supported > 80.0 {
-                        text x=(n(RIGHT - 4.0)) y=(n(BOTTOM - 6.0)) text-anchor="end" { "too few samples" }
+                        text x=(n(RIGHT - 4.0)) y=(n(TOP + 12.0)) text-anchor="end" { "too few samples" }
                     }
                 }
                 (axis.markup())
@@ -68,6 +77,10 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
                     @let at = x(quantile);
                     line class="grid" x1=(n(at)) y1=(n(TOP)) x2=(n(at)) y2=(n(BOTTOM)) {}
                     text x=(n(at)) y=(n(BOTTOM + 16.0)) text-anchor=(anchor(at)) { (percent(decade)) }
+                }
+                @if let Some(floor) = floor {
+                    @let y = axis.at(float(floor.new_tls_ns));
+                    line class="floor" x1=(n(LEFT)) y1=(n(y)) x2=(n(RIGHT)) y2=(n(y)) {}
                 }
                 @for series in drawn.iter().rev() {
                     path class=(style(&series.tag)) d=(curve(series, &x, &axis)) {}
@@ -79,7 +92,7 @@ pub(super) fn percentiles(measurement: &MeasurementSummary) -> Markup {
                         }
                     }
                 }
-                (legend(drawn.iter().map(|series| (series_name(&series.tag), style(&series.tag)))))
+                (legend(entries.iter().map(|(name, class)| (name.as_str(), *class))))
             }
         }
     }
@@ -108,14 +121,15 @@ fn mounts(measurement: &MeasurementSummary) -> Markup {
         latencies.iter().copied().min().unwrap_or(1_000),
         latencies.iter().copied().max().unwrap_or(1_000_000),
     );
-    let ended = |outcome| mounts.iter().filter(move |mount| mount.outcome == outcome);
-    let every = ended(MountOutcome::Ok).count().div_ceil(MOST_DOTS).max(1);
-    let points = |outcome, every| -> Vec<(f64, f64)> {
-        let ended = mounts
+    let ended = |outcome| {
+        mounts
             .iter()
-            .filter(move |mount: &&MountFinished| mount.outcome == outcome);
-        ended
-            .step_by(every)
+            .filter(move |mount: &&MountFinished| mount.outcome == outcome)
+    };
+    let every = |outcome| ended(outcome).count().div_ceil(MOST_DOTS).max(1);
+    let points = |outcome| -> Vec<(f64, f64)> {
+        ended(outcome)
+            .step_by(every(outcome))
             .map(|mount| {
                 (
                     x(mount.planned_us),
@@ -134,17 +148,17 @@ fn mounts(measurement: &MeasurementSummary) -> Markup {
         figure {
             figcaption {
                 "Every mount by its planned start"
-                @if every > 1 { " (one successful mount in " (every) " drawn)" }
+                @if every(MountOutcome::Ok) > 1 { " (one successful mount in " (every(MountOutcome::Ok)) " drawn)" }
             }
             svg viewBox=(view_box()) role="img" aria-label={ "Timeline of " (name) ": " (said) } {
                 title { (name) ": " (said) }
                 (axis.markup())
                 (seconds_axis(last_us))
-                path class="dots" d=(draw(&points(MountOutcome::Ok, every), "h0")) {}
-                path class="denied" d=(draw(&points(MountOutcome::DeniedAsExpected, 1), "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0")) {}
-                path class="timed-out" d=(draw(&points(MountOutcome::TimedOut, 1), "m-4.5 4h9l-4.5-8z")) {}
-                path class="failed" d=(draw(&points(MountOutcome::Failed, 1), "m-3.5-3.5l7 7m0-7l-7 7")) {}
-                path class="dropped" d=(draw(&points(MountOutcome::Dropped, 1), "v9")) {}
+                path class="dots" d=(draw(&points(MountOutcome::Ok), "h0")) {}
+                path class="denied" d=(draw(&points(MountOutcome::DeniedAsExpected), "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0")) {}
+                path class="timed-out" d=(draw(&points(MountOutcome::TimedOut), "m-4.5 4h9l-4.5-8z")) {}
+                path class="failed" d=(draw(&points(MountOutcome::Failed), "m-3.5-3.5l7 7m0-7l-7 7")) {}
+                path class="dropped" d=(draw(&points(MountOutcome::Dropped), "v9")) {}
                 (outcomes(measurement))
             }
         }
@@ -206,6 +220,10 @@ fn slices(measurement: &MeasurementSummary) -> Markup {
         })
         .collect();
     steps.sort_unstable();
+    // The slice in which the warm-up ends is there twice: each part is drawn for its own time.
+    for place in 1..steps.len() {
+        steps[place - 1].1 = steps[place - 1].1.min(steps[place].0);
+    }
     let last_us = steps
         .iter()
         .map(|(_, end_us, ..)| *end_us)
@@ -338,7 +356,7 @@ fn seconds_axis(last_us: u64) -> Markup {
 fn legend<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Markup {
     html! {
         @for (place, (name, class)) in entries.enumerate() {
-            @let at = LEFT + 140.0 * float(place as u64);
+            @let at = LEFT + 116.0 * float(place as u64);
             path class=(class) d={ "M" (n(at)) " " (n(HEIGHT - 10.0)) "h22" } {}
             text x=(n(at + 28.0)) y=(n(HEIGHT - 6.0)) { (name) }
         }

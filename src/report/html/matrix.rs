@@ -66,41 +66,71 @@ pub(super) fn section(summary: &RunSummary) -> Markup {
             .push(access);
     }
     let tenants = tenants(summary, &cells);
-    let hidden = tenants.len().saturating_sub(MOST_TENANTS);
-    let shown = &tenants[..tenants.len() - hidden];
-    let correct = summary
-        .accesses
-        .iter()
-        .filter(|access| access.expected == access.seen)
-        .count();
+    let shown = shown(&tenants, &cells);
+    let hidden = tenants.len() - shown.len();
+    let of = |expected: Access| {
+        let checked = summary
+            .accesses
+            .iter()
+            .filter(move |access| access.expected == expected);
+        let right = checked.clone().filter(move |access| access.seen == expected);
+        let [right, checked] = [right.count(), checked.count()].map(|number| figure::count(number as u64));
+        html! { b class=(if right == checked { "" } else { "wrong" }) { (right) " of " (checked) } }
+    };
     html! {
         section {
             h2 { "Isolation" }
             div class="card" {
-                p class="small soft" {
-                    (figure::counted(summary.accesses.len(), "access check")) ", " (figure::count(correct as u64))
-                    " as it must be. A row asks, a column owns; a tenant may read its own secret and no other."
+                div class="figures" {
+                    div { (of(Access::Allowed)) span { "permitted reads allowed" } }
+                    div { (of(Access::Denied)) span { "forbidden reads denied, each with its proof" } }
                 }
-                div class="scroll" {
-                    table class="matrix" {
-                        thead { tr { td {} @for owner in shown { th scope="col" { (owner) } } } }
-                        tbody {
-                            @for tenant in shown {
-                                tr {
-                                    th scope="row" { (tenant) }
-                                    @for owner in shown { (cell(cells.get(&(*tenant, *owner)), tenant, owner)) }
+                @if !shown.is_empty() {
+                    p class="small soft" {
+                        "A row asks, a column owns. A tenant may read its own secrets, with its own role, and no others."
+                    }
+                    div class="scroll" {
+                        table class="matrix" {
+                            thead { tr { td {} @for owner in &shown { th scope="col" { (owner) } } } }
+                            tbody {
+                                @for tenant in &shown {
+                                    tr {
+                                        th scope="row" { (tenant) }
+                                        @for owner in &shown { (cell(cells.get(&(*tenant, *owner)), tenant, owner)) }
+                                    }
                                 }
                             }
                         }
                     }
                 }
-                @if hidden > 0 { p class="small soft" { "And " (hidden) " more tenants; see results.json." } }
+                @if hidden > 0 {
+                    p class="small soft" {
+                        (figure::count(hidden as u64)) " tenants "
+                        @if shown.is_empty() { "are too many for a table, and nothing is wrong with any of them" }
+                        @else { "more are not shown" }
+                        "; results.json has every check."
+                    }
+                }
             }
         }
     }
 }
 
-/// Those with something wrong first when not all fit, then in the order of the run.
+/// All tenants where they fit, else those with something wrong.
+fn shown<'a>(tenants: &[&'a str], cells: &BTreeMap<(&'a str, &'a str), Vec<&AccessChecked>>) -> Vec<&'a str> {
+    if tenants.len() <= MOST_TENANTS {
+        return tenants.to_vec();
+    }
+    let wrong = |tenant: &str| {
+        cells.iter().any(|((who, owner), checks)| {
+            (*who == tenant || *owner == tenant) && checks.iter().any(|check| check.expected != check.seen)
+        })
+    };
+    let wrong = tenants.iter().copied().filter(|tenant| wrong(tenant));
+    wrong.take(MOST_TENANTS).collect()
+}
+
+/// Every tenant that was checked, in the order of the run.
 fn tenants<'a>(
     summary: &'a RunSummary,
     cells: &BTreeMap<(&'a str, &'a str), Vec<&AccessChecked>>,
@@ -115,15 +145,6 @@ fn tenants<'a>(
         if checked && !tenants.contains(&tenant.as_str()) {
             tenants.push(tenant);
         }
-    }
-    if tenants.len() > MOST_TENANTS {
-        let wrong = |tenant: &str| {
-            cells.iter().any(|((who, owner), checks)| {
-                (*who == tenant || *owner == tenant)
-                    && checks.iter().any(|check| check.expected != check.seen)
-            })
-        };
-        tenants.sort_by_key(|tenant| !wrong(tenant));
     }
     tenants
 }

@@ -5,8 +5,10 @@ use maud::{Markup, html};
 use super::charts;
 use crate::{
     journal::FloorMeasured,
+    load::statistics::State,
     report::{
         figure,
+        latency::Latency,
         summary::{MeasurementSummary, RunSummary},
     },
 };
@@ -44,7 +46,7 @@ fn one(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Marku
             }
             (figures(measurement, floor))
             div class="charts" {
-                (charts::percentiles(measurement))
+                (charts::percentiles(measurement, floor))
                 (charts::timeline(measurement))
             }
             (accounting(measurement))
@@ -53,13 +55,11 @@ fn one(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Marku
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
 fn figures(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Markup {
     let Some(steady) = measurement.steady() else {
         return html! { p class="headline" { "No steady-state samples." } };
     };
-    let floor = floor.filter(|floor| floor.new_tls_ns > 0 && measurement.started.lens == "csi");
-    let times = floor.and_then(|floor| Some(steady.value("p50")? as f64 / floor.new_tls_ns as f64));
+    let times = measurement.times_floor(floor);
     html! {
         div class="figures" {
             @for (name, value) in steady.figures() {
@@ -67,9 +67,33 @@ fn figures(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> M
             }
             @if let Some(rate) = measurement.per_second() { div { b { (figure::rate(rate)) } span { "completed" } } }
             @if let Some(times) = times { div { b { (format!("{times:.1} ×")) } span { "local floor at p50" } } }
-            div { b { (figure::count(steady.count())) } span { "samples" } }
+            div { b { (figure::count(steady.count())) } span { "samples" @if let Some(lacking) = lacking(steady) { ", " (lacking) } } }
         }
     }
+}
+
+/// Which percentiles are not given, and why.
+fn lacking(steady: &Latency) -> Option<String> {
+    let listed = steady.percentiles.listed.iter();
+    let first = listed.clone().find(|listed| listed.estimate.is_none())?;
+    Some(format!("{} needs {}", first.name, figure::count(first.needed)))
+}
+
+/// Whether it was steady, where there are enough mounts to say.
+fn steadiness(measurement: &MeasurementSummary) -> Option<String> {
+    let found = measurement.stationarity()?;
+    let (first, last) = (found.medians.first()?, found.medians.last()?);
+    let word = match found.state {
+        State::Steady => "no trend",
+        State::Rising => "rising",
+        State::Falling => "falling",
+        State::TooFew => return None,
+    };
+    Some(format!(
+        "{word}: median {} in the first fifth, {} in the last",
+        figure::latency(first * 1_000),
+        figure::latency(last * 1_000)
+    ))
 }
 
 fn accounting(measurement: &MeasurementSummary) -> Markup {
@@ -83,8 +107,18 @@ fn accounting(measurement: &MeasurementSummary) -> Markup {
         (done.timed_out, "timed out", "i-timed-out"),
         (done.dropped, "dropped", "i-dropped"),
     ];
+    let late = measurement.tagged("lateness").filter(|_| done.late > 0);
+    let late = late.map_or_else(
+        || "late".to_owned(),
+        |late| {
+            format!(
+                "late, by up to {}",
+                figure::latency(late.latency.percentiles.max_ns)
+            )
+        },
+    );
     let beside = [
-        (done.late, "late"),
+        (done.late, late.as_str()),
         (done.throttled, "throttled"),
         (done.retries, "retried by clients"),
     ];
@@ -100,6 +134,7 @@ fn accounting(measurement: &MeasurementSummary) -> Markup {
                 @if number > 0 || word == "ok" { li { i class=(class) {} (figure::count(number)) " " (word) } }
             }
             @for (number, word) in beside { li { (figure::count(number)) " " (word) } }
+            @if let Some(steadiness) = steadiness(measurement) { li { (steadiness) } }
         }
         @if !done.errors.is_empty() {
             details class="more" {

@@ -16,6 +16,9 @@ use super::{
 
 const STYLE: &str = include_str!("style.css");
 
+/// Notes that stand first, at most.
+const MOST_NOTES: usize = 100;
+
 /// Lets the page load nothing at all, whatever text ends up in it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
@@ -24,6 +27,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 pub fn render(summary: &RunSummary) -> String {
     let exit = exit::recorded(summary);
     let title = format!("mountproof {}: {exit}", summary.run.run_id);
+    let mut room = cases::Room::default();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -38,9 +42,10 @@ pub fn render(summary: &RunSummary) -> String {
                 (header(summary, exit))
                 main {
                     (trouble(summary))
-                    (cases::section(summary))
+                    (cases::failures(summary, &mut room))
                     (matrix::section(summary))
                     (measurements::section(summary))
+                    (cases::others(summary, &mut room))
                     (environment(summary))
                     footer {
                         "Made from " code { "journal.jsonl" } " of run " code { (summary.run.run_id) }
@@ -89,13 +94,12 @@ fn header(summary: &RunSummary, exit: ExitCode) -> Markup {
     if let Some(finished) = &summary.finished {
         meta.push(("peak memory", figure::bytes(finished.peak_memory_bytes)));
     }
-    meta.push(("exit code", exit.code().to_string()));
     html! {
         header class=(if exit == ExitCode::Passed { "good" } else { "bad" }) {
             div {
                 div class="brand" { "mountproof " (run.version) }
                 h1 { (headline(exit)) }
-                p class="lead" { (verdict_line(summary)) }
+                p class="lead" { (verdict_line(summary)) " · exit code " (exit.code()) }
                 ul class="chips" {
                     @for (number, word, class) in chips {
                         @if number > 0 { li class=(class) { (figure::count(number as u64)) " " (word) } }
@@ -155,7 +159,10 @@ fn trouble(summary: &RunSummary) -> Markup {
         @if !notes.is_empty() {
             section aria-label="What to know first" {
                 h2 { "Know first" }
-                @for (class, text) in &notes { p class=(class) { (text) } }
+                @for (class, text) in notes.iter().take(MOST_NOTES) { p class=(class) { (text) } }
+                @if notes.len() > MOST_NOTES {
+                    p class="note" { "And " (figure::count((notes.len() - MOST_NOTES) as u64)) " more; results.json has them all." }
+                }
             }
         }
     }

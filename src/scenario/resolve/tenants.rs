@@ -9,7 +9,8 @@ use super::{
         raw::{RawContent, RawTenant},
         suggest::nearest,
     },
-    Resolver, name,
+    Resolver,
+    header::name,
 };
 
 /// The secret that every tenant has.

@@ -7,11 +7,12 @@ use super::{
         at::{At, Place},
         code::Code,
         diagnostic::Diagnostic,
-        model::{Class, NameForm, Object, Workload, WorkloadKind},
-        raw::{RawObject, RawWorkload},
+        model::{Class, Content, NameForm, Object, Part, SecretRef, Stage, Workload, WorkloadKind},
+        raw::{RawJmesPath, RawObject, RawWorkload},
         suggest::nearest,
     },
-    Known, Resolver, Verb, name,
+    Known, Resolver, Verb,
+    header::name,
 };
 
 const MAX_WORKLOAD_NAME: usize = 30;
@@ -139,6 +140,7 @@ impl Resolver<'_> {
                     secret: secret?,
                     by: by?,
                     alias: None,
+                    version: None,
                     version_label: None,
                     file_permission: None,
                     jmes_path: Vec::new(),
@@ -213,7 +215,18 @@ impl Resolver<'_> {
         let secret = self.secret(&raw.secret);
         let by = self.by(raw.by.as_ref());
         let alias = self.optional(raw.alias.as_ref());
-        let version_label = self.optional(raw.version_label.as_ref());
+        let version = self.stage(raw.version.as_ref(), secret.as_ref(), ["current", "previous"]);
+        let labels = [Stage::Current, Stage::Previous].map(Stage::label);
+        let version_label = self.stage(raw.version_label.as_ref(), secret.as_ref(), labels);
+        if let (Some(_), Some(label)) = (&raw.version, &raw.version_label) {
+            self.error(
+                Diagnostic::error(
+                    Code::Contradiction,
+                    "`version` and `versionLabel` exclude each other",
+                )
+                .at(label.place.clone(), "the version is chosen already"),
+            );
+        }
         let file_permission = self.permission(raw.file_permission.as_ref());
         if let Some(part) = raw.jmes_path.get(MAX_PARTS) {
             self.error(
@@ -227,24 +240,100 @@ impl Resolver<'_> {
                 .at(part.alias.place.clone(), "the first one too many"),
             );
         }
-        let jmes_path: Vec<Option<(String, String)>> = raw
+        let jmes_path: Vec<Option<Part>> = raw
             .jmes_path
             .iter()
             .take(MAX_PARTS)
-            .map(|part| {
-                let path = self.optional(Some(&part.path));
-                let alias = self.optional(Some(&part.alias));
-                path.flatten().zip(alias.flatten())
-            })
+            .map(|part| self.part(part, secret.as_ref()))
             .collect();
         Some(Object {
             secret: secret?,
             by: by?,
             alias: alias?,
+            version: version?,
             version_label: version_label?,
             file_permission: file_permission?.map(|(text, _)| text),
             jmes_path: jmes_path.into_iter().collect::<Option<_>>()?,
         })
+    }
+
+    /// Which version of a secret is meant, in one of two `words`. Nothing where it is wrong.
+    #[expect(clippy::option_option, reason = "wrong, left out and there are three things")]
+    fn stage(
+        &mut self,
+        written: Option<&At<String>>,
+        secret: Option<&SecretRef>,
+        words: [&str; 2],
+    ) -> Option<Option<Stage>> {
+        let Some(written) = written else { return Some(None) };
+        let text = self.text(written)?;
+        let [current, previous] = words;
+        if text == current {
+            return Some(Some(Stage::Current));
+        }
+        if text != previous {
+            self.error(
+                Diagnostic::error(Code::UnknownValue, format!("no version is called `{text}`"))
+                    .at(
+                        written.place.clone(),
+                        format!("expected `{current}` or `{previous}`"),
+                    )
+                    .did_you_mean(nearest(&text, words)),
+            );
+            return None;
+        }
+        if secret.is_some_and(|secret| !self.updated.contains(secret)) {
+            self.error(
+                Diagnostic::error(Code::Contradiction, "the secret has no previous version yet")
+                    .at(written.place.clone(), "previous to what?")
+                    .help("an `update` of the secret must come first"),
+            );
+        }
+        Some(Some(Stage::Previous))
+    }
+
+    fn part(&mut self, raw: &RawJmesPath, secret: Option<&SecretRef>) -> Option<Part> {
+        let path = self.optional(Some(&raw.path)).flatten();
+        let alias = self.optional(Some(&raw.alias)).flatten();
+        let file_permission = self.permission(raw.file_permission.as_ref());
+        let path = path?;
+        self.part_exists(&raw.path, &path, secret?);
+        Some(Part {
+            path,
+            alias: alias?,
+            file_permission: file_permission?.map(|(text, _)| text),
+        })
+    }
+
+    /// Checks that the secret's JSON has the key, and that the key can be written as a path.
+    fn part_exists(&mut self, written: &At<String>, path: &str, secret: &SecretRef) {
+        let tenant = &self.tenants[secret.tenant];
+        let spec = tenant.secrets.iter().find(|spec| spec.name == secret.secret);
+        let name = format!("{}/{}", tenant.name, secret.secret);
+        let diagnostic = match spec.map(|spec| &spec.content) {
+            Some(Content::Json(keys)) if keys.iter().any(|key| key == path) => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+                if path.bytes().all(plain) && !path.starts_with(|first: char| first.is_ascii_digit()) {
+                    return;
+                }
+                Diagnostic::error(Code::UnknownValue, format!("`{path}` is no plain JMESPath"))
+                    .at(written.place.clone(), "")
+                    .help("name the key with letters, digits and `_`")
+            }
+            Some(Content::Json(keys)) => {
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                Diagnostic::error(Code::UnknownValue, format!("`{name}` has no key `{path}`"))
+                    .at(written.place.clone(), format!("its keys: {}", keys.join(", ")))
+                    .did_you_mean(nearest(path, keys.iter().copied()))
+            }
+            _ => Diagnostic::error(
+                Code::Contradiction,
+                format!("`{name}` is no JSON and has no parts"),
+            )
+            .at(written.place.clone(), "")
+            .help("declare it with keys: `secrets: { login: { json: [user, password] } }`"),
+        };
+        self.error(diagnostic);
     }
 
     /// A text that may be left out, but not be empty. Nothing where it is wrong.
@@ -365,6 +454,7 @@ fn object_difference(left: &Object, right: &Object) -> Option<String> {
     }
     let differing = [
         ("alias", left.alias.is_some() != right.alias.is_some()),
+        ("version", left.version != right.version),
         ("versionLabel", left.version_label != right.version_label),
         ("filePermission", left.file_permission != right.file_permission),
         ("jmesPath", left.jmes_path.len() != right.jmes_path.len()),

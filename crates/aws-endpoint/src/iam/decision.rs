@@ -85,6 +85,11 @@ pub enum Obstacle {
         /// The patterns.
         named: Vec<String>,
     },
+    /// A condition key is asked for that nobody here knows.
+    UnknownKey {
+        /// The key, in lower case.
+        key: String,
+    },
     /// A condition is not met.
     Condition {
         /// Such as `StringEquals`.
@@ -186,6 +191,9 @@ impl fmt::Display for NearMiss {
             Obstacle::Principal { named } => write!(formatter, "names {}", named.join(", ")),
             Obstacle::Action => formatter.write_str("allows other actions"),
             Obstacle::Resource { named } => write!(formatter, "allows Resource {}", named.join(", ")),
+            Obstacle::UnknownKey { key } => {
+                write!(formatter, "asks for {key}, which is not known here")
+            }
             Obstacle::Condition {
                 operator,
                 key,
@@ -214,7 +222,7 @@ impl Obstacle {
             Self::Action => 0,
             Self::Principal { .. } => 1,
             Self::Resource { .. } => 2,
-            Self::Condition { .. } => 3,
+            Self::UnknownKey { .. } | Self::Condition { .. } => 3,
         }
     }
 }

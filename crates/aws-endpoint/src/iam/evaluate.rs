@@ -75,8 +75,6 @@ pub struct Rules {
     /// Resource patterns are cut one level of the path too early and used as a prefix, so that
     /// `secret:demo/team-red/*` matches every `secret:demo/..` (see [`Glob::matches_one_level_up`]).
     pub prefix_match: bool,
-    /// Every `Condition` element is met.
-    pub ignore_conditions: bool,
 }
 
 /// Decides `request` by `policies`.
@@ -279,13 +277,20 @@ impl Case<'_> {
     fn matches(&self, statement: &Statement) -> Result<Matched, Obstacle> {
         let closeness = self.principal(statement)?;
         let action = self.action(statement)?;
-        let resource = self.resource(statement)?;
-        if !self.rules.ignore_conditions
-            && let Some(unmet) = statement
-                .conditions
-                .iter()
-                .find(|condition| !condition.holds(self.request.context))
-        {
+        if let (Some(key), Effect::Allow) = (&statement.unknown_key, statement.effect) {
+            return Err(Obstacle::UnknownKey { key: key.clone() });
+        }
+        let resource = match self.resource(statement) {
+            // What a denial would spare by a key that nobody knows cannot be told: it spares nothing.
+            Err(_) if statement.effect == Effect::Deny && statement.unclear_resources() => None,
+            resource => resource?,
+        };
+        let unmet = statement
+            .conditions
+            .iter()
+            .filter(|condition| !condition.is_unclear())
+            .find(|condition| !condition.holds(self.request.context));
+        if let Some(unmet) = unmet {
             return Err(self.unmet(unmet));
         }
         Ok(Matched {
@@ -410,5 +415,4 @@ fn is_assumption(action: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "evaluate_tests.rs"]
 mod tests;

@@ -11,6 +11,7 @@ pub mod decision;
 mod document;
 pub mod error;
 pub mod evaluate;
+mod keys;
 pub mod params;
 pub mod pattern;
 pub mod policy;

@@ -244,6 +244,18 @@ impl Template {
         matches!(self.form, Form::Open(_))
     }
 
+    /// The keys of its variables, in lower case.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        let parts = match &self.form {
+            Form::Fixed(_) => &[],
+            Form::Open(parts) => &parts[..],
+        };
+        parts.iter().filter_map(|part| match part {
+            Part::Token(_) => None,
+            Part::Variable { key, .. } => Some(key.as_str()),
+        })
+    }
+
     /// The pattern with its variables filled in; `None` when one of them has no value.
     ///
     /// A key with several values has none that could stand here.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::condition::{Condition, Operator};
 use super::document::Json;
+use super::keys;
 use super::pattern::{Glob, Template, VariableError};
 pub use super::policy_error::{PolicyError, Problem};
 use super::principal::Named;
@@ -67,6 +68,8 @@ pub(super) struct Statement {
     pub(super) actions: Scope<Action>,
     pub(super) resources: Option<Scope<Template>>,
     pub(super) conditions: Vec<Condition>,
+    /// A condition key that it asks for, itself or in a variable, and that nobody here knows.
+    pub(super) unknown_key: Option<String>,
 }
 
 /// A list under its element's name, or under the `Not` form of it.
@@ -154,6 +157,16 @@ impl Statement {
             insert("Condition", Value::Object(operators));
         }
         Value::Object(statement)
+    }
+}
+
+impl Statement {
+    /// Whether a resource that it names depends on a key that nobody here knows.
+    pub(super) fn unclear_resources(&self) -> bool {
+        let named = self.resources.iter().flat_map(Scope::entries);
+        named
+            .flat_map(Template::variables)
+            .any(|key| !keys::is_known(key))
     }
 }
 
@@ -341,6 +354,14 @@ impl Reader {
         if effect == Effect::Allow && matches!(principals, Some(Scope::AllBut(_))) {
             return Err(at.member("NotPrincipal").is(Problem::NotPrincipalAllows));
         }
+        let unknown_key = {
+            let named = resources.iter().flat_map(Scope::entries);
+            let mut asked = conditions
+                .iter()
+                .flat_map(Condition::keys)
+                .chain(named.flat_map(Template::variables));
+            asked.find(|key| !keys::is_known(key)).map(str::to_owned)
+        };
         Ok(Statement {
             sid,
             effect,
@@ -348,6 +369,7 @@ impl Reader {
             actions,
             resources,
             conditions,
+            unknown_key,
         })
     }
 
@@ -541,5 +563,4 @@ fn once<T>(slot: &mut Option<T>, value: T, element: &'static str, at: &At) -> Re
 }
 
 #[cfg(test)]
-#[path = "policy_tests.rs"]
 mod tests;

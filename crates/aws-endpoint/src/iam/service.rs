@@ -287,5 +287,4 @@ fn document<'a>(params: &'a Params, parameter: &str) -> Result<&'a str, IamError
 }
 
 #[cfg(test)]
-#[path = "service_tests.rs"]
 mod tests;

@@ -1,218 +1,243 @@
 //! Every planted defect lets through, or spoils, what it is named for and nothing else.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use mountproof_aws_endpoint::Defects;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{
-    client::{Keys, Reply, signed},
-    issuer::Signer,
-    support::{Bench, seconds},
+use crate::support::{Answer, Key, Site, now};
+
+const NONE: Defects = Defects {
+    skip_token_signature: false,
+    ignore_audience: false,
+    ignore_trust_policy: false,
+    ignore_resource: false,
+    prefix_match: false,
+    skip_request_signature: false,
+    stale_after_put: false,
+    other_tenants_secret: false,
 };
 
 /// What each probe sees: a secret's value, `session`, or the code of the refusal.
 type Seen = BTreeMap<&'static str, String>;
 
-async fn probe(bench: &Bench) -> Seen {
-    let stranger = Signer::rsa("key-1");
-    let red = bench.session("red").await;
-    let value = |reply: Reply| match reply.status {
-        200 => reply.json()["SecretString"].as_str().unwrap().to_owned(),
-        _ => reply.error().1,
-    };
-    let session = |reply: Reply| match reply.status {
-        200 => "session".to_owned(),
-        _ => reply.error().1,
-    };
-    let with = |key: &str, value| {
-        let mut claims = bench.claims("red");
-        claims[key] = value;
-        claims
-    };
-    let sign = |claims| bench.signer.sign(&claims);
-    let mut forged = red.clone();
-    forged.secret = "x".repeat(40);
-    let wrongly_signed = {
-        let body = json!({"SecretId": "demo/team-red/secret"}).to_string();
-        let now = SystemTime::now();
-        signed("secretsmanager", Some("GetSecretValue"), body, &forged, now)
-    };
-    let stolen = Keys {
-        token: Some("x".repeat(360)),
-        ..red.clone()
-    };
-    Seen::from([
-        (
-            "own secret",
-            value(bench.read(&red, "demo/team-red/secret").await),
-        ),
-        (
-            "updated secret",
-            value(bench.read(&red, "demo/team-red/updated").await),
-        ),
-        (
-            "other tenant's secret",
-            value(bench.read(&red, "demo/team-blue/secret").await),
-        ),
-        (
-            "other cluster's secret",
-            value(bench.read(&red, "prod/team-red/secret").await),
-        ),
+/// The probes, and what they see when nothing is broken.
+const SOUND: [(&str, &str); 13] = [
+    ("own secret", "value of team-red"),
+    ("updated secret", "after"),
+    ("other tenant's secret", "AccessDeniedException"),
+    ("other cluster's secret", "AccessDeniedException"),
+    ("request with a wrong signature", "InvalidSignatureException"),
+    (
+        "request with a wrong session token",
+        "UnrecognizedClientException",
+    ),
+    ("genuine token", "session"),
+    ("token of a stranger's key", "InvalidIdentityToken"),
+    ("expired token", "ExpiredTokenException"),
+    ("token for another audience", "InvalidIdentityToken"),
+    ("token of an unknown issuer", "InvalidIdentityToken"),
+    ("other tenant's token", "AccessDenied"),
+    ("role that does not exist", "AccessDenied"),
+];
+
+/// Every defect, and what its probes see instead.
+const BROKEN: [(Defects, &[(&str, &str)]); 8] = [
+    (
+        Defects {
+            skip_token_signature: true,
+            ..NONE
+        },
+        &[("token of a stranger's key", "session")],
+    ),
+    (
+        Defects {
+            ignore_audience: true,
+            ..NONE
+        },
+        &[("token for another audience", "session")],
+    ),
+    (
+        Defects {
+            ignore_trust_policy: true,
+            ..NONE
+        },
+        &[("other tenant's token", "session")],
+    ),
+    (
+        Defects {
+            ignore_resource: true,
+            ..NONE
+        },
+        &[
+            ("other tenant's secret", "value of team-blue"),
+            ("other cluster's secret", "prod"),
+        ],
+    ),
+    (
+        Defects {
+            prefix_match: true,
+            ..NONE
+        },
+        &[("other tenant's secret", "value of team-blue")],
+    ),
+    (
+        Defects {
+            skip_request_signature: true,
+            ..NONE
+        },
+        &[("request with a wrong signature", "value of team-red")],
+    ),
+    (
+        Defects {
+            stale_after_put: true,
+            ..NONE
+        },
+        &[("updated secret", "before")],
+    ),
+    (
+        Defects {
+            other_tenants_secret: true,
+            ..NONE
+        },
+        &[
+            ("own secret", "value of team-blue"),
+            ("updated secret", "value of team-blue"),
+        ],
+    ),
+];
+
+/// Tries every way in that has to be shut, and those that have to be open.
+async fn probe(site: &Site) -> Seen {
+    let red = site.session("team-red").await;
+    let wrongly_signed = red.but(|caller| caller.secret = "x".repeat(40));
+    let stolen = red.but(|caller| caller.token = Some("x".repeat(360)));
+    let mut seen = Seen::new();
+    for (what, caller, id) in [
+        ("own secret", &red, "demo/team-red/secret"),
+        ("updated secret", &red, "demo/team-red/updated"),
+        ("other tenant's secret", &red, "demo/team-blue/secret"),
+        ("other cluster's secret", &red, "prod/team-red/secret"),
         (
             "request with a wrong signature",
-            value(bench.client.send(wrongly_signed).await),
+            &wrongly_signed,
+            "demo/team-red/secret",
         ),
         (
             "request with a wrong session token",
-            value(bench.read(&stolen, "demo/team-red/secret").await),
+            &stolen,
+            "demo/team-red/secret",
         ),
-        (
-            "token of a stranger's key",
-            session(bench.assume("red", &stranger.sign(&bench.claims("red"))).await),
-        ),
-        (
-            "expired token",
-            session(
-                bench
-                    .assume("red", &sign(with("exp", json!(seconds() - 3600))))
-                    .await,
-            ),
-        ),
+    ] {
+        seen.insert(what, site.get(caller, id).await.value_or_code());
+    }
+    let issuer = &site.issuer;
+    let with = |claim: &str, value: Value| issuer.sign(&issuer.claims_but(claim, value));
+    let genuine = issuer.token_of("team-red");
+    let stranger = Key::rsa(&issuer.key().id).sign(&issuer.claims("team-red"));
+    for (what, role, token) in [
+        ("genuine token", "team-red", genuine.clone()),
+        ("token of a stranger's key", "team-red", stranger),
+        ("expired token", "team-red", with("exp", json!(now() - 3600))),
         (
             "token for another audience",
-            session(bench.assume("red", &sign(with("aud", json!(["vault"])))).await),
+            "team-red",
+            with("aud", json!(["vault"])),
         ),
         (
             "token of an unknown issuer",
-            session(
-                bench
-                    .assume("red", &sign(with("iss", json!("https://x.example"))))
-                    .await,
-            ),
+            "team-red",
+            with("iss", json!("https://x.example")),
         ),
-        (
-            "other tenant's token",
-            session(
-                bench
-                    .assume("red", &bench.signer.sign(&bench.claims("blue")))
-                    .await,
-            ),
-        ),
-        (
-            "role that does not exist",
-            session(bench.assume("green", &sign(bench.claims("red"))).await),
-        ),
-    ])
+        ("other tenant's token", "team-red", issuer.token_of("team-blue")),
+        ("role that does not exist", "missing", genuine),
+    ] {
+        seen.insert(what, session_or_code(&site.assume(role, &token, &[]).await));
+    }
+    seen
+}
+
+fn session_or_code(answer: &Answer) -> String {
+    match answer.status {
+        200 => "session".to_owned(),
+        _ => answer.code(),
+    }
 }
 
 #[tokio::test]
 async fn each_defect_changes_what_it_is_named_for() {
-    let bench = Bench::start().await;
-    bench.create("demo/team-red/updated", "before").await;
-    let update = json!({
-        "SecretId": "demo/team-red/updated", "SecretString": "after", "ClientRequestToken": "u".repeat(32),
-    });
-    bench.secrets("PutSecretValue", &update).await;
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    site.tenant("team-blue").await;
+    site.create("prod/team-red/secret", "prod").await;
+    site.create("demo/team-red/updated", "before").await;
+    let put = json!({ "SecretId": "demo/team-red/updated", "SecretString": "after" });
+    site.done("PutSecretValue", put).await;
 
-    let sound = probe(&bench).await;
-    let expected = Seen::from([
-        ("own secret", "red".to_owned()),
-        ("updated secret", "after".to_owned()),
-        ("other tenant's secret", "AccessDeniedException".to_owned()),
-        ("other cluster's secret", "AccessDeniedException".to_owned()),
-        (
-            "request with a wrong signature",
-            "InvalidSignatureException".to_owned(),
-        ),
-        (
-            "request with a wrong session token",
-            "UnrecognizedClientException".to_owned(),
-        ),
-        ("token of a stranger's key", "InvalidIdentityToken".to_owned()),
-        ("expired token", "ExpiredTokenException".to_owned()),
-        ("token for another audience", "InvalidIdentityToken".to_owned()),
-        ("token of an unknown issuer", "InvalidIdentityToken".to_owned()),
-        ("other tenant's token", "AccessDenied".to_owned()),
-        ("role that does not exist", "AccessDenied".to_owned()),
-    ]);
-    assert_eq!(sound, expected);
-
-    let none = Defects::default();
-    let cases: [(Defects, &[(&str, &str)]); 8] = [
-        (
-            Defects {
-                skip_token_signature: true,
-                ..none
-            },
-            &[("token of a stranger's key", "session")],
-        ),
-        (
-            Defects {
-                ignore_audience: true,
-                ..none
-            },
-            &[("token for another audience", "session")],
-        ),
-        (
-            Defects {
-                ignore_trust_policy: true,
-                ..none
-            },
-            &[("other tenant's token", "session")],
-        ),
-        (
-            Defects {
-                ignore_resource: true,
-                ..none
-            },
-            &[
-                ("other tenant's secret", "blue"),
-                ("other cluster's secret", "prod"),
-            ],
-        ),
-        (
-            Defects {
-                prefix_match: true,
-                ..none
-            },
-            &[("other tenant's secret", "blue")],
-        ),
-        (
-            Defects {
-                skip_request_signature: true,
-                ..none
-            },
-            &[("request with a wrong signature", "red")],
-        ),
-        (
-            Defects {
-                stale_after_put: true,
-                ..none
-            },
-            &[("updated secret", "before")],
-        ),
-        (
-            Defects {
-                other_tenants_secret: true,
-                ..none
-            },
-            &[("own secret", "blue"), ("updated secret", "blue")],
-        ),
-    ];
-    for (defects, changed) in cases {
-        bench.endpoint.set_defects(defects);
-        let seen = probe(&bench).await;
+    let sound: Seen = SOUND.map(|(what, seen)| (what, seen.to_owned())).into();
+    assert_eq!(probe(&site).await, sound);
+    for (defects, changed) in BROKEN {
+        site.endpoint.set_defects(defects);
+        let seen = probe(&site).await;
         let differs: BTreeSet<(&str, &str)> = seen
             .iter()
-            .filter(|(what, outcome)| expected[*what] != **outcome)
-            .map(|(what, outcome)| (*what, outcome.as_str()))
+            .filter(|(what, seen)| sound[*what] != **seen)
+            .map(|(what, seen)| (*what, seen.as_str()))
             .collect();
         assert_eq!(differs, changed.iter().copied().collect(), "{defects:?}");
     }
-    bench.endpoint.set_defects(none);
-    assert_eq!(probe(&bench).await, expected, "a defect can be taken out again");
+    site.endpoint.set_defects(NONE);
+    assert_eq!(NONE, Defects::default());
+    assert_eq!(probe(&site).await, sound, "a defect can be taken out again");
+}
+
+#[tokio::test]
+async fn a_stale_value_is_the_one_before_the_last_update() {
+    let (site, red) = Site::with_red().await;
+    site.endpoint.set_defects(Defects {
+        stale_after_put: true,
+        ..NONE
+    });
+    let id = "demo/team-red/secret";
+    let value = async || site.get(&red, id).await.value_or_code();
+    assert_eq!(value().await, "value of team-red", "there is no older value yet");
+    site.done("UpdateSecret", json!({ "SecretId": id, "SecretString": "two" }))
+        .await;
+    assert_eq!(value().await, "value of team-red");
+    site.done(
+        "PutSecretValue",
+        json!({ "SecretId": id, "SecretString": "three" }),
+    )
+    .await;
+    assert_eq!(value().await, "two");
+    site.endpoint.set_defects(NONE);
+    assert_eq!(value().await, "three");
+}
+
+#[tokio::test]
+async fn prefix_matching_is_caught_between_teams_whose_names_begin_alike() {
+    let (site, red) = Site::with_red().await;
+    site.tenant("team-red2").await;
+    let value = async || site.get(&red, "demo/team-red2/secret").await.value_or_code();
+    assert_eq!(value().await, "AccessDeniedException");
+    site.endpoint.set_defects(Defects {
+        prefix_match: true,
+        ..NONE
+    });
+    assert_eq!(value().await, "value of team-red2");
+}
+
+#[tokio::test]
+async fn without_the_check_of_signatures_tokens_still_expire() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    site.endpoint.set_defects(Defects {
+        skip_token_signature: true,
+        ..NONE
+    });
+    let expired = site.issuer.claims_but("exp", json!(now() - 3600));
+    let answer = site
+        .assume("team-red", &Key::rsa("first").sign(&expired), &[])
+        .await;
+    assert_eq!(answer.code(), "ExpiredTokenException", "{}", answer.text);
 }

@@ -1,14 +1,20 @@
-//! The endpoint over real HTTPS, asked by a client that signs with AWS's own library, with tokens of an
-//! issuer that publishes its keys as a cluster does.
+//! The endpoint over its own protocols: real HTTPS, requests signed by AWS's own library, tokens of an issuer
+//! that publishes its keys as a cluster does. Nothing of the endpoint's inside is used but its handle.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-mod client;
+mod call_log;
+mod conditions;
 mod connections;
 mod defects;
-mod issuer;
-mod secrets;
+mod lists;
+mod names;
+mod permissions;
+mod policies;
+mod secret_texts;
 mod sessions;
 mod signatures;
 mod support;
 mod tokens;
+mod trust;
+mod versions;

@@ -1,138 +1,142 @@
-//! What a session is and may do, and `AssumeRole`.
+//! What a session is, and how long it is what it was.
 
-use mountproof_aws_endpoint::CallVerdict;
 use serde_json::json;
 
-use crate::{
-    client::Keys,
-    support::{ACCOUNT, Bench, allow},
-};
+use crate::support::{ACCOUNT, GET, Site, denied, no_identity_policy, policy, read, role_arn, session_arn};
 
 #[tokio::test]
 async fn everyone_may_ask_who_they_are() {
-    let bench = Bench::start().await;
-    let session = bench.session("red").await;
-    for (keys, arn) in [
-        (&bench.root, format!("arn:aws:iam::{ACCOUNT}:root")),
-        (
-            &session,
-            format!("arn:aws:sts::{ACCOUNT}:assumed-role/red/1700000000000000000"),
-        ),
+    let (site, red) = Site::with_red().await;
+    for (caller, arn) in [
+        (&site.root, format!("arn:aws:iam::{ACCOUNT}:root")),
+        (&red, session_arn("team-red")),
     ] {
-        let reply = bench
-            .client
-            .query("sts", Some(keys), "GetCallerIdentity", &[])
-            .await;
-        assert_eq!(reply.element("Arn"), Some(arn));
-        assert_eq!(reply.element("Account").as_deref(), Some(ACCOUNT));
+        let answer = site.sts(caller, "GetCallerIdentity", &[]).await;
+        assert_eq!(answer.xml("Arn"), Some(arn));
+        assert_eq!(answer.xml("Account").as_deref(), Some(ACCOUNT));
     }
 }
 
 #[tokio::test]
 async fn a_session_has_the_policies_that_its_role_has_now() {
-    let bench = Bench::start().await;
-    let session = bench.session("red").await;
+    let (site, red) = Site::with_red().await;
     let own = "demo/team-red/secret";
-    assert_eq!(bench.read(&session, own).await.status, 200);
-    bench
-        .iam(
-            "DeleteRolePolicy",
-            &[("RoleName", "red"), ("PolicyName", "own-secrets")],
-        )
-        .await;
-    assert_eq!(bench.read(&session, own).await.error().1, "AccessDeniedException");
+    assert_eq!(site.get(&red, own).await.status, 200);
+    let params = [("RoleName", "team-red"), ("PolicyName", "team-red-policy")];
+    site.iam("DeleteRolePolicy", &params).await;
+    assert_eq!(site.get(&red, own).await.code(), "AccessDeniedException");
+    site.allow("team-red", &read("*")).await;
+    assert_eq!(site.get(&red, own).await.status, 200);
 
-    bench.iam("DeleteRole", &[("RoleName", "red")]).await;
-    let everything = allow(&["*"]);
-    bench.add_role("red", &bench.trust("red"), &everything).await;
-    let (_, code, _) = bench.read(&session, own).await.error();
+    site.remove_role("team-red").await;
+    site.role("team-red", &site.trust("team-red")).await;
+    site.allow("team-red", &read("*")).await;
+    let answer = site.get(&red, own).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
     assert_eq!(
-        code, "AccessDeniedException",
+        answer.code(),
+        "AccessDeniedException",
         "a new role of that name is another role"
+    );
+    let red = site.session("team-red").await;
+    assert_eq!(
+        site.get(&red, own).await.status,
+        200,
+        "which has sessions of its own"
     );
 }
 
 #[tokio::test]
-async fn a_role_is_assumed_by_those_it_trusts() {
-    let bench = Bench::start().await;
-    let red = bench.session("red").await;
-    let trust = json!({"Version": "2012-10-17", "Statement": [{
-        "Effect": "Allow",
-        "Action": "sts:AssumeRole",
-        "Principal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:role/red")},
-        "Condition": {"StringEquals": {"sts:ExternalId": "4711"}},
-    }]});
-    bench
-        .add_role(
-            "second",
-            &trust,
-            &allow(&["arn:aws:secretsmanager:*:*:secret:prod/*"]),
-        )
-        .await;
-    let arn = format!("arn:aws:iam::{ACCOUNT}:role/second");
-    let assume = async |keys: &Keys, more: &[(&str, &str)]| {
-        let mut params = vec![("RoleArn", arn.as_str()), ("RoleSessionName", "next")];
-        params.extend_from_slice(more);
-        bench.client.query("sts", Some(keys), "AssumeRole", &params).await
-    };
-    let id = ("ExternalId", "4711");
-
-    let blue = bench.session("blue").await;
-    for (keys, more, who) in [(&blue, vec![id], "blue"), (&red, vec![], "red")] {
-        let (status, code, message) = assume(keys, &more).await.error();
-        assert_eq!((status, code.as_str()), (403, "AccessDenied"));
+async fn a_policy_given_with_the_call_limits_the_session() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    site.create("demo/team-red/other", "other").await;
+    let narrow = read("arn:aws:secretsmanager:*:*:secret:demo/team-red/other-*");
+    let arn = site.managed("narrow", &narrow).await;
+    let (token, text) = (site.issuer.token_of("team-red"), narrow.to_string());
+    for given in [
+        ("Policy", text.as_str()),
+        ("PolicyArns.member.1.arn", arn.as_str()),
+    ] {
+        let limited = site.assume("team-red", &token, &[given]).await.caller();
         assert_eq!(
-            message,
-            format!(
-                "User: arn:aws:sts::{ACCOUNT}:assumed-role/{who}/1700000000000000000 is not authorized to perform: \
-                 sts:AssumeRole on resource: {arn}"
-            )
+            site.get(&limited, "demo/team-red/other").await.status,
+            200,
+            "{given:?}"
         );
-        assert_eq!(bench.last_call().verdict, CallVerdict::Denied);
+        let id = "demo/team-red/secret";
+        let message = denied(
+            "team-red",
+            GET,
+            id,
+            &format!("because no session policy allows the {GET} action"),
+        );
+        let expected = (400, "AccessDeniedException".to_owned(), message);
+        assert_eq!(site.get(&limited, id).await.error(), expected, "{given:?}");
+        let blue = site.get(&limited, "demo/team-blue/other").await;
+        assert_eq!(
+            blue.code(),
+            "AccessDeniedException",
+            "it grants nothing by itself"
+        );
     }
-    let (_, code, message) = assume(&red, &[id, ("DurationSeconds", "7200")]).await.error();
-    assert_eq!(
-        code, "ValidationError",
-        "an hour is the most for a role assumed by a role: {message}"
-    );
+}
 
-    let second = Keys::given(&assume(&red, &[id]).await);
-    assert_eq!(bench.read(&second, "prod/team-red/secret").await.status, 200);
-    assert_eq!(
-        bench.read(&second, "demo/team-red/secret").await.status,
-        400,
-        "it is no longer red"
-    );
+#[tokio::test]
+async fn a_boundary_limits_every_session_of_its_role() {
+    let (site, red) = Site::with_red().await;
+    let id = "demo/team-red/secret";
+    let describe = policy(&json!({
+        "Effect": "Allow", "Action": "secretsmanager:DescribeSecret", "Resource": "*",
+    }));
+    let fence = site.managed("fence", &describe).await;
+    let fenced = [("RoleName", "team-red"), ("PermissionsBoundary", fence.as_str())];
+    site.iam("PutRolePermissionsBoundary", &fenced).await;
+    for caller in [&red, &site.session("team-red").await] {
+        let text = denied(
+            "team-red",
+            GET,
+            id,
+            &format!("because no permissions boundary allows the {GET} action"),
+        );
+        assert_eq!(site.get(caller, id).await.message(), text);
+        let described = site
+            .secrets(caller, "DescribeSecret", json!({ "SecretId": id }))
+            .await;
+        assert_eq!(described.status, 200);
+    }
+    site.iam("DeleteRolePermissionsBoundary", &[("RoleName", "team-red")])
+        .await;
+    assert_eq!(site.get(&red, id).await.status, 200);
 }
 
 #[tokio::test]
 async fn iam_is_for_those_it_is_granted_to() {
-    let bench = Bench::start().await;
-    let red = bench.session("red").await;
-    let reply = bench
-        .client
-        .query("iam", Some(&red), "GetRole", &[("RoleName", "blue")])
-        .await;
-    let (status, code, message) = reply.error();
-    assert_eq!((status, code.as_str()), (403, "AccessDenied"));
-    assert_eq!(
-        message,
-        format!(
-            "User: arn:aws:sts::{ACCOUNT}:assumed-role/red/1700000000000000000 is not authorized to perform: \
-             iam:GetRole on resource: arn:aws:iam::{ACCOUNT}:role/blue because no identity-based policy allows \
-             the iam:GetRole action"
-        )
+    let (site, red) = Site::with_red().await;
+    let answer = site.iam_as(&red, "GetRole", &[("RoleName", "team-blue")]).await;
+    let resource = role_arn("team-blue");
+    let message = denied(
+        "team-red",
+        "iam:GetRole",
+        &resource,
+        &no_identity_policy("iam:GetRole"),
     );
-    let unknown = bench
-        .client
-        .query("iam", Some(&bench.root), "CreateUniverse", &[])
+    assert_eq!(answer.error(), (403, "AccessDenied".to_owned(), message));
+    for action in ["ListRoles", "ListPolicies", "ListOpenIDConnectProviders"] {
+        let (status, code, message) = site.iam_as(&red, action, &[]).await.error();
+        assert_eq!((status, code.as_str()), (403, "AccessDenied"), "{action}");
+        let part = format!("is not authorized to perform: iam:{action} on resource: ");
+        assert!(message.contains(&part), "{message}");
+    }
+    let grant = policy(&json!({ "Effect": "Allow", "Action": "iam:Get*", "Resource": resource }));
+    site.allow("team-red", &grant).await;
+    let (status, code, _) = site
+        .iam_as(&red, "GetRole", &[("RoleName", "team-blue")])
         .await
         .error();
-    assert_eq!((unknown.0, unknown.1.as_str()), (400, "InvalidAction"));
-    let unknown = bench
-        .client
-        .query("sts", Some(&bench.root), "CreateUniverse", &[])
-        .await
-        .error();
-    assert_eq!((unknown.0, unknown.1.as_str()), (400, "InvalidAction"));
+    assert_eq!(
+        (status, code.as_str()),
+        (404, "NoSuchEntity"),
+        "granted, and there is none"
+    );
 }

@@ -1,11 +1,10 @@
-//! Who gets a session for a web-identity token, and who does not.
+//! Which tokens are genuine, and which are worth nothing.
 
 use mountproof_aws_endpoint::CallVerdict;
 use serde_json::{Value, json};
 
-use crate::{
-    issuer::{Issuer, Signer, token},
-    support::{ACCOUNT, AUDIENCE, Bench, allow, seconds, subject},
+use crate::support::{
+    ACCOUNT, AUDIENCE, Issuer, Key, Site, hmac_token, now, provider_arn, raw_token, session_arn, subject,
 };
 
 const NOT_A_TOKEN: &str =
@@ -13,374 +12,302 @@ const NOT_A_TOKEN: &str =
 const NO_KEY: &str = "Couldn't retrieve verification key from your identity provider,  please reference \
                       AssumeRoleWithWebIdentity documentation for requirements";
 const BAD_SIGNATURE: &str = "The signature of the token is not valid";
+const BAD_AUDIENCE: &str = "Incorrect token audience";
+const NO_PROVIDER: &str = "No OpenIDConnect provider found in your account for ";
+const INVALID: &str = "InvalidIdentityToken";
 
 #[tokio::test]
-async fn a_genuine_token_gives_a_session() {
-    let bench = Bench::start().await;
-    let reply = bench
-        .assume("red", &bench.signer.sign(&bench.claims("red")))
-        .await;
-    assert_eq!(reply.status, 200, "{reply:?}");
-    let session = format!("arn:aws:sts::{ACCOUNT}:assumed-role/red/1700000000000000000");
-    let issuer = bench.issuer.url.trim_start_matches("https://");
-    let provider = format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{issuer}");
-    assert_eq!(reply.element("Arn").as_deref(), Some(session.as_str()));
-    assert_eq!(reply.element("SubjectFromWebIdentityToken"), Some(subject("red")));
-    assert_eq!(reply.element("Audience").as_deref(), Some(AUDIENCE));
-    assert_eq!(reply.element("Provider"), Some(provider));
-    let key = reply.element("AccessKeyId").unwrap();
-    assert!(key.starts_with("ASIA") && key.len() == 20, "{key}");
-    assert_eq!(reply.element("SecretAccessKey").unwrap().len(), 40);
+async fn a_genuine_token_is_worth_the_role() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    let token = site.issuer.token_of("team-red");
+    let (answer, call) = site.logged(site.assume("team-red", &token, &[])).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert!(
+        answer.text.contains("<AssumeRoleWithWebIdentityResult>"),
+        "{}",
+        answer.text
+    );
+    assert_eq!(answer.xml("Arn").unwrap(), session_arn("team-red"));
+    assert_eq!(
+        answer.xml("SubjectFromWebIdentityToken").unwrap(),
+        subject("team-red")
+    );
+    assert_eq!(answer.xml("Audience").unwrap(), AUDIENCE);
+    assert_eq!(answer.xml("Provider").unwrap(), provider_arn(site.issuer.name()));
+    assert!(answer.xml("AssumedRoleId").unwrap().starts_with("AROA"));
+    let caller = answer.caller();
+    assert!(
+        caller.id.starts_with("ASIA") && caller.id.len() == 20,
+        "{}",
+        caller.id
+    );
+    assert_eq!(caller.secret.len(), 40);
 
-    let call = bench.last_call();
     assert_eq!(call.verdict, CallVerdict::Allowed);
     assert_eq!(call.action, "sts:AssumeRoleWithWebIdentity");
+    assert_eq!(call.role.as_deref(), Some("team-red"));
+    assert_eq!(call.subject, Some(subject("team-red")));
     assert_eq!(
-        (call.role.as_deref(), call.subject),
-        (Some("red"), Some(subject("red")))
+        call.statement.as_deref(),
+        Some("statement 1 of the trust policy of team-red: Allow Action sts:AssumeRoleWithWebIdentity")
     );
-    assert!(call.statement.unwrap().contains("Allow"));
+
+    let who = site.sts(&caller, "GetCallerIdentity", &[]).await;
+    assert_eq!(who.status, 200, "{}", who.text);
+    assert_eq!(who.xml("Arn"), answer.xml("Arn"));
+    assert_eq!(who.xml("UserId"), answer.xml("AssumedRoleId"));
+    assert_eq!(who.xml("Account").unwrap(), ACCOUNT);
 }
 
 #[tokio::test]
-async fn every_false_token_is_refused() {
-    let bench = Bench::start().await;
-    let (stranger, ec) = (Signer::rsa("key-1"), Signer::ec("key-ec"));
-    let good = bench.claims("red");
-    let with = |key: &str, value: Value| {
-        let mut claims = good.clone();
-        claims[key] = value;
-        claims
-    };
-    let sign = |claims: &Value| bench.signer.sign(claims);
-    let now = seconds();
+async fn elliptic_curve_keys_and_a_single_audience_will_do() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    site.issuer.publish(Key::elliptic("curve"));
+    for audience in [json!(AUDIENCE), json!(["other", AUDIENCE])] {
+        let token = site.issuer.sign(&site.issuer.claims_but("aud", audience));
+        assert_eq!(site.assume("team-red", &token, &[]).await.status, 200);
+    }
+}
 
-    let impostor = Issuer::impostor(&bench.ca, &[&bench.signer], &bench.issuer.url).await;
-    bench.register(&impostor.url).await;
-    let gone = Issuer::start(&bench.ca, &[&bench.signer]).await;
-    bench.register(&gone.url).await;
+/// What is wrong with a token, the token, and the code and the beginning of the text that it is refused with.
+type Case = (&'static str, String, &'static str, &'static str);
+
+#[tokio::test]
+async fn no_other_token_is_worth_anything() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    let impostor = Issuer::impostor(&site.ca, &site.issuer).await;
+    let gone = Issuer::start(&site.ca).await;
+    for issuer in [&impostor, &gone] {
+        site.provider(issuer, &[AUDIENCE]).await;
+    }
     let gone_url = gone.url.clone();
     gone.stop().await;
-
-    let unsigned = token(&json!({"alg": "none", "kid": "key-1"}), &good, |_| Vec::new());
-    let tampered = {
-        let token = sign(&with("sub", json!(subject("blue"))));
-        let parts: Vec<&str> = token.split('.').collect();
-        let genuine = sign(&good);
-        format!("{}.{}.{}", parts[0], genuine.split('.').nth(1).unwrap(), parts[2])
-    };
-    let no_kid = token(&json!({"alg": "RS256"}), &good, |_| vec![0; 256]);
-    let unknown = format!(
-        "No OpenIDConnect provider found in your account for {}",
-        "https://elsewhere.example"
-    );
-    let cases: Vec<(&str, String, &str, &str)> = vec![
-        (
-            "key of a stranger",
-            stranger.sign(&good),
-            "InvalidIdentityToken",
-            BAD_SIGNATURE,
-        ),
-        (
-            "claims of another token",
-            tampered,
-            "InvalidIdentityToken",
-            BAD_SIGNATURE,
-        ),
-        (
-            "other algorithm than the key's",
-            ec.sign_as("key-1", &good),
-            "InvalidIdentityToken",
-            BAD_SIGNATURE,
-        ),
-        ("no signature", unsigned, "InvalidIdentityToken", NOT_A_TOKEN),
-        (
-            "public key as the secret of HS256",
-            bench.signer.sign_with_the_public_key(&good),
-            "InvalidIdentityToken",
-            NOT_A_TOKEN,
-        ),
-        ("no key id", no_kid, "InvalidIdentityToken", NOT_A_TOKEN),
-        (
-            "unknown key",
-            bench.signer.sign_as("key-9", &good),
-            "InvalidIdentityToken",
-            NO_KEY,
-        ),
-        (
-            "expired",
-            sign(&with("exp", json!(now - 3600))),
-            "ExpiredTokenException",
-            "Token expired: ",
-        ),
-        (
-            "no expiry",
-            sign(&with("exp", Value::Null)),
-            "InvalidIdentityToken",
-            "Missing a required claim: exp",
-        ),
-        (
-            "not yet",
-            sign(&with("nbf", json!(now + 3600))),
-            "InvalidIdentityToken",
-            "Token is not yet valid: ",
-        ),
-        (
-            "from the future",
-            sign(&with("iat", json!(now + 3600))),
-            "InvalidIdentityToken",
-            "Token is not yet valid: ",
-        ),
-        (
-            "other audience",
-            sign(&with("aud", json!(["vault"]))),
-            "InvalidIdentityToken",
-            "Incorrect token audience",
-        ),
-        (
-            "no audience",
-            sign(&with("aud", json!([]))),
-            "InvalidIdentityToken",
-            "Incorrect token audience",
-        ),
-        (
-            "no subject",
-            sign(&with("sub", Value::Null)),
-            "InvalidIdentityToken",
-            NOT_A_TOKEN,
-        ),
-        (
-            "unregistered issuer",
-            sign(&with("iss", json!("https://elsewhere.example"))),
-            "InvalidIdentityToken",
-            &unknown,
-        ),
-        (
-            "issuer that is gone",
-            sign(&with("iss", json!(gone_url))),
-            "InvalidIdentityToken",
-            NO_KEY,
-        ),
-        (
-            "issuer that speaks for another",
-            sign(&with("iss", json!(impostor.url))),
-            "InvalidIdentityToken",
-            NO_KEY,
-        ),
-        (
-            "garbage",
-            "garbage".to_owned(),
-            "InvalidIdentityToken",
-            NOT_A_TOKEN,
-        ),
-        (
-            "garbage with points",
-            "a.b.c".to_owned(),
-            "InvalidIdentityToken",
-            NOT_A_TOKEN,
-        ),
-    ];
+    let others = of_other_issuers(&site, &impostor.url, &gone_url);
+    let cases = [forged(&site), misclaimed(&site), others].concat();
     for (what, token, code, message) in cases {
-        let reply = bench.assume("red", &token).await;
-        let (status, given_code, given) = reply.error();
+        let (answer, call) = site.logged(site.assume("team-red", &token, &[])).await;
+        let (status, given_code, given) = answer.error();
         assert_eq!((status, given_code.as_str()), (400, code), "{what}: {given}");
         assert!(given.starts_with(message), "{what}: {given}");
-        assert_eq!(reply.element("AccessKeyId"), None, "{what}");
-        let call = bench.last_call();
-        assert_eq!(
-            (call.verdict, call.error.as_deref()),
-            (CallVerdict::Denied, Some(code)),
-            "{what}"
-        );
+        assert_eq!(answer.xml("AccessKeyId"), None, "{what}");
+        assert_eq!(call.verdict, CallVerdict::Denied, "{what}");
+        assert_eq!(call.action, "sts:AssumeRoleWithWebIdentity", "{what}");
+        assert_eq!(call.error.as_deref(), Some(code), "{what}");
         assert!(
             !format!("{call:?}").contains(&token),
             "{what}: the log has no token"
         );
     }
+    // The control: nothing above broke the way in.
+    let genuine = site.issuer.token_of("team-red");
+    assert_eq!(site.assume("team-red", &genuine, &[]).await.status, 200);
+}
+
+/// Tokens with good claims that the issuer's key did not sign.
+fn forged(site: &Site) -> Vec<Case> {
+    let (key, good) = (site.issuer.key(), site.issuer.claims("team-red"));
+    let (stranger, curve) = (Key::rsa(&key.id), Key::elliptic("curve"));
+    let header = |algorithm: &str| json!({ "alg": algorithm, "typ": "JWT", "kid": key.id });
+    let genuine = key.sign(&good);
+    let [head, body, signature] = parts(&genuine);
+    let [_, other_body, _] = parts(&site.issuer.token_of("team-blue"));
+    let hmac = |secret: &[u8]| hmac_token(&key.id, &good, secret);
+    let [as_der, as_published] = key.public_forms();
+    vec![
+        (
+            "signed by another key under the same id",
+            stranger.sign(&good),
+            INVALID,
+            BAD_SIGNATURE,
+        ),
+        (
+            "signed with another algorithm under the same id",
+            curve.sign_as(Some(&key.id), &good),
+            INVALID,
+            BAD_SIGNATURE,
+        ),
+        (
+            "signed under an id that is not published",
+            key.sign_as(Some("unknown"), &good),
+            INVALID,
+            NO_KEY,
+        ),
+        ("without a key id", key.sign_as(None, &good), INVALID, NOT_A_TOKEN),
+        (
+            "alg none, no signature",
+            raw_token(&header("none"), &good, b""),
+            INVALID,
+            NOT_A_TOKEN,
+        ),
+        (
+            "alg none, a signature",
+            raw_token(&header("none"), &good, b"AAAA"),
+            INVALID,
+            NOT_A_TOKEN,
+        ),
+        (
+            "RS256, no signature",
+            raw_token(&header("RS256"), &good, b""),
+            INVALID,
+            BAD_SIGNATURE,
+        ),
+        (
+            "RS256, a made-up signature",
+            raw_token(&header("RS256"), &good, &[7; 256]),
+            INVALID,
+            BAD_SIGNATURE,
+        ),
+        ("HS256 with the public key", hmac(&as_der), INVALID, NOT_A_TOKEN),
+        (
+            "HS256 with the public key as published",
+            hmac(&as_published),
+            INVALID,
+            NOT_A_TOKEN,
+        ),
+        ("HS256 with nothing", hmac(b""), INVALID, NOT_A_TOKEN),
+        (
+            "another token's body",
+            format!("{head}.{other_body}.{signature}"),
+            INVALID,
+            BAD_SIGNATURE,
+        ),
+        ("two parts", format!("{head}.{body}"), INVALID, NOT_A_TOKEN),
+        ("garbage", "garbage".to_owned(), INVALID, NOT_A_TOKEN),
+        ("garbage with points", "a.b.c".to_owned(), INVALID, NOT_A_TOKEN),
+        ("points", "...".to_owned(), INVALID, NOT_A_TOKEN),
+    ]
+}
+
+/// Genuine tokens that claim the wrong thing.
+fn misclaimed(site: &Site) -> Vec<Case> {
+    let (hour, issuer) = (3600, &site.issuer);
+    let with = |claim: &str, value: Value| issuer.sign(&issuer.claims_but(claim, value));
+    vec![
+        (
+            "expired",
+            with("exp", json!(now() - hour)),
+            "ExpiredTokenException",
+            "Token expired: ",
+        ),
+        (
+            "without expiry",
+            with("exp", Value::Null),
+            INVALID,
+            "Missing a required claim: exp",
+        ),
+        (
+            "not yet valid",
+            with("nbf", json!(now() + hour)),
+            INVALID,
+            "Token is not yet valid: ",
+        ),
+        (
+            "from the future",
+            with("iat", json!(now() + hour)),
+            INVALID,
+            "Token is not yet valid: ",
+        ),
+        (
+            "another audience",
+            with("aud", json!(["vault"])),
+            INVALID,
+            BAD_AUDIENCE,
+        ),
+        (
+            "no audience in the list",
+            with("aud", json!([])),
+            INVALID,
+            BAD_AUDIENCE,
+        ),
+        ("without audience", with("aud", Value::Null), INVALID, NOT_A_TOKEN),
+        ("without subject", with("sub", Value::Null), INVALID, NOT_A_TOKEN),
+        ("without issuer", with("iss", Value::Null), INVALID, NOT_A_TOKEN),
+        (
+            "an issuer without https",
+            with("iss", json!("http://127.0.0.1:1")),
+            INVALID,
+            NO_PROVIDER,
+        ),
+    ]
+}
+
+/// Tokens signed with a good key, of issuers that are not known, not there, or not who they say.
+fn of_other_issuers(site: &Site, impostor: &str, gone: &str) -> Vec<Case> {
+    const UNKNOWN: [(&str, &str); 2] = [
+        (
+            "https://127.0.0.1:1",
+            "No OpenIDConnect provider found in your account for https://127.0.0.1:1",
+        ),
+        (
+            "https://elsewhere.example",
+            "No OpenIDConnect provider found in your account for https://elsewhere.example",
+        ),
+    ];
+    let of = |url: &str| site.issuer.sign(&site.issuer.claims_but("iss", json!(url)));
+    let mut cases = vec![
+        ("an issuer that speaks for another", of(impostor), INVALID, NO_KEY),
+        ("an issuer that is gone", of(gone), INVALID, NO_KEY),
+    ];
+    cases.extend(UNKNOWN.map(|(url, text)| ("an unknown issuer", of(url), INVALID, text)));
+    cases
+}
+
+fn parts(token: &str) -> [String; 3] {
+    let parts: Vec<String> = token.split('.').map(ToOwned::to_owned).collect();
+    parts.try_into().unwrap()
 }
 
 #[tokio::test]
-async fn a_token_opens_only_the_roles_that_trust_it() {
-    let bench = Bench::start().await;
-    let elsewhere = Issuer::start(&bench.ca, &[&bench.signer]).await;
-    bench.register(&elsewhere.url).await;
-    let mut of_elsewhere = bench.claims("red");
-    of_elsewhere["iss"] = json!(elsewhere.url);
-    let mut other_audience = bench.claims("red");
-    other_audience["aud"] = json!(["other"]);
-    let mut longer = bench.claims("red");
-    longer["sub"] = json!(format!("{}-2", subject("red")));
-    let provider = bench.issuer.url.trim_start_matches("https://");
-
-    let cases = [
-        (
-            "the other tenant",
-            bench.claims("blue"),
-            "red",
-            format!("expected {}, got {}", subject("red"), subject("blue")),
-        ),
-        (
-            "a name that begins alike",
-            longer,
-            "red",
-            format!("got {}-2", subject("red")),
-        ),
-        (
-            "a known audience that the role does not name",
-            other_audience,
-            "red",
-            format!("{provider}:aud: expected {AUDIENCE}, got other"),
-        ),
-        (
-            "another registered issuer",
-            of_elsewhere,
-            "red",
-            format!("names arn:aws:iam::{ACCOUNT}:oidc-provider/{provider}"),
-        ),
-        (
-            "a role that does not exist",
-            bench.claims("red"),
-            "green",
-            "there is no role".to_owned(),
-        ),
-    ];
-    for (what, claims, role, reason) in cases {
-        let (status, code, message) = bench.assume(role, &bench.signer.sign(&claims)).await.error();
-        assert_eq!(
-            (status, code.as_str()),
-            (403, "AccessDenied"),
-            "{what}: {message}"
-        );
-        assert_eq!(
-            message, "Not authorized to perform sts:AssumeRoleWithWebIdentity",
-            "{what}"
-        );
-        let call = bench.last_call();
-        let given = call.reason.unwrap();
-        assert!(given.contains(&reason), "{what}: {given}");
-        assert!(given.contains(claims["sub"].as_str().unwrap()), "{what}: {given}");
-        assert_eq!(call.subject.as_deref(), claims["sub"].as_str(), "{what}");
-        assert_eq!(call.role.as_deref(), Some(role), "{what}");
-        assert_eq!(call.statement, None, "{what}");
-    }
+async fn a_clock_that_is_a_little_off_does_no_harm() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    let mut claims = site.issuer.claims_but("nbf", json!(now() + 20));
+    claims["iat"] = json!(now() + 20);
+    let answer = site.assume("team-red", &site.issuer.sign(&claims), &[]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 #[tokio::test]
 async fn keys_are_fetched_once_and_again_when_they_change() {
-    let bench = Bench::start().await;
-    let token = bench.signer.sign(&bench.claims("red"));
-    let burst = (0..20).map(|_| bench.assume("red", &token));
-    for reply in futures::future::join_all(burst).await {
-        assert_eq!(reply.status, 200, "{reply:?}");
-    }
-    assert_eq!(bench.issuer.asked(), 1);
-
-    let (second, third) = (Signer::rsa("key-2"), Signer::ec("key-3"));
-    bench.issuer.publish(&[&second, &third]);
-    for signer in [&second, &third] {
-        assert_eq!(
-            bench
-                .assume("red", &signer.sign(&bench.claims("red")))
-                .await
-                .status,
-            200
-        );
-    }
-    assert_eq!(bench.issuer.asked(), 2);
-    let (_, code, message) = bench.assume("red", &token).await.error();
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    let first = site.issuer.token_of("team-red");
+    let tokens: Vec<String> = (0..20).map(|_| site.issuer.token_of("team-red")).collect();
+    let burst = tokens.iter().map(|token| site.assume("team-red", token, &[]));
+    let answers = futures::future::join_all(burst).await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    assert_eq!(site.assume("team-red", &first, &[]).await.status, 200);
     assert_eq!(
-        (code.as_str(), message.as_str()),
-        ("InvalidIdentityToken", NO_KEY),
-        "withdrawn"
+        site.issuer.fetched(),
+        [1, 1],
+        "by a burst of tokens, and by those after it"
     );
+
+    site.issuer.withdraw_all();
+    let (second, third) = (Key::rsa("second"), Key::elliptic("third"));
+    for key in [&second, &third] {
+        site.issuer.publish(key.clone());
+    }
+    for key in [second, third] {
+        let token = key.sign(&site.issuer.claims("team-red"));
+        assert_eq!(site.assume("team-red", &token, &[]).await.status, 200);
+    }
+    assert_eq!(site.issuer.fetched(), [2, 2], "once for both of the new keys");
+    let (_, code, message) = site.assume("team-red", &first, &[]).await.error();
+    assert_eq!((code.as_str(), message.as_str()), (INVALID, NO_KEY), "withdrawn");
 }
 
 #[tokio::test]
-async fn parameters_have_awss_limits() {
-    let bench = Bench::start().await;
-    let token = bench.signer.sign(&bench.claims("red"));
-    let malformed = json!({"Statement": "no"}).to_string();
-    for (name, value, code, message) in [
-        (
-            "RoleSessionName",
-            "x",
-            "ValidationError",
-            "length greater than or equal to 2",
-        ),
-        (
-            "RoleSessionName",
-            "a b",
-            "ValidationError",
-            "regular expression pattern: [\\w+=,.@-]*",
-        ),
-        (
-            "DurationSeconds",
-            "899",
-            "ValidationError",
-            "value greater than or equal to 900",
-        ),
-        (
-            "DurationSeconds",
-            "43201",
-            "ValidationError",
-            "value less than or equal to 43200",
-        ),
-        (
-            "DurationSeconds",
-            "3601",
-            "ValidationError",
-            "exceeds the MaxSessionDuration set for this role",
-        ),
-        ("Policy", &malformed, "MalformedPolicyDocument", ""),
-        (
-            "PolicyArns.member.1.arn",
-            "arn:aws:iam::000000000000:policy/none",
-            "ValidationError",
-            "does not exist",
-        ),
-    ] {
-        let (status, given, text) = bench.assume_with("red", &token, &[(name, value)]).await.error();
-        assert_eq!((status, given.as_str()), (400, code), "{name} {value}: {text}");
-        assert!(text.contains(message), "{name} {value}: {text}");
-        assert_eq!(bench.last_call().verdict, CallVerdict::Failed, "{name} {value}");
-    }
-    assert_eq!(
-        bench
-            .assume_with("red", &token, &[("DurationSeconds", "900")])
-            .await
-            .status,
-        200
-    );
-}
-
-#[tokio::test]
-async fn a_policy_given_with_the_call_limits_the_session() {
-    let bench = Bench::start().await;
-    bench.create("demo/team-red/other", "other").await;
-    let policy = allow(&["arn:aws:secretsmanager:*:*:secret:demo/team-red/other-*"]).to_string();
-    let managed = bench
-        .iam(
-            "CreatePolicy",
-            &[("PolicyName", "narrow"), ("PolicyDocument", &policy)],
-        )
-        .await;
-    let arn = managed.element("Arn").unwrap();
-    let token = bench.signer.sign(&bench.claims("red"));
-    for given in [
-        ("Policy", policy.as_str()),
-        ("PolicyArns.member.1.arn", arn.as_str()),
-    ] {
-        let session = crate::client::Keys::given(&bench.assume_with("red", &token, &[given]).await);
-        assert_eq!(
-            bench.read(&session, "demo/team-red/other").await.status,
-            200,
-            "{given:?}"
-        );
-        let (_, code, message) = bench.read(&session, "demo/team-red/secret").await.error();
-        assert_eq!(code, "AccessDeniedException");
-        assert!(
-            message.ends_with("because no session policy allows the secretsmanager:GetSecretValue action"),
-            "{message}"
-        );
-    }
+async fn an_issuer_that_is_down_is_the_reason() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    let token = site.issuer.token_of("team-red");
+    site.issuer.set_down(true);
+    let answer = site.assume("team-red", &token, &[]).await;
+    assert_eq!(answer.error(), (400, INVALID.to_owned(), NO_KEY.to_owned()));
+    site.issuer.set_down(false);
+    assert_eq!(site.assume("team-red", &token, &[]).await.status, 200);
 }

@@ -8,6 +8,11 @@
 //!
 //! What it leaves out: sync to Kubernetes Secrets (`secretObjects`), metrics, the provider health
 //! check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
+//! It mounts by a system call: a mount that fails is told without the words of the `mount` program.
+//! Of the API server's objects it watches classes only, where the real one watches pods and status
+//! objects too; after a restart it reads a status object once that the real one has from its watch.
+//! It asks for JSON, in compact form. Stopped in order, it unmounts everything, which the real one
+//! leaves mounted.
 //!
 //! Its state of mounts that are no tmpfs lives in memory: another driver on the same folders does
 //! not know of them.
@@ -16,6 +21,7 @@ mod atomic;
 mod mount;
 mod providers;
 mod publish;
+mod registrar;
 mod status;
 
 use std::{
@@ -26,23 +32,16 @@ use std::{
     time::Duration,
 };
 
-use mountproof_csi_protocol::{
-    csi::{
-        GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest,
-        GetPluginInfoResponse, NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
-        NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest,
-        NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
-        NodeServiceCapability, NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest,
-        NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, PluginCapability,
-        ProbeRequest, ProbeResponse,
-        identity_server::{Identity, IdentityServer},
-        node_server::{Node, NodeServer},
-        node_service_capability, plugin_capability,
-    },
-    registration::{
-        InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
-        registration_server::{Registration, RegistrationServer},
-    },
+use mountproof_csi_protocol::csi::{
+    GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
+    NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
+    NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest,
+    NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability,
+    NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
+    NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, PluginCapability, ProbeRequest, ProbeResponse,
+    identity_server::{Identity, IdentityServer},
+    node_server::{Node, NodeServer},
+    node_service_capability, plugin_capability,
 };
 use mountproof_run_tls::TlsError;
 use serde::Deserialize;
@@ -51,7 +50,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, service::Routes};
 
 pub use self::mount::{MountKind, unmount_below};
-use self::{mount::Mounts, providers::Providers};
+pub(crate) use self::registrar::Registrar;
+use self::{mount::Mounts, providers::Providers, status::Written};
 use crate::{
     defects::{DriverDefects, Shared},
     grpc,
@@ -64,7 +64,8 @@ pub const VERSION: &str = "1.6.0";
 /// The name that the real driver registers.
 pub const NAME: &str = "secrets-store.csi.k8s.io";
 
-const AGENT: &str = "secrets-store-csi-driver/v1.6.0 mountproof-stand-in";
+/// The real one is `csi-secrets-store/controller/v1.6.0 (linux/amd64) <commit>/<time>`.
+const AGENT: &str = "csi-secrets-store/controller/v1.6.0 (linux/amd64) mountproof-stand-in";
 
 /// How long [`Driver::start`] waits for the first list of classes.
 const CLASSES_DEADLINE: Duration = Duration::from_secs(10);
@@ -144,7 +145,7 @@ pub struct Driver {
     inner: Arc<Inner>,
     csi_socket: PathBuf,
     csi: grpc::Server,
-    registrar: Option<(grpc::Server, PathBuf)>,
+    registrar: Option<Registrar>,
     /// Ends the watch of classes.
     _watching: DropGuard,
 }
@@ -158,6 +159,7 @@ struct Inner {
     api: ApiClient,
     classes: Classes,
     mounts: Mounts,
+    written: Written,
     providers: Providers,
     defects: Shared<DriverDefects>,
 }
@@ -179,6 +181,7 @@ impl Driver {
             node_id: config.node_id,
             rotation: config.rotation,
             mounts: Mounts::new(config.mount, scratch),
+            written: Written::default(),
             api: api.clone().limited(config.qps, config.burst),
             classes: Classes::default(),
             providers: Providers::new(folders),
@@ -200,17 +203,13 @@ impl Driver {
         let routes = Routes::new(IdentityServer::new(services.clone()))
             .add_service(NodeServer::new(services).max_decoding_message_size(usize::MAX));
         let csi = grpc::Server::start(&config.csi_socket, routes).map_err(failed(&config.csi_socket))?;
-        let mut registrar = None;
-        if let Some(folder) = config.registration {
-            let socket = folder.join(format!("{}-reg.sock", inner.name));
-            let service = Registrar {
-                name: inner.name.clone(),
-                endpoint: config.csi_socket.clone(),
-            };
-            let routes = Routes::new(RegistrationServer::new(service));
-            let server = grpc::Server::start(&socket, routes).map_err(failed(&socket))?;
-            registrar = Some((server, socket));
-        }
+        let registrar = match config.registration {
+            Some(folder) => {
+                let started = Registrar::start(&inner.name, &config.csi_socket, &folder);
+                Some(started.map_err(failed(&folder))?)
+            }
+            None => None,
+        };
         Ok(Self {
             inner,
             csi_socket: config.csi_socket,
@@ -240,9 +239,8 @@ impl Driver {
 
     /// Unregisters, ends its calls within half a second, and unmounts everything.
     pub async fn stop(self) {
-        if let Some((server, socket)) = self.registrar {
-            let _ = std::fs::remove_file(socket);
-            server.stop().await;
+        if let Some(registrar) = self.registrar {
+            registrar.stop().await;
         }
         self.csi.stop().await;
         let _ = std::fs::remove_file(&self.csi_socket);
@@ -319,7 +317,7 @@ impl Identity for Service {
     ) -> Result<Response<GetPluginInfoResponse>, Status> {
         Ok(Response::new(GetPluginInfoResponse {
             name: self.0.name.clone(),
-            vendor_version: VERSION.to_owned(),
+            vendor_version: format!("v{VERSION}"),
             manifest: HashMap::new(),
         }))
     }
@@ -434,34 +432,4 @@ fn staged(volume: &str, target: &str) -> Result<(), Status> {
         return Err(Status::invalid_argument("Target path missing in request"));
     }
     Ok(())
-}
-
-/// What node-driver-registrar serves beside a driver.
-#[derive(Debug)]
-struct Registrar {
-    name: String,
-    endpoint: PathBuf,
-}
-
-#[tonic::async_trait]
-impl Registration for Registrar {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
-        Ok(Response::new(PluginInfo {
-            r#type: "CSIPlugin".to_owned(),
-            name: self.name.clone(),
-            endpoint: self.endpoint.display().to_string(),
-            supported_versions: vec!["1.0.0".to_owned()],
-        }))
-    }
-
-    async fn notify_registration_status(
-        &self,
-        request: Request<RegistrationStatus>,
-    ) -> Result<Response<RegistrationStatusResponse>, Status> {
-        let status = request.into_inner();
-        if !status.plugin_registered {
-            tracing::error!(error = status.error, "registration failed");
-        }
-        Ok(Response::new(RegistrationStatusResponse {}))
-    }
 }

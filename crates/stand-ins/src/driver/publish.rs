@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{Inner, atomic, providers};
-use crate::grpc;
+use crate::{go, grpc};
 
 const POD_NAME: &str = "csi.storage.k8s.io/pod.name";
 const POD_NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
@@ -298,10 +298,11 @@ pub(super) fn unpublish(driver: &Inner, request: &NodeUnpublishVolumeRequest) ->
         return Ok(());
     }
     let target = Path::new(&request.target_path);
+    driver.written.forget(target);
     let cleaned = clean(driver, target);
     cleaned.map_err(|error| {
         tracing::error!(?target, %error, "failed to clean and unmount target path");
-        Status::internal(error.to_string())
+        Status::internal(format!("remove {}: {}", target.display(), go::io_text(&error)))
     })
 }
 

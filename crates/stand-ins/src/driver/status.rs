@@ -1,6 +1,10 @@
 //! `SecretProviderClassPodStatus`: what the driver says it mounted for a pod.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -34,17 +38,47 @@ pub(super) async fn write(
     let object = object(&driver.node_id, owner, target, versions);
     match driver.api.create(&collection, &object).await {
         Err(error) if error.is_conflict() => {}
-        other => return other.map(drop),
+        other => return other.map(|made| driver.written.keep(target, made)),
     }
     let path = format!(
         "{collection}/{}",
         object["metadata"]["name"].as_str().unwrap_or_default()
     );
-    let mut found: Value = driver.api.fetch(&path, deadline).await?;
+    let mut found: Value = match driver.written.take(target) {
+        Some(known) => known,
+        None => driver.api.fetch(&path, deadline).await?,
+    };
     found["metadata"]["labels"][NODE_LABEL] = driver.node_id.as_str().into();
     found["metadata"]["ownerReferences"] = object["metadata"]["ownerReferences"].clone();
     found["status"] = object["status"].clone();
-    driver.api.update(&path, &found).await.map(drop)
+    let updated = driver.api.update(&path, &found).await?;
+    driver.written.keep(target, updated);
+    Ok(())
+}
+
+/// The objects as the API server last answered, by target. The real driver has them in a cache that a
+/// watch feeds, and so asks for none of them before it updates it.
+#[derive(Debug, Default)]
+pub(super) struct Written(Mutex<HashMap<PathBuf, Value>>);
+
+impl Written {
+    fn keep(&self, target: &Path, object: Value) {
+        self.lock().insert(target.to_owned(), object);
+    }
+
+    /// The object; whoever takes it and cannot update it reads it anew the next time.
+    fn take(&self, target: &Path) -> Option<Value> {
+        self.lock().remove(target)
+    }
+
+    /// Forgets what was unmounted.
+    pub(super) fn forget(&self, target: &Path) {
+        self.lock().remove(target);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn object(node: &str, owner: Owner<'_>, target: &Path, versions: &BTreeMap<String, String>) -> Value {

@@ -33,9 +33,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::clock::Clock;
+pub use self::clock::{Clock, Timeline};
 use self::{
-    clock::Timeline,
     events::{From, Happening, Recorder},
     pod::Pod,
     registration::Drivers,
@@ -126,7 +125,6 @@ struct Node {
     publish_deadline: Duration,
     no_images: bool,
     time: Timeline,
-    clock: Clock,
     api: ApiClient,
     recorder: Recorder,
     drivers: Drivers,
@@ -150,8 +148,7 @@ impl Kubelet {
         let api = ApiClient::new(&config.api, AGENT)?;
         register_node(&api, &config).await?;
         let node = Arc::new(Node {
-            time: config.clock.start(),
-            clock: config.clock,
+            time: Timeline::start(config.clock),
             recorder: Recorder::start(&api, &config.node_name),
             drivers: Drivers::default(),
             csi_drivers: Mutex::default(),
@@ -181,10 +178,10 @@ impl Kubelet {
         &self.node.name
     }
 
-    /// How fast its own waits pass.
+    /// Its own time, whose speed may be changed while it runs.
     #[must_use]
-    pub fn clock(&self) -> Clock {
-        self.node.clock
+    pub fn time(&self) -> Timeline {
+        self.node.time.clone()
     }
 
     /// Whether a driver of this name is registered.

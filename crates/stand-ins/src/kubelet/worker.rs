@@ -171,7 +171,7 @@ impl Worker {
                 self.record(false, "Killing", text, Some(&container.name));
             }
         }
-        let time = self.node.time;
+        let time = &self.node.time;
         time.sleep_until(schedule::reconcile_at(time.now())).await;
         join_all(volumes.iter_mut().map(|volume| self.unmount(volume))).await;
         remove_pod_folder(&self.node, &self.pod);
@@ -193,7 +193,7 @@ impl Worker {
         let mut backoff = Backoff::default();
         while volume.state != MountState::Not {
             if let Err(why) = volume.unpublish(&self.node).await {
-                let time = self.node.time;
+                let time = &self.node.time;
                 tracing::warn!(
                     pod = self.pod.key(),
                     volume = volume.name,

@@ -58,9 +58,11 @@ impl Fields {
     /// Everything that differs between two versions of an object, split into what was added or
     /// changed, and what was removed.
     pub(super) fn changes(old: &Value, new: &Value, custom: bool) -> (Self, Self) {
-        let (mut set, mut removed) = (Self::default(), Self::default());
-        let mut path = Vec::new();
-        diff(Some(old), Some(new), &mut path, custom, &mut set, &mut removed);
+        let sides = Sides {
+            old: Some(old),
+            new: Some(new),
+        };
+        let Changes { set, removed } = diff(sides, &mut Vec::new(), custom);
         (set.without_identity(), removed.without_identity())
     }
 
@@ -261,16 +263,11 @@ pub(super) fn element_of(kind: ListKind, item: &Value) -> String {
 
 /// Walks two versions side by side. A field that only one side has is a member itself, unless the
 /// Go type writes it always.
-fn diff<'a>(
-    old: Option<&'a Value>,
-    new: Option<&'a Value>,
-    path: &mut Vec<&'a str>,
-    custom: bool,
-    set: &mut Fields,
-    removed: &mut Fields,
-) {
+fn diff<'a>(sides: Sides<'a>, path: &mut Vec<&'a str>, custom: bool) -> Changes {
+    let Sides { old, new } = sides;
+    let mut changes = Changes::default();
     if old == new {
-        return;
+        return changes;
     }
     let implicit = path.is_empty()
         || path
@@ -292,16 +289,16 @@ fn diff<'a>(
     let (old_structured, new_structured) = (structured(old), structured(new));
     if !old_structured && !new_structured {
         match new {
-            None | Some(Value::Null) => removed.member |= old.is_some(),
-            Some(_) => set.member = true,
+            None | Some(Value::Null) => changes.removed.member = old.is_some(),
+            Some(_) => changes.set.member = true,
         }
-        return;
+        return changes;
     }
     if empty(old) && old.is_none() && !implicit {
-        set.member = true;
+        changes.set.member = true;
     }
     if empty(new) && new.is_none() && !implicit {
-        removed.member = true;
+        changes.removed.member = true;
     }
     match (old.filter(|_| old_structured), new.filter(|_| new_structured)) {
         (Some(Value::Array(_)), None | Some(Value::Array(_))) | (None, Some(Value::Array(_))) => {
@@ -318,34 +315,30 @@ fn diff<'a>(
                 .keys()
                 .chain(after.keys().filter(|e| !before.contains_key(*e)))
             {
-                let (old, new) = (before.get(element).copied(), after.get(element).copied());
-                if old == new {
+                let item = Sides {
+                    old: before.get(element).copied(),
+                    new: after.get(element).copied(),
+                };
+                if item.old == item.new {
                     continue;
                 }
-                let (mut added, mut gone) = (Fields::default(), Fields::default());
-                added.member = old.is_none();
-                gone.member = new.is_none();
+                let mut below = Changes::default();
+                below.set.member = item.old.is_none();
+                below.removed.member = item.new.is_none();
                 if matches!(kind, ListKind::Map(_)) {
                     // The item itself is no field: what it holds is compared under the list's path.
-                    for_each_field(old, new, path, custom, &mut added, &mut gone);
+                    for_each_field(item, path, custom, &mut below);
                 }
-                attach(set, element.clone(), added);
-                attach(removed, element.clone(), gone);
+                changes.attach(element, below);
             }
         }
-        (old, new) => for_each_field(old, new, path, custom, set, removed),
+        (old, new) => for_each_field(Sides { old, new }, path, custom, &mut changes),
     }
+    changes
 }
 
-fn for_each_field<'a>(
-    old: Option<&'a Value>,
-    new: Option<&'a Value>,
-    path: &mut Vec<&'a str>,
-    custom: bool,
-    set: &mut Fields,
-    removed: &mut Fields,
-) {
-    let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+fn for_each_field<'a>(sides: Sides<'a>, path: &mut Vec<&'a str>, custom: bool, changes: &mut Changes) {
+    let [old, new] = [sides.old, sides.new].map(|side| side.and_then(Value::as_object));
     let before = old.into_iter().flatten().map(|(name, _)| name);
     let after = new
         .into_iter()
@@ -353,25 +346,38 @@ fn for_each_field<'a>(
         .map(|(name, _)| name)
         .filter(|name| old.is_none_or(|old| !old.contains_key(*name)));
     for name in before.chain(after) {
-        let (mut added, mut gone) = (Fields::default(), Fields::default());
+        let [old, new] = [old, new].map(|side| side.and_then(|fields| fields.get(name)));
         path.push(name);
-        diff(
-            old.and_then(|fields| fields.get(name)),
-            new.and_then(|fields| fields.get(name)),
-            path,
-            custom,
-            &mut added,
-            &mut gone,
-        );
+        let below = diff(Sides { old, new }, path, custom);
         path.pop();
-        attach(set, format!("f:{name}"), added);
-        attach(removed, format!("f:{name}"), gone);
+        changes.attach(&format!("f:{name}"), below);
     }
 }
 
-fn attach(parent: &mut Fields, element: String, child: Fields) {
+/// Two versions of a value.
+#[derive(Clone, Copy)]
+struct Sides<'a> {
+    old: Option<&'a Value>,
+    new: Option<&'a Value>,
+}
+
+/// What is set or changed in the new version, and what is gone from the old one.
+#[derive(Default)]
+struct Changes {
+    set: Fields,
+    removed: Fields,
+}
+
+impl Changes {
+    fn attach(&mut self, element: &str, below: Self) {
+        attach(&mut self.set, element, below.set);
+        attach(&mut self.removed, element, below.removed);
+    }
+}
+
+fn attach(parent: &mut Fields, element: &str, child: Fields) {
     if !child.is_empty() {
-        parent.children.insert(element, child);
+        parent.children.insert(element.to_owned(), child);
     }
 }
 

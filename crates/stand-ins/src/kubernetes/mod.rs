@@ -18,7 +18,7 @@
 //! - Exec, attach, port-forward, logs, proxies; `PodDisruptionBudgets` on eviction.
 //! - Rolling updates in steps: a Deployment scales its new `ReplicaSet` up and the old ones down at once.
 //!   A `DaemonSet`'s pods name their node, where the real controller leaves that to the scheduler.
-//! - Events do not expire. Status conditions of namespaces are not written.
+//! - Events expire by their number, not by the hour. Status conditions of namespaces are not written.
 //! - There is no scheduler: who binds pods is whoever posts `pods/binding`.
 
 mod account;
@@ -55,6 +55,18 @@ pub use token::{BearerToken, SigningKeyError};
 pub struct Defects {
     /// `TokenRequest` ignores the audiences asked for and issues tokens for the API server itself.
     pub token_ignores_audience: bool,
+}
+
+/// What the server no longer keeps, so that no run fills the memory, for [`ApiServer::forgotten`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Forgotten {
+    /// Changes too old for a watch to begin there: the newest 8,192 of each resource are kept.
+    pub changes: u64,
+    /// Events beyond the 20,000 that changed last. The real server keeps each for an hour.
+    pub events: u64,
+    /// Watches ended because their client left 8,192 changes unread. It can begin anew from where it was.
+    pub watches: u64,
 }
 
 /// A kind of request, for [`ApiServer::requests`].

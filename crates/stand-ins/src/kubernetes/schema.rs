@@ -31,7 +31,21 @@ pub(super) fn apply_list(path: &[&str], custom: bool) -> ListKind {
         return ListKind::Atomic;
     }
     let template_meta = path.iter().rev().nth(1) == Some(&"metadata");
+    if let Some(key) = key_of(name) {
+        return ListKind::Map(key);
+    }
     match name {
+        "ports" => ListKind::Map(&["containerPort", "protocol"]),
+        "topologySpreadConstraints" => ListKind::Map(&["topologyKey", "whenUnsatisfiable"]),
+        "ownerReferences" if template_meta => ListKind::Map(&["uid"]),
+        "finalizers" | "volumeLifecycleModes" | "podCIDRs" => ListKind::Set,
+        _ => ListKind::Atomic,
+    }
+}
+
+/// The one field that tells the items of a list apart, for all who merge it.
+fn key_of(name: &str) -> Option<&'static [&'static str; 1]> {
+    Some(match name {
         "containers"
         | "initContainers"
         | "ephemeralContainers"
@@ -39,17 +53,13 @@ pub(super) fn apply_list(path: &[&str], custom: bool) -> ListKind {
         | "env"
         | "imagePullSecrets"
         | "secrets"
-        | "drivers" => ListKind::Map(&["name"]),
-        "volumeMounts" => ListKind::Map(&["mountPath"]),
-        "volumeDevices" => ListKind::Map(&["devicePath"]),
-        "ports" => ListKind::Map(&["containerPort", "protocol"]),
-        "conditions" | "addresses" => ListKind::Map(&["type"]),
-        "hostAliases" | "podIPs" | "hostIPs" => ListKind::Map(&["ip"]),
-        "topologySpreadConstraints" => ListKind::Map(&["topologyKey", "whenUnsatisfiable"]),
-        "ownerReferences" if template_meta => ListKind::Map(&["uid"]),
-        "finalizers" | "volumeLifecycleModes" | "podCIDRs" => ListKind::Set,
-        _ => ListKind::Atomic,
-    }
+        | "drivers" => &["name"],
+        "volumeMounts" => &["mountPath"],
+        "volumeDevices" => &["devicePath"],
+        "conditions" | "addresses" => &["type"],
+        "hostAliases" | "podIPs" | "hostIPs" => &["ip"],
+        _ => return None,
+    })
 }
 
 /// Whether server-side apply owns the object at `path` as a whole.
@@ -93,22 +103,13 @@ pub(super) fn always_present(name: &str, custom: bool) -> bool {
 
 /// The merge key of strategic merge patch for a list of objects named `name`.
 pub(super) fn strategic_key(name: &str, items: &[Value]) -> Option<&'static str> {
+    if let Some([key]) = key_of(name) {
+        return Some(key);
+    }
     Some(match name {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "volumes"
-        | "env"
-        | "imagePullSecrets"
-        | "secrets"
-        | "drivers" => "name",
-        "volumeMounts" => "mountPath",
-        "volumeDevices" => "devicePath",
         // A container's ports; those of services, which are not served, go by `port`.
         "ports" if items.iter().any(|item| item.get("containerPort").is_some()) => "containerPort",
         "ports" => "port",
-        "conditions" | "addresses" => "type",
-        "hostAliases" | "podIPs" | "hostIPs" => "ip",
         "topologySpreadConstraints" => "topologyKey",
         "ownerReferences" => "uid",
         _ => return None,

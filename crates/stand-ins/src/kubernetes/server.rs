@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BearerToken, Defects, RequestKind, SigningKeyError,
+    BearerToken, Defects, Forgotten, RequestKind, SigningKeyError,
     account::{StaticTokens, User},
     cluster::{Cluster, Writer},
     controllers,
@@ -164,6 +164,12 @@ impl ApiServer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What is no longer kept since the start.
+    #[must_use]
+    pub fn forgotten(&self) -> Forgotten {
+        self.app.cluster.store.forgotten()
     }
 
     /// Plants defects, or takes them out.

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Time between bookmarks, as in the real server.
-const BOOKMARKS: Duration = Duration::from_mins(1);
+pub(super) const BOOKMARKS: Duration = Duration::from_mins(1);
 
 /// Changes put into one chunk of the answer, at most.
 const CHUNK: usize = 256;
@@ -28,7 +28,8 @@ pub(super) struct Watch {
     pub(super) resource: Arc<Resource>,
     pub(super) shape: Shape,
     pub(super) selector: Selector,
-    pub(super) bookmarks: bool,
+    /// Time between bookmarks, where the client asked for any.
+    pub(super) bookmarks: Option<Duration>,
     /// Whether the client asked for the initial state and a mark at its end.
     pub(super) marks_initial_end: bool,
     pub(super) timeout: Duration,
@@ -61,9 +62,8 @@ impl Watch {
         }
         let now = Instant::now();
         let state = Running {
-            bookmark_at: Box::pin(sleep_until(now + BOOKMARKS.min(self.timeout))),
+            wake: Box::pin(sleep_until(now + self.pause().min(self.timeout))),
             ends_at: now + self.timeout,
-            sent: subscription.revision,
             first: Some(first.freeze()),
             watch: self,
             subscription,
@@ -73,6 +73,11 @@ impl Watch {
             let chunk = state.next().await?;
             Some((Ok(chunk), state))
         })
+    }
+
+    /// Time until there may be something to do when nothing happens.
+    fn pause(&self) -> Duration {
+        self.bookmarks.unwrap_or(self.timeout)
     }
 
     fn write(&self, into: &mut BytesMut, change: &Change) {
@@ -90,9 +95,7 @@ struct Running {
     subscription: Subscription,
     stopping: CancellationToken,
     first: Option<Bytes>,
-    /// The revision up to which everything was sent.
-    sent: u64,
-    bookmark_at: Pin<Box<Sleep>>,
+    wake: Pin<Box<Sleep>>,
     ends_at: Instant,
 }
 
@@ -106,25 +109,25 @@ impl Running {
             let change = tokio::select! {
                 () = self.stopping.cancelled() => return None,
                 change = self.subscription.changes.recv() => change?,
-                () = self.bookmark_at.as_mut() => {
+                () = self.wake.as_mut() => {
                     let now = Instant::now();
                     if now >= self.ends_at {
                         return None;
                     }
-                    self.bookmark_at.as_mut().reset((now + BOOKMARKS).min(self.ends_at));
-                    if self.watch.bookmarks {
-                        let mut into = BytesMut::new();
-                        render::bookmark(&mut into, &self.watch.resource, self.watch.shape, self.sent, false);
-                        return Some(into.freeze());
-                    }
-                    continue;
+                    self.wake.as_mut().reset((now + self.watch.pause()).min(self.ends_at));
+                    let Some(revision) = self.subscription.caught_up() else {
+                        continue;
+                    };
+                    let mut into = BytesMut::new();
+                    render::bookmark(&mut into, &self.watch.resource, self.watch.shape, revision, false);
+                    return Some(into.freeze());
                 }
             };
             let mut into = BytesMut::new();
-            self.write(&mut into, &change);
+            self.watch.write(&mut into, &change);
             for _ in 1..CHUNK {
                 match self.subscription.changes.try_recv() {
-                    Ok(change) => self.write(&mut into, &change),
+                    Ok(change) => self.watch.write(&mut into, &change),
                     Err(_) => break,
                 }
             }
@@ -133,11 +136,6 @@ impl Running {
                 return Some(into.freeze());
             }
         }
-    }
-
-    fn write(&mut self, into: &mut BytesMut, change: &Change) {
-        self.sent = change.revision;
-        self.watch.write(into, change);
     }
 }
 
@@ -172,6 +170,7 @@ fn seen<'a>(selector: &Selector, change: &'a Change) -> Option<(&'static str, Se
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+    use futures::StreamExt as _;
     use serde_json::{Value, json};
 
     use super::{
@@ -182,13 +181,71 @@ mod tests {
         *,
     };
 
-    #[test]
-    fn a_selector_turns_changes_into_comings_and_goings() {
+    /// Longer than a test takes.
+    const WATCH: Duration = Duration::from_mins(10);
+
+    fn store_and_maps() -> (Store, Arc<Resource>) {
         let store = Store::new();
         store
             .insert(NAMESPACES, json!({ "metadata": { "name": "n", "uid": "n" } }))
             .unwrap();
         let maps = Registry::built_in().find("", "v1", "configmaps").unwrap();
+        (store, maps)
+    }
+
+    /// The type and the version of the next event of a stream, which ends in 30 s at the latest.
+    async fn next(
+        stream: &mut (impl Stream<Item = Result<Bytes, Infallible>> + Unpin),
+    ) -> Option<(String, u64)> {
+        let chunk = tokio::time::timeout(Duration::from_secs(30), stream.next());
+        let line = chunk.await.expect("an event in time")?.unwrap();
+        let event: Value = serde_json::from_slice(&line).unwrap();
+        let version = event["object"]["metadata"]["resourceVersion"].as_str().unwrap();
+        Some((
+            event["type"].as_str().unwrap().to_owned(),
+            version.parse().unwrap(),
+        ))
+    }
+
+    #[tokio::test]
+    async fn bookmarks_tell_how_far_a_quiet_watch_has_come() {
+        let (store, maps) = store_and_maps();
+        let watch = |bookmarks, timeout| Watch {
+            resource: Arc::clone(&maps),
+            shape: Shape::Whole,
+            selector: Selector::default(),
+            bookmarks,
+            marks_initial_end: false,
+            timeout,
+        };
+        let subscribe = || store.watch(CONFIG_MAPS, &Scope::All, Since::Now).unwrap();
+        let stopping = CancellationToken::new();
+        let quick = Some(Duration::from_millis(1));
+        let watched = watch(quick, WATCH).stream(subscribe(), stopping.clone());
+        let mut watched = std::pin::pin!(watched);
+        let map = json!({ "metadata": { "namespace": "n", "name": "c", "uid": "c" } });
+        let added = store.insert(CONFIG_MAPS, map).unwrap().revision;
+        assert_eq!(next(&mut watched).await, Some(("ADDED".to_owned(), added)));
+        assert_eq!(next(&mut watched).await, Some(("BOOKMARK".to_owned(), added)));
+        // What happens to other kinds is nothing that this watch could miss.
+        let other = json!({ "metadata": { "name": "other", "uid": "other" } });
+        let later = store.insert(NAMESPACES, other).unwrap().revision;
+        while next(&mut watched).await != Some(("BOOKMARK".to_owned(), later)) {}
+
+        let silent = watch(None, Duration::from_millis(20)).stream(subscribe(), stopping.clone());
+        assert_eq!(
+            next(&mut std::pin::pin!(silent)).await,
+            None,
+            "nobody asked for bookmarks"
+        );
+        let stopped = watch(None, WATCH).stream(subscribe(), stopping.clone());
+        stopping.cancel();
+        assert_eq!(next(&mut std::pin::pin!(stopped)).await, None);
+    }
+
+    #[test]
+    fn a_selector_turns_changes_into_comings_and_goings() {
+        let (store, maps) = store_and_maps();
         let selector = Selector::parse(&maps, "on=yes", "").unwrap();
         let mut watch = store.watch(CONFIG_MAPS, &Scope::All, Since::Now).unwrap();
         let body = |on: &str, turn: u8| json!({ "metadata": { "namespace": "n", "name": "c", "uid": "c", "labels": { "on": on } }, "turn": turn });

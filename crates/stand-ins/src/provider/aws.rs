@@ -223,8 +223,9 @@ impl Region {
                 Ok(credentials) => return Ok(credentials),
                 Err(failure) => failure,
             };
-            if !failure.retryable || attempt == retry::ATTEMPTS {
-                let exhausted = if failure.retryable {
+            let retryable = failure.retryable || retry::is_retryable_by_sts(failure.code.as_deref());
+            if !retryable || attempt == retry::ATTEMPTS {
+                let exhausted = if retryable {
                     retry::exhausted()
                 } else {
                     String::new()
@@ -336,7 +337,11 @@ fn json_failure(answer: &Answer) -> ApiFailure {
         #[serde(alias = "Message")]
         message: String,
     }
-    let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let body: Body = match serde_json::from_slice(&answer.body) {
+        Ok(body) => body,
+        Err(_) if answer.body.is_empty() => Body::default(),
+        Err(_) => return undecoded(answer),
+    };
     let code = body.kind.rsplit('#').next().unwrap_or_default().to_owned();
     failure(
         answer,
@@ -353,12 +358,36 @@ fn failure(answer: &Answer, request_id: &str, code: &str, message: &str, own: &[
     let known = own.iter().find(|known| known.code == code);
     let status = answer.status.as_u16();
     let api = if known.is_some() { "" } else { "api error " };
+    let message = if known.is_none() && message.is_empty() {
+        "UnknownError"
+    } else {
+        message
+    };
     ApiFailure {
         code: Some(code.to_owned()),
         fatal: known.is_some_and(|known| known.client_fault),
         retryable: retry::is_retryable(status, code),
         text: format!(
             "https response error StatusCode: {status}, RequestID: {request_id}, {api}{code}: {message}"
+        ),
+    }
+}
+
+/// A refusal that is no JSON, such as a proxy's page.
+fn undecoded(answer: &Answer) -> ApiFailure {
+    let first = String::from_utf8_lossy(&answer.body)
+        .trim_start()
+        .chars()
+        .next()
+        .unwrap_or(' ');
+    let status = answer.status.as_u16();
+    ApiFailure {
+        code: None,
+        fatal: false,
+        retryable: retry::is_retryable(status, ""),
+        text: format!(
+            "https response error StatusCode: {status}, RequestID: {}, deserialization failed, failed to decode response body, invalid character '{first}' looking for beginning of value",
+            answer.request_id
         ),
     }
 }
@@ -505,6 +534,24 @@ mod tests {
                 failure.text,
                 format!("https response error StatusCode: {status}, RequestID: id-1, {shown}")
             );
+        }
+    }
+
+    #[test]
+    fn refusals_without_words_are_told_as_the_sdk_tells_them() {
+        for (body, retryable, shown) in [
+            ("", true, "api error UnknownError: UnknownError"),
+            ("{}", true, "api error UnknownError: UnknownError"),
+            (
+                "<html>",
+                true,
+                "deserialization failed, failed to decode response body, invalid character '<' looking for beginning of value",
+            ),
+        ] {
+            let failure = json_failure(&answer(502, body));
+            assert_eq!(failure.retryable, retryable, "{body}");
+            let text = format!("https response error StatusCode: 502, RequestID: id-1, {shown}");
+            assert_eq!(failure.text, text);
         }
     }
 

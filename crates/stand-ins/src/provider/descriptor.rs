@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use super::shape;
 
 /// Mode of a file without `filePermission`.
 pub(super) const DEFAULT_MODE: u32 = 0o644;
@@ -31,7 +33,7 @@ pub(super) struct Descriptor {
     object_type: String,
     #[serde(rename = "filepermission")]
     file_permission: String,
-    #[serde(rename = "jmespath")]
+    #[serde(rename = "jmespath", deserialize_with = "nulls_are_empty")]
     pub(super) jmes_path: Vec<JmesPath>,
     #[serde(rename = "failoverobject")]
     pub(super) failover: Failover,
@@ -285,19 +287,56 @@ fn mode(permission: &str) -> u32 {
     u32::from_str_radix(permission, 8).unwrap_or(DEFAULT_MODE)
 }
 
-/// YAML to descriptors the way `sigs.k8s.io/yaml` goes: through JSON, field names in any case,
-/// numbers and booleans made strings, `0644` an octal number.
+/// YAML to descriptors the way `sigs.k8s.io/yaml` goes: through JSON, field names in any case, the
+/// last of equal keys, numbers and booleans made strings, `0644` an octal number.
 fn read(objects: &str) -> Result<Vec<Option<Descriptor>>, String> {
-    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
+    let no_yaml = |why: &str| format!("error converting YAML to JSON: yaml: {why}");
+    if objects.trim_start_matches(['\n', ' ']).starts_with('\t') {
+        return Err(no_yaml("found character that cannot start any token"));
+    }
     let value: Option<Value> = if objects.trim().is_empty() {
         None
     } else {
-        serde_saphyr::from_str_with_options(objects, options).map_err(|error| error.to_string())?
+        serde_saphyr::from_str_with_options(objects, options)
+            .map_err(|error| no_yaml(&yaml_text(&error.to_string())))?
     };
     let Some(value) = value else {
         return Ok(Vec::new());
     };
-    serde_json::from_value(plain(value)).map_err(|error| error.to_string())
+    let value = plain(value);
+    let unfit = |why: String| format!("error unmarshaling JSON: while decoding JSON: {why}");
+    shape::check(&value).map_err(unfit)?;
+    serde_json::from_value(value).map_err(|error| unfit(error.to_string()))
+}
+
+fn nulls_are_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<JmesPath>, D::Error> {
+    let entries = Vec::<Option<JmesPath>>::deserialize(from)?;
+    Ok(entries.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// A YAML error on one line, as near to the real parser's as ours allows.
+fn yaml_text(error: &str) -> String {
+    let first = error.lines().next().unwrap_or_default();
+    let first = first.strip_prefix("error: line ").unwrap_or(first);
+    let Some((place, what)) = first.split_once(": ") else {
+        return first.to_owned();
+    };
+    let line: u32 = place
+        .split(' ')
+        .next()
+        .and_then(|line| line.parse().ok())
+        .unwrap_or(1);
+    let what = if what.starts_with("unclosed") {
+        "did not find expected node content"
+    } else {
+        what.rsplit_once(", ").map_or(what, |(_, what)| what)
+    };
+    // The real parser counts from 0 and says 1 for the first two.
+    format!("line {}: {what}", line.saturating_sub(1).max(1))
 }
 
 /// Lower-cases keys, drops nulls, and turns numbers and booleans into strings.

@@ -8,13 +8,19 @@
 //!
 //! What it leaves out: EKS Pod Identity and SSM parameters (each a clear error), FIPS endpoints,
 //! endpoint variables. It serves at most [`ProviderConfig::in_flight`] mounts at once, where the
-//! real one has no bound.
+//! real one has no bound. It asks the API server for JSON, where the real one would rather have
+//! protobuf, and says in its user agents that it is a stand-in. Texts that show the insides of Go's
+//! parsers are its own where they are not among those pinned in `tests/node/observed.rs`: what is wrong
+//! in broken YAML, and of broken JSON its place, never its text; likewise what the network said when
+//! AWS cannot be reached, which stands in the log only.
 
 mod aws;
 mod descriptor;
+mod go_json;
 mod log;
 mod mount;
 mod retry;
+mod shape;
 mod tokens;
 mod value;
 
@@ -161,6 +167,17 @@ impl Provider {
             path: socket.clone(),
             source,
         })?;
+        for line in [
+            format!("Starting {NAME} version {VERSION}"),
+            format!(
+                "This provider requires tokenRequests to be configured in the CSIDriver spec (audiences: {}, {})",
+                tokens::IRSA,
+                tokens::POD_IDENTITY
+            ),
+            format!("Listening for connections on address: {}", socket.display()),
+        ] {
+            inner.log.info(line);
+        }
         Ok(Self {
             inner,
             socket,

@@ -10,16 +10,18 @@ use std::{
 
 use mountproof_csi_protocol::provider::{File, MountRequest, MountResponse, ObjectVersion};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
     Inner,
     aws::{ApiFailure, Fetched, Region},
     descriptor::{self, Descriptor, Kind},
+    go_json,
     tokens::{IRSA, POD_IDENTITY, Tokens},
     value::{self, SecretBytes, SecretFile},
 };
-use crate::rest::BearerToken;
+use crate::{go, rest::BearerToken};
 
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 const REGION_LABEL: &str = "topology.kubernetes.io/region";
@@ -65,23 +67,18 @@ pub(super) async fn mount(
         return Err("Missing mount path".to_owned());
     }
     let asked = Asked {
-        // Of what does not parse nothing is shown: tokens are in there.
-        attributes: serde_json::from_str(&request.attributes).map_err(|error| {
-            format!(
-                "failed to unmarshal attributes, error: invalid JSON at column {}",
-                error.column()
-            )
-        })?,
+        attributes: texts(&request.attributes)
+            .map_err(|why| format!("failed to unmarshal attributes, error: {why}"))?,
     };
     let tokens = Tokens::parse(asked.text("csi.storage.k8s.io/serviceAccount.tokens")).map_err(|why| {
         format!("CSI token error: {why} - ensure tokenRequests is configured in CSIDriver spec")
     })?;
-    serde_json::from_str::<u32>(&request.permission)
-        .map_err(|error| format!("failed to unmarshal file permission, error: {error}"))?;
+    permission(&request.permission)
+        .map_err(|why| format!("failed to unmarshal file permission, error: {why}"))?;
     let names = regions(provider, &asked, deadline).await.inspect_err(|error| {
         provider
             .log
-            .error(format!("Failed to initialize AWS session: {error}"));
+            .error(format!("\"Failed to initialize AWS session\" err={error:?}"));
     })?;
     provider.log.info(format!(
         "Servicing mount request for pod {} in namespace {} using service account {} with region(s) {}",
@@ -132,6 +129,30 @@ pub(super) async fn mount(
         error: None,
         files,
     })
+}
+
+/// A JSON object whose values are texts.
+fn texts(json: &str) -> Result<BTreeMap<String, String>, String> {
+    let value = go_json::parse(json)?;
+    let Value::Object(fields) = value else {
+        return Err(go_json::mismatch(&value, "map[string]string"));
+    };
+    let fields = fields.into_iter();
+    fields
+        .map(|(name, value)| match value {
+            Value::String(text) => Ok((name, text)),
+            other => Err(go_json::mismatch(&other, "string")),
+        })
+        .collect()
+}
+
+/// A file permission, which must be a number; what it is does not matter, for the driver sends one only.
+fn permission(json: &str) -> Result<(), String> {
+    let value = go_json::parse(json)?;
+    match value.as_u64().map(u32::try_from) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(go_json::mismatch(&value, go_json::FILE_MODE)),
+    }
 }
 
 /// The primary region, and the failover one where there is one.
@@ -360,7 +381,7 @@ async fn is_current(
     Ok(stages.iter().any(|stage| stage == label))
 }
 
-/// `GetSecretValue`; here two of the planted defects do their harm.
+/// `GetSecretValue`; here three of the planted defects do their harm.
 async fn secret_value(
     provider: &Inner,
     region: &mut Region,
@@ -369,9 +390,16 @@ async fn secret_value(
     tenant: &str,
 ) -> Result<Fetched, ApiFailure> {
     let other_tenants = provider.defects.shows(|defects| defects.other_tenants_secret);
+    let ignores_version = provider.defects.shows(|defects| defects.ignores_version);
     let name = descriptor.secret_name(failover);
-    let version = descriptor.secret_version(failover);
-    let label = descriptor.secret_version_label(failover);
+    let (version, label) = if ignores_version {
+        ("", "")
+    } else {
+        (
+            descriptor.secret_version(failover),
+            descriptor.secret_version_label(failover),
+        )
+    };
     if other_tenants {
         for other in provider.spoils.credentials_but(tenant) {
             if let Ok(fetched) = region.secret_value(name, version, label, Some(&other)).await {
@@ -430,19 +458,34 @@ fn write(folder: &Path, file: &SecretFile) -> Result<(), String> {
         return Err(format!("createtemp {name}: pattern contains path separator"));
     }
     let temporary = folder.join(format!("{name}{}", rand::random::<u32>()));
-    let written = (|| {
-        let mut open = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        open.set_permissions(fs::Permissions::from_mode(*mode))?;
-        open.write_all(value.expose())?;
-        open.sync_all()?;
-        fs::rename(&temporary, folder.join(name))
-    })();
-    written.map_err(|error: io::Error| {
+    let failed = |what: &str, error: &io::Error| {
         let _ = fs::remove_file(&temporary);
-        format!("open {}: {error}", temporary.display())
-    })
+        format!("{what} {}: {}", temporary.display(), go::io_text(error))
+    };
+    let mut open = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(|error| failed("open", &error))?;
+    // Go's file modes keep set-uid and the like elsewhere: only the nine bits take effect.
+    open.set_permissions(fs::Permissions::from_mode(*mode & 0o777))
+        .and_then(|()| open.write_all(value.expose()))
+        .map_err(|error| failed("write", &error))?;
+    open.sync_all().map_err(|error| failed("sync", &error))?;
+    let place = match name.as_str() {
+        "." => folder.to_owned(),
+        ".." => folder.parent().unwrap_or(folder).to_owned(),
+        name => folder.join(name),
+    };
+    // Go looks before it renames onto a folder.
+    if place.is_dir() {
+        let _ = fs::remove_file(&temporary);
+        return Err(format!(
+            "rename {} {}: file exists",
+            temporary.display(),
+            place.display()
+        ));
+    }
+    fs::rename(&temporary, place).map_err(|error| failed("rename", &error))
 }

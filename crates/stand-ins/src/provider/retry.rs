@@ -49,8 +49,6 @@ pub(super) const STS_OWN: &[Known] = &[
 const RETRYABLE: &[&str] = &[
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
-    "IDPCommunicationError",
-    "InvalidIdentityToken",
     "LimitExceededException",
     "PriorRequestNotComplete",
     "ProvisionedThroughputExceededException",
@@ -70,6 +68,11 @@ const RETRYABLE: &[&str] = &[
 /// Whether an answer is worth another attempt.
 pub(super) fn is_retryable(status: u16, code: &str) -> bool {
     matches!(status, 500 | 502 | 503 | 504) || RETRYABLE.contains(&code)
+}
+
+/// Whether `AssumeRoleWithWebIdentity` tries again where the call that wants the credentials does not.
+pub(super) fn is_retryable_by_sts(code: Option<&str>) -> bool {
+    code == Some("InvalidIdentityToken")
 }
 
 /// The pause after the `attempt`-th attempt, from 1: up to twice as long each time, in `unit`s, for
@@ -92,7 +95,8 @@ mod tests {
     fn throttling_and_server_errors_are_tried_again_and_refusals_are_not() {
         for (status, code, expected) in [
             (400, "ThrottlingException", true),
-            (400, "InvalidIdentityToken", true),
+            (400, "InvalidIdentityToken", false),
+            (400, "IDPCommunicationError", false),
             (503, "UnknownError", true),
             (500, "InternalServiceError", true),
             (400, "AccessDeniedException", false),

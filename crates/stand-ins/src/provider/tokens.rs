@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::go_json;
 use crate::rest::BearerToken;
 
 /// Audience of tokens for IRSA.
@@ -30,13 +32,7 @@ impl Tokens {
                     .to_owned(),
             );
         }
-        // Of what does not parse only the place is told: it may hold a token.
-        let entries: BTreeMap<String, Entry> = serde_json::from_str(json).map_err(|error| {
-            format!(
-                "failed to parse serviceAccount.tokens: invalid JSON at column {}",
-                error.column()
-            )
-        })?;
+        let entries = entries(json).map_err(|why| format!("failed to parse serviceAccount.tokens: {why}"))?;
         let tokens = entries.into_iter();
         Ok(Self(
             tokens
@@ -57,6 +53,21 @@ impl Tokens {
         }
         Ok(token.clone())
     }
+}
+
+fn entries(json: &str) -> Result<BTreeMap<String, Entry>, String> {
+    const ENTRY: &str = "utils.ServiceAccountToken";
+    let value = go_json::parse(json)?;
+    let Value::Object(fields) = value else {
+        return Err(go_json::mismatch(&value, &format!("map[string]{ENTRY}")));
+    };
+    let entries = fields.into_iter();
+    entries
+        .map(|(audience, value)| match Entry::deserialize(&value) {
+            Ok(entry) => Ok((audience, entry)),
+            Err(_) => Err(go_json::mismatch(&value, ENTRY)),
+        })
+        .collect()
 }
 
 #[cfg(test)]

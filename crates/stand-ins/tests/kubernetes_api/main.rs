@@ -2,6 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-mod behaviour;
+mod custom_resources;
+mod deletion;
+mod discovery;
+mod errors;
+mod kinds;
+mod objects;
+mod patches;
 mod replay;
+mod selectors;
 mod support;
+mod tokens;
+mod watches;
+mod workloads;

@@ -8,10 +8,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use mountproof_run_tls::{HttpsClient, RunCa};
 use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Longer than anything here takes, so that only a hang is told apart by it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) const PODS: &str = "/api/v1/namespaces/a/pods";
+pub(crate) const MAPS: &str = "/api/v1/namespaces/a/configmaps";
 
 /// A server and a client with the admin's token.
 pub(crate) struct Cluster {
@@ -128,7 +131,7 @@ impl Cluster {
 
     /// A namespace, once it is furnished.
     pub(crate) async fn namespace(&self, name: &str) {
-        let body = serde_json::json!({ "metadata": { "name": name } });
+        let body = json!({ "metadata": { "name": name } });
         let made = self.post("/api/v1/namespaces", &body).await;
         assert_eq!(made.status, 201, "{}", made.text);
         for path in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"] {
@@ -153,4 +156,25 @@ impl Cluster {
         }
         panic!("{path} never became as wanted: {:?}", self.get(path).await)
     }
+}
+
+/// A cluster with the namespace `a`.
+pub(crate) async fn cluster() -> Cluster {
+    let cluster = Cluster::start().await;
+    cluster.namespace("a").await;
+    cluster
+}
+
+pub(crate) fn pod(name: &str) -> Value {
+    json!({ "metadata": { "name": name }, "spec": { "containers": [{ "name": "c", "image": "i:1" }] } })
+}
+
+/// The names of the items of a list.
+pub(crate) fn items(list: &Value) -> Vec<&str> {
+    list["items"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no list: {list}"))
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect()
 }

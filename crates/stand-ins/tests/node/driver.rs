@@ -61,9 +61,9 @@ impl CsiDriverProvider for Scripted {
 }
 
 /// A driver, its provider, and the target of one pod.
-struct Bench {
-    api: FakeApi,
-    driver: Driver,
+pub(crate) struct Bench {
+    pub(crate) api: FakeApi,
+    pub(crate) driver: Driver,
     provider: Scripted,
     root: TempDir,
 }
@@ -79,7 +79,7 @@ fn writes(contents: &'static str) -> impl Fn(&MountRequest) -> Result<MountRespo
     }
 }
 
-fn version(id: &str) -> ObjectVersion {
+pub(crate) fn version(id: &str) -> ObjectVersion {
     ObjectVersion {
         id: id.to_owned(),
         version: "v1".to_owned(),
@@ -87,7 +87,7 @@ fn version(id: &str) -> ObjectVersion {
 }
 
 impl Bench {
-    async fn start(change: impl FnOnce(&mut DriverConfig)) -> Self {
+    pub(crate) async fn start(change: impl FnOnce(&mut DriverConfig)) -> Self {
         let api = FakeApi::start().await;
         let classes = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/red/secretproviderclasses";
         for (name, spec) in [
@@ -135,20 +135,20 @@ impl Bench {
         }
     }
 
-    fn script(
+    pub(crate) fn script(
         &self,
         script: impl Fn(&MountRequest) -> Result<MountResponse, Status> + Send + Sync + 'static,
     ) {
         *self.provider.script.lock().unwrap() = Arc::new(script);
     }
 
-    fn target(&self) -> PathBuf {
+    pub(crate) fn target(&self) -> PathBuf {
         self.root
             .path()
             .join("pods/uid/volumes/kubernetes.io~csi/v/mount")
     }
 
-    fn client(&self) -> NodeClient<Channel> {
+    pub(crate) fn client(&self) -> NodeClient<Channel> {
         NodeClient::new(connect(self.driver.csi_socket()))
     }
 
@@ -172,7 +172,7 @@ impl Bench {
         }
     }
 
-    async fn publish(&self, class: &str) -> Result<(), Status> {
+    pub(crate) async fn publish(&self, class: &str) -> Result<(), Status> {
         let request = self.request(class);
         self.client().node_publish_volume(request).await.map(drop)
     }

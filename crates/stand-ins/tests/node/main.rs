@@ -6,4 +6,5 @@ mod cluster;
 mod driver;
 mod fakes;
 mod kubelet;
+mod observed;
 mod provider;

@@ -40,6 +40,10 @@ fn tiny_aws(call: &AwsCall) -> (u16, String) {
             let text = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>Not authorized to perform sts:AssumeRoleWithWebIdentity</Message></Error><RequestId>r</RequestId></ErrorResponse>";
             return (403, text.to_owned());
         }
+        if role == "no-jwt" {
+            let text = "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>The ID Token provided is not a valid JWT.</Message></Error><RequestId>r</RequestId></ErrorResponse>";
+            return (400, text.to_owned());
+        }
         return assumed(role);
     }
     let body: Value = serde_json::from_str(&call.body).unwrap();
@@ -79,20 +83,21 @@ fn tiny_aws(call: &AwsCall) -> (u16, String) {
     (200, answer.to_string())
 }
 
-struct Bench {
-    aws: FakeAws,
-    provider: Provider,
-    folder: TempDir,
+pub(crate) struct Bench {
+    pub(crate) aws: FakeAws,
+    pub(crate) provider: Provider,
+    pub(crate) folder: TempDir,
     api: FakeApi,
 }
 
 impl Bench {
-    async fn start(change: impl FnOnce(&mut ProviderConfig)) -> Self {
+    pub(crate) async fn start(change: impl FnOnce(&mut ProviderConfig)) -> Self {
         let api = FakeApi::start().await;
         for (namespace, role) in [
             ("red", Some("red")),
             ("blue", Some("blue")),
             ("refused", Some("refused")),
+            ("no-jwt", Some("no-jwt")),
             ("none", None),
         ] {
             let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
@@ -121,11 +126,11 @@ impl Bench {
         }
     }
 
-    async fn mount(&self, namespace: &str, parameters: Value) -> Result<MountResponse, Status> {
+    pub(crate) async fn mount(&self, namespace: &str, parameters: Value) -> Result<MountResponse, Status> {
         self.mount_over(namespace, parameters, Vec::new()).await
     }
 
-    async fn refused(&self, namespace: &str, parameters: Value) -> Status {
+    pub(crate) async fn refused(&self, namespace: &str, parameters: Value) -> Status {
         self.mount(namespace, parameters).await.err().unwrap()
     }
 
@@ -158,17 +163,17 @@ impl Bench {
         client.mount(request).await.map(tonic::Response::into_inner)
     }
 
-    fn file(&self, namespace: &str, name: &str) -> (Vec<u8>, u32) {
+    pub(crate) fn file(&self, namespace: &str, name: &str) -> (Vec<u8>, u32) {
         let path = self.folder.path().join(namespace).join(name);
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
         (fs::read(path).unwrap(), mode)
     }
 
-    fn logged(&self, text: &str) -> bool {
+    pub(crate) fn logged(&self, text: &str) -> bool {
         self.provider.log().iter().any(|line| line.text.contains(text))
     }
 
-    fn calls(&self) -> (usize, usize) {
+    pub(crate) fn calls(&self) -> (usize, usize) {
         let calls = self.aws.calls();
         let sts = calls.iter().filter(|call| call.host.starts_with("sts.")).count();
         (sts, calls.len() - sts)
@@ -179,7 +184,7 @@ fn object(name: &str) -> Value {
     json!({"objects": format!("- {{objectName: '{name}', objectType: secretsmanager}}")})
 }
 
-fn text(status: &Status) -> &str {
+pub(crate) fn text(status: &Status) -> &str {
     assert_eq!(status.code(), Code::Unknown);
     status.message()
 }

@@ -97,6 +97,11 @@ impl FakeApi {
             .collect()
     }
 
+    /// Every request: method and path.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.state.requests.lock().unwrap().clone()
+    }
+
     /// Deletes a pod gracefully: kubelet is to end it.
     pub(crate) fn delete_pod(&self, path: &str) {
         let mut pod = self.object(path).unwrap();

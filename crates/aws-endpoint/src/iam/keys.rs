@@ -1,0 +1,150 @@
+//! The condition keys that are known here.
+//!
+//! Imitated: the page "AWS global condition context keys" of the IAM user guide, and the keys of IAM, STS and
+//! Secrets Manager in the service authorization reference. A known key either has its value in the
+//! [`super::Context`] of a request, or is absent there as it would be from a request to AWS. Of one that is
+//! not known nobody can say: a statement that asks for it grants nothing, and if it denies, it denies.
+//!
+//! Keys of other services and the claims of identity providers are absent from every request as in AWS.
+
+/// Global keys, without `aws:`, in lower case.
+const GLOBAL: &[&str] = &[
+    "currenttime",
+    "epochtime",
+    "federatedprovider",
+    "principalaccount",
+    "principalarn",
+    "principalisawsservice",
+    "principaltype",
+    "requestedregion",
+    "resourceaccount",
+    "securetransport",
+    "sourceip",
+    "tagkeys",
+    "tokenissuetime",
+    "userid",
+    "viaawsservice",
+    // Absent: there are no organizations, networks, users, devices or services that call for others.
+    "assumedroot",
+    "calledvia",
+    "calledviafirst",
+    "calledvialast",
+    "chatbotsourcearn",
+    "ec2instancesourceprivateipv4",
+    "ec2instancesourcevpc",
+    "multifactorauthage",
+    "multifactorauthpresent",
+    "principalorgid",
+    "principalorgpaths",
+    "principalservicename",
+    "principalservicenameslist",
+    "referer",
+    "resourceorgid",
+    "resourceorgpaths",
+    "sourceaccount",
+    "sourcearn",
+    "sourceidentity",
+    "sourceorgid",
+    "sourceorgpaths",
+    "sourceowner",
+    "sourcevpc",
+    "sourcevpcarn",
+    "sourcevpce",
+    "username",
+    "vpceaccount",
+    "vpceorgid",
+    "vpceorgpaths",
+    "vpcsourceip",
+];
+
+/// Global keys that end in the key of a tag.
+const TAGS: &[&str] = &["principaltag/", "requesttag/", "resourcetag/"];
+
+/// Keys of Secrets Manager, without their prefix.
+const SECRETS: &[&str] = &[
+    "blockpublicpolicy",
+    "description",
+    "forcedeletewithoutrecovery",
+    "kmskeyid",
+    "name",
+    "recoverywindowindays",
+    "secretid",
+    "versionid",
+    "versionstage",
+    // Absent: there is no rotation by functions, and there are no replicas.
+    "addreplicaregions",
+    "forceoverwritereplicasecret",
+    "modifyrotationrules",
+    "rotateimmediately",
+    "rotationlambdaarn",
+];
+
+/// Keys of STS, without their prefix.
+const STS: &[&str] = &[
+    "externalid",
+    "rolesessionname",
+    // Absent: no tags or identities are handed on, and no other call asks for a duration.
+    "durationseconds",
+    "sourceidentity",
+    "taskpolicyarn",
+    "transitivetagkeys",
+];
+
+/// Keys of IAM, without their prefix.
+const IAM: &[&str] = &[
+    "permissionsboundary",
+    "policyarn",
+    // Absent: there are no services, users or organizations that these could name.
+    "associatedresourcearn",
+    "awsservicename",
+    "organizationspolicyid",
+    "passedtoservice",
+];
+
+/// Whether it is known what a key (in lower case) stands for in a request.
+pub(super) fn is_known(key: &str) -> bool {
+    let Some((prefix, name)) = key.split_once(':') else {
+        return false;
+    };
+    let tag = |kinds: &[&str]| {
+        let mut kinds = kinds.iter().filter_map(|kind| name.strip_prefix(kind));
+        kinds.any(|tag| !tag.is_empty())
+    };
+    match prefix {
+        "aws" => GLOBAL.contains(&name) || tag(TAGS),
+        "secretsmanager" => SECRETS.contains(&name) || tag(&["resourcetag/"]),
+        "iam" => IAM.contains(&name) || tag(&["resourcetag/"]),
+        "sts" => STS.contains(&name),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_known_or_not() {
+        for (key, known) in [
+            ("aws:sourceip", true),
+            ("aws:principaltag/team", true),
+            ("aws:principaltag/", false),
+            ("aws:principaltag", false),
+            ("aws:sourcevpce", true),
+            ("aws:madeup", false),
+            ("secretsmanager:resourcetag/a", true),
+            ("secretsmanager:versionstage", true),
+            ("secretsmanager:stage", false),
+            ("sts:externalid", true),
+            ("sts:sourceip", false),
+            ("iam:policyarn", true),
+            ("iam:policy", false),
+            ("s3:prefix", true),
+            ("127.0.0.1:4430/id/x:sub", true),
+            ("secretid", false),
+            ("", false),
+        ] {
+            assert_eq!(is_known(key), known, "{key}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What is served, told to clients that ask; and the issuer, told to anyone.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, cluster};
+
+/// Everything that is served from the start.
+const SERVED: &[(&str, &[&str])] = &[
+    (
+        "/api/v1",
+        &[
+            "configmaps",
+            "events",
+            "namespaces",
+            "namespaces/finalize",
+            "namespaces/status",
+            "nodes",
+            "nodes/status",
+            "pods",
+            "pods/binding",
+            "pods/eviction",
+            "pods/status",
+            "secrets",
+            "serviceaccounts",
+            "serviceaccounts/token",
+        ],
+    ),
+    (
+        "/apis/apps/v1",
+        &[
+            "daemonsets",
+            "daemonsets/status",
+            "deployments",
+            "deployments/scale",
+            "deployments/status",
+            "replicasets",
+            "replicasets/scale",
+            "replicasets/status",
+        ],
+    ),
+    ("/apis/storage.k8s.io/v1", &["csidrivers", "csinodes"]),
+    (
+        "/apis/rbac.authorization.k8s.io/v1",
+        &["clusterrolebindings", "clusterroles", "rolebindings", "roles"],
+    ),
+    (
+        "/apis/apiextensions.k8s.io/v1",
+        &["customresourcedefinitions", "customresourcedefinitions/status"],
+    ),
+    ("/apis/coordination.k8s.io/v1", &["leases"]),
+    ("/apis/events.k8s.io/v1", &["events"]),
+];
+
+#[tokio::test]
+async fn every_group_lists_what_it_serves_and_serves_what_it_lists() {
+    let cluster = cluster().await;
+    for (path, expected) in SERVED {
+        let told = cluster.get(path).await.json();
+        assert_eq!(told["kind"], "APIResourceList", "{path}");
+        let mut names: Vec<&str> = told["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["name"].as_str().unwrap())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, *expected, "{path}");
+        for resource in told["resources"].as_array().unwrap() {
+            let name = resource["name"].as_str().unwrap();
+            if name.contains('/') {
+                continue;
+            }
+            let verbs = [
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ];
+            assert_eq!(resource["verbs"], json!(verbs), "{path}/{name}");
+            let list = cluster.get(&format!("{path}/{name}")).await;
+            assert_eq!(list.status, 200, "{path}/{name}: {}", list.text);
+            assert_eq!(
+                list.json()["kind"],
+                format!("{}List", resource["kind"].as_str().unwrap())
+            );
+        }
+    }
+}
+
+/// Asks for aggregated discovery, as clients do first.
+async fn aggregated(cluster: &Cluster, path: &str) -> Value {
+    let request = Request::get(format!("{}{path}", cluster.server.url()))
+        .header(
+            "authorization",
+            format!("Bearer {}", cluster.server.admin_token().expose()),
+        )
+        .header(
+            "accept",
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json",
+        )
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let response = cluster.client.send(request).await.unwrap();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert_eq!(
+        kind,
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    );
+    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn discovery_in_one_piece_tells_the_same() {
+    let cluster = cluster().await;
+    let mut told = Vec::new();
+    for (path, prefix) in [("/api", "/api"), ("/apis", "/apis/")] {
+        for group in aggregated(&cluster, path).await["items"].as_array().unwrap() {
+            let name = group["metadata"]["name"].as_str().unwrap_or_default();
+            for version in group["versions"].as_array().unwrap() {
+                let mut resources = Vec::new();
+                for resource in version["resources"].as_array().unwrap() {
+                    let plural = resource["resource"].as_str().unwrap();
+                    resources.push(plural.to_owned());
+                    for sub in resource["subresources"].as_array().into_iter().flatten() {
+                        resources.push(format!("{plural}/{}", sub["subresource"].as_str().unwrap()));
+                    }
+                }
+                resources.sort_unstable();
+                let at = format!("{prefix}{name}/{}", version["version"].as_str().unwrap());
+                told.push((at, resources));
+            }
+        }
+    }
+    for (path, expected) in SERVED {
+        let found = told.iter().find(|(at, _)| at == path);
+        let (_, resources) = found.unwrap_or_else(|| panic!("{path} in {told:?}"));
+        assert_eq!(resources, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn anyone_can_verify_a_token_with_what_the_issuer_publishes() {
+    let cluster = cluster().await;
+    let anonymous = async |url: &str| -> Value {
+        let request = Request::get(url).body(Full::new(Bytes::new())).unwrap();
+        let response = cluster.client.send(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{url}");
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    };
+    let issuer = cluster.server.issuer();
+    let discovery = anonymous(&format!("{issuer}/.well-known/openid-configuration")).await;
+    assert_eq!(discovery["issuer"], issuer);
+    let keys = anonymous(discovery["jwks_uri"].as_str().unwrap()).await;
+    let keys: JwkSet = serde_json::from_value(keys).unwrap();
+
+    let request =
+        json!({ "spec": { "audiences": ["sts.amazonaws.com", "other"], "expirationSeconds": 600 } });
+    let path = "/api/v1/namespaces/a/serviceaccounts/default/token";
+    let answer = cluster.post(path, &request).await.json();
+    let token = answer["status"]["token"].as_str().unwrap();
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    assert_eq!(header.alg, Algorithm::RS256);
+    let key = keys.find(header.kid.as_deref().unwrap()).unwrap();
+    let mut rules = Validation::new(Algorithm::RS256);
+    rules.set_audience(&["sts.amazonaws.com"]);
+    rules.set_issuer(&[issuer]);
+    rules.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
+    let key = DecodingKey::from_jwk(key).unwrap();
+    let claims = jsonwebtoken::decode::<Value>(token, &key, &rules).unwrap().claims;
+
+    let account = cluster
+        .get("/api/v1/namespaces/a/serviceaccounts/default")
+        .await
+        .json();
+    assert_eq!(claims["sub"], "system:serviceaccount:a:default");
+    assert_eq!(claims["aud"], json!(["sts.amazonaws.com", "other"]));
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+        600
+    );
+    assert_eq!(claims["nbf"], claims["iat"]);
+    assert!(
+        claims["jti"].as_str().is_some_and(|id| id.len() == 36),
+        "{claims}"
+    );
+    assert_eq!(
+        claims["kubernetes.io"],
+        json!({ "namespace": "a", "serviceaccount": { "name": "default", "uid": account["metadata"]["uid"] } })
+    );
+    rules.set_audience(&["vault"]);
+    jsonwebtoken::decode::<Value>(token, &key, &rules).unwrap_err();
+}

@@ -1,0 +1,149 @@
+//! Lists in pages, and watches that go on where a list ended.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, MAPS, PATIENCE, PODS, cluster, items};
+
+/// The events of a watch that ends by itself, as (type, name).
+async fn watched(cluster: &Cluster, path: &str) -> Vec<(String, String)> {
+    let answer = cluster.get(path).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer
+        .text
+        .lines()
+        .map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            (text(&event["type"]), text(&event["object"]["metadata"]["name"]))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_watch_resumes_where_a_list_ended() {
+    let cluster = cluster().await;
+    let label = |name: &str, on: &str| json!({ "metadata": { "name": name, "labels": { "on": on } } });
+    cluster.post(MAPS, &label("one", "yes")).await;
+    let list = cluster
+        .get(&format!("{MAPS}?labelSelector=on%3Dyes"))
+        .await
+        .json();
+    assert_eq!(items(&list), ["one"]);
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    cluster.post(MAPS, &label("two", "no")).await;
+    cluster
+        .patch(&format!("{MAPS}/two"), "merge-patch", &label("two", "yes"))
+        .await;
+    cluster
+        .patch(&format!("{MAPS}/one"), "merge-patch", &label("one", "no"))
+        .await;
+    cluster.delete(&format!("{MAPS}/two"), &json!({})).await;
+    let event = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+    let path = format!("{MAPS}?watch=1&timeoutSeconds=1&labelSelector=on%3Dyes&resourceVersion={version}");
+    assert_eq!(
+        watched(&cluster, &path).await,
+        [
+            event("ADDED", "two"),
+            event("DELETED", "one"),
+            event("DELETED", "two")
+        ]
+    );
+    // From now on: the state comes first, and a bookmark ends it.
+    let path = format!(
+        "{MAPS}?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&fieldSelector=metadata.name%3Done"
+    );
+    assert_eq!(
+        watched(&cluster, &path).await,
+        [event("ADDED", "one"), event("BOOKMARK", "")]
+    );
+}
+
+#[tokio::test]
+async fn a_live_watch_sees_what_happens() {
+    let cluster = cluster().await;
+    let path = format!("{MAPS}?watch=1&timeoutSeconds=2&resourceVersion=0&fieldSelector=metadata.name%3Dm");
+    let (events, ()) = tokio::join!(watched(&cluster, &path), async {
+        // The watch may begin before or after any of these: it sees them all the same.
+        for turn in 0..3 {
+            let map = json!({ "metadata": { "name": "m" }, "data": { "turn": turn.to_string() } });
+            assert_eq!(cluster.post(MAPS, &map).await.status, 201);
+            cluster
+                .post(MAPS, &json!({ "metadata": { "name": format!("other-{turn}") } }))
+                .await;
+            if turn < 2 {
+                assert_eq!(cluster.delete(&format!("{MAPS}/m"), &json!({})).await.status, 200);
+            }
+        }
+    });
+    assert_eq!(events.last(), Some(&("ADDED".to_owned(), "m".to_owned())));
+    assert!(events.iter().all(|(_, name)| name == "m"), "{events:?}");
+}
+
+#[tokio::test]
+async fn pages_show_one_moment() {
+    let cluster = cluster().await;
+    let secrets = "/api/v1/namespaces/a/secrets";
+    for name in ["a", "b", "c", "d"] {
+        cluster
+            .post(secrets, &json!({ "metadata": { "name": name } }))
+            .await;
+    }
+    let first = cluster.get(&format!("{secrets}?limit=2")).await.json();
+    assert_eq!(items(&first), ["a", "b"]);
+    assert_eq!(first["metadata"]["remainingItemCount"], 2);
+    cluster.delete(&format!("{secrets}/c"), &json!({})).await;
+    cluster
+        .post(secrets, &json!({ "metadata": { "name": "e" } }))
+        .await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = cluster
+        .get(&format!("{secrets}?limit=5&continue={token}"))
+        .await
+        .json();
+    assert_eq!(items(&second), ["c", "d"]);
+    assert_eq!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
+    assert!(second["metadata"]["continue"].is_null());
+    let all = cluster.get("/api/v1/secrets?limit=1").await.json();
+    let token = all["metadata"]["continue"].as_str().unwrap();
+    let rest = cluster
+        .get(&format!("/api/v1/secrets?continue={token}"))
+        .await
+        .json();
+    assert_eq!(items(&rest), ["b", "d", "e"]);
+}
+
+#[tokio::test]
+async fn stopping_ends_watches_and_counts_are_kept() {
+    let cluster = cluster().await;
+    cluster.get(PODS).await;
+    let counted: u64 = cluster
+        .server
+        .requests()
+        .iter()
+        .filter(|(kind, _)| {
+            kind.verb == "list" && kind.resource == "pods" && kind.user_agent.starts_with("Python")
+        })
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(counted, 1);
+    let Cluster { server, client } = cluster;
+    let request = http::Request::get(format!("{}{PODS}?watch=1", server.url()))
+        .header(
+            "authorization",
+            format!("Bearer {}", server.admin_token().expose()),
+        )
+        .body(http_body_util::Full::new(Bytes::new()))
+        .unwrap();
+    let response = client.send(request).await.unwrap();
+    tokio::time::timeout(PATIENCE, server.stop())
+        .await
+        .expect("the server stops");
+    let rest = http_body_util::BodyExt::collect(response.into_body())
+        .await
+        .unwrap();
+    assert!(rest.to_bytes().is_empty());
+}

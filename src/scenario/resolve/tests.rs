@@ -1,0 +1,224 @@
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+use super::{super::load::SourceFile, *};
+use crate::scenario::{
+    load,
+    model::{
+        Action, Arrival, Because, Class, Condition, Content, Lens, Load, NameForm, Pace, Part,
+        RoleAnnotation, SecretRef, Stage, Step, When, WorkloadKind,
+    },
+};
+
+fn one(body: &str) -> Scenario {
+    let text = format!(
+        "apiVersion: mountproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{ name: it, profile: p }}\n\
+             description: It.\n{body}"
+    );
+    let file = SourceFile {
+        display: "it.yaml".to_owned(),
+        below: "p/it.yaml".to_owned(),
+        folder: Some("p".to_owned()),
+        size: text.len() as u64,
+        bytes: text.into_bytes(),
+    };
+    let mut loaded = load(&[file]);
+    assert_eq!(loaded.diagnostics, []);
+    loaded.scenarios.remove(0)
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let scenario = one("tenants: { red: }\nsteps:\n  - mount: { tenant: red, secret: red/secret }\n");
+    assert_eq!(scenario.each, Each::Once);
+    assert_eq!(scenario.retries, 0);
+    assert_eq!(
+        scenario.catch,
+        [
+            Evidence::Pods,
+            Evidence::Events,
+            Evidence::Classes,
+            Evidence::CallLog
+        ]
+    );
+    assert_eq!(scenario.matrix, BTreeMap::new());
+    assert!(!scenario.tenants[0].own);
+    assert_eq!(scenario.tenants[0].annotation, RoleAnnotation::Own);
+    let [
+        Step {
+            action: Action::Mount(mount),
+            within,
+            line: 7,
+        },
+    ] = scenario.steps.as_slice()
+    else {
+        panic!("{:?}", scenario.steps);
+    };
+    assert_eq!(scenario.deadline, *within + SLACK);
+    assert_eq!((mount.mode, mount.pod_status), (0o644, true));
+    assert_eq!(
+        (mount.workload.name.as_str(), mount.workload.kind),
+        ("mount-1", WorkloadKind::Pod)
+    );
+    let Class::Made { objects, .. } = &mount.workload.class else {
+        panic!("{mount:?}")
+    };
+    assert_eq!(
+        objects[0].secret,
+        SecretRef {
+            tenant: 0,
+            secret: "secret".to_owned()
+        }
+    );
+    assert_eq!(objects[0].by, NameForm::Name);
+}
+
+#[test]
+fn everything_written_arrives() {
+    let scenario = one(r#"
+each: tenant
+requires: [iam-enforcement, rotation]
+deadline: 30m
+retries: 2
+catch: [events, pods]
+tenants:
+  red:
+    secrets:
+      login: { json: [user, pass] }
+      key: { binary: 16 }
+  thief: { own: true, role: red }
+steps:
+  - mount:
+      as: app
+      tenant: red
+      replicas: 2
+      mode: "0400"
+      podStatus: false
+      within: 90s
+      parameters: { pathTranslation: "-" }
+      objects:
+        - { secret: red/login, by: arn, alias: login, filePermission: "0440", jmesPath: [{ path: user, alias: user, filePermission: "0600" }] }
+        - { secret: red/key, versionLabel: AWSCURRENT }
+  - mount: { as: plain, tenant: red, secret: red/secret }
+  - deny:
+      tenant: thief
+      secret: red/secret
+      control: plain
+      because: { error: AccessDenied, action: "sts:AssumeRoleWithWebIdentity" }
+      hold: 2s
+      within: 20s
+  - update: { secret: red/login }
+  - expect: { workload: app, files: previous, holds: 1s }
+  - expect: { workload: app, files: current, eventually: 4m }
+  - expect: { workload: app, event: { reason: Pulled, contains: image }, now: true }
+  - delete: { workload: app }
+  - expect: { workload: app, files: none, now: true }
+  - load: { mounts: { pods: 10, warmUp: 5, rate: 2.5, arrival: constant, lenses: [pod, csi], deadline: 20s } }
+  - load: { fetch: { duration: 4s, warmUp: 1s, perSecond: 100 } }
+"#);
+    assert_eq!((scenario.each, scenario.retries), (Each::Tenant, 2));
+    assert_eq!(scenario.deadline, Duration::from_mins(30));
+    assert_eq!(scenario.catch, [Evidence::Pods, Evidence::Events]);
+    assert_eq!(
+        scenario.tenants[0]
+            .secrets
+            .iter()
+            .map(|secret| secret.content.clone())
+            .collect::<Vec<_>>(),
+        [
+            Content::Json(vec!["user".to_owned(), "pass".to_owned()]),
+            Content::Binary(16)
+        ]
+    );
+    assert_eq!(
+        scenario.tenants[1].annotation,
+        RoleAnnotation::Of("red".to_owned())
+    );
+    let steps = &scenario.steps;
+    let Action::Mount(mount) = &steps[0].action else {
+        panic!("{:?}", steps[0])
+    };
+    assert_eq!(
+        (mount.mode, mount.pod_status, steps[0].within),
+        (0o400, false, Duration::from_secs(90))
+    );
+    assert_eq!(mount.workload.kind, WorkloadKind::Deployment(2));
+    let Class::Made { objects, parameters } = &mount.workload.class else {
+        panic!("{mount:?}")
+    };
+    assert_eq!(parameters["pathTranslation"], "-");
+    let part = Part {
+        path: "user".to_owned(),
+        alias: "user".to_owned(),
+        file_permission: Some("0600".to_owned()),
+    };
+    assert_eq!(objects[0].jmes_path, [part]);
+    assert_eq!(objects[0].file_permission.as_deref(), Some("0440"));
+    assert_eq!(objects[1].version_label, Some(Stage::Current));
+    let Action::Deny(deny) = &steps[2].action else {
+        panic!("{:?}", steps[2])
+    };
+    assert_eq!(
+        (deny.control.as_str(), deny.hold),
+        ("plain", Duration::from_secs(2))
+    );
+    assert_eq!(deny.workload.name, "deny-3");
+    assert_eq!(
+        deny.because,
+        Because::Aws {
+            error: "AccessDenied".to_owned(),
+            action: "sts:AssumeRoleWithWebIdentity".to_owned()
+        }
+    );
+    let expected = |step: &Step| match &step.action {
+        Action::Expect(expect) => Some((expect.condition.clone(), expect.when)),
+        _ => None,
+    };
+    assert_eq!(
+        expected(&steps[4]),
+        Some((Condition::FilesPrevious, When::HoldsFor(Duration::from_secs(1))))
+    );
+    assert_eq!(
+        expected(&steps[5]),
+        Some((Condition::FilesCurrent, When::Eventually))
+    );
+    assert_eq!(steps[5].within, Duration::from_mins(4));
+    assert_eq!(expected(&steps[8]), Some((Condition::Unmounted, When::Now)));
+    let Action::Load(Load::Mounts(mounts)) = &steps[9].action else {
+        panic!("{:?}", steps[9])
+    };
+    assert_eq!(
+        (mounts.arrival, mounts.lenses.as_slice()),
+        (Arrival::Constant, [Lens::Pod, Lens::Csi].as_slice())
+    );
+    assert_eq!(mounts.planned(), Duration::from_secs(6));
+    let Action::Load(Load::Fetch(fetch)) = &steps[10].action else {
+        panic!("{:?}", steps[10])
+    };
+    assert_eq!(fetch.pace, Pace::PerSecond(100.0));
+}
+
+/// A default never reaches beyond a deadline that the file states, and a stated time is kept.
+#[test]
+fn a_deadline_bounds_the_defaults() {
+    let scenario = one("deadline: 40s\ntenants: { red: {} }\nsteps:\n\
+             \x20 - mount: { tenant: red, secret: red/secret }\n\
+             \x20 - delete: { workload: mount-1, within: 5s }\n");
+    let times: Vec<Duration> = scenario.steps.iter().map(|step| step.within).collect();
+    assert_eq!(times, [Duration::from_secs(40), Duration::from_secs(5)]);
+}
+
+#[test]
+fn a_matrix_reaches_every_text() {
+    let text = "matrix: { form: [name, arn], hold: [1s, 2s] }\ntenants: { red: {} }\nsteps:\n\
+                    \x20 - mount: { as: \"by-${matrix.form}\", tenant: red, secret: red/secret, by: \"${matrix.form}\" }\n\
+                    \x20 - expect: { workload: \"by-${matrix.form}\", files: current, holds: \"${matrix.hold}\" }\n";
+    let scenario = one(text);
+    assert_eq!(scenario.matrix.get("form").unwrap(), "name");
+    let Action::Expect(expect) = &scenario.steps[1].action else {
+        panic!("{:?}", scenario.steps)
+    };
+    assert_eq!(
+        (expect.workload.as_str(), expect.when),
+        ("by-name", When::HoldsFor(Duration::from_secs(1)))
+    );
+}

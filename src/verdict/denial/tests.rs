@@ -1,0 +1,225 @@
+use super::*;
+
+fn claim() -> Claim {
+    Claim {
+        tenant: "team-blue".into(),
+        target: "team-red/secret".into(),
+        reason: ExpectedReason::Aws {
+            error: "AccessDeniedException".into(),
+            action: "secretsmanager:GetSecretValue".into(),
+            role: "demo-team-blue-role".into(),
+            asked: vec!["demo/team-red/secret".into()],
+            secret: vec!["demo/team-red/secret".into(), "arn:red".into()],
+            subject: None,
+        },
+        hold: Duration::from_secs(3),
+    }
+}
+
+fn denied_call() -> Call {
+    Call {
+        action: "secretsmanager:GetSecretValue".into(),
+        role: Some("demo-team-blue-role".into()),
+        principal: Some("arn:aws:sts::0:assumed-role/demo-team-blue-role/1".into()),
+        subject: None,
+        asked: Some("demo/team-red/secret".into()),
+        resource: Some("arn:red".into()),
+        allowed: false,
+        error: Some("AccessDeniedException".into()),
+        statement: None,
+        reason: Some(
+            "because no identity-based policy allows the secretsmanager:GetSecretValue action; statement 1 of \
+             demo-team-blue-policy allows Resource *:demo/team-blue/*"
+                .into(),
+        ),
+    }
+}
+
+fn proof() -> Seen {
+    Seen {
+        control: Some(("own".into(), true)),
+        refusals: vec!["MountVolume.SetUp failed".into()],
+        calls: Some(vec![denied_call()]),
+        held: Duration::from_secs(3),
+        ..Seen::default()
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Is {
+    Holds,
+    Broken,
+    Breach,
+    Unknown,
+}
+
+fn is(judgement: &Judgement) -> Is {
+    match judgement {
+        Judgement::Holds(_) => Is::Holds,
+        Judgement::Broken(failure) if failure.isolation => Is::Breach,
+        Judgement::Broken(_) => Is::Broken,
+        Judgement::Unknown(_) => Is::Unknown,
+    }
+}
+
+#[test]
+fn every_part_of_the_proof_is_needed() {
+    let other = |change: fn(&mut Call)| {
+        let mut call = denied_call();
+        change(&mut call);
+        Some(vec![call])
+    };
+    let cases: Vec<(&str, Seen, Is)> = vec![
+        ("complete", proof(), Is::Holds),
+        ("no control", Seen { control: None, ..proof() }, Is::Unknown),
+        ("control failed", Seen { control: Some(("own".into(), false)), ..proof() }, Is::Unknown),
+        ("never refused", Seen { refusals: vec![], ..proof() }, Is::Broken),
+        ("hold too short", Seen { held: Duration::from_millis(2900), ..proof() }, Is::Unknown),
+        ("no call", Seen { calls: Some(vec![]), ..proof() }, Is::Broken),
+        ("other error", Seen { calls: other(|call| call.error = Some("ThrottlingException".into())), ..proof() }, Is::Broken),
+        ("other role", Seen { calls: other(|call| call.role = Some("demo-team-green-role".into())), ..proof() }, Is::Broken),
+        (
+            "other secret",
+            Seen {
+                calls: other(|call| {
+                    call.asked = Some("demo/team-green/secret".into());
+                    call.resource = None;
+                }),
+                ..proof()
+            },
+            Is::Broken,
+        ),
+        ("another case's, by ARN", Seen { calls: other(|call| call.asked = Some("arn:red".into())), ..proof() }, Is::Broken),
+        ("a file appeared", Seen { files: vec![("f".into(), None)], ..proof() }, Is::Breach),
+        ("stolen", Seen { files: vec![("f".into(), Some("team-red/secret".into()))], ..proof() }, Is::Breach),
+        ("ready", Seen { ready: true, ..proof() }, Is::Breach),
+        ("allowed by AWS", Seen { calls: other(|call| call.allowed = true), ..proof() }, Is::Breach),
+        ("endpoint gone", Seen { trouble: Some("connection refused".into()), ..proof() }, Is::Unknown),
+        (
+            "a breach counts even when the environment failed after it",
+            Seen { trouble: Some("connection refused".into()), ready: true, ..proof() },
+            Is::Breach,
+        ),
+        ("no log, nothing in the texts", Seen { calls: None, ..proof() }, Is::Broken),
+        (
+            "no log, provider log",
+            Seen {
+                calls: None,
+                provider_log: vec!["AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: secretsmanager:GetSecretValue".into()],
+                ..proof()
+            },
+            Is::Holds,
+        ),
+    ];
+    for (what, seen, expected) in cases {
+        let judgement = judge(&claim(), &seen);
+        assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+    }
+}
+
+#[test]
+fn a_proof_reads_in_brief_and_in_full() {
+    let Judgement::Holds(finding) = judge(&claim(), &proof()) else {
+        panic!("it is complete");
+    };
+    assert_eq!(
+        finding.brief,
+        "denied as ..team-blue-role: no identity-based policy allows it; held 3 s; control positive"
+    );
+    assert_eq!(
+        finding.detail,
+        "denied as demo-team-blue-role: because no identity-based policy allows the \
+         secretsmanager:GetSecretValue action; statement 1 of demo-team-blue-policy allows Resource \
+         *:demo/team-blue/*; held 3 s; control positive"
+    );
+    for (role, shown) in [
+        ("demo-team-blue-role", "..team-blue-role"),
+        ("team-blue-role", "team-blue-role"),
+        ("demo-a1b2c3d4-role", "demo-a1b2c3d4-role"),
+    ] {
+        assert_eq!(own_part(role, "team-blue"), shown);
+    }
+}
+
+#[test]
+fn a_refusal_before_aws_needs_its_event_and_no_call() {
+    let claim = Claim {
+        reason: ExpectedReason::Event {
+            contains: "An IAM role must be associated".into(),
+            secret: vec!["demo/team-blue/secret".into()],
+            role: "demo-team-blue-role".into(),
+        },
+        ..claim()
+    };
+    let refused = Seen {
+        refusals: vec!["... An IAM role must be associated with service account default".into()],
+        calls: Some(vec![]),
+        ..proof()
+    };
+    let mut used = denied_call();
+    used.allowed = true;
+    used.asked = Some("demo/team-blue/secret".into());
+    let cases = [
+        ("complete", refused.clone(), Is::Holds),
+        (
+            "other text",
+            Seen {
+                refusals: vec!["timed out".into()],
+                ..refused.clone()
+            },
+            Is::Broken,
+        ),
+        (
+            "AWS was asked",
+            Seen {
+                calls: Some(vec![used]),
+                ..refused
+            },
+            Is::Breach,
+        ),
+    ];
+    for (what, seen, expected) in cases {
+        let judgement = judge(&claim, &seen);
+        assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+    }
+}
+
+#[test]
+fn a_refused_role_needs_the_web_identity_that_asked() {
+    let claim = Claim {
+        reason: ExpectedReason::Aws {
+            error: "AccessDenied".into(),
+            action: "sts:AssumeRoleWithWebIdentity".into(),
+            role: "demo-team-red-role".into(),
+            asked: vec![],
+            secret: vec![],
+            subject: Some("system:serviceaccount:team-blue:default".into()),
+        },
+        ..claim()
+    };
+    let call = Call {
+        action: "sts:AssumeRoleWithWebIdentity".into(),
+        role: Some("demo-team-red-role".into()),
+        subject: Some("system:serviceaccount:team-blue:default".into()),
+        error: Some("AccessDenied".into()),
+        ..denied_call()
+    };
+    let mut other = call.clone();
+    other.subject = Some("system:serviceaccount:team-green:default".into());
+    let mut allowed = call.clone();
+    allowed.allowed = true;
+    for (what, call, expected) in [
+        ("complete", call, Is::Holds),
+        ("another's", other, Is::Broken),
+        ("let in", allowed, Is::Breach),
+    ] {
+        let judgement = judge(
+            &claim,
+            &Seen {
+                calls: Some(vec![call]),
+                ..proof()
+            },
+        );
+        assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+    }
+}
