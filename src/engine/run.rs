@@ -29,7 +29,7 @@ use crate::{
         CaseFinished, Closed, EventKind, Interrupted, Journal, RunFinished, RunStarted, SCHEMA_VERSION, Sink,
         TeardownFinished, Verdict, WarningRaised, WriteError,
     },
-    provision::{Ledger, LedgerError, Object, Provisioner, Teardown, scratch_removed},
+    provision::{Ledger, LedgerError, Object, Provisioner, Reach, Teardown, scratch_removed},
     redact::Redactor,
     report::{self, ExitCode, Format, RunSummary},
     scenario::Case,
@@ -384,6 +384,11 @@ impl Life {
             if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
                 self.warn(format!("the environment did not end within {STOP:?}"));
             }
+            // What is said to be left in a world that was in this process is gone by now.
+            let Reach::Embedded = environment.reach;
+            for text in report.gone_with_process(&self.ledger) {
+                self.warn(text);
+            }
         }
         let scratch = Object::Scratch(self.scratch.clone());
         if self.ledger.standing().contains(&scratch) {
@@ -404,9 +409,6 @@ impl Life {
                     });
                 }
             }
-        }
-        for text in std::mem::take(&mut report.lost) {
-            self.warn(text);
         }
         // An environment that never stood took what was planned in it along.
         for object in self.ledger.standing() {

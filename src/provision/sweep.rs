@@ -98,6 +98,7 @@ pub fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<Vec<Sw
         }
         let outcome = match found {
             Ok(found) => finish(&path, found, dry),
+            Err(_) if nothing_on_record(&path) => Outcome::Finished,
             Err(error) => Outcome::Unreadable(error.to_string()),
         };
         swept.push(Swept {
@@ -107,6 +108,11 @@ pub fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<Vec<Sw
         });
     }
     Ok(swept)
+}
+
+/// Whether its run was killed before the first line was whole: nothing is made before that.
+fn nothing_on_record(ledger: &Path) -> bool {
+    fs::read(ledger).is_ok_and(|text| !text.contains(&b'\n'))
 }
 
 fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
@@ -277,5 +283,12 @@ mod tests {
         assert_eq!(swept[0].run_id, "r1");
         assert!(matches!(&swept[0].outcome, Outcome::Unreadable(why) if why.contains(":1:")));
         assert!(swept[0].leaves_something());
+        for killed_at_once in ["", "{\"opened\":{\"sch"] {
+            fs::write(run.join(LEDGER), killed_at_once).unwrap();
+            assert_eq!(
+                sweep(root.path(), None, false).unwrap()[0].outcome,
+                Outcome::Finished
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 
-use super::ledger::{Ledger, Object, Reach};
+use super::ledger::{Ledger, Object};
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
@@ -43,8 +43,47 @@ pub struct Teardown {
     pub removed: u32,
     /// Objects that are still there.
     pub left: Vec<LeftoverFound>,
-    /// Worlds that could not be asked and went with their process, with everything in them, in words.
-    pub lost: Vec<String>,
+    /// Worlds that did not answer; what is on record there is left, and stays on record.
+    pub silent: Vec<Silence>,
+}
+
+/// A world that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    world: World,
+    /// Why, in words.
+    because: String,
+    /// What is on record there.
+    objects: Vec<Object>,
+}
+
+/// What objects are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum World {
+    Kubernetes,
+    Aws,
+}
+
+impl World {
+    fn holds(self, object: &Object) -> bool {
+        match object {
+            Object::Kubernetes(_) => self == Self::Kubernetes,
+            Object::Scratch(_) => false,
+            _ => self == Self::Aws,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kubernetes => "Kubernetes",
+            Self::Aws => "AWS",
+        }
+    }
+
+    /// How a leftover stands for everything that could not be listed.
+    fn everything(self) -> String {
+        format!("objects in {}", self.name())
+    }
 }
 
 impl Teardown {
@@ -67,15 +106,15 @@ impl Teardown {
             report: Self::default(),
         };
         // A world that does not answer is not asked once for each of its objects.
-        let mut silent = Silent::ask(environment).await;
-        work.lose(&silent);
+        let silent = silent(environment).await;
+        let answers = |object: &Object| !silent.iter().any(|(world, _)| world.holds(object));
         let standing = ledger.standing().into_iter();
         let Plan {
             namespaces,
             inside,
             loose,
             after,
-        } = Plan::of(standing.filter(|object| !silent.holds(object)).collect());
+        } = Plan::of(standing.filter(answers).collect());
         work.remove_all(loose).await;
         let gone = work.remove_all(namespaces).await;
         let mut orphans = Vec::new();
@@ -92,40 +131,47 @@ impl Teardown {
         for group in after {
             work.remove_all(group).await;
         }
-        if !work.report.left.is_empty() {
-            // It may have fallen silent in the meantime.
-            silent = Silent::ask(environment).await;
-            work.lose(&silent);
-        }
-        let strays = strays(environment, marks, cluster, &silent, &work.report.left).await;
+        // It may have fallen silent in the meantime.
+        let silent = if silent.is_empty() && !work.report.left.is_empty() {
+            self::silent(environment).await
+        } else {
+            silent
+        };
+        work.note_silence(silent);
+        let strays = strays(environment, marks, cluster, &work.report).await;
         work.report.left.extend(strays);
         work.report
+    }
+
+    /// Settles what is left in worlds that were in the process of the run and have ended with it: it is gone.
+    /// Says so in words, as nobody could look.
+    pub fn gone_with_process(&mut self, ledger: &Ledger) -> Vec<String> {
+        let mut said = Vec::new();
+        for silence in std::mem::take(&mut self.silent) {
+            let (world, count) = (silence.world, silence.objects.len());
+            let mut gone: Vec<String> = silence.objects.iter().map(Object::to_string).collect();
+            gone.push(world.everything());
+            self.left.retain(|left| !gone.contains(&left.object));
+            silence.objects.iter().for_each(|object| ledger.removed(object));
+            said.push(format!(
+                "{} did not answer in teardown: what the run has there ({count} on record) went with it, and \
+                 nobody could look for more ({})",
+                world.name(),
+                silence.because
+            ));
+        }
+        said
     }
 }
 
 /// Which worlds cannot be asked, and why.
-#[derive(Debug, Default)]
-struct Silent {
-    kubernetes: Option<String>,
-    aws: Option<String>,
-}
-
-impl Silent {
-    async fn ask(environment: &Environment) -> Self {
-        let (aws, kubernetes) = tokio::join!(environment.aws.whoami(), environment.kubernetes.version());
-        Self {
-            kubernetes: kubernetes.err().map(|error| error.to_string()),
-            aws: aws.err().map(|error| error.to_string()),
-        }
-    }
-
-    fn holds(&self, object: &Object) -> bool {
-        match object {
-            Object::Kubernetes(_) => self.kubernetes.is_some(),
-            Object::Scratch(_) => false,
-            _ => self.aws.is_some(),
-        }
-    }
+async fn silent(environment: &Environment) -> Vec<(World, String)> {
+    let (aws, kubernetes) = tokio::join!(environment.aws.whoami(), environment.kubernetes.version());
+    let aws = aws.err().map(|error| (World::Aws, error.to_string()));
+    let kubernetes = kubernetes
+        .err()
+        .map(|error| (World::Kubernetes, error.to_string()));
+    kubernetes.into_iter().chain(aws).collect()
 }
 
 /// How a removal ended well.
@@ -254,29 +300,23 @@ impl Work<'_> {
         gone
     }
 
-    /// Takes off the record what was in a world that does not answer: it goes with the world, which is in
-    /// this process. Of one that outlived the process it would be left.
-    fn lose(&mut self, silent: &Silent) {
-        let Reach::Embedded = self.environment.reach;
-        for (world, why) in [("Kubernetes", &silent.kubernetes), ("AWS", &silent.aws)] {
-            let Some(why) = why else { continue };
-            let lost: Vec<Object> = self.ledger.standing();
-            let lost = lost.iter().filter(|object| {
-                silent.holds(object) && matches!(object, Object::Kubernetes(_)) == (world == "Kubernetes")
+    /// What is on record in worlds that do not answer is left.
+    fn note_silence(&mut self, silent: Vec<(World, String)>) {
+        for (world, because) in silent {
+            let standing = self.ledger.standing().into_iter();
+            let objects: Vec<Object> = standing.filter(|object| world.holds(object)).collect();
+            let unlisted = world.everything();
+            for object in objects.iter().map(Object::to_string).chain([unlisted]) {
+                if !self.report.left.iter().any(|left| left.object == object) {
+                    let because = format!("{} did not answer: {because}", world.name());
+                    self.report.left.push(LeftoverFound { object, because });
+                }
+            }
+            self.report.silent.push(Silence {
+                world,
+                because,
+                objects,
             });
-            let mut count = 0;
-            for object in lost {
-                self.ledger.removed(object);
-                let name = object.to_string();
-                self.report.left.retain(|left| left.object != name);
-                count += 1;
-            }
-            if count > 0 {
-                self.report.lost.push(format!(
-                    "{world} did not answer in teardown: what the run has there ({count} on record) went \
-                     with it, and nobody could look for more ({why})"
-                ));
-            }
         }
     }
 
@@ -333,17 +373,19 @@ async fn strays(
     environment: &Environment,
     marks: &Marks,
     cluster: &ClusterName,
-    silent: &Silent,
-    known: &[LeftoverFound],
+    report: &Teardown,
 ) -> Vec<LeftoverFound> {
+    let (known, silent) = (&report.left, |world| {
+        report.silent.iter().any(|silence| silence.world == world)
+    });
     let mut found: Vec<LeftoverFound> = Vec::new();
     let mut note = |object: String, because: String| {
         if !known.iter().any(|left| left.object == object) {
             found.push(LeftoverFound { object, because });
         }
     };
-    let labelled = LABELLED.iter().filter(|_| silent.kubernetes.is_none());
-    for (api_version, kind) in labelled {
+    let labelled: &[_] = if silent(World::Kubernetes) { &[] } else { &LABELLED };
+    for &(api_version, kind) in labelled {
         match environment
             .kubernetes
             .list(api_version, kind, None, Some(marks))
@@ -360,7 +402,7 @@ async fn strays(
             Err(error) => note(format!("{kind} objects"), format!("could not be listed: {error}")),
         }
     }
-    if silent.aws.is_some() {
+    if silent(World::Aws) {
         return found;
     }
     match environment.aws.leftovers(marks, cluster).await {

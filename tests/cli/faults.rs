@@ -65,10 +65,11 @@ fn an_endpoint_that_is_gone_at_once_leaves_every_case_errored() {
 }
 
 #[test]
+// Two seconds: after the probes, and before the end of the hold of 3 s, where the case reads the log.
 fn a_panic_in_a_case_is_errored_and_taken_down() {
     let place = Place::new();
     place
-        .run(&["run", "cross-namespace-denied", "--fault", "harness:panics@1ms"])
+        .run(&["run", "cross-namespace-denied", "--fault", "harness:panics@2s"])
         .exits(6)
         .says(&[
             "mountproof itself failed in this case",
