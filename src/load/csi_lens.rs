@@ -39,6 +39,8 @@ use super::run_mounts::{MountEnd, MountJob, MountTarget, MountVerdict};
 
 /// Connections that calls take turns on, so that none waits for another's flow control.
 pub const CONNECTIONS: usize = 8;
+/// Pause before a volume that could not be unpublished is tried again: kubelet's first one.
+const UNPUBLISH_AGAIN: Duration = Duration::from_millis(500);
 /// Name of the pods' volume.
 pub const VOLUME: &str = "secrets-store-inline";
 
@@ -326,13 +328,14 @@ impl CsiLens {
         self.client.warm_up(within).await
     }
 
-    /// Unpublishes all that was published or is in doubt, `parallel` at a time, with a deadline for
-    /// each. Call it after the measurement, whatever became of that; a second call tries the leftovers again.
+    /// Unpublishes all that was published or is in doubt, `parallel` at a time, and like kubelet tries
+    /// again what is refused (a mount may be busy) until the deadline of each. Call it after the
+    /// measurement, whatever became of that; a second call tries the leftovers again.
     pub async fn unpublish_all(&self, parallel: usize, deadline: Duration) -> Vec<Leftover> {
         let indexes: Vec<usize> = self.published().iter().copied().collect();
         stream::iter(indexes)
             .map(|index| async move {
-                let result = self.client.unpublish(&self.jobs[index].pod.uid, deadline).await;
+                let result = self.unpublish(index, Instant::now() + deadline).await;
                 if result.is_ok() {
                     self.published().remove(&index);
                 }
@@ -342,6 +345,18 @@ impl CsiLens {
             .filter_map(|leftover| async move { leftover })
             .collect()
             .await
+    }
+
+    async fn unpublish(&self, index: usize, until: Instant) -> Result<(), Leftover> {
+        let uid = &self.jobs[index].pod.uid;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.client.unpublish(uid, left).await {
+                Ok(_) => return Ok(()),
+                Err(leftover) if Instant::now() + UNPUBLISH_AGAIN >= until => return Err(leftover),
+                Err(_) => tokio::time::sleep(UNPUBLISH_AGAIN).await,
+            }
+        }
     }
 
     fn published(&self) -> std::sync::MutexGuard<'_, BTreeSet<usize>> {

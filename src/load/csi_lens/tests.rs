@@ -64,6 +64,11 @@ impl Node for Driver {
         request: Request<NodeUnpublishVolumeRequest>,
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let target = request.into_inner().target_path;
+        let busy = Path::new(&target).join("busy");
+        if std::fs::exists(&busy).unwrap() {
+            std::fs::remove_file(busy).unwrap();
+            return Err(Status::internal("target is busy"));
+        }
         if std::fs::exists(Path::new(&target).join("stuck")).unwrap() {
             return Ok(Response::new(NodeUnpublishVolumeResponse {}));
         }
@@ -331,6 +336,8 @@ async fn a_measurement_checks_files_and_is_undone() {
             _ => assert_eq!(outcome, MountOutcome::Failed),
         }
     }
+    // A driver that finds a mount busy, as a real one was seen to do, is asked again.
+    std::fs::write(lens.client.target("uid-0").join("busy"), "").unwrap();
     assert_eq!(lens.unpublish_all(4, SOON).await, []);
     assert_eq!(lens.published().len(), 0);
     assert!(

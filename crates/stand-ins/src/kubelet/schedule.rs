@@ -124,6 +124,36 @@ mod tests {
         );
     }
 
+    /// A pod whose every mount fails at once: when did the real kubelet call again?
+    #[test]
+    fn retries_come_when_the_recorded_kubelet_made_them() {
+        let recording = include_str!("../../../../fixtures/kubernetes-recordings/kubelet-1.36.3.jsonl");
+        for pod in ["unknown-1", "unavailable-1"] {
+            let called: Vec<jiff::Timestamp> = recording
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a line is JSON"))
+                .filter(|line| line["pod"] == pod && line["method"] == "NodePublishVolume")
+                .map(|line| {
+                    line["at"]
+                        .as_str()
+                        .and_then(|at| at.parse().ok())
+                        .expect("a time")
+                })
+                .collect();
+            assert_eq!(called.len(), 11, "{pod}");
+            let mut backoff = Backoff::default();
+            for (number, pair) in called.windows(2).enumerate() {
+                let theirs = Duration::try_from(pair[1] - pair[0]).expect("in order");
+                let ours = backoff.retry_at(Duration::ZERO);
+                // Where the real one's reconciler ticked, and how long its call took, is not recorded.
+                assert!(
+                    theirs.abs_diff(ours) <= RECONCILE_EVERY,
+                    "{pod}: retry {number} after {theirs:?}, ours {ours:?}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn waits_are_rounded_up_to_300_ms() {
         for (call, wait) in [
