@@ -8,10 +8,8 @@ use super::{
 };
 use crate::{
     engine,
-    scenario::{
-        duration,
-        model::{Action, Load},
-    },
+    report::figure,
+    scenario::model::{Action, Load},
     tenant::{ClusterName, TenantNames},
 };
 
@@ -95,13 +93,17 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
             output.out,
             "  {:<44} at most {}",
             case.plan.case,
-            duration::print(case.scenario.deadline)
+            longest_time(case.scenario.deadline)
         )?;
     }
     writeln!(
         output.out,
         "{strong}takes{strong:#}         at most {}, teardown not counted (--deadline)",
-        duration::print(args.deadline)
+        longest_time(args.deadline)
     )?;
     Ok(OK)
+}
+
+fn longest_time(time: Duration) -> String {
+    figure::seconds(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
