@@ -4,13 +4,11 @@
 //! It needs the two programs, and the right to mount:
 //!
 //! ```console
-//! MOUNTPROOF_REAL_DRIVER=.. MOUNTPROOF_REAL_PROVIDER=.. cargo test --release -p mountproof-stand-ins --test side_by_side
+//! MOUNTPROOF_REAL_DRIVER=.. MOUNTPROOF_REAL_PROVIDER=.. cargo test --release -p mountproof-stand-ins --test side_by_side -- --ignored
 //! ```
-//!
-//! Without them every test here passes at once, and says that it compared nothing.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
-#![expect(clippy::print_stderr, reason = "says what was compared, and what was not")]
+#![expect(clippy::print_stderr, reason = "says how much was compared")]
 
 mod aws;
 mod bench;
@@ -26,13 +24,15 @@ use std::{fmt::Write as _, path::PathBuf, time::Duration};
 use bench::{Bench, Transcript};
 use world::{Programs, Setup, World};
 
-fn programs() -> Option<Programs> {
-    let program = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let programs = Programs {
-        driver: program("MOUNTPROOF_REAL_DRIVER")?,
-        provider: program("MOUNTPROOF_REAL_PROVIDER")?,
+fn programs() -> Programs {
+    let program = |name: &str| {
+        let path = std::env::var_os(name).unwrap_or_else(|| panic!("{name} must name the real program"));
+        PathBuf::from(path)
     };
-    Some(programs)
+    Programs {
+        driver: program("MOUNTPROOF_REAL_DRIVER"),
+        provider: program("MOUNTPROOF_REAL_PROVIDER"),
+    }
 }
 
 fn setup() -> Setup {
@@ -50,10 +50,7 @@ fn setup() -> Setup {
 
 /// Runs `cases` before every pairing of real and stand-in, and compares with both real.
 async fn compare(name: &str, setup: Setup, cases: impl AsyncFn(&mut Bench)) {
-    let Some(programs) = programs() else {
-        eprintln!("{name}: nothing was compared: no MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER");
-        return;
-    };
+    let programs = programs();
     let mut all = Vec::new();
     for (pair, driver, provider) in [
         ("real driver, real provider", true, true),
@@ -83,6 +80,7 @@ async fn compare(name: &str, setup: Setup, cases: impl AsyncFn(&mut Bench)) {
     let mut differences = String::new();
     let (_, real) = &all[0];
     for (pair, transcript) in &all[1..] {
+        assert_eq!(real.len(), transcript.len(), "{pair}: cases");
         for ((case, expected), (_, found)) in real.iter().zip(transcript) {
             let (missing, extra) = (without(expected, found), without(found, expected));
             if missing.is_empty() && extra.is_empty() {
@@ -126,26 +124,31 @@ fn written(transcript: &Transcript) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn mounts() {
     compare("mounts", setup(), cases::mounts).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn refusals() {
     compare("refusals", setup(), refusals::refusals).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn objects() {
     compare("objects", setup(), objects::objects).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn lifetimes() {
     compare("lifetimes", setup(), cases::lifetimes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn rotation() {
     let setup = Setup {
         rotation: Some(Duration::from_secs(2)),
@@ -155,6 +158,7 @@ async fn rotation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn files_that_the_driver_writes() {
     let setup = Setup {
         driver_writes_secrets: true,
@@ -165,6 +169,7 @@ async fn files_that_the_driver_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn regions() {
     let setup = Setup {
         region: false,
@@ -174,6 +179,7 @@ async fn regions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MOUNTPROOF_REAL_DRIVER and MOUNTPROOF_REAL_PROVIDER"]
 async fn trouble_with_aws() {
     compare("trouble", setup(), trouble::trouble).await;
 }
