@@ -76,7 +76,13 @@ pub fn load(files: &[SourceFile]) -> Loaded {
                 folder: file.folder.as_deref(),
             };
             let (scenarios, found) = resolve(raw, standing);
-            loaded.scenarios.extend(scenarios);
+            // A file of another kind is checked like one of ours, and is none.
+            if !diagnostics
+                .iter()
+                .any(|diagnostic| diagnostic.severity == Severity::Error)
+            {
+                loaded.scenarios.extend(scenarios);
+            }
             diagnostics.extend(found);
             diagnostics.extend(duplicate(raw, file, &parsed.text, &mut names));
         }

@@ -9,8 +9,11 @@ use super::{
     diagnostic::Diagnostic,
     raw::RawScenario,
     schema, shape,
-    tree::{self, MAX_ALIASED_NODES},
+    tree::{self, Kind, MAX_ALIASED_NODES, Node},
 };
+
+const API_VERSION: &str = "mountproof.dev/v1alpha1";
+const KIND: &str = "Scenario";
 
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
@@ -61,13 +64,7 @@ pub fn parse(bytes: &[u8], size: u64) -> Parsed {
             diagnostics,
         };
     }
-    let raw = match shaped(&text) {
-        Ok(raw) => Some(raw),
-        Err(found) => {
-            diagnostics.extend(found);
-            None
-        }
-    };
+    let raw = shaped(&text, &mut diagnostics);
     Parsed {
         text,
         raw,
@@ -75,16 +72,40 @@ pub fn parse(bytes: &[u8], size: u64) -> Parsed {
     }
 }
 
-fn shaped(text: &str) -> Result<RawScenario, Vec<Diagnostic>> {
+fn shaped(text: &str, report: &mut Vec<Diagnostic>) -> Option<RawScenario> {
     if text.trim().is_empty() {
-        return Err(vec![tree::empty(text)]);
+        report.push(tree::empty(text));
+        return None;
     }
-    let root: Rc<_> = tree::read(text).map_err(|diagnostic| vec![diagnostic])?;
+    let root: Rc<Node> = tree::read(text)
+        .map_err(|diagnostic| report.push(diagnostic))
+        .ok()?;
+    // Whatever its shape, and whatever else is wrong in it: a file of another kind is told so.
+    for (field, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        report.extend(
+            root.field(field)
+                .and_then(|written| other_than(expected, field, written)),
+        );
+    }
     let problems = shape::check(&root, schema::scenario());
     if !problems.is_empty() {
-        return Err(problems);
+        report.extend(problems);
+        return None;
     }
-    serde_saphyr::from_str_with_options(text, options()).map_err(|error| vec![unfit(&error)])
+    serde_saphyr::from_str_with_options(text, options())
+        .map_err(|error| report.push(unfit(&error)))
+        .ok()
+}
+
+/// A scalar that is not the one word which may stand there.
+fn other_than(expected: &str, field: &str, written: &Node) -> Option<Diagnostic> {
+    let Kind::Scalar { text, .. } = &written.kind else {
+        return None;
+    };
+    (text != expected).then(|| {
+        Diagnostic::error(Code::WrongKind, format!("unknown {field} `{text}`"))
+            .at(written.place.clone(), format!("expected `{expected}`"))
+    })
 }
 
 /// Strict where YAML is lax. The budgets are the reader's own: the tree has set closer ones.

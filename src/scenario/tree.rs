@@ -45,6 +45,17 @@ impl Node {
         matches!(&self.kind, Kind::Scalar { text, plain: true }
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
+
+    /// What a mapping holds under `name`.
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
+        let Kind::Mapping(entries) = &self.kind else {
+            return None;
+        };
+        let (_, value) = entries
+            .iter()
+            .find(|(key, _)| matches!(&key.kind, Kind::Scalar { text, .. } if text == name))?;
+        Some(value)
+    }
 }
 
 /// A collection whose end has not come yet.

@@ -7,23 +7,10 @@ use super::{
     MAX_STEPS, Standing, Used,
 };
 
-const API_VERSION: &str = "mountproof.dev/v1alpha1";
-const KIND: &str = "Scenario";
 const MAX_NAME: usize = 50;
 
 /// Checks what does not depend on the matrix.
 pub(super) fn check(raw: &RawScenario, standing: Standing<'_>, report: &mut Vec<Diagnostic>) {
-    for (field, written, expected) in [
-        ("apiVersion", &raw.api_version, API_VERSION),
-        ("kind", &raw.kind, KIND),
-    ] {
-        if written.value != expected {
-            report.push(
-                Diagnostic::error(Code::WrongKind, format!("unknown {field} `{}`", written.value))
-                    .at(written.place.clone(), format!("expected `{expected}`")),
-            );
-        }
-    }
     name("scenario", &raw.metadata.name, MAX_NAME, report);
     if name("profile", &raw.metadata.profile, MAX_NAME, report)
         && let Some(folder) = standing.folder
