@@ -51,13 +51,7 @@ fn what_breaks_around_the_product_is_errored_and_never_failed() {
     });
 }
 
-#[test]
-fn an_endpoint_that_is_gone_at_once_leaves_every_case_errored() {
-    let place = Place::new();
-    place
-        .run(&["run", "positive", "--fault", "endpoint:dies"])
-        .exits(6)
-        .says(&["not tried: cannot provision the tenants"]);
+fn assert_errored_and_gone(place: &Place) {
     for (case, verdict) in verdicts(&place.results()) {
         assert_eq!(verdict, "errored", "{case}");
     }
@@ -65,7 +59,17 @@ fn an_endpoint_that_is_gone_at_once_leaves_every_case_errored() {
 }
 
 #[test]
+fn an_endpoint_that_is_gone_at_once_leaves_every_case_errored() {
+    let place = Place::new();
+    place
+        .run(&["run", "positive", "--fault", "endpoint:dies"])
+        .exits(6)
+        .says(&["not tried: cannot provision the tenants"]);
+    assert_errored_and_gone(&place);
+}
+
 // Two seconds: after the probes, and before the end of the hold of 3 s, where the case reads the log.
+#[test]
 fn a_panic_in_a_case_is_errored_and_taken_down() {
     let place = Place::new();
     place
@@ -76,10 +80,7 @@ fn a_panic_in_a_case_is_errored_and_taken_down() {
             "please report this",
             "nothing left behind",
         ]);
-    for (case, verdict) in verdicts(&place.results()) {
-        assert_eq!(verdict, "errored", "{case}");
-    }
-    place.assert_nothing_left();
+    assert_errored_and_gone(&place);
 }
 
 #[test]
@@ -93,10 +94,7 @@ fn a_panic_of_the_engine_between_cases_is_errored_and_taken_down() {
             "please report this",
             "nothing left behind",
         ]);
-    for (case, verdict) in verdicts(&place.results()) {
-        assert_eq!(verdict, "errored", "{case}");
-    }
-    place.assert_nothing_left();
+    assert_errored_and_gone(&place);
 }
 
 /// A driver that never answers is the product's failure, with what to look at.
