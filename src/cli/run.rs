@@ -60,7 +60,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = EnvironmentName::Embedded)]
     pub env: EnvironmentName,
 
-    /// First part of every object's name [default: mountproof-<run id>].
+    /// First part of every object's name [default: mountproof- and the run's id].
     #[arg(long, value_name = "NAME")]
     pub cluster_name: Option<String>,
 

@@ -17,7 +17,7 @@ pub struct SchemaArgs {
     #[arg(value_enum)]
     pub of: SchemaOf,
 
-    /// Write it into this folder, as <name>.json, instead of printing it [default: schemas]
+    /// Write it into this folder, as NAME.json, instead of printing it [default: schemas]
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "schemas")]
     pub write: Option<PathBuf>,
 }

@@ -1,6 +1,6 @@
 //! A scenario as the engine runs it: parsed, checked, every reference resolved, every default filled in.
 //!
-//! The types that mirror the YAML are in [`super::raw`]; [`super::resolve`] turns them into these.
+//! The types that mirror the YAML are in [`super::raw`]; `resolve` turns them into these.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,7 +1,7 @@
 //! The YAML of a scenario file, field by field.
 //!
 //! These types are three things at once: what serde reads, what the JSON Schema is generated from
-//! (the comments become its descriptions), and what [`super::shape`] checks files against. Rules of
+//! (the comments become its descriptions), and what `shape` checks files against. Rules of
 //! the house: fields are `camelCase`, unknown fields are errors, a step is a mapping with one key,
 //! and nothing is flattened or untagged, since such types lose the place of what they hold.
 

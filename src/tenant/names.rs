@@ -123,7 +123,7 @@ impl TenantNames {
         &self.tenant
     }
 
-    /// `<cluster>-<namespace>-secrets-manager-role`. See [`fit`] for the long ones.
+    /// `<cluster>-<namespace>-secrets-manager-role`. Long ones are shortened.
     #[must_use]
     pub fn role(&self) -> String {
         self.fitted("-secrets-manager-role", LONGEST_ROLE)

@@ -211,7 +211,7 @@ pub struct Counts {
 }
 
 impl RunSummary {
-    /// Folds a whole journal. [`None`] unless it begins with [`EventKind::RunStarted`].
+    /// Folds a whole journal. [`None`] unless it begins with `EventKind::RunStarted`.
     #[must_use]
     pub fn of(events: &[Event]) -> Option<Self> {
         let mut fold = Fold::default();

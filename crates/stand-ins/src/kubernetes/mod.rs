@@ -3,7 +3,7 @@
 //! [`ApiServer`] serves HTTPS on loopback and keeps its objects in memory. It is written from the API's
 //! conventions and from recordings of a real server, and held to those by a test that replays them. Clients
 //! made for Kubernetes work unchanged: list, get, create, update, the four patch formats, delete and
-//! watch over the resources of [`resource`], `CustomResourceDefinitions`, `ServiceAccount` tokens, and
+//! watch over the resources of `resource`, `CustomResourceDefinitions`, `ServiceAccount` tokens, and
 //! the controllers that pods and namespaces need.
 //!
 //! # What it leaves out
