@@ -37,6 +37,13 @@ pub struct Label {
     pub text: String,
 }
 
+/// Whether anything among these is wrong enough that nothing should run.
+pub(super) fn has_errors(found: &[Diagnostic]) -> bool {
+    found
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
 impl Diagnostic {
     /// An error; add places and help with the methods below. The file is filled in by who collects.
     pub fn error(code: Code, message: impl Into<String>) -> Self {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     at::Place,
     code::Code,
-    diagnostic::{Diagnostic, Position, Severity},
+    diagnostic::{Diagnostic, Position, Severity, has_errors},
     model::Scenario,
     parse::parse,
     raw::RawScenario,
@@ -46,7 +46,7 @@ impl Loaded {
     /// Whether anything is wrong enough that nothing should run.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.count(Severity::Error) > 0
+        has_errors(&self.diagnostics)
     }
 
     /// How many problems of one severity there are.
@@ -77,10 +77,7 @@ pub fn load(files: &[SourceFile]) -> Loaded {
             };
             let (scenarios, found) = resolve(raw, standing);
             // A file of another kind is checked like one of ours, and is none.
-            if !diagnostics
-                .iter()
-                .any(|diagnostic| diagnostic.severity == Severity::Error)
-            {
+            if !has_errors(&diagnostics) {
                 loaded.scenarios.extend(scenarios);
             }
             diagnostics.extend(found);

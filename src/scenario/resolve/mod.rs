@@ -19,7 +19,7 @@ use std::{
 use super::{
     at::{At, Place},
     code::Code,
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::{Diagnostic, has_errors},
     duration, matrix,
     matrix::{Row, Substituted},
     model::{Each, Evidence, Scenario, TenantSpec, Workload},
@@ -75,12 +75,6 @@ pub(crate) fn resolve(raw: &RawScenario, standing: Standing<'_>) -> (Vec<Scenari
         scenarios.clear();
     }
     (scenarios, report)
-}
-
-fn has_errors(report: &[Diagnostic]) -> bool {
-    report
-        .iter()
-        .any(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
 /// What the steps use, over all rows of the matrix.
