@@ -19,6 +19,7 @@
 
 mod accept;
 mod answer;
+pub mod authorisation;
 mod caller;
 mod calls;
 mod credentials;
@@ -26,9 +27,13 @@ mod defects;
 mod endpoint;
 pub mod iam;
 mod issuer;
+pub mod kms;
+mod resource_policy;
 mod route;
 pub mod secrets;
 mod signature;
+pub mod ssm;
+
 mod state;
 mod sts;
 mod token;

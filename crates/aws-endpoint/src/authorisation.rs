@@ -1,0 +1,64 @@
+//! What a call has to be allowed, as every service says it before it carries the call out.
+
+use crate::iam::{Context, NamedPolicy};
+
+/// What a call has to be allowed.
+#[derive(Debug, Clone)]
+pub struct Authorisation {
+    /// Such as `secretsmanager:GetSecretValue`.
+    pub action: String,
+    /// The ARN of what the call is about, as stored; for something that does not exist the ARN that it
+    /// would have; `*` for a call that is about nothing in particular.
+    pub resource: String,
+    /// The resource as the caller names it, which is how a denial names it.
+    pub asked: Option<String>,
+    /// The condition keys that only this service knows.
+    pub keys: Context,
+    /// The policy attached to the resource.
+    pub resource_policy: Option<NamedPolicy>,
+    /// A further action that has to be allowed on the same resource.
+    pub(crate) also: Option<&'static str>,
+    /// What has to be allowed beside it: a key to decrypt with, other parameters of the same call.
+    pub further: Vec<Further>,
+}
+
+/// Something else that a call has to be allowed.
+#[derive(Debug, Clone)]
+pub struct Further {
+    /// What it is; decided after the call itself.
+    pub wanted: Authorisation,
+    /// The code and the text that the service says when it is not allowed, in place of the usual denial.
+    pub refusal: Option<(&'static str, String)>,
+}
+
+impl Authorisation {
+    /// A call to `action` on `resource`, about which nothing else is known.
+    pub(crate) fn new(action: String, resource: String) -> Self {
+        Self {
+            action,
+            resource,
+            asked: None,
+            keys: Context::new(),
+            resource_policy: None,
+            also: None,
+            further: Vec::new(),
+        }
+    }
+
+    /// The same, and something else besides.
+    pub(crate) fn further(&mut self, wanted: Self) {
+        let refusal = None;
+        self.further.push(Further { wanted, refusal });
+    }
+
+    /// As [`Self::further`], with what is said when that is not allowed.
+    pub(crate) fn further_or(&mut self, wanted: Self, code: &'static str, message: impl Into<String>) {
+        let refusal = Some((code, message.into()));
+        self.further.push(Further { wanted, refusal });
+    }
+
+    /// All that has to be allowed.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        [self.action.as_str()].into_iter().chain(self.also)
+    }
+}
