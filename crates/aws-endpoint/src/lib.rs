@@ -8,9 +8,9 @@
 //! Everything is reached through [`Endpoint`]. A request goes one way:
 //!
 //! ```text
-//! accept (TLS, CONNECT) ─► route ─► signature ─► service (iam, sts, secrets) ─► answer
-//!                                  or token         │ evaluate on the stored ARN
-//!                                                   └► call log
+//! accept ─► route ─► service ─► dispatch ─► signature ─► authorisation ─► the service ─► answer
+//! (TLS, CONNECT)     (which)    (a call)    or token     on the stored ARN │
+//!                                                                          └► call log
 //! ```
 //!
 //! Left out: everything but what [`iam::service::operations`] and [`secrets::operations`] list, and STS's
@@ -20,10 +20,12 @@
 mod accept;
 mod answer;
 pub mod authorisation;
+mod call;
 mod caller;
 mod calls;
 mod credentials;
 mod defects;
+mod dispatch;
 mod endpoint;
 pub mod iam;
 mod issuer;
@@ -31,6 +33,7 @@ pub mod kms;
 mod resource_policy;
 mod route;
 pub mod secrets;
+mod service;
 mod signature;
 pub mod ssm;
 
@@ -39,6 +42,7 @@ mod sts;
 mod token;
 pub mod wire;
 
+pub use authorisation::Authorisation;
 pub use calls::{CallLog, CallRecord, CallVerdict};
 pub use credentials::RootCredentials;
 pub use defects::{Defects, Faults};
