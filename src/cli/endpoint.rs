@@ -68,6 +68,10 @@ pub struct EndpointArgs {
     /// Where to put the authority and the variables; by default a private folder that goes with the program
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
+
+    /// Answer POST /moto-api/reset by forgetting everything: for moto's tests
+    #[arg(long, hide = true)]
+    pub moto_reset: bool,
 }
 
 /// Serves until a signal; answers with the exit code.
@@ -151,6 +155,7 @@ impl Started {
         let mut config = EndpointConfig {
             listen: args.tls_listen,
             plain_listen: Some(args.listen),
+            moto_reset: args.moto_reset,
             ..EndpointConfig::new(args.account.clone(), &ca)
         };
         if let Some(file) = &args.issuer_ca {

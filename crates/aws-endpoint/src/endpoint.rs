@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use mountproof_run_tls::{RunCa, TlsError};
@@ -15,9 +15,7 @@ use crate::{
     calls::CallLog,
     credentials::{Keys, RootCredentials},
     defects::{Defects, Faults},
-    iam::IamState,
     issuer::Issuers,
-    secrets::SecretStore,
     state::{State, World},
 };
 
@@ -40,6 +38,9 @@ pub struct EndpointConfig {
     pub issuer_trust_pem: String,
     /// Seed of the ids of what is made.
     pub seed: u64,
+    /// Answer `POST /moto-api/reset`, unsigned, by forgetting everything but the root key: moto's tests ask for it
+    /// between two of them. Never for an endpoint that others reach.
+    pub moto_reset: bool,
 }
 
 impl EndpointConfig {
@@ -55,6 +56,7 @@ impl EndpointConfig {
             root: RootCredentials::random(),
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
+            moto_reset: false,
         }
     }
 }
@@ -94,13 +96,11 @@ impl Endpoint {
             None => None,
         };
         let tls = config.ca.server_config(accept::is_aws)?;
-        let world = World {
-            iam: IamState::new(config.account.clone(), config.seed),
-            keys: Keys::new(&config.root, &config.account),
-            secrets: SecretStore::new(config.account.clone()),
-        };
+        let keys = Keys::new(&config.root, &config.account);
+        let world = World::new(&config.account, config.seed, keys);
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
         let state = State::new(config.account, world, issuers);
+        state.moto_reset.store(config.moto_reset, Ordering::Relaxed);
         let shutdown = CancellationToken::new();
         let address = bound(&listener, config.listen)?;
         let plain_address = match (&plain_listener, config.plain_listen) {

@@ -36,7 +36,6 @@ pub mod secrets;
 mod service;
 mod signature;
 pub mod ssm;
-
 mod state;
 mod sts;
 mod token;

@@ -1,6 +1,9 @@
 //! HTTP: a request is read, finds its service, and is answered in that service's form.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use axum::{
     Extension, Router,
@@ -45,6 +48,10 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
         tokio::time::sleep(faults.latency).await;
     }
     let (parts, body) = request.into_parts();
+    if parts.uri.path() == "/moto-api/reset" && state.moto_reset.load(Ordering::Relaxed) {
+        state.world().clear(&state.account);
+        return Response::new(Body::from("{\"status\":\"ok\"}"));
+    }
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
         let refusal = Refusal::new(
             413,

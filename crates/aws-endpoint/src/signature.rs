@@ -216,11 +216,7 @@ mod tests {
         let (root, now) = (RootCredentials::random(), Timestamp::now());
         let mut keys = Keys::new(&root, ACCOUNT);
         keys.add(Arc::new(session(now)), now);
-        let world = World {
-            iam: IamState::new(ACCOUNT, 0),
-            keys,
-            secrets: SecretStore::new(ACCOUNT.to_owned()),
-        };
+        let world = World::new(ACCOUNT, 0, keys);
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::sync::watch;
@@ -13,7 +13,9 @@ use crate::{
     defects::{Defects, Faults},
     iam::{IamState, Rules},
     issuer::Issuers,
+    kms::KmsStore,
     secrets::SecretStore,
+    ssm::ParameterStore,
 };
 
 /// What every connection shares.
@@ -21,6 +23,8 @@ pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
+    /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
+    pub(crate) moto_reset: AtomicBool,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -32,6 +36,30 @@ pub(crate) struct World {
     pub(crate) iam: IamState,
     pub(crate) keys: Keys,
     pub(crate) secrets: SecretStore,
+    pub(crate) parameters: ParameterStore,
+    pub(crate) kms: KmsStore,
+}
+
+impl World {
+    /// An account with nothing in it but who may sign.
+    pub(crate) fn new(account: &str, seed: u64, keys: Keys) -> Self {
+        Self {
+            iam: IamState::new(account.to_owned(), seed),
+            keys,
+            secrets: SecretStore::new(account.to_owned()),
+            parameters: ParameterStore::new(account.to_owned()),
+            kms: KmsStore::new(account.to_owned()),
+        }
+    }
+
+    /// Forgets everything but who may sign.
+    pub(crate) fn clear(&mut self, account: &str) {
+        // As if ids went on from a seed of their own: what was made before is made anew under others.
+        self.iam = IamState::new(account.to_owned(), rand::random());
+        self.secrets = SecretStore::new(account.to_owned());
+        self.parameters = ParameterStore::new(account.to_owned());
+        self.kms = KmsStore::new(account.to_owned());
+    }
 }
 
 impl State {
@@ -40,6 +68,7 @@ impl State {
             account,
             calls: CallLog::default(),
             issuers,
+            moto_reset: AtomicBool::new(false),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),

@@ -43,7 +43,12 @@ impl<'a> Asked<'a> {
         };
         let inner = name.strip_prefix('/').unwrap_or(name);
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
-        if inner.is_empty() || !inner.bytes().all(valid) || inner.starts_with('/') || inner.contains("//") || inner.ends_with('/') {
+        if inner.is_empty()
+            || !inner.bytes().all(valid)
+            || inner.starts_with('/')
+            || inner.contains("//")
+            || inner.ends_with('/')
+        {
             return Err(SsmError::bad_path_name());
         }
         if inner.contains('/') && !name.starts_with('/') {
