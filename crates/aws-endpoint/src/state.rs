@@ -83,6 +83,7 @@ impl State {
         Rules {
             ignore_resource: defects.ignore_resource,
             prefix_match: defects.prefix_match,
+            ..Rules::default()
         }
     }
 }

@@ -69,12 +69,17 @@ pub struct PolicySet<'a> {
 
 /// Defects that can be planted in the evaluation, to test that the harness notices them. All off by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Rules {
     /// Every `Resource` and `NotResource` element matches.
     pub ignore_resource: bool,
     /// Resource patterns are cut one level of the path too early and used as a prefix, so that
     /// `secret:demo/team-red/*` matches every `secret:demo/..` (see [`Glob::matches_one_level_up`]).
     pub prefix_match: bool,
+    /// The policy of the resource is not read: neither its grants nor its denials count.
+    pub ignore_resource_policy: bool,
+    /// The permissions boundary is not read: neither does it limit, nor do its denials count.
+    pub ignore_boundary: bool,
 }
 
 /// Decides `request` by `policies`.
@@ -82,7 +87,7 @@ pub struct Rules {
 pub fn evaluate(request: &Request<'_>, policies: &PolicySet<'_>, rules: Rules) -> Decision {
     let case = Case {
         request: *request,
-        policies: *policies,
+        policies: rules.applied_to(*policies),
         rules,
     };
     for kind in PolicyKind::ALL {
@@ -105,6 +110,17 @@ pub fn evaluate(request: &Request<'_>, policies: &PolicySet<'_>, rules: Rules) -
             statement: None,
             near_miss: case.near_miss(kind),
         },
+    }
+}
+
+impl Rules {
+    /// The policies without those that a planted defect overlooks.
+    fn applied_to(self, policies: PolicySet<'_>) -> PolicySet<'_> {
+        PolicySet {
+            resource: policies.resource.filter(|_| !self.ignore_resource_policy),
+            boundary: policies.boundary.filter(|_| !self.ignore_boundary),
+            ..policies
+        }
     }
 }
 
