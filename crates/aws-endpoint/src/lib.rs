@@ -29,6 +29,7 @@ mod issuer;
 mod route;
 pub mod secrets;
 mod signature;
+pub mod sigv4;
 mod state;
 mod sts;
 mod token;

@@ -167,14 +167,7 @@ impl Call<'_> {
             return sts::assume_role_with_web_identity(self.sts(params), &mut known.trace).await;
         }
         let protocol = self.service.protocol();
-        let session = signature::verify(
-            self.state,
-            protocol,
-            self.scope.as_ref(),
-            self.parts,
-            self.body,
-            self.now,
-        )?;
+        let session = signature::verify(self.state, protocol, self.parts, self.body, self.now)?;
         known.session = Some(Arc::clone(&session));
         known.trace.role.clone_from(&session.role);
         match (self.service, params) {
