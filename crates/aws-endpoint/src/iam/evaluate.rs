@@ -376,15 +376,15 @@ impl Case<'_> {
                 .find(matches)
                 .map(|named| Some(named.as_str().to_owned()))
                 .ok_or_else(obstacle),
-            // A variable without a value makes the statement not match, whichever way it is turned.
+            // What a variable without a value names is no resource. A denial spares nothing by it, and a grant,
+            // which would cover everything by it, covers nothing.
             Scope::AllBut(named) => {
-                let resolvable = named
-                    .iter()
-                    .all(|template| template.resolve(self.request.context).is_some());
-                if resolvable && !named.iter().any(|template| matches(&template)) {
-                    Ok(Some(all_but(named.iter().map(Template::as_str))))
-                } else {
+                let unresolved = |template: &Template| template.resolve(self.request.context).is_none();
+                let open = statement.effect == Effect::Allow && named.iter().any(unresolved);
+                if open || named.iter().any(|template| matches(&template)) {
                     Err(obstacle())
+                } else {
+                    Ok(Some(all_but(named.iter().map(Template::as_str))))
                 }
             }
         }

@@ -170,6 +170,8 @@ fn enter(tokens: &[Token], mut at: usize, positions: &mut Vec<usize>) {
 pub struct Template {
     text: String,
     form: Form,
+    /// A variable stands where none may: no text matches.
+    misplaced: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +205,7 @@ impl Template {
         Self {
             text: text.to_owned(),
             form: Form::Fixed(Glob::new(text)),
+            misplaced: false,
         }
     }
 
@@ -229,7 +232,41 @@ impl Template {
         Ok(Self {
             text: text.to_owned(),
             form,
+            misplaced: false,
         })
+    }
+
+    /// As an ARN of a `Resource` element.
+    ///
+    /// Variables count behind the fifth colon only ("Where you can use policy variables"): one before it matches
+    /// no resource. What is missing of the six segments is filled up with `*` where `completed` says so
+    /// ("Identify AWS resources with ARNs": `arn:aws:sqs` is `arn:aws:sqs:*:*:*`).
+    #[must_use]
+    pub(super) fn of_resource(mut self, completed: bool) -> Self {
+        let colon = Token::Char(':');
+        let mut colons = 0;
+        match &mut self.form {
+            Form::Fixed(Glob(tokens)) => {
+                colons = tokens.iter().filter(|token| **token == colon).count();
+                if completed && colons > 0 {
+                    tokens.extend((colons..5).flat_map(|_| [colon, Token::Many]));
+                }
+            }
+            Form::Open(parts) => {
+                for part in parts {
+                    match part {
+                        Part::Token(token) => colons += usize::from(*token == colon),
+                        Part::Variable { .. } => self.misplaced |= colons < 5,
+                    }
+                }
+            }
+        }
+        self
+    }
+
+    /// Whether a variable stands where none may.
+    pub(super) fn is_misplaced(&self) -> bool {
+        self.misplaced
     }
 
     /// The text as the policy has it.
@@ -263,6 +300,7 @@ impl Template {
     pub fn resolve(&self, context: &Context) -> Option<Cow<'_, Glob>> {
         let parts = match &self.form {
             Form::Fixed(glob) => return Some(Cow::Borrowed(glob)),
+            Form::Open(_) if self.misplaced => return None,
             Form::Open(parts) => parts,
         };
         let mut tokens = Vec::with_capacity(self.text.len());
@@ -477,6 +515,43 @@ mod tests {
             None,
             "a default is for an absent key only"
         );
+    }
+
+    #[test]
+    fn an_incomplete_arn_is_filled_up_where_that_is_so() {
+        let matches = |text: &str, completed| {
+            let template = Template::with_variables(text).unwrap().of_resource(completed);
+            let glob = template.resolve(&Context::new()).unwrap().into_owned();
+            assert_eq!(template.as_str(), text);
+            glob.matches_resource(SECRET)
+        };
+        for (text, filled_up, as_it_is) in [
+            ("arn:aws:secretsmanager", true, false),
+            ("arn:aws:secretsmanager:eu-west-1", true, false),
+            ("arn:aws:secretsmanager:eu-west-1:000000000000", true, false),
+            ("arn:aws:secretsmanager:eu-west-2", false, false),
+            ("arn:aws:ssm", false, false),
+            ("arn:aws:secretsmanager:*", true, true),
+            ("*", true, true),
+            (SECRET, true, true),
+        ] {
+            assert_eq!(matches(text, true), filled_up, "{text}");
+            assert_eq!(matches(text, false), as_it_is, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_before_the_fifth_colon_matches_no_resource() {
+        let context = Context::from_iter([("aws:PrincipalAccount", "000000000000"), ("aws:x", "red")]);
+        for (text, misplaced) in [
+            ("arn:aws:secretsmanager:*:${aws:PrincipalAccount}:secret:*", true),
+            ("arn:aws:secretsmanager:*:*:secret:demo/${aws:x}", false),
+            ("arn:aws:secretsmanager:*:*:${aws:x}", false),
+        ] {
+            let template = Template::with_variables(text).unwrap().of_resource(true);
+            assert_eq!(template.is_misplaced(), misplaced, "{text}");
+            assert_eq!(template.resolve(&context).is_none(), misplaced, "{text}");
+        }
     }
 
     #[test]
