@@ -24,6 +24,8 @@ mod calls;
 mod credentials;
 mod defects;
 mod endpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iam;
 mod issuer;
 mod route;
