@@ -382,7 +382,7 @@ impl<'a> Case<'a> {
         }
         let resource = match self.resource(statement) {
             // What a denial would spare by a key that nobody knows cannot be told: it spares nothing.
-            Err(_) if statement.effect == Effect::Deny && statement.unclear_resources() => None,
+            Err(_) if statement.effect == Effect::Deny && statement.unclear_resources => None,
             resource => resource?,
         };
         let mut known = statement
