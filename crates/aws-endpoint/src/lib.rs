@@ -27,12 +27,15 @@ mod credentials;
 mod defects;
 mod dispatch;
 mod endpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iam;
 mod issuer;
 mod route;
 pub mod secrets;
 mod service;
 mod signature;
+pub mod sigv4;
 mod state;
 mod sts;
 mod token;

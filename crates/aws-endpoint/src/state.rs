@@ -14,6 +14,7 @@ use crate::{
     iam::{IamState, Rules},
     issuer::Issuers,
     secrets::SecretStore,
+    sigv4::SigningKeys,
 };
 
 /// What every connection shares.
@@ -21,6 +22,7 @@ pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
+    pub(crate) signing_keys: SigningKeys,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -40,6 +42,7 @@ impl State {
             account,
             calls: CallLog::default(),
             issuers,
+            signing_keys: SigningKeys::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
@@ -83,6 +86,7 @@ impl State {
         Rules {
             ignore_resource: defects.ignore_resource,
             prefix_match: defects.prefix_match,
+            ..Rules::default()
         }
     }
 }
