@@ -5,6 +5,7 @@
 //! --release --test oracles`. Without it each is reported as ignored; with it, what cannot be had is a failure.
 //! What is fetched is pinned in `fixtures/oracles/` and kept in `target/oracles/`.
 
+mod iam_simulate;
 mod moto;
 mod support;
 
@@ -14,7 +15,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [support::trials(), moto::trials()]
+    let trials: Vec<Trial> = [support::trials(), iam_simulate::trials(), moto::trials()]
         .into_iter()
         .flatten()
         .collect();

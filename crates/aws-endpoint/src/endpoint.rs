@@ -61,6 +61,23 @@ impl EndpointConfig {
     }
 }
 
+impl EndpointConfig {
+    /// An endpoint for `account` (12 digits) on a free port of 127.0.0.1, with certificates of `ca`, which is
+    /// also trusted when a token issuer's keys are fetched, and with a random root key.
+    #[must_use]
+    pub fn new(account: impl Into<String>, ca: &Arc<RunCa>) -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            plain_listen: None,
+            account: account.into(),
+            ca: Arc::clone(ca),
+            root: RootCredentials::random(),
+            issuer_trust_pem: ca.certificate_pem().to_owned(),
+            seed: 0,
+        }
+    }
+}
+
 /// The endpoint could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -27,6 +27,8 @@ mod credentials;
 mod defects;
 mod dispatch;
 mod endpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iam;
 mod issuer;
 pub mod kms;
@@ -35,6 +37,7 @@ mod route;
 pub mod secrets;
 mod service;
 mod signature;
+pub mod sigv4;
 pub mod ssm;
 mod state;
 mod sts;

@@ -15,6 +15,7 @@ use crate::{
     issuer::Issuers,
     kms::KmsStore,
     secrets::SecretStore,
+    sigv4::SigningKeys,
     ssm::ParameterStore,
 };
 
@@ -25,6 +26,7 @@ pub(crate) struct State {
     pub(crate) issuers: Issuers,
     /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
     pub(crate) moto_reset: AtomicBool,
+    pub(crate) signing_keys: SigningKeys,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -69,6 +71,7 @@ impl State {
             calls: CallLog::default(),
             issuers,
             moto_reset: AtomicBool::new(false),
+            signing_keys: SigningKeys::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
@@ -112,6 +115,7 @@ impl State {
         Rules {
             ignore_resource: defects.ignore_resource,
             prefix_match: defects.prefix_match,
+            ..Rules::default()
         }
     }
 }
