@@ -63,7 +63,7 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
     let protocol = service.protocol();
     let (operation, params) = match protocol {
         Protocol::Query(_) => {
-            let params = form(&body);
+            let params = Params::of_request(parts.uri.query(), &body);
             (
                 params.optional("Action").unwrap_or_default().to_owned(),
                 Some(params),
@@ -97,9 +97,4 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
     let response = answer::write(protocol, &call.operation, &result, &request_id);
     call.log(known, &result, response.status().as_u16(), began);
     response
-}
-
-/// The fields of an awsQuery body.
-fn form(body: &[u8]) -> Params {
-    form_urlencoded::parse(body).into_owned().collect()
 }

@@ -303,7 +303,7 @@ fn duration(params: &Params, longest: u32) -> Result<u32, Refusal> {
 fn session_policies(call: Call<'_>) -> Result<Option<Arc<[NamedPolicy]>>, Refusal> {
     let mut policies = Vec::new();
     if let Some(text) = call.params.optional("Policy") {
-        let policy = Policy::parse(text, Document::Identity)
+        let policy = Policy::parse(text, Document::Session)
             .map_err(|error| Refusal::new(400, "MalformedPolicyDocument", error.aws_text()))?;
         policies.push(NamedPolicy::new("session policy", policy));
     }

@@ -11,6 +11,7 @@ mod lists;
 mod names;
 mod permissions;
 mod policies;
+mod presigned;
 mod secret_texts;
 mod sessions;
 mod signatures;
