@@ -13,7 +13,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{route, state::State};
+use crate::{calls::CallRecord, cut::Cutter, route, state::State};
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -22,9 +22,12 @@ const LONGEST_HEAD: usize = 8 * 1024;
 /// Time for a client to say what it wants.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// Number of the TLS connection that a request came over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Connection(pub(crate) u64);
+/// What a request came over.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    pub(crate) number: u64,
+    pub(crate) cutter: Cutter,
+}
 
 /// Whether a host name is AWS's, and so ours here.
 pub(crate) fn is_aws(name: &str) -> bool {
@@ -45,10 +48,16 @@ pub(crate) async fn serve(
         let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
         let (state, shutdown) = (Arc::clone(&state), stop.clone());
         async move {
+            let cutter = Cutter::default();
+            let connection = Connection {
+                number,
+                cutter: cutter.clone(),
+            };
             tokio::select! {
                 // Drops the connection, whatever it is at.
-                () = state.outage() => {}
-                greeted = greet(stream, acceptor, app, number, shutdown) => {
+                () = state.outage() => state.calls.push(CallRecord::cut_by_outage(number)),
+                () = cutter.wanted() => {}
+                greeted = greet(stream, acceptor, app, connection, shutdown) => {
                     if let Err(error) = greeted {
                         tracing::debug!(%error, "connection");
                     }
@@ -63,7 +72,7 @@ async fn greet(
     mut stream: TcpStream,
     acceptor: TlsAcceptor,
     app: Router,
-    number: u64,
+    connection: Connection,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -74,8 +83,9 @@ async fn greet(
     if first[0] != TLS_HANDSHAKE && !timeout(GREETING, tunnel(&mut stream)).await?? {
         return Ok(());
     }
+    let stream = connection.cutter.guard(stream);
     let stream = timeout(GREETING, acceptor.accept(stream)).await??;
-    let app = app.layer(Extension(Connection(number)));
+    let app = app.layer(Extension(connection));
     serve_connection(stream, app, shutdown).await;
     Ok(())
 }

@@ -10,9 +10,11 @@ use crate::{
     accept,
     calls::CallLog,
     credentials::{Keys, RootCredentials},
-    defects::{Defects, Faults},
+    defects::Defects,
+    faults::Faults,
     iam::IamState,
     issuer::Issuers,
+    quotas::Quotas,
     secrets::SecretStore,
     state::{State, World},
 };
@@ -30,7 +32,7 @@ pub struct EndpointConfig {
     pub root: RootCredentials,
     /// Authorities to trust, as PEM, when the keys of a token issuer are fetched.
     pub issuer_trust_pem: String,
-    /// Seed of the ids of what is made.
+    /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
 }
 
@@ -75,7 +77,7 @@ impl Endpoint {
             secrets: SecretStore::new(config.account.clone()),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
-        let state = State::new(config.account, world, issuers);
+        let state = State::new(config.account, world, issuers, config.seed);
         let shutdown = CancellationToken::new();
         let accepting = tokio::spawn(accept::serve(listener, tls, Arc::clone(&state), shutdown.clone()));
         Ok(Self {
@@ -119,6 +121,11 @@ impl Endpoint {
     /// Causes trouble, or with the default ends it.
     pub fn set_faults(&self, faults: Faults) {
         self.state.set_faults(faults);
+    }
+
+    /// Limits the rate of calls as AWS does, or with the default no more.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.state.set_quotas(quotas);
     }
 
     /// Everything that exists in the account now, for tests.

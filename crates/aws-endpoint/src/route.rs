@@ -18,6 +18,7 @@ use crate::{
     caller::{Caller, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
+    faults::{self, Called, spoil::spoil},
     iam::{self, Context, Params},
     secrets,
     signature::{self, Scope},
@@ -105,16 +106,14 @@ struct Known {
     session: Option<Arc<Session>>,
     asked: Option<String>,
     trace: Trace,
+    fault: Option<String>,
 }
 
 async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequest<Body>) -> Response<Body> {
     let began = Instant::now();
     let faults = state.faults();
-    let now = Timestamp::now() + faults.clock_step;
+    let now = Timestamp::now() + faults.clock_step();
     let request_id = uuid::Uuid::new_v4().to_string();
-    if !faults.latency.is_zero() {
-        tokio::time::sleep(faults.latency).await;
-    }
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
         let refusal = Refusal::new(
@@ -154,10 +153,28 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
         now,
     };
     let mut known = Known::default();
-    let result = call.carry_out(params.as_ref(), &mut known).await;
+    let struck = state.strike(&faults, call.called());
+    known.fault.clone_from(&struck.names);
+    if !struck.delay.is_zero() {
+        tokio::time::sleep(struck.delay).await;
+    }
+    if let Some(cut) = struck.cut {
+        call.log(
+            known,
+            &Err(faults::refusal(service.protocol(), "")),
+            0,
+            &connection,
+            began,
+        );
+        return connection.cutter.cut(cut).await;
+    }
+    let result = match &struck.code {
+        Some(code) => Err(faults::refusal(service.protocol(), code)),
+        None => call.carry_out(params.as_ref(), &mut known).await,
+    };
     let response = answer::write(service.protocol(), &call.operation, &result, &request_id);
-    call.log(known, &result, response.status().as_u16(), connection, began);
-    response
+    call.log(known, &result, response.status().as_u16(), &connection, began);
+    spoil(response, &struck, &connection.cutter).await
 }
 
 impl Call<'_> {
@@ -170,6 +187,10 @@ impl Call<'_> {
         let session = signature::verify(self.state, protocol, self.parts, self.body, self.now)?;
         known.session = Some(Arc::clone(&session));
         known.trace.role.clone_from(&session.role);
+        if !self.state.within_quota(self.called(), self.now) {
+            known.fault = Some(format!("quota {}:{}", self.service.name(), self.operation));
+            return Err(faults::throttled(protocol));
+        }
         match (self.service, params) {
             (Service::Iam, Some(params)) => self.iam(&session, params, known),
             (Service::Sts, Some(params)) => match self.operation.as_str() {
@@ -178,6 +199,15 @@ impl Call<'_> {
                 other => Err(invalid_action(other)),
             },
             _ => self.secrets(&session, known),
+        }
+    }
+
+    /// As faults and quotas see it.
+    fn called(&self) -> Called<'_> {
+        Called {
+            service: self.service.name(),
+            operation: &self.operation,
+            region: &self.region,
         }
     }
 
@@ -298,7 +328,7 @@ impl Call<'_> {
         known: Known,
         result: &Result<Outcome, Refusal>,
         status: u16,
-        connection: Connection,
+        connection: &Connection,
         began: Instant,
     ) {
         let refusal = result.as_ref().err();
@@ -324,7 +354,8 @@ impl Call<'_> {
             reason: refusal.and_then(|refusal| refusal.reason.clone()),
             status,
             error: refusal.map(|refusal| refusal.code.clone()),
-            connection: connection.0,
+            connection: connection.number,
+            fault: known.fault,
         });
     }
 }
