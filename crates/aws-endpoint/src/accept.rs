@@ -3,24 +3,40 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
-use mountproof_run_tls::serve_connection;
+use mountproof_run_tls::serve_connection_within;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{calls::CallRecord, cut::Cutter, route, state::State};
+use crate::{
+    calls::CallRecord,
+    cut::Cutter,
+    route,
+    state::{Patience, State},
+};
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Longest head of a `CONNECT` request.
 const LONGEST_HEAD: usize = 8 * 1024;
-/// Time for a client to say what it wants.
-const GREETING: Duration = Duration::from_secs(10);
+/// Most connections at a time, if the process may have four times as many files: further ones are closed at once.
+/// Idle ones cost a file and some 40 KiB each.
+pub(crate) const MOST_CONNECTIONS: usize = 4096;
+
+/// How many connections this process can afford.
+fn affordable() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = files.map_or(usize::MAX, |files| {
+        usize::try_from(files / 4).unwrap_or(usize::MAX)
+    });
+    quarter.clamp(16, MOST_CONNECTIONS)
+}
 
 /// What a request came over.
 #[derive(Debug, Clone)]
@@ -44,10 +60,16 @@ pub(crate) async fn serve(
     let app = route::router(Arc::clone(&state));
     let acceptor = TlsAcceptor::from(tls);
     let stop = shutdown.clone();
+    let places = Arc::new(Semaphore::new(affordable()));
     let serve = move |stream| {
         let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
         let (state, shutdown) = (Arc::clone(&state), stop.clone());
+        let place = Arc::clone(&places).try_acquire_owned();
         async move {
+            let Ok(_place) = place else {
+                tracing::debug!(number, "no place for another connection");
+                return;
+            };
             let cutter = Cutter::default();
             let connection = Connection {
                 number,
@@ -57,7 +79,7 @@ pub(crate) async fn serve(
                 // Drops the connection, whatever it is at.
                 () = state.outage() => state.calls.push(CallRecord::cut_by_outage(number)),
                 () = cutter.wanted() => {}
-                greeted = greet(stream, acceptor, app, connection, shutdown) => {
+                greeted = greet(state.patience(), stream, acceptor, app, connection, shutdown) => {
                     if let Err(error) = greeted {
                         tracing::debug!(%error, "connection");
                     }
@@ -69,6 +91,7 @@ pub(crate) async fn serve(
 }
 
 async fn greet(
+    patience: Patience,
     mut stream: TcpStream,
     acceptor: TlsAcceptor,
     app: Router,
@@ -77,16 +100,16 @@ async fn greet(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut first = [0];
-    if timeout(GREETING, stream.peek(&mut first)).await?? == 0 {
+    if timeout(patience.greeting, stream.peek(&mut first)).await?? == 0 {
         return Ok(());
     }
-    if first[0] != TLS_HANDSHAKE && !timeout(GREETING, tunnel(&mut stream)).await?? {
+    if first[0] != TLS_HANDSHAKE && !timeout(patience.greeting, tunnel(&mut stream)).await?? {
         return Ok(());
     }
     let stream = connection.cutter.guard(stream);
-    let stream = timeout(GREETING, acceptor.accept(stream)).await??;
+    let stream = timeout(patience.greeting, acceptor.accept(stream)).await??;
     let app = app.layer(Extension(connection));
-    serve_connection(stream, app, shutdown).await;
+    serve_connection_within(stream, app, patience.head, shutdown).await;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -23,9 +24,24 @@ use crate::faults::Cut;
 pub(crate) struct Cutter {
     token: CancellationToken,
     reset: Arc<AtomicBool>,
+    used: Arc<AtomicBool>,
 }
 
 impl Cutter {
+    /// Says that a request has come.
+    pub(crate) fn use_it(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends after `patience` if no request has come by then: neither TLS nor HTTP/2's preface has a limit of its
+    /// own on who connects and says nothing, or half of it.
+    pub(crate) async fn unused_for(&self, patience: Duration) {
+        tokio::time::sleep(patience).await;
+        if self.used.load(Ordering::Relaxed) {
+            future::pending().await
+        }
+    }
+
     /// Cuts. Who called it goes with the connection, and so never comes back.
     pub(crate) async fn cut<T>(&self, cut: Cut) -> T {
         self.reset.store(cut == Cut::Reset, Ordering::Release);

@@ -16,7 +16,7 @@ use crate::{
     issuer::Issuers,
     quotas::Quotas,
     secrets::SecretStore,
-    state::{State, World},
+    state::{Patience, State, World},
 };
 
 /// How to start an endpoint.
@@ -121,6 +121,11 @@ impl Endpoint {
     /// Causes trouble, or with the default ends it.
     pub fn set_faults(&self, faults: Faults) {
         self.state.set_faults(faults);
+    }
+
+    /// How long clients may take, from the next connection on.
+    pub fn set_patience(&self, patience: Patience) {
+        self.state.set_patience(patience);
     }
 
     /// Limits the rate of calls as AWS does, or with the default no more.

@@ -44,3 +44,4 @@ pub use defects::Defects;
 pub use endpoint::{Endpoint, EndpointConfig, StartError};
 pub use faults::{Fault, FaultError, Faults, Latency, Reach, Recorded, ResetAt, Share};
 pub use quotas::Quotas;
+pub use state::Patience;

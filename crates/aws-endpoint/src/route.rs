@@ -115,7 +115,8 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
     let now = Timestamp::now() + faults.clock_step();
     let request_id = uuid::Uuid::new_v4().to_string();
     let (parts, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, LARGEST).collect().await else {
+    let arrives = tokio::time::timeout(state.patience().body, Limited::new(body, LARGEST).collect());
+    let Ok(Ok(body)) = arrives.await else {
         let refusal = Refusal::new(
             413,
             "RequestEntityTooLarge",
@@ -134,14 +135,12 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
         );
         return answer::write(Protocol::Json, "", &Err(refusal), &request_id);
     };
-    let params = (service != Service::Secrets).then(|| form(&body));
+    let params = (service != Service::Secrets).then(|| form(parts.uri.query().unwrap_or_default(), &body));
     let operation = match &params {
         Some(params) => params.optional("Action").unwrap_or_default().to_owned(),
         None => target(&parts),
     };
-    let region = scope
-        .as_ref()
-        .map_or_else(|| region(&parts), |scope| scope.region.clone());
+    let region = region(&parts, scope.as_ref());
     let call = Call {
         state,
         service,
@@ -380,9 +379,10 @@ fn invalid_action(operation: &str) -> Refusal {
     )
 }
 
-/// The fields of an awsQuery body.
-fn form(body: &[u8]) -> Params {
-    form_urlencoded::parse(body).into_owned().collect()
+/// The fields of an awsQuery call: of its body, and of its query, as presigned URLs have them.
+fn form(query: &str, body: &[u8]) -> Params {
+    let query = form_urlencoded::parse(query.as_bytes()).into_owned();
+    query.chain(form_urlencoded::parse(body).into_owned()).collect()
 }
 
 /// The operation of a JSON call: `secretsmanager.GetSecretValue`.
@@ -395,13 +395,13 @@ fn target(parts: &Parts) -> String {
     header.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-/// The region in a host name: `sts.eu-west-1.amazonaws.com`.
-fn region(parts: &Parts) -> String {
+/// The region in a host name: `sts.eu-west-1.amazonaws.com`; else that of the signature.
+fn region(parts: &Parts, scope: Option<&Scope>) -> String {
     let host = host(parts);
     let mut labels = host.split('.');
     match (labels.next(), labels.next(), labels.next()) {
         (Some(_), Some(region), Some("amazonaws")) if region.contains('-') => region.to_owned(),
-        _ => DEFAULT_REGION.to_owned(),
+        _ => scope.map_or(DEFAULT_REGION, |scope| &scope.region).to_owned(),
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the endpoint knows.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -21,6 +24,28 @@ use crate::{
     sigv4::SigningKeys,
 };
 
+/// How long clients may take, so that nobody holds a connection by being slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// From the connection to its first byte, then for a `CONNECT`, then for the TLS handshake.
+    pub greeting: Duration,
+    /// For the head of a request over HTTP/1.1, or between two requests.
+    pub head: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+}
+
+impl Default for Patience {
+    /// Ten seconds, a minute, which is how long AWS's own load balancers wait by default, and half a minute.
+    fn default() -> Self {
+        Self {
+            greeting: Duration::from_secs(10),
+            head: Duration::from_secs(60),
+            body: Duration::from_secs(30),
+        }
+    }
+}
+
 /// What every connection shares.
 pub(crate) struct State {
     pub(crate) account: String,
@@ -34,6 +59,7 @@ pub(crate) struct State {
     dice: Mutex<StdRng>,
     seed: u64,
     quotas: RwLock<Option<Mutex<Buckets>>>,
+    patience: RwLock<Patience>,
     connections: AtomicU64,
 }
 
@@ -57,6 +83,7 @@ impl State {
             dice: Mutex::new(StdRng::seed_from_u64(seed)),
             seed,
             quotas: RwLock::new(None),
+            patience: RwLock::default(),
             connections: AtomicU64::new(0),
         })
     }
@@ -90,6 +117,14 @@ impl State {
         }
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
         faults.strike(call, &mut *dice)
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        *self.patience.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_patience(&self, patience: Patience) {
+        *self.patience.write().unwrap_or_else(PoisonError::into_inner) = patience;
     }
 
     /// From now on these quotas, with full buckets.
