@@ -1,6 +1,6 @@
-//! Connections: TLS directly, or behind HTTP `CONNECT`, both on one port.
+//! Connections: TLS directly or behind HTTP `CONNECT`, and plain HTTP where it is wanted, all on one port.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{Extension, Router};
 use mountproof_run_tls::serve_connection_within;
@@ -25,61 +25,63 @@ use crate::{
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Longest head of a `CONNECT` request.
 const LONGEST_HEAD: usize = 8 * 1024;
-/// Most connections at a time, if the process may have four times as many files: further ones are closed at once.
-/// Idle ones cost a file and some 40 KiB each.
-pub(crate) const MOST_CONNECTIONS: usize = 4096;
-
-/// How many connections this process can afford.
-fn affordable() -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let quarter = files.map_or(usize::MAX, |files| {
-        usize::try_from(files / 4).unwrap_or(usize::MAX)
-    });
-    quarter.clamp(16, MOST_CONNECTIONS)
-}
+/// Most connections at a time, if the process may have four times as many files: further ones are closed at
+/// once. An idle one costs a file and some 40 KiB.
+const MOST_CONNECTIONS: usize = 4096;
 
 /// What a request came over.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Connection {
     pub(crate) number: u64,
-    pub(crate) cutter: Cutter,
+    /// TLS.
+    pub(crate) secure: bool,
+    pub(crate) peer: SocketAddr,
 }
 
-/// Whether a host name is AWS's, and so ours here.
+/// What a listener takes beside TLS and `CONNECT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlainHttp {
+    Served,
+    Refused,
+}
+
+/// Whether a host name is AWS's, and so ours here. `api.aws` is where newer services and dual-stack
+/// endpoints are.
 pub(crate) fn is_aws(name: &str) -> bool {
-    name.ends_with(".amazonaws.com")
+    name.ends_with(".amazonaws.com") || name.ends_with(".api.aws")
 }
 
 /// Accepts until `shutdown`.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
+    plain: PlainHttp,
     state: Arc<State>,
     shutdown: CancellationToken,
 ) {
-    let app = route::router(Arc::clone(&state));
-    let acceptor = TlsAcceptor::from(tls);
-    let stop = shutdown.clone();
+    let way_in = WayIn {
+        acceptor: TlsAcceptor::from(tls),
+        plain,
+        app: route::router(Arc::clone(&state)),
+        shutdown: shutdown.clone(),
+    };
     let places = Arc::new(Semaphore::new(affordable()));
     let serve = move |stream| {
-        let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
-        let (state, shutdown) = (Arc::clone(&state), stop.clone());
+        let (way_in, state) = (way_in.clone(), Arc::clone(&state));
         let place = Arc::clone(&places).try_acquire_owned();
         async move {
+            let number = state.next_connection();
             let Ok(_place) = place else {
                 tracing::debug!(number, "no place for another connection");
                 return;
             };
-            let cutter = Cutter::default();
-            let connection = Connection {
-                number,
-                cutter: cutter.clone(),
-            };
+            let (cutter, patience) = (Cutter::default(), state.patience());
+            // Every branch drops the connection, whatever it is at.
             tokio::select! {
-                // Drops the connection, whatever it is at.
                 () = state.outage() => state.calls.push(CallRecord::cut_by_outage(number)),
                 () = cutter.wanted() => {}
-                greeted = greet(state.patience(), stream, acceptor, app, connection, shutdown) => {
+                () = cutter.unused_for(patience.greeting * 3 + patience.head) => {}
+                greeted = way_in.greet(stream, number, cutter.clone(), patience) => {
                     if let Err(error) = greeted {
                         tracing::debug!(%error, "connection");
                     }
@@ -90,27 +92,58 @@ pub(crate) async fn serve(
     mountproof_run_tls::accept(listener, shutdown, serve).await;
 }
 
-async fn greet(
-    patience: Patience,
-    mut stream: TcpStream,
+/// How many connections this process can afford.
+fn affordable() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = files.map_or(usize::MAX, |files| {
+        usize::try_from(files / 4).unwrap_or(usize::MAX)
+    });
+    quarter.clamp(16, MOST_CONNECTIONS)
+}
+
+/// How connections of one listener are served.
+#[derive(Clone)]
+struct WayIn {
     acceptor: TlsAcceptor,
+    plain: PlainHttp,
     app: Router,
-    connection: Connection,
     shutdown: CancellationToken,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut first = [0];
-    if timeout(patience.greeting, stream.peek(&mut first)).await?? == 0 {
-        return Ok(());
+}
+
+impl WayIn {
+    async fn greet(
+        self,
+        mut stream: TcpStream,
+        number: u64,
+        cutter: Cutter,
+        patience: Patience,
+    ) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let peer = stream.peer_addr()?;
+        let mut first = [0];
+        if timeout(patience.greeting, stream.peek(&mut first)).await?? == 0 {
+            return Ok(());
+        }
+        // No other method of AWS's begins like `CONNECT`.
+        if first[0] != TLS_HANDSHAKE && first[0] != b'C' && self.plain == PlainHttp::Served {
+            let secure = false;
+            let stream = cutter.guard(stream);
+            let app = self.app.layer(Extension(Connection { number, secure, peer }));
+            let app = app.layer(Extension(cutter));
+            serve_connection_within(stream, app, patience.head, self.shutdown).await;
+            return Ok(());
+        }
+        if first[0] != TLS_HANDSHAKE && !timeout(patience.greeting, tunnel(&mut stream)).await?? {
+            return Ok(());
+        }
+        let stream = cutter.guard(stream);
+        let stream = timeout(patience.greeting, self.acceptor.accept(stream)).await??;
+        let secure = true;
+        let app = self.app.layer(Extension(Connection { number, secure, peer }));
+        let app = app.layer(Extension(cutter));
+        serve_connection_within(stream, app, patience.head, self.shutdown).await;
+        Ok(())
     }
-    if first[0] != TLS_HANDSHAKE && !timeout(patience.greeting, tunnel(&mut stream)).await?? {
-        return Ok(());
-    }
-    let stream = connection.cutter.guard(stream);
-    let stream = timeout(patience.greeting, acceptor.accept(stream)).await??;
-    let app = app.layer(Extension(connection));
-    serve_connection_within(stream, app, patience.head, shutdown).await;
-    Ok(())
 }
 
 /// Answers a `CONNECT`; whether TLS may follow. Only AWS's names lead anywhere, and only to here:
@@ -144,7 +177,9 @@ async fn tunnel(stream: &mut TcpStream) -> io::Result<bool> {
             Ok(true)
         }
         _ => {
-            let text = format!("{target} is not reached through here: only *.amazonaws.com:443 is");
+            let text = format!(
+                "{target} is not reached through here: only *.amazonaws.com:443 and *.api.aws:443 are"
+            );
             refuse(stream, "403 Forbidden", &text).await
         }
     }

@@ -13,8 +13,10 @@ use crate::wire::xml::{self, Element, Fault};
 pub(crate) enum Protocol {
     /// XML, with the service's namespace: IAM, STS.
     Query(&'static str),
-    /// awsJson 1.1: Secrets Manager.
+    /// awsJson 1.1: Secrets Manager, SSM, KMS.
     Json,
+    /// restJson 1: EKS and its pod identities.
+    Rest,
 }
 
 /// An error on its way to the caller.
@@ -84,8 +86,13 @@ pub(crate) fn write(
                 xml::error(namespace, fault, &refusal.code, &refusal.message, request_id),
             )
         }
+        (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", value.to_string()),
         (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", value.to_string()),
         (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
+        (Protocol::Rest, Err(refusal)) => {
+            let body = json!({ "message": refusal.message });
+            (refusal.status, "application/json", body.to_string())
+        }
         (Protocol::Json, Err(refusal)) => {
             let body = json!({ "__type": refusal.code, refusal.message_key: refusal.message });
             (refusal.status, "application/x-amz-json-1.1", body.to_string())
@@ -98,6 +105,11 @@ pub(crate) fn write(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static(content_type),
     );
+    if let (Protocol::Rest, Err(refusal)) = (protocol, result)
+        && let Ok(code) = refusal.code.parse()
+    {
+        headers.insert("x-amzn-errortype", code);
+    }
     if let Ok(id) = request_id.parse() {
         headers.insert("x-amzn-requestid", id);
     }

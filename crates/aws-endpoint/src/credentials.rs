@@ -10,7 +10,7 @@ use crate::iam::{NamedPolicy, Principal};
 /// The account's root key. The secret part is not shown by anything.
 #[derive(Clone)]
 pub struct RootCredentials {
-    /// `AKIA` and 16 characters.
+    /// `AKIA` and 16 characters, unless it was [`given`](Self::given).
     pub access_key_id: String,
     secret_access_key: String,
 }
@@ -22,6 +22,15 @@ impl RootCredentials {
         Self {
             access_key_id: format!("AKIA{}", random(UPPER, 16)),
             secret_access_key: random(KEY, 40),
+        }
+    }
+
+    /// A key that was chosen by someone: of any form and length.
+    #[must_use]
+    pub fn given(access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
+        Self {
+            access_key_id: access_key_id.into(),
+            secret_access_key: secret_access_key.into(),
         }
     }
 

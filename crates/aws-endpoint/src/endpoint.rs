@@ -1,13 +1,17 @@
 //! The handle: starts the endpoint, reads its log, breaks it on purpose, stops it.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use mountproof_run_tls::{RunCa, TlsError};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accept,
+    accept::{self, PlainHttp},
     calls::CallLog,
     credentials::{Keys, RootCredentials},
     defects::Defects,
@@ -19,11 +23,15 @@ use crate::{
     state::{Patience, State, World},
 };
 
-/// How to start an endpoint.
+/// How to start an endpoint. Made by [`EndpointConfig::new`], so that what a caller has no opinion about
+/// need not be said.
 #[derive(Debug)]
 pub struct EndpointConfig {
-    /// Where to listen: an address of the loopback interface; port 0 takes a free one.
+    /// Where to listen for TLS, and HTTP `CONNECT` to AWS's names: by default a free port of 127.0.0.1. Who
+    /// gives an address of another interface lets in whoever reaches it.
     pub listen: SocketAddr,
+    /// Where to listen for plain HTTP, beside TLS and `CONNECT`; nowhere by default.
+    pub plain_listen: Option<SocketAddr>,
     /// Account id, 12 digits.
     pub account: String,
     /// Authority for its certificates.
@@ -34,6 +42,23 @@ pub struct EndpointConfig {
     pub issuer_trust_pem: String,
     /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
+}
+
+impl EndpointConfig {
+    /// An endpoint for `account` (12 digits) on a free port of 127.0.0.1, with certificates of `ca`, which is
+    /// also trusted when a token issuer's keys are fetched, and with a random root key.
+    #[must_use]
+    pub fn new(account: impl Into<String>, ca: &Arc<RunCa>) -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            plain_listen: None,
+            account: account.into(),
+            ca: Arc::clone(ca),
+            root: RootCredentials::random(),
+            issuer_trust_pem: ca.certificate_pem().to_owned(),
+            seed: 0,
+        }
+    }
 }
 
 /// The endpoint could not be started.
@@ -55,21 +80,21 @@ pub enum StartError {
 /// A running endpoint. Dropping it ends it at once.
 pub struct Endpoint {
     address: SocketAddr,
+    plain_address: Option<SocketAddr>,
     root: RootCredentials,
     state: Arc<State>,
     shutdown: CancellationToken,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Endpoint {
     /// Starts listening.
     pub async fn start(config: EndpointConfig) -> Result<Self, StartError> {
-        let failed = |source| StartError::Listen {
-            address: config.listen,
-            source,
+        let listener = listen(config.listen).await?;
+        let plain_listener = match config.plain_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
         let tls = config.ca.server_config(accept::is_aws)?;
         let world = World {
             iam: IamState::new(config.account.clone(), config.seed),
@@ -79,13 +104,26 @@ impl Endpoint {
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
         let state = State::new(config.account, world, issuers, config.seed);
         let shutdown = CancellationToken::new();
-        let accepting = tokio::spawn(accept::serve(listener, tls, Arc::clone(&state), shutdown.clone()));
+        let address = bound(&listener, config.listen)?;
+        let plain_address = match (&plain_listener, config.plain_listen) {
+            (Some(listener), Some(asked)) => Some(bound(listener, asked)?),
+            _ => None,
+        };
+        let ways_in = [
+            Some((listener, PlainHttp::Refused)),
+            plain_listener.map(|listener| (listener, PlainHttp::Served)),
+        ];
+        let accepting = ways_in.into_iter().flatten().map(|(listener, plain)| {
+            let (tls, state) = (Arc::clone(&tls), Arc::clone(&state));
+            tokio::spawn(accept::serve(listener, tls, plain, state, shutdown.clone()))
+        });
         Ok(Self {
             address,
+            plain_address,
             root: config.root,
+            accepting: accepting.collect(),
             state,
             shutdown,
-            accepting,
         })
     }
 
@@ -93,6 +131,12 @@ impl Endpoint {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for plain HTTP, if it does.
+    #[must_use]
+    pub fn plain_address(&self) -> Option<SocketAddr> {
+        self.plain_address
     }
 
     /// The account's root key.
@@ -145,13 +189,28 @@ impl Endpoint {
     /// Stops accepting, gives requests under way half a second, closes every connection.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
-        // The only error is a panic in the accept loop, and stopping is what was wanted.
-        let _ = (&mut self.accepting).await;
+        for accepting in &mut self.accepting {
+            // The only error is a panic in the accept loop, and stopping is what was wanted.
+            let _ = accepting.await;
+        }
     }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        self.accepting.abort();
+        for accepting in &self.accepting {
+            accepting.abort();
+        }
     }
+}
+
+/// The address a listener got where it asked for any port.
+fn bound(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    listener.local_addr().map_err(failed)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    TcpListener::bind(address).await.map_err(failed)
 }

@@ -8,9 +8,9 @@
 //! Everything is reached through [`Endpoint`]. A request goes one way:
 //!
 //! ```text
-//! accept (TLS, CONNECT) ─► route ─► signature ─► service (iam, sts, secrets) ─► answer
-//!                                  or token         │ evaluate on the stored ARN
-//!                                                   └► call log
+//! accept ─► route ─► service ─► dispatch ─► signature ─► authorisation ─► the service ─► answer
+//! (TLS, CONNECT)     (which)    (a call)    or token     on the stored ARN │
+//!                                                                          └► call log
 //! ```
 //!
 //! Left out: everything but what [`iam::service::operations`] and [`secrets::operations`] list, and STS's
@@ -19,18 +19,24 @@
 
 mod accept;
 mod answer;
+mod authorisation;
+mod call;
 mod caller;
 mod calls;
 mod credentials;
 mod cut;
 mod defects;
+mod dispatch;
 mod endpoint;
 mod faults;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iam;
 mod issuer;
 pub mod quotas;
 mod route;
 pub mod secrets;
+mod service;
 mod signature;
 pub mod sigv4;
 mod state;
@@ -38,6 +44,7 @@ mod sts;
 mod token;
 pub mod wire;
 
+pub use authorisation::Authorisation;
 pub use calls::{CallLog, CallRecord, CallVerdict};
 pub use credentials::RootCredentials;
 pub use defects::Defects;

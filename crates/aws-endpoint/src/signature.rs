@@ -215,6 +215,11 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
         (Protocol::Json, Kind::UnknownKey) => (400, "UnrecognizedClientException"),
         (Protocol::Json, Kind::Expired) => (400, "ExpiredTokenException"),
         (Protocol::Json, Kind::Mismatch) => (400, "InvalidSignatureException"),
+        // The names of JSON services with a status of its own.
+        (Protocol::Rest, kind) => {
+            let json = refusal(Protocol::Json, kind, message);
+            return Refusal { status: 403, ..json };
+        }
         (Protocol::Query(_), Kind::Missing) => (403, "MissingAuthenticationToken"),
         (Protocol::Query(_), Kind::Incomplete) => (400, "IncompleteSignature"),
         (Protocol::Query(_), Kind::UnknownKey) => (403, "InvalidClientTokenId"),

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     answer::{Outcome, Refusal},
-    caller::{Caller, Wish, request_context, user_id, why},
+    caller::{Caller, Circumstances, Wish, request_context, user_id, why},
     credentials::{self, Session},
     iam::{
         Context, Document, NamedPolicy, Params, Policy, PolicySet, Principal, Request, evaluate, store::Role,
@@ -33,8 +33,13 @@ const SESSION_POLICIES: usize = 10;
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
     pub(crate) params: &'a Params,
-    pub(crate) region: &'a str,
-    pub(crate) now: Timestamp,
+    pub(crate) circumstances: Circumstances<'a>,
+}
+
+impl Call<'_> {
+    fn now(&self) -> Timestamp {
+        self.circumstances.now
+    }
 }
 
 /// What the call log is told of a call, as it becomes known.
@@ -58,8 +63,7 @@ pub(crate) async fn assume_role_with_web_identity(
     let Call {
         state,
         params,
-        region,
-        now,
+        circumstances,
     } = call;
     let wanted = Wanted::read(params, trace)?;
     let token = required(params, "WebIdentityToken")?;
@@ -77,7 +81,7 @@ pub(crate) async fn assume_role_with_web_identity(
     if !defects.skip_token_signature {
         token::verify_signature(&state.issuers, &claims.iss, token).await?;
     }
-    claims.check_times(now, defects.accept_expired_token)?;
+    claims.check_times(call.now(), defects.accept_expired_token)?;
     let known = |audience: &String| provider.client_ids.contains(audience);
     if !defects.ignore_audience && !claims.audiences.iter().any(known) {
         return Err(token::invalid("Incorrect token audience"));
@@ -96,7 +100,7 @@ pub(crate) async fn assume_role_with_web_identity(
         provider_arn: provider.arn.clone(),
     };
     let issuer = claims.iss.strip_prefix("https://").unwrap_or(&claims.iss);
-    let mut context = request_context(region, now);
+    let mut context = request_context(circumstances);
     context.set(&format!("{issuer}:sub"), claims.sub.as_str());
     let audiences = if defects.ignore_audience {
         &provider.client_ids
@@ -140,8 +144,7 @@ pub(crate) fn assume_role(call: Call<'_>, caller: &Session, trace: &mut Trace) -
     let Call {
         state,
         params,
-        region,
-        now,
+        circumstances,
     } = call;
     let wanted = Wanted::read(params, trace)?;
     let refused = |reason: String| {
@@ -152,7 +155,10 @@ pub(crate) fn assume_role(call: Call<'_>, caller: &Session, trace: &mut Trace) -
     let (role, caller_now) = {
         let world = state.world();
         let role = world.iam.role_by_arn(wanted.role_arn).cloned();
-        (role, Caller::new(caller, &world.iam, region, now, state.rules()))
+        (
+            role,
+            Caller::new(caller, &world.iam, circumstances, state.rules()),
+        )
     };
     let role = role.ok_or_else(|| refused(format!("there is no role {}", wanted.role_arn)))?;
     let mut keys = Context::new();
@@ -237,7 +243,7 @@ impl<'a> Wanted<'a> {
         let policies = session_policies(call)?;
         let principal = Principal::assumed_role(&role.arn, &role.id, self.session_name);
         let (access_key_id, secret_access_key, token) = credentials::temporary();
-        let expires = call.now + SignedDuration::from_secs(i64::from(seconds));
+        let expires = call.now() + SignedDuration::from_secs(i64::from(seconds));
         let elements = vec![
             Element::node(
                 "AssumedRoleUser",
@@ -264,10 +270,10 @@ impl<'a> Wanted<'a> {
             role: Some(role.name.clone()),
             policies,
             provider,
-            issued: Some(call.now),
+            issued: Some(call.now()),
             expires: Some(expires),
         };
-        call.state.world().keys.add(Arc::new(session), call.now);
+        call.state.world().keys.add(Arc::new(session), call.now());
         Ok(elements)
     }
 }

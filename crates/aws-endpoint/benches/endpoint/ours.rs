@@ -33,7 +33,7 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
         token: None,
     };
     let secure = https(served.ready.https, &served.ready.ca, SECRETS);
-    let plain = served.ready.http.map_or_else(|| secure.clone(), Way::http);
+    let plain = Way::http(served.ready.http);
     let empty = served.rss();
     populate(&plain, &root, &issuer, plan).await;
     println!(

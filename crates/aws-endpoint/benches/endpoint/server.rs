@@ -1,8 +1,8 @@
 //! The endpoint as a process of its own: says where it is in one line, and takes faults until its input ends.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::net::Ipv4Addr;
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Faults, RootCredentials};
+use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Faults};
 use mountproof_run_tls::RunCa;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(crate) const FLAG: &str = "--serve-endpoint";
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ready {
     pub(crate) https: std::net::SocketAddr,
-    pub(crate) http: Option<std::net::SocketAddr>,
+    pub(crate) http: std::net::SocketAddr,
     pub(crate) ca: String,
     pub(crate) key: String,
     pub(crate) secret: String,
@@ -29,19 +29,14 @@ pub(crate) async fn serve() {
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let trust: String = serde_json::from_str(&input.next_line().await.unwrap().unwrap()).unwrap();
     let ca = RunCa::generate("bench").unwrap();
-    let config = EndpointConfig {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        account: "000000000000".to_owned(),
-        ca: Arc::clone(&ca),
-        root: RootCredentials::random(),
-        issuer_trust_pem: trust,
-        seed: 0,
-    };
+    let mut config = EndpointConfig::new("000000000000", &ca);
+    config.plain_listen = Some((Ipv4Addr::LOCALHOST, 0).into());
+    config.issuer_trust_pem = trust;
     let endpoint = Endpoint::start(config).await.unwrap();
     let root = endpoint.root_credentials();
     let ready = Ready {
         https: endpoint.address(),
-        http: None,
+        http: endpoint.plain_address().unwrap(),
         ca: ca.certificate_pem().to_owned(),
         key: root.access_key_id.clone(),
         secret: root.secret_access_key().to_owned(),
@@ -52,7 +47,6 @@ pub(crate) async fn serve() {
         println!();
     }
     endpoint.stop().await;
-    drop(Arc::clone(&ca));
 }
 
 /// The running process.

@@ -15,7 +15,7 @@ use std::{fmt, io, num::NonZeroU32, str::FromStr, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use rand::{Rng, RngExt as _};
 
-pub(crate) use self::refusals::{refusal, throttled};
+pub(crate) use self::refusals::{refusal, throttled, unanswered};
 pub use self::{
     latency::{Latency, Recorded},
     text::FaultError,

@@ -14,6 +14,11 @@ pub(crate) fn refusal(protocol: Protocol, code: &str) -> Refusal {
     refusal
 }
 
+/// What the log says of a call whose connection was cut.
+pub(crate) fn unanswered() -> Refusal {
+    Refusal::new(0, "", "")
+}
+
 /// The refusal of a call above a quota: the code is `Throttling` in Query services.
 pub(crate) fn throttled(protocol: Protocol) -> Refusal {
     let code = match protocol {
@@ -25,7 +30,7 @@ pub(crate) fn throttled(protocol: Protocol) -> Refusal {
 
 fn status(protocol: Protocol, code: &str) -> u16 {
     let query = matches!(protocol, Protocol::Query(_));
-    let rest = false;
+    let rest = protocol == Protocol::Rest;
     match code {
         "InternalFailure"
         | "InternalError"
