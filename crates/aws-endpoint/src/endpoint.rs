@@ -14,11 +14,13 @@ use crate::{
     accept::{self, PlainHttp},
     calls::CallLog,
     credentials::{Keys, RootCredentials},
-    defects::{Defects, Faults},
+    defects::Defects,
+    faults::Faults,
     iam::IamState,
     issuer::Issuers,
+    quotas::Quotas,
     secrets::SecretStore,
-    state::{State, World},
+    state::{Patience, State, World},
 };
 
 /// How to start an endpoint. Made by [`EndpointConfig::new`], so that what a caller has no opinion about
@@ -38,7 +40,7 @@ pub struct EndpointConfig {
     pub root: RootCredentials,
     /// Authorities to trust, as PEM, when the keys of a token issuer are fetched.
     pub issuer_trust_pem: String,
-    /// Seed of the ids of what is made.
+    /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
 }
 
@@ -100,7 +102,7 @@ impl Endpoint {
             secrets: SecretStore::new(config.account.clone()),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
-        let state = State::new(config.account, world, issuers);
+        let state = State::new(config.account, world, issuers, config.seed);
         let shutdown = CancellationToken::new();
         let address = bound(&listener, config.listen)?;
         let plain_address = match (&plain_listener, config.plain_listen) {
@@ -163,6 +165,16 @@ impl Endpoint {
     /// Causes trouble, or with the default ends it.
     pub fn set_faults(&self, faults: Faults) {
         self.state.set_faults(faults);
+    }
+
+    /// How long clients may take, from the next connection on.
+    pub fn set_patience(&self, patience: Patience) {
+        self.state.set_patience(patience);
+    }
+
+    /// Limits the rate of calls as AWS does, or with the default no more.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.state.set_quotas(quotas);
     }
 
     /// Everything that exists in the account now, for tests.

@@ -81,7 +81,7 @@ pub(crate) async fn assume_role_with_web_identity(
     if !defects.skip_token_signature {
         token::verify_signature(&state.issuers, &claims.iss, token).await?;
     }
-    claims.check_times(call.now())?;
+    claims.check_times(call.now(), defects.accept_expired_token)?;
     let known = |audience: &String| provider.client_ids.contains(audience);
     if !defects.ignore_audience && !claims.audiences.iter().any(known) {
         return Err(token::invalid("Incorrect token audience"));

@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod bad_input;
 mod call_log;
 mod conditions;
 mod connections;
 mod defects;
+mod faults;
 mod lists;
 mod names;
 mod permissions;
