@@ -14,9 +14,11 @@ use crate::{
     accept::{self, PlainHttp},
     calls::CallLog,
     credentials::{Keys, RootCredentials},
-    defects::{Defects, Faults},
+    defects::Defects,
+    faults::Faults,
     issuer::Issuers,
-    state::{State, World},
+    quotas::Quotas,
+    state::{Patience, State, World},
 };
 
 /// How to start an endpoint. Made by [`EndpointConfig::new`], so that what a caller has no opinion about
@@ -36,7 +38,7 @@ pub struct EndpointConfig {
     pub root: RootCredentials,
     /// Authorities to trust, as PEM, when the keys of a token issuer are fetched.
     pub issuer_trust_pem: String,
-    /// Seed of the ids of what is made.
+    /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
     /// Answer `POST /moto-api/reset`, unsigned, by forgetting everything but the root key: moto's tests ask for it
     /// between two of them. Never for an endpoint that others reach.
@@ -57,23 +59,6 @@ impl EndpointConfig {
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
             moto_reset: false,
-        }
-    }
-}
-
-impl EndpointConfig {
-    /// An endpoint for `account` (12 digits) on a free port of 127.0.0.1, with certificates of `ca`, which is
-    /// also trusted when a token issuer's keys are fetched, and with a random root key.
-    #[must_use]
-    pub fn new(account: impl Into<String>, ca: &Arc<RunCa>) -> Self {
-        Self {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            plain_listen: None,
-            account: account.into(),
-            ca: Arc::clone(ca),
-            root: RootCredentials::random(),
-            issuer_trust_pem: ca.certificate_pem().to_owned(),
-            seed: 0,
         }
     }
 }
@@ -116,7 +101,7 @@ impl Endpoint {
         let keys = Keys::new(&config.root, &config.account);
         let world = World::new(&config.account, config.seed, keys);
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
-        let state = State::new(config.account, world, issuers);
+        let state = State::new(config.account, world, issuers, config.seed);
         state.moto_reset.store(config.moto_reset, Ordering::Relaxed);
         let shutdown = CancellationToken::new();
         let address = bound(&listener, config.listen)?;
@@ -180,6 +165,16 @@ impl Endpoint {
     /// Causes trouble, or with the default ends it.
     pub fn set_faults(&self, faults: Faults) {
         self.state.set_faults(faults);
+    }
+
+    /// How long clients may take, from the next connection on.
+    pub fn set_patience(&self, patience: Patience) {
+        self.state.set_patience(patience);
+    }
+
+    /// Limits the rate of calls as AWS does, or with the default no more.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.state.set_quotas(quotas);
     }
 
     /// Everything that exists in the account now, for tests.

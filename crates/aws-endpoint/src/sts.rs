@@ -81,7 +81,7 @@ pub(crate) async fn assume_role_with_web_identity(
     if !defects.skip_token_signature {
         token::verify_signature(&state.issuers, &claims.iss, token).await?;
     }
-    claims.check_times(call.now())?;
+    claims.check_times(call.now(), defects.accept_expired_token)?;
     let known = |audience: &String| provider.client_ids.contains(audience);
     if !defects.ignore_audience && !claims.audiences.iter().any(known) {
         return Err(token::invalid("Incorrect token audience"));
@@ -303,7 +303,7 @@ fn duration(params: &Params, longest: u32) -> Result<u32, Refusal> {
 fn session_policies(call: Call<'_>) -> Result<Option<Arc<[NamedPolicy]>>, Refusal> {
     let mut policies = Vec::new();
     if let Some(text) = call.params.optional("Policy") {
-        let policy = Policy::parse(text, Document::Identity)
+        let policy = Policy::parse(text, Document::Session)
             .map_err(|error| Refusal::new(400, "MalformedPolicyDocument", error.aws_text()))?;
         policies.push(NamedPolicy::new("session policy", policy));
     }

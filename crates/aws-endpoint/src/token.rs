@@ -36,12 +36,14 @@ impl Claims {
     }
 
     /// Whether the token is neither too old nor too young at `now`.
-    pub(crate) fn check_times(&self, now: Timestamp) -> Result<(), Refusal> {
+    ///
+    /// `accept_expired` is the planted defect of that name.
+    pub(crate) fn check_times(&self, now: Timestamp, accept_expired: bool) -> Result<(), Refusal> {
         let now = now.as_second();
         let Some(exp) = self.exp else {
             return Err(invalid("Missing a required claim: exp"));
         };
-        if exp.saturating_add(LEEWAY) <= now {
+        if exp.saturating_add(LEEWAY) <= now && !accept_expired {
             let text = format!(
                 "Token expired: current date/time {now} must be before the expiration date/time {exp}"
             );
@@ -135,7 +137,7 @@ mod tests {
             (json!({"exp": i64::MAX, "nbf": i64::MIN}), Ok(())),
         ] {
             let judged = claims(times.clone())
-                .check_times(now)
+                .check_times(now, false)
                 .map_err(|refusal| refusal.code);
             assert_eq!(judged, expected.map_err(str::to_owned), "{times}");
         }

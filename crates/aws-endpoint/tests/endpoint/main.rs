@@ -3,14 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod bad_input;
 mod call_log;
 mod conditions;
 mod connections;
 mod defects;
+mod faults;
 mod lists;
 mod names;
 mod permissions;
 mod policies;
+mod presigned;
 mod secret_texts;
 mod sessions;
 mod signatures;
