@@ -42,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) asked: Option<String>,
     pub(crate) trace: Trace,
+    /// The backend that it was sent on to.
+    pub(crate) backend: Option<Arc<str>>,
 }
 
 impl Call<'_> {
@@ -133,6 +135,10 @@ impl Call<'_> {
 
     pub(crate) fn log(self, known: Known, result: &Result<Outcome, Refusal>, status: u16, began: Instant) {
         let refusal = result.as_ref().err();
+        let refused_there = match result {
+            Ok(Outcome::Relayed(answer)) => answer.error(),
+            _ => None,
+        };
         self.state.calls.push(CallRecord {
             sequence: 0,
             at: self.now,
@@ -147,6 +153,7 @@ impl Call<'_> {
             asked: known.asked.or_else(|| known.trace.resource.clone()),
             resource: known.trace.resource,
             verdict: match refusal {
+                None if refused_there.is_some() => CallVerdict::Failed,
                 None => CallVerdict::Allowed,
                 Some(refusal) if refusal.denied => CallVerdict::Denied,
                 Some(_) => CallVerdict::Failed,
@@ -154,7 +161,8 @@ impl Call<'_> {
             statement: known.trace.statement,
             reason: refusal.and_then(|refusal| refusal.reason.clone()),
             status,
-            error: refusal.map(|refusal| refusal.code.clone()),
+            error: refusal.map(|refusal| refusal.code.clone()).or(refused_there),
+            backend: known.backend,
             connection: self.connection.number,
         });
     }

@@ -45,6 +45,8 @@ pub struct CallRecord {
     pub status: u16,
     /// AWS's error code.
     pub error: Option<String>,
+    /// The backend that it was sent on to, where there is one and it was.
+    pub backend: Option<Arc<str>>,
     /// Number of the TLS connection, which counts handshakes.
     pub connection: u64,
 }
@@ -150,6 +152,7 @@ mod tests {
             reason: None,
             status: 200,
             error: None,
+            backend: None,
             connection: 0,
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     calls::CallLog,
     credentials::{Keys, RootCredentials},
     defects::{Defects, Faults},
+    gateway::{Backend, Gateway},
     iam::IamState,
     issuer::Issuers,
     secrets::SecretStore,
@@ -40,6 +41,8 @@ pub struct EndpointConfig {
     pub issuer_trust_pem: String,
     /// Seed of the ids of what is made.
     pub seed: u64,
+    /// What keeps secrets and parameters in the endpoint's place, decided on here all the same.
+    pub backend: Option<Backend>,
 }
 
 impl EndpointConfig {
@@ -55,6 +58,7 @@ impl EndpointConfig {
             root: RootCredentials::random(),
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
+            backend: None,
         }
     }
 }
@@ -69,6 +73,14 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// The backend does not answer as one.
+    #[error("the backend at {url} cannot be used: {because}")]
+    Backend {
+        /// Where it should be.
+        url: String,
+        /// What was seen.
+        because: String,
     },
     /// Certificates.
     #[error(transparent)]
@@ -100,7 +112,11 @@ impl Endpoint {
             secrets: SecretStore::new(config.account.clone()),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
-        let state = State::new(config.account, world, issuers);
+        let gateway = match &config.backend {
+            Some(backend) => Some(before(backend, &config.account).await?),
+            None => None,
+        };
+        let state = State::new(config.account, world, issuers, gateway);
         let shutdown = CancellationToken::new();
         let address = bound(&listener, config.listen)?;
         let plain_address = match (&plain_listener, config.plain_listen) {
@@ -190,6 +206,17 @@ impl Drop for Endpoint {
             accepting.abort();
         }
     }
+}
+
+/// The gate before a backend that answers.
+async fn before(backend: &Backend, account: &str) -> Result<Gateway, StartError> {
+    let gateway = Gateway::new(backend, account);
+    let checked = gateway.check().await;
+    checked.map_err(|because| StartError::Backend {
+        url: backend.url(),
+        because,
+    })?;
+    Ok(gateway)
 }
 
 /// The address a listener got where it asked for any port.

@@ -11,6 +11,7 @@ use crate::{
     calls::CallLog,
     credentials::Keys,
     defects::{Defects, Faults},
+    gateway::Gateway,
     iam::{IamState, Rules},
     issuer::Issuers,
     secrets::SecretStore,
@@ -21,6 +22,8 @@ pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
+    /// What keeps secrets and parameters in its place, if something does.
+    pub(crate) gateway: Option<Gateway>,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -35,11 +38,17 @@ pub(crate) struct World {
 }
 
 impl State {
-    pub(crate) fn new(account: String, world: World, issuers: Issuers) -> Arc<Self> {
+    pub(crate) fn new(
+        account: String,
+        world: World,
+        issuers: Issuers,
+        gateway: Option<Gateway>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             account,
             calls: CallLog::default(),
             issuers,
+            gateway,
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),

@@ -7,6 +7,7 @@ mod call_log;
 mod conditions;
 mod connections;
 mod defects;
+mod gateway;
 mod lists;
 mod names;
 mod permissions;
