@@ -10,7 +10,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -273,7 +273,7 @@ fn docker_until(arguments: &[&str], within: Duration, stop: &dyn Fn() -> bool) -
     let complaint = err
         .lines()
         .rev()
-        .find(|line| !line.trim().is_empty() && !line.starts_with("See '"));
+        .find(|line| !line.trim().is_empty() && !line.starts_with("See '") && !line.starts_with("Run '"));
     Err(complaint
         .unwrap_or("docker failed without a word")
         .trim()
