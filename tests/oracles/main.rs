@@ -5,6 +5,7 @@
 //! --release --test oracles`. Without it each is reported as ignored; with it, what cannot be had is a failure.
 //! What is fetched is pinned in `fixtures/oracles/` and kept in `target/oracles/`.
 
+mod iam_simulate;
 mod support;
 
 use std::process::ExitCode;
@@ -13,7 +14,10 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [support::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [support::trials(), iam_simulate::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     let trials = trials
         .into_iter()
         .map(|trial| trial.with_ignored_flag(!support::asked_for()))

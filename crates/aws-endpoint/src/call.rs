@@ -16,7 +16,7 @@ use crate::{
     credentials::Session,
     iam::Params,
     service::Service,
-    signature::{self, Scope},
+    signature,
     state::{State, World},
     sts::Trace,
 };
@@ -27,7 +27,6 @@ pub(crate) struct Call<'a> {
     pub(crate) service: Service,
     pub(crate) operation: String,
     pub(crate) region: String,
-    pub(crate) scope: Option<Scope>,
     pub(crate) parts: &'a Parts,
     pub(crate) body: &'a Bytes,
     /// The form of an awsQuery call.
@@ -52,7 +51,6 @@ impl Call<'_> {
         let session = signature::verify(
             self.state,
             self.service.protocol(),
-            self.scope.as_ref(),
             self.parts,
             self.body,
             self.now,

@@ -27,6 +27,8 @@ mod credentials;
 mod defects;
 mod dispatch;
 mod endpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 pub mod iam;
 mod issuer;
@@ -34,6 +36,7 @@ mod route;
 pub mod secrets;
 mod service;
 mod signature;
+pub mod sigv4;
 mod state;
 mod sts;
 mod token;

@@ -1,20 +1,15 @@
-//! Who signed a request: AWS Signature Version 4, verified by `scratchstack-aws-signature`.
+//! Who signed a request: AWS Signature Version 4, verified by [`crate::sigv4`], and the key that it names.
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
-use http::{Request, header::AUTHORIZATION, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST, request::Parts};
 use jiff::Timestamp;
-use scratchstack_aws_signature::{
-    GetSigningKeyRequest, GetSigningKeyResponse, KSecretKey, NO_ADDITIONAL_SIGNED_HEADERS, SignatureError,
-    SignatureOptions, sigv4_validate_request,
-};
-use tower::BoxError;
 
 use crate::{
     answer::{Protocol, Refusal},
     credentials::Session,
+    sigv4::{Claim, Fault, Lifetime, Signed, Style},
     state::State,
 };
 
@@ -27,110 +22,153 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The scope of a signed request; none for an unsigned one.
+    /// The scope of a request that is signed, in its header or in its query; none for one that is not, or badly.
     pub(crate) fn of(parts: &Parts) -> Option<Self> {
-        let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
-        let credential = header.split_once("Credential=")?.1;
-        let mut words = credential.split([',', ' ']).next()?.split('/');
-        let (key, _date, region, service) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let claim = Claim::of(&signed(parts, &[])).ok()?;
+        let scope = claim.scope().ok()?;
         Some(Self {
-            access_key_id: key.to_owned(),
-            region: region.to_owned(),
-            service: service.to_owned(),
+            access_key_id: scope.access_key_id.to_owned(),
+            region: scope.region.to_owned(),
+            service: scope.service.to_owned(),
         })
     }
 }
 
 /// The session whose key signed the request.
 pub(crate) fn verify(
-    state: &Arc<State>,
+    state: &State,
     protocol: Protocol,
-    scope: Option<&Scope>,
     parts: &Parts,
     body: &Bytes,
     now: Timestamp,
 ) -> Result<Arc<Session>, Refusal> {
-    let Some(scope) = scope else {
-        return Err(if parts.headers.contains_key(AUTHORIZATION) {
-            let message =
-                "Authorization header requires 'Credential' parameter of 5 slash-delimited elements.";
-            refusal(protocol, Kind::Incomplete, message)
-        } else {
-            refusal(protocol, Kind::Missing, "Missing Authentication Token")
-        });
+    session(state, &signed(parts, body), now).map_err(|refused| refused.refusal(protocol))
+}
+
+/// The session whose key presigned `url`, a call of STS's `GetCallerIdentity`, which stands for its caller in
+/// tokens for EKS (`k8s-aws-v1.`).
+///
+/// `headers` are sent along by whoever holds the URL against STS, such as `x-k8s-aws-id: <cluster>`; each has
+/// to be signed, or a token for one cluster would do for another. The URL counts for a quarter of an hour.
+pub(crate) fn verify_presigned(
+    state: &State,
+    url: &str,
+    headers: &[(&'static str, &str)],
+    now: Timestamp,
+) -> Result<Arc<Session>, Refusal> {
+    let malformed = |text: &str| Refused::Fault(Fault::Malformed(text.to_owned()));
+    let check = || {
+        let url: Uri = url.parse().map_err(|_| malformed("not a URL"))?;
+        let host = url.host().ok_or_else(|| malformed("a URL without a host"))?;
+        let mut sent = HeaderMap::new();
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).map_err(|_| malformed("not a header value"))?;
+            sent.insert(HeaderName::from_static(name), value);
+        }
+        let authority = url.authority().map_or(host, |authority| authority.as_str());
+        let request = Signed {
+            method: "GET",
+            path: url.path(),
+            query: url.query().unwrap_or_default(),
+            headers: &sent,
+            authority: Some(authority),
+            body: b"",
+        };
+        let claim = Claim::of(&request).map_err(Refused::Fault)?;
+        for (name, _) in headers {
+            if !claim.signed_headers().any(|signed| signed == *name) {
+                let text = format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.");
+                return Err(Refused::Fault(Fault::Mismatch(text)));
+            }
+        }
+        let scope = claim.check_scope(None, Some("sts"));
+        scope.map_err(Refused::Fault)?;
+        session(state, &request, now)
     };
-    let unknown = || {
-        refusal(
-            protocol,
-            Kind::UnknownKey,
-            "The security token included in the request is invalid.",
-        )
-    };
+    check().map_err(|refused| refused.refusal(Protocol::Query("")))
+}
+
+fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> Signed<'a> {
+    // HTTP/2 has the host in the URI.
+    let authority = parts
+        .uri
+        .authority()
+        .filter(|_| !parts.headers.contains_key(HOST));
+    Signed {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+        authority: authority.map(|authority| authority.as_str()),
+        body,
+    }
+}
+
+fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Session>, Refused> {
+    let claim = Claim::of(request).map_err(Refused::Fault)?;
+    let scope = claim.scope().map_err(Refused::Fault)?;
     let session = state
         .world()
         .keys
-        .find(&scope.access_key_id)
-        .ok_or_else(unknown)?;
-    let token = parts
-        .headers
-        .get("x-amz-security-token")
-        .and_then(|value| value.to_str().ok());
-    if token != session.token.as_deref() {
-        return Err(unknown());
+        .find(scope.access_key_id)
+        .ok_or(Refused::UnknownKey)?;
+    if claim.token() != session.token.as_deref() {
+        return Err(Refused::UnknownKey);
     }
     if session.expires.is_some_and(|expires| expires <= now) {
-        return Err(refusal(
-            protocol,
-            Kind::Expired,
-            "The security token included in the request is expired",
-        ));
+        return Err(Refused::Expired);
     }
+    let lifetime = if scope.service == "sts" {
+        Lifetime::Window
+    } else {
+        Lifetime::Stated
+    };
+    let verified = || {
+        claim.check_time(now, lifetime)?;
+        claim.check_scope(None, None)?;
+        claim.verify(
+            request,
+            &session.secret_access_key,
+            &state.signing_keys,
+            Style::SERVICE,
+        )
+    };
     if !state.defects().skip_request_signature {
-        check(&session, scope, parts, body, now).map_err(|error| refused(protocol, &error))?;
+        verified().map_err(Refused::Fault)?;
     }
     Ok(session)
 }
 
-fn check(
-    session: &Session,
-    scope: &Scope,
-    parts: &Parts,
-    body: &Bytes,
-    now: Timestamp,
-) -> Result<(), BoxError> {
-    let mut request = Request::builder()
-        .method(parts.method.clone())
-        .uri(parts.uri.clone())
-        .body(body.clone())?;
-    *request.headers_mut() = parts.headers.clone();
-    if !request.headers().contains_key(http::header::HOST)
-        && let Some(authority) = parts.uri.authority()
-    {
-        // HTTP/2 has the host in the URI.
-        request
-            .headers_mut()
-            .insert(http::header::HOST, authority.as_str().parse()?);
+/// Why nobody is let in for a request.
+enum Refused {
+    Fault(Fault),
+    /// No such key, or not with that token.
+    UnknownKey,
+    Expired,
+}
+
+impl Refused {
+    fn refusal(&self, protocol: Protocol) -> Refusal {
+        let (kind, text) = match self {
+            Self::UnknownKey => (
+                Kind::UnknownKey,
+                "The security token included in the request is invalid.".to_owned(),
+            ),
+            Self::Expired => (
+                Kind::Expired,
+                "The security token included in the request is expired".to_owned(),
+            ),
+            Self::Fault(fault) => {
+                let kind = match fault {
+                    Fault::Missing(_) => Kind::Missing,
+                    Fault::Incomplete(_) => Kind::Incomplete,
+                    Fault::Malformed(_) | Fault::Mismatch(_) => Kind::Mismatch,
+                };
+                (kind, fault.to_string())
+            }
+        };
+        refusal(protocol, kind, &text)
     }
-    let key: KSecretKey = KSecretKey::from_str(&session.secret_access_key)?;
-    let mut keys = tower::service_fn(|wanted: GetSigningKeyRequest| {
-        let signing = key.to_ksigning(wanted.request_date(), wanted.region(), wanted.service());
-        async move { Ok::<_, BoxError>(GetSigningKeyResponse::builder().signing_key(signing).build()?) }
-    });
-    let now = chrono::DateTime::from_timestamp(now.as_second(), 0).ok_or("the clock is out of range")?;
-    sigv4_validate_request(
-        request,
-        &scope.region,
-        &scope.service,
-        &mut keys,
-        now,
-        &NO_ADDITIONAL_SIGNED_HEADERS,
-        // The form body of an awsQuery call is a body.
-        SignatureOptions::default(),
-    )
-    // The key is at hand and so is the body: nothing in there ever waits.
-    .now_or_never()
-    .ok_or("the verification waits for something")??;
-    Ok(())
 }
 
 /// Why a request is not let in.
@@ -141,17 +179,6 @@ enum Kind {
     UnknownKey,
     Expired,
     Mismatch,
-}
-
-fn refused(protocol: Protocol, error: &BoxError) -> Refusal {
-    let kind = match error.downcast_ref::<SignatureError>() {
-        Some(SignatureError::IncompleteSignature(_)) => Kind::Incomplete,
-        Some(SignatureError::MissingAuthenticationToken(_)) => Kind::Missing,
-        Some(SignatureError::InvalidClientTokenId(_)) => Kind::UnknownKey,
-        Some(SignatureError::ExpiredToken(_)) => Kind::Expired,
-        _ => Kind::Mismatch,
-    };
-    refusal(protocol, kind, &error.to_string())
 }
 
 /// AWS's code and status for each service's protocol. JSON services have names of their own for the
@@ -183,6 +210,7 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+    use http::{Request, header::AUTHORIZATION};
     use jiff::SignedDuration;
 
     use super::*;
@@ -224,15 +252,15 @@ mod tests {
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")
+            .header("x-amz-date", "20260101T000000Z")
             .header(
                 AUTHORIZATION,
                 "AWS4-HMAC-SHA256 Credential=ASIAAAAAAAAAAAAAAAAA/20260101/eu-west-1/sts/aws4_request, \
                  SignedHeaders=host, Signature=00",
             );
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let scope = Scope::of(&parts).unwrap();
         let code = |protocol, now| {
-            let refused = verify(&state, protocol, Some(&scope), &parts, &Bytes::new(), now);
+            let refused = verify(&state, protocol, &parts, &Bytes::new(), now);
             let refusal = refused.err().unwrap();
             assert!(refusal.denied);
             (refusal.status, refusal.code)
@@ -243,6 +271,91 @@ mod tests {
         );
         assert_eq!(code(Protocol::Query(""), now), (403, "ExpiredToken".to_owned()));
         let before = now - SignedDuration::from_secs(1);
-        assert_eq!(code(Protocol::Query(""), before).1, "IncompleteSignature");
+        assert_eq!(code(Protocol::Query(""), before).1, "SignatureDoesNotMatch");
+    }
+
+    const NOW: &str = "2026-01-01T12:00:00Z";
+
+    /// The URL of a token for EKS, as `aws eks get-token` signs it for `root`.
+    fn url(root: &RootCredentials, query: &str, headers: &[(&str, &str)]) -> String {
+        use aws_sigv4::{http_request, sign::v4};
+        let secret = root.secret_access_key();
+        let identity =
+            aws_credential_types::Credentials::new(&root.access_key_id, secret, None, None, "test").into();
+        let mut settings = http_request::SigningSettings::default();
+        settings.signature_location = http_request::SignatureLocation::QueryParams;
+        settings.expires_in = Some(std::time::Duration::from_secs(60));
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region("eu-west-1")
+            .name("sts")
+            .time(NOW.parse::<Timestamp>().unwrap().into())
+            .settings(settings);
+        let url = format!("https://sts.eu-west-1.amazonaws.com/?{query}");
+        let body = http_request::SignableBody::empty();
+        let signable =
+            http_request::SignableRequest::new("GET", &url, headers.iter().copied(), body).unwrap();
+        let signed = http_request::sign(signable, &params.build().unwrap().into()).unwrap();
+        let mut request = Request::get(url).body(()).unwrap();
+        signed.into_parts().0.apply_to_request_http1x(&mut request);
+        request.uri().to_string()
+    }
+
+    #[test]
+    fn a_presigned_url_stands_for_who_signed_it() {
+        let root = RootCredentials::random();
+        let world = World {
+            iam: IamState::new(ACCOUNT, 0),
+            keys: Keys::new(&root, ACCOUNT),
+            secrets: SecretStore::new(ACCOUNT.to_owned()),
+        };
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
+        let query = "Action=GetCallerIdentity&Version=2011-06-15";
+        let good = url(&root, query, &[("x-k8s-aws-id", "demo")]);
+        let ask = |url: &str, headers: &[(&'static str, &str)], now: &str| {
+            let session = verify_presigned(&state, url, headers, now.parse().unwrap());
+            session
+                .map(|session| session.principal.arn())
+                .map_err(|refusal| refusal.code)
+        };
+        let demo: &[(&'static str, &str)] = &[("x-k8s-aws-id", "demo")];
+        let root_arn = Ok("arn:aws:iam::000000000000:root".to_owned());
+        assert_eq!(ask(&good, demo, NOW), root_arn);
+        // A token says 60 seconds and is used for up to a quarter of an hour.
+        assert_eq!(ask(&good, demo, "2026-01-01T12:14:59Z"), root_arn);
+        let unsigned = url(&root, query, &[]);
+        let strangers = url(&RootCredentials::random(), query, demo);
+        let elsewhere = good.replace("sts.eu-west-1", "sts.eu-west-2");
+        let tampered = good.replace("GetCallerIdentity", "GetSessionToken");
+        for (what, url, headers, now, code) in [
+            (
+                "of another cluster",
+                &good,
+                &[("x-k8s-aws-id", "other")][..],
+                NOW,
+                "SignatureDoesNotMatch",
+            ),
+            ("for any cluster", &unsigned, demo, NOW, "SignatureDoesNotMatch"),
+            (
+                "old",
+                &good,
+                demo,
+                "2026-01-01T12:15:01Z",
+                "SignatureDoesNotMatch",
+            ),
+            ("of an unknown key", &strangers, demo, NOW, "InvalidClientTokenId"),
+            ("for another host", &elsewhere, demo, NOW, "SignatureDoesNotMatch"),
+            ("of another call", &tampered, demo, NOW, "SignatureDoesNotMatch"),
+            (
+                "unsigned",
+                &"https://sts.amazonaws.com/?Action=GetCallerIdentity".to_owned(),
+                demo,
+                NOW,
+                "MissingAuthenticationToken",
+            ),
+            ("no URL", &"no URL".to_owned(), demo, NOW, "SignatureDoesNotMatch"),
+        ] {
+            assert_eq!(ask(url, headers, now), Err(code.to_owned()), "{what}");
+        }
     }
 }

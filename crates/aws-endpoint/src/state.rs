@@ -15,6 +15,7 @@ use crate::{
     iam::{IamState, Rules},
     issuer::Issuers,
     secrets::SecretStore,
+    sigv4::SigningKeys,
 };
 
 /// What every connection shares.
@@ -24,6 +25,7 @@ pub(crate) struct State {
     pub(crate) issuers: Issuers,
     /// What keeps secrets and parameters in its place, if something does.
     pub(crate) gateway: Option<Gateway>,
+    pub(crate) signing_keys: SigningKeys,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -49,6 +51,7 @@ impl State {
             calls: CallLog::default(),
             issuers,
             gateway,
+            signing_keys: SigningKeys::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
@@ -92,6 +95,7 @@ impl State {
         Rules {
             ignore_resource: defects.ignore_resource,
             prefix_match: defects.prefix_match,
+            ..Rules::default()
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Condition {
     key: String,
     folded_key: String,
     operands: Vec<Operand>,
+    /// Whether nobody here knows what it asks for.
+    unclear: bool,
 }
 
 impl Condition {
@@ -33,12 +35,16 @@ impl Condition {
         let operands = values
             .into_iter()
             .map(|text| Operand::parse(operator.test, text, variables));
-        Ok(Self {
+        let mut condition = Self {
             operator: operator.clone(),
             key: key.to_owned(),
             folded_key: key.to_lowercase(),
             operands: operands.collect::<Result<_, _>>()?,
-        })
+            unclear: false,
+        };
+        let unclear = condition.keys().any(|key| !keys::is_known(key));
+        condition.unclear = unclear;
+        Ok(condition)
     }
 
     /// The operator's name as the policy has it.
@@ -61,7 +67,7 @@ impl Condition {
 
     /// Whether nobody here knows what it asks for.
     pub(super) fn is_unclear(&self) -> bool {
-        self.keys().any(|key| !keys::is_known(key))
+        self.unclear
     }
 
     /// The values as the policy has them.
@@ -73,9 +79,9 @@ impl Condition {
     ///
     /// A list of values is an OR, and for a negated operator a NOR. An absent key fails an operator and
     /// meets a negated one, `IfExists` and `ForAllValues`; `ForAnyValue` it always fails. A variable without a
-    /// value matches nothing, and a negated operator with one is not met when the key is there: the statement
-    /// does not match.
-    /// A key with several values and no set operator is compared as any of them (a token's `aud`).
+    /// value is equal to nothing and like nothing, so that it meets a negated operator ("Policy variables with no
+    /// value"). A key with several values needs a set operator ("Single-valued vs. multivalued context keys"):
+    /// without one nothing is met, but by the audiences of a token, of which STS compares any.
     #[must_use]
     pub fn holds(&self, context: &Context) -> bool {
         let given = context.values_of_folded(&self.folded_key);
@@ -102,20 +108,15 @@ impl Condition {
                     None => negated,
                 };
         };
-        let resolved: Vec<Option<Resolved<'_>>> = self
-            .operands
-            .iter()
-            .map(|operand| operand.resolve(context))
-            .collect();
-        if negated && resolved.iter().any(Option::is_none) {
+        if quantifier.is_none() && given.len() > 1 && !self.folded_key.ends_with(":aud") {
             return false;
         }
-        let matches = |value: &String| {
-            resolved
-                .iter()
-                .flatten()
-                .any(|operand| operand.matches(test, value))
-        };
+        let resolved: Vec<Resolved<'_>> = self
+            .operands
+            .iter()
+            .filter_map(|operand| operand.resolve(context))
+            .collect();
+        let matches = |value: &String| resolved.iter().any(|operand| operand.matches(test, value));
         match quantifier {
             None => given.iter().any(matches) != negated,
             Some(Quantifier::All) => given.iter().all(|value| matches(value) != negated),

@@ -82,10 +82,18 @@ impl Glob {
         }
     }
 
-    /// The text itself, in which wildcards are plain characters (`StringEquals`).
+    /// Whether the pattern itself, with its wildcards as plain characters, is `text` (`StringEquals`).
     #[must_use]
-    pub fn text(&self) -> String {
-        self.0.iter().map(|token| token.plain()).collect()
+    pub fn is(&self, text: &str) -> bool {
+        self.0.iter().map(|token| token.plain()).eq(text.chars())
+    }
+
+    /// As [`Self::is`], with letters of either case equal (`StringEqualsIgnoreCase`).
+    #[must_use]
+    pub fn is_ignoring_case(&self, text: &str) -> bool {
+        let lower = |char: char| char.to_lowercase();
+        let own = self.0.iter().flat_map(|token| lower(token.plain()));
+        own.eq(text.chars().flat_map(lower))
     }
 
     /// Where the sixth segment of an ARN begins: past the fifth colon, or the end.
@@ -118,10 +126,14 @@ impl Token {
 }
 
 fn same_letter(wanted: char, given: char) -> bool {
+    if wanted.is_ascii() && given.is_ascii() {
+        return wanted.eq_ignore_ascii_case(&given);
+    }
     wanted == given || wanted.to_lowercase().eq(given.to_lowercase())
 }
 
-/// Runs `tokens` over `text` as a set of positions, so that no pattern takes exponential time.
+/// Runs `tokens` over `text` as a set of positions: no pattern takes longer than its length times that of the
+/// text, however many asterisks it has.
 ///
 /// `confined` says which wildcards (by position) may not stand for a colon.
 fn simulate(
@@ -130,10 +142,23 @@ fn simulate(
     same: impl Fn(char, char) -> bool,
     confined: impl Fn(usize) -> bool,
 ) -> bool {
+    // Most patterns differ from most texts before their first wildcard.
+    let mut chars = text.chars();
+    let mut start = 0;
+    while let Some(Token::Char(wanted)) = tokens.get(start) {
+        match chars.next() {
+            Some(given) if same(*wanted, given) => start += 1,
+            _ => return false,
+        }
+    }
+    if start == tokens.len() {
+        return chars.next().is_none();
+    }
+    // Positions in ascending order.
     let mut current = Vec::with_capacity(8);
     let mut next = Vec::with_capacity(8);
-    enter(tokens, 0, &mut current);
-    for char in text.chars() {
+    enter(tokens, start, &mut current);
+    for char in chars {
         for &at in &current {
             match tokens.get(at) {
                 Some(Token::Char(wanted)) if same(*wanted, char) => enter(tokens, at + 1, &mut next),
@@ -148,15 +173,15 @@ fn simulate(
         std::mem::swap(&mut current, &mut next);
         next.clear();
     }
-    current.contains(&tokens.len())
+    current.last() == Some(&tokens.len())
 }
 
 /// Adds a position, and those that a `*` of no characters leads to.
+///
+/// Positions are entered in ascending order, and each brings along those behind it up to one that takes a
+/// character. So what is not beyond the last one is there already.
 fn enter(tokens: &[Token], mut at: usize, positions: &mut Vec<usize>) {
-    loop {
-        if positions.contains(&at) {
-            return;
-        }
+    while positions.last().is_none_or(|last| *last < at) {
         positions.push(at);
         if tokens.get(at) != Some(&Token::Many) {
             return;
@@ -170,6 +195,8 @@ fn enter(tokens: &[Token], mut at: usize, positions: &mut Vec<usize>) {
 pub struct Template {
     text: String,
     form: Form,
+    /// A variable stands where none may: no text matches.
+    misplaced: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +230,7 @@ impl Template {
         Self {
             text: text.to_owned(),
             form: Form::Fixed(Glob::new(text)),
+            misplaced: false,
         }
     }
 
@@ -229,7 +257,41 @@ impl Template {
         Ok(Self {
             text: text.to_owned(),
             form,
+            misplaced: false,
         })
+    }
+
+    /// As an ARN of a `Resource` element.
+    ///
+    /// Variables count behind the fifth colon only ("Where you can use policy variables"): one before it matches
+    /// no resource. What is missing of the six segments is filled up with `*` where `completed` says so
+    /// ("Identify AWS resources with ARNs": `arn:aws:sqs` is `arn:aws:sqs:*:*:*`).
+    #[must_use]
+    pub(super) fn of_resource(mut self, completed: bool) -> Self {
+        let colon = Token::Char(':');
+        let mut colons = 0;
+        match &mut self.form {
+            Form::Fixed(Glob(tokens)) => {
+                colons = tokens.iter().filter(|token| **token == colon).count();
+                if completed && colons > 0 {
+                    tokens.extend((colons..5).flat_map(|_| [colon, Token::Many]));
+                }
+            }
+            Form::Open(parts) => {
+                for part in parts {
+                    match part {
+                        Part::Token(token) => colons += usize::from(*token == colon),
+                        Part::Variable { .. } => self.misplaced |= colons < 5,
+                    }
+                }
+            }
+        }
+        self
+    }
+
+    /// Whether a variable stands where none may.
+    pub(super) fn is_misplaced(&self) -> bool {
+        self.misplaced
     }
 
     /// The text as the policy has it.
@@ -263,6 +325,7 @@ impl Template {
     pub fn resolve(&self, context: &Context) -> Option<Cow<'_, Glob>> {
         let parts = match &self.form {
             Form::Fixed(glob) => return Some(Cow::Borrowed(glob)),
+            Form::Open(_) if self.misplaced => return None,
             Form::Open(parts) => parts,
         };
         let mut tokens = Vec::with_capacity(self.text.len());
@@ -480,6 +543,43 @@ mod tests {
     }
 
     #[test]
+    fn an_incomplete_arn_is_filled_up_where_that_is_so() {
+        let matches = |text: &str, completed| {
+            let template = Template::with_variables(text).unwrap().of_resource(completed);
+            let glob = template.resolve(&Context::new()).unwrap().into_owned();
+            assert_eq!(template.as_str(), text);
+            glob.matches_resource(SECRET)
+        };
+        for (text, filled_up, as_it_is) in [
+            ("arn:aws:secretsmanager", true, false),
+            ("arn:aws:secretsmanager:eu-west-1", true, false),
+            ("arn:aws:secretsmanager:eu-west-1:000000000000", true, false),
+            ("arn:aws:secretsmanager:eu-west-2", false, false),
+            ("arn:aws:ssm", false, false),
+            ("arn:aws:secretsmanager:*", true, true),
+            ("*", true, true),
+            (SECRET, true, true),
+        ] {
+            assert_eq!(matches(text, true), filled_up, "{text}");
+            assert_eq!(matches(text, false), as_it_is, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_before_the_fifth_colon_matches_no_resource() {
+        let context = Context::from_iter([("aws:PrincipalAccount", "000000000000"), ("aws:x", "red")]);
+        for (text, misplaced) in [
+            ("arn:aws:secretsmanager:*:${aws:PrincipalAccount}:secret:*", true),
+            ("arn:aws:secretsmanager:*:*:secret:demo/${aws:x}", false),
+            ("arn:aws:secretsmanager:*:*:${aws:x}", false),
+        ] {
+            let template = Template::with_variables(text).unwrap().of_resource(true);
+            assert_eq!(template.is_misplaced(), misplaced, "{text}");
+            assert_eq!(template.resolve(&context).is_none(), misplaced, "{text}");
+        }
+    }
+
+    #[test]
     fn without_variables_the_text_is_literal() {
         let template = Template::plain("demo/${aws:username}/*");
         let glob = template
@@ -528,6 +628,18 @@ mod tests {
                 .iter()
                 .zip(&text)
                 .all(|(pattern, text)| naive(pattern, text))
+    }
+
+    /// As many steps as the pattern is long for each character, and not one for every way to share them out.
+    #[test]
+    fn patterns_made_to_take_long_do_not() {
+        let asterisks = "*a".repeat(3_000);
+        let text = "a".repeat(2_000);
+        assert!(!Glob::new(&format!("{asterisks}b")).matches(&text));
+        assert!(Glob::new(&"*".repeat(6_000)).matches(&text));
+        assert!(!Glob::new(&"*?".repeat(3_000)).matches(&text));
+        let arn = format!("arn:aws:secretsmanager:eu-west-1:000000000000:secret:{text}");
+        assert!(!Glob::new(&format!("arn:aws:secretsmanager:*:*:{asterisks}b")).matches_resource(&arn));
     }
 
     proptest! {

@@ -18,12 +18,21 @@ use super::principal::Named;
 /// Where a document may stand, which decides what its statements must and must not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
-    /// Attached to a principal: managed, inline, boundary and session policies. No `Principal`.
+    /// Attached to a principal: managed, inline and boundary policies. No `Principal`.
     Identity,
+    /// Given when a role is assumed: as [`Self::Identity`], but every ARN has to be complete.
+    Session,
     /// Attached to a resource, such as a secret: with `Principal`.
     Resource,
     /// The trust policy of a role: with `Principal`, without `Resource`.
     Trust,
+}
+
+impl Document {
+    /// Whether the principal is known from where the document stands, and not from what it says.
+    fn belongs_to_a_principal(self) -> bool {
+        matches!(self, Self::Identity | Self::Session)
+    }
 }
 
 /// A parsed policy.
@@ -70,6 +79,9 @@ pub(super) struct Statement {
     pub(super) conditions: Vec<Condition>,
     /// A condition key that it asks for, itself or in a variable, and that nobody here knows.
     pub(super) unknown_key: Option<String>,
+    /// Whether it cannot be told which resources it names: by a key that nobody here knows, or by a
+    /// variable where none may stand.
+    pub(super) unclear_resources: bool,
 }
 
 /// A list under its element's name, or under the `Not` form of it.
@@ -160,16 +172,6 @@ impl Statement {
     }
 }
 
-impl Statement {
-    /// Whether a resource that it names depends on a key that nobody here knows.
-    pub(super) fn unclear_resources(&self) -> bool {
-        let named = self.resources.iter().flat_map(Scope::entries);
-        named
-            .flat_map(Template::variables)
-            .any(|key| !keys::is_known(key))
-    }
-}
-
 impl<T> Scope<T> {
     pub(super) fn entries(&self) -> &[T] {
         match self {
@@ -255,7 +257,9 @@ impl Reader {
         // IAM insists on a version in identity-based policies; elsewhere the old one is meant.
         let version = match (version, self.document) {
             (Some(version), _) => version,
-            (None, Document::Identity) => return Err(at.is(Problem::Missing("Version"))),
+            (None, document) if document.belongs_to_a_principal() => {
+                return Err(at.is(Problem::Missing("Version")));
+            }
             (None, _) => Version::V2008,
         };
         let json = statements.ok_or_else(|| at.is(Problem::Missing("Statement")))?;
@@ -348,7 +352,7 @@ impl Reader {
         if resources.is_none() && self.document != Document::Trust {
             return Err(at.is(Problem::Missing("Resource")));
         }
-        if principals.is_none() && self.document != Document::Identity {
+        if principals.is_none() && !self.document.belongs_to_a_principal() {
             return Err(at.is(Problem::Missing("Principal")));
         }
         if effect == Effect::Allow && matches!(principals, Some(Scope::AllBut(_))) {
@@ -362,6 +366,12 @@ impl Reader {
                 .chain(named.flat_map(Template::variables));
             asked.find(|key| !keys::is_known(key)).map(str::to_owned)
         };
+        let unclear_resources = {
+            let mut named = resources.iter().flat_map(Scope::entries);
+            named.any(|template| {
+                template.is_misplaced() || template.variables().any(|key| !keys::is_known(key))
+            })
+        };
         Ok(Statement {
             sid,
             effect,
@@ -370,6 +380,7 @@ impl Reader {
             resources,
             conditions,
             unknown_key,
+            unclear_resources,
         })
     }
 
@@ -383,7 +394,7 @@ impl Reader {
     }
 
     fn principals(&self, json: &Json, at: &At) -> Read<Vec<Named>> {
-        if self.document == Document::Identity {
+        if self.document.belongs_to_a_principal() {
             return Err(at.is(Problem::Prohibited("Principal")));
         }
         if let Json::Text(everyone) = json {
@@ -440,18 +451,26 @@ impl Reader {
             let text = text(value, at)?;
             let template = template(text, version).map_err(|error| at.is(error))?;
             if text != "*" {
-                let mut segments = text.splitn(4, ':');
-                if segments.next() != Some("arn") || segments.next().is_none() {
-                    return Err(at.is(Problem::Resource(text.to_owned())));
-                }
-                match (segments.next(), segments.next()) {
-                    (Some(service), _) if service.is_empty() || service.contains(['*', '?', '$']) => {
-                        return Err(at.is(Problem::ResourceService(text.to_owned())));
+                let segments: Vec<&str> = text.splitn(6, ':').collect();
+                let least = match self.document {
+                    Document::Identity => 3,
+                    Document::Session => 6,
+                    Document::Resource | Document::Trust => 4,
+                };
+                match segments[..] {
+                    ["arn", partition, ref rest @ ..] if !partition.is_empty() && !rest.is_empty() => {
+                        let service = rest[0];
+                        if service.is_empty() || service.contains(['*', '?', '$']) {
+                            return Err(at.is(Problem::ResourceService(text.to_owned())));
+                        }
+                        if segments.len() < least {
+                            return Err(at.is(Problem::Resource(text.to_owned())));
+                        }
                     }
-                    (Some(_), Some(_)) => {}
                     _ => return Err(at.is(Problem::Resource(text.to_owned()))),
                 }
             }
+            let template = template.of_resource(self.document == Document::Identity);
             resources.push(template);
         }
         Ok(resources)

@@ -68,7 +68,7 @@ fn badly_signed(plain: &dyn Fn() -> Request<Bytes>, good: &Caller) -> Vec<Case> 
             "a garbled one",
             changed(&garbled),
             Wrong::Incomplete,
-            "Authorization header requires 'Credential'",
+            "Authorization header requires 'Signature' parameter.",
         ),
         (
             "unknown key",

@@ -162,9 +162,11 @@ fn lists_are_or_and_negated_lists_nor() {
 #[test]
 fn several_values_of_a_key() {
     for (operator, given, expected) in [
-        // Without a set operator, as STS compares the audiences of a token.
-        ("StringEquals", &["x", "a"][..], true),
-        ("StringNotEquals", &["x", "a"], false),
+        // Several values need a set operator; one will do without.
+        ("StringEquals", &["x", "a"][..], false),
+        ("StringNotEquals", &["x", "y"], false),
+        ("StringNotEqualsIfExists", &["x", "y"], false),
+        ("StringEquals", &["a"], true),
         ("ForAllValues:StringEquals", &["a", "b"], true),
         ("ForAllValues:StringEquals", &["a", "x"], false),
         ("ForAllValues:StringNotEquals", &["x", "y"], true),
@@ -186,6 +188,24 @@ fn several_values_of_a_key() {
 }
 
 #[test]
+fn any_audience_of_a_token_will_do() {
+    let holds = |operator: &str, key: &str| {
+        let operator = Operator::parse(operator).unwrap();
+        let condition = Condition::parse(&operator, key, vec!["sts.amazonaws.com".to_owned()], true).unwrap();
+        let values = ["vault", "sts.amazonaws.com"];
+        condition.holds(
+            &values
+                .iter()
+                .map(|value| ("oidc.example/id/X:aud", *value))
+                .collect(),
+        )
+    };
+    assert!(holds("StringEquals", "oidc.example/id/X:aud"));
+    assert!(!holds("StringNotEquals", "oidc.example/id/X:aud"));
+    assert!(!holds("StringEquals", "oidc.example/id/Y:aud"));
+}
+
+#[test]
 fn null_asks_for_existence() {
     assert!(holds("Null", &["true"], &[]));
     assert!(!holds("Null", &["true"], &["a"]));
@@ -193,17 +213,31 @@ fn null_asks_for_existence() {
     assert!(!holds("Null", &["false"], &[]));
 }
 
+/// The page "Variables and tags": nothing is equal to it or like it, and a negated operator says just that.
 #[test]
-fn a_variable_without_a_value_meets_nothing() {
-    for operator in [
-        "StringEquals",
-        "StringNotEquals",
-        "StringNotLike",
-        "ForAllValues:StringNotEquals",
+fn a_variable_without_a_value_is_equal_to_nothing() {
+    for (operator, expected) in [
+        ("StringEquals", false),
+        ("StringLike", false),
+        ("StringNotEquals", true),
+        ("StringNotLike", true),
+        ("ForAllValues:StringNotEquals", true),
+        ("ForAnyValue:StringEquals", false),
     ] {
-        assert!(!holds(operator, &["${aws:absent}"], &["a"]), "{operator}");
+        assert_eq!(
+            holds(operator, &["${aws:absent}"], &["a"]),
+            expected,
+            "{operator}"
+        );
     }
-    assert!(!holds("StringNotEquals", &["b", "${aws:absent}"], &["a"]));
+    let arn = "arn:aws:iam::0:role/a";
+    assert!(holds(
+        "ArnNotLike",
+        &["arn:aws:iam::0:role/${aws:absent}"],
+        &[arn]
+    ));
+    assert!(holds("StringNotEquals", &["b", "${aws:absent}"], &["a"]));
+    assert!(!holds("StringNotEquals", &["a", "${aws:absent}"], &["a"]));
     // What an absent key means is settled before the values are looked at.
     assert!(holds("StringNotEquals", &["${aws:absent}"], &[]));
     assert!(holds("StringEquals", &["${aws:absent}", "a"], &["a"]));

@@ -12,6 +12,10 @@ struct Sides<'a> {
 
 impl Sides<'_> {
     fn decide(&self, principal: &Principal, resource_account: &str) -> Reason {
+        self.decide_by(Rules::default(), principal, resource_account)
+    }
+
+    fn decide_by(&self, rules: Rules, principal: &Principal, resource_account: &str) -> Reason {
         let policies = PolicySet {
             identity: self.identity,
             resource: self.resource.as_ref(),
@@ -27,7 +31,7 @@ impl Sides<'_> {
             resource_account,
             context: &context,
         };
-        evaluate(&request, &policies, Rules::default()).reason
+        evaluate(&request, &policies, rules).reason
     }
 }
 
@@ -298,4 +302,80 @@ fn a_user_named_by_a_resource_policy_passes_its_boundary() {
         session: None,
     };
     assert_eq!(sides.decide(&user, ACCOUNT), Reason::Allowed);
+}
+
+/// Each planted defect overlooks one kind of policy, its grants and its denials, and nothing else.
+#[test]
+fn a_planted_defect_overlooks_one_kind_of_policy() {
+    let some = [allow(OWN)];
+    let denies = identity(&json!({"Effect": "Deny", "Action": "*", "Resource": "*"}));
+    let no_resource_policy = Rules {
+        ignore_resource_policy: true,
+        ..Rules::default()
+    };
+    let no_boundary = Rules {
+        ignore_boundary: true,
+        ..Rules::default()
+    };
+    let by_resource = Reason::ExplicitDeny(PolicyKind::Resource);
+    let by_boundary = Reason::ExplicitDeny(PolicyKind::Boundary);
+    let no_identity = Reason::ImplicitDeny(PolicyKind::Identity);
+    let beyond_boundary = Reason::ImplicitDeny(PolicyKind::Boundary);
+    let granted = resource_policy("Allow", &json!({"AWS": ROLE}));
+    // Identity policies, resource policy, boundary; decided as it should be, and with each defect.
+    for (identity, resource, boundary, right, without_resource, without_boundary) in [
+        (
+            &some[..],
+            resource_policy("Deny", &json!("*")),
+            None,
+            by_resource,
+            Reason::Allowed,
+            by_resource,
+        ),
+        (
+            &[],
+            granted.clone(),
+            None,
+            Reason::Allowed,
+            no_identity,
+            Reason::Allowed,
+        ),
+        (
+            &some,
+            None,
+            Some(allow(OTHER)),
+            beyond_boundary,
+            beyond_boundary,
+            Reason::Allowed,
+        ),
+        (
+            &some,
+            None,
+            Some(denies.clone()),
+            by_boundary,
+            by_boundary,
+            Reason::Allowed,
+        ),
+        (&[], None, Some(allow("*")), no_identity, no_identity, no_identity),
+        (
+            &[],
+            granted,
+            Some(allow(OTHER)),
+            beyond_boundary,
+            no_identity,
+            Reason::Allowed,
+        ),
+    ] {
+        let sides = Sides {
+            identity,
+            resource,
+            boundary,
+            session: None,
+        };
+        let by = |rules| sides.decide_by(rules, &red(), ACCOUNT);
+        let case = format!("{:?} {:?}", sides.resource, sides.boundary);
+        assert_eq!(by(Rules::default()), right, "{case}");
+        assert_eq!(by(no_resource_policy), without_resource, "{case}");
+        assert_eq!(by(no_boundary), without_boundary, "{case}");
+    }
 }
