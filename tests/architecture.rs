@@ -80,6 +80,10 @@ const WALL_CLOCK: &[(&str, &str)] = &[
         "signatures and tokens are judged by it",
     ),
     (
+        "crates/aws-endpoint/src/calls.rs",
+        "a connection that was cut says when that was",
+    ),
+    (
         "crates/stand-ins/src/provider",
         "signatures, and the times of the provider's log",
     ),

@@ -16,6 +16,7 @@ use crate::{
     credentials::{Keys, RootCredentials},
     defects::Defects,
     faults::Faults,
+    gateway::{Backend, Gateway},
     iam::IamState,
     issuer::Issuers,
     quotas::Quotas,
@@ -42,6 +43,8 @@ pub struct EndpointConfig {
     pub issuer_trust_pem: String,
     /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
+    /// What keeps secrets and parameters in the endpoint's place, decided on here all the same.
+    pub backend: Option<Backend>,
 }
 
 impl EndpointConfig {
@@ -57,6 +60,7 @@ impl EndpointConfig {
             root: RootCredentials::random(),
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
+            backend: None,
         }
     }
 }
@@ -71,6 +75,14 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// The backend does not answer as one.
+    #[error("the backend at {url} cannot be used: {because}")]
+    Backend {
+        /// Where it should be.
+        url: String,
+        /// What was seen.
+        because: String,
     },
     /// Certificates.
     #[error(transparent)]
@@ -102,7 +114,11 @@ impl Endpoint {
             secrets: SecretStore::new(config.account.clone()),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
-        let state = State::new(config.account, world, issuers, config.seed);
+        let gateway = match &config.backend {
+            Some(backend) => Some(before(backend, &config.account).await?),
+            None => None,
+        };
+        let state = State::new(config.account, world, issuers, config.seed, gateway);
         let shutdown = CancellationToken::new();
         let address = bound(&listener, config.listen)?;
         let plain_address = match (&plain_listener, config.plain_listen) {
@@ -202,6 +218,17 @@ impl Drop for Endpoint {
             accepting.abort();
         }
     }
+}
+
+/// The gate before a backend that answers.
+async fn before(backend: &Backend, account: &str) -> Result<Gateway, StartError> {
+    let gateway = Gateway::new(backend, account);
+    let checked = gateway.check().await;
+    checked.map_err(|because| StartError::Backend {
+        url: backend.url(),
+        because,
+    })?;
+    Ok(gateway)
 }
 
 /// The address a listener got where it asked for any port.

@@ -31,6 +31,7 @@ mod endpoint;
 mod faults;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gateway;
 pub mod iam;
 mod issuer;
 pub mod quotas;
@@ -50,5 +51,6 @@ pub use credentials::RootCredentials;
 pub use defects::Defects;
 pub use endpoint::{Endpoint, EndpointConfig, StartError};
 pub use faults::{Fault, FaultError, Faults, Latency, Reach, Recorded, ResetAt, Share};
+pub use gateway::{Backend, BadAddress};
 pub use quotas::Quotas;
 pub use state::Patience;

@@ -274,7 +274,7 @@ mod tests {
             keys,
             secrets: SecretStore::new(ACCOUNT.to_owned()),
         };
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0);
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")
             .header("x-amz-date", "20260101T000000Z")
@@ -334,7 +334,7 @@ mod tests {
             keys: Keys::new(&root, ACCOUNT),
             secrets: SecretStore::new(ACCOUNT.to_owned()),
         };
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0);
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let query = "Action=GetCallerIdentity&Version=2011-06-15";
         let good = url(&root, query, &[("x-k8s-aws-id", "demo")]);
         let ask = |url: &str, headers: &[(&'static str, &str)], now: &str| {

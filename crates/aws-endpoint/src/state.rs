@@ -17,6 +17,7 @@ use crate::{
     credentials::Keys,
     defects::Defects,
     faults::{Called, Faults, Struck},
+    gateway::Gateway,
     iam::{IamState, Rules},
     issuer::Issuers,
     quotas::{Buckets, Quotas},
@@ -51,6 +52,8 @@ pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
+    /// What keeps secrets and parameters in its place, if something does.
+    pub(crate) gateway: Option<Gateway>,
     pub(crate) signing_keys: SigningKeys,
     world: Mutex<World>,
     defects: RwLock<Defects>,
@@ -71,11 +74,18 @@ pub(crate) struct World {
 }
 
 impl State {
-    pub(crate) fn new(account: String, world: World, issuers: Issuers, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        account: String,
+        world: World,
+        issuers: Issuers,
+        seed: u64,
+        gateway: Option<Gateway>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             account,
             calls: CallLog::default(),
             issuers,
+            gateway,
             signing_keys: SigningKeys::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),

@@ -9,6 +9,7 @@ mod conditions;
 mod connections;
 mod defects;
 mod faults;
+mod gateway;
 mod lists;
 mod names;
 mod permissions;
