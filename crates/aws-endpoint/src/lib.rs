@@ -19,10 +19,12 @@
 
 mod accept;
 mod answer;
+mod authorisation;
 mod caller;
 mod calls;
 mod credentials;
 mod defects;
+pub mod eks;
 mod endpoint;
 pub mod iam;
 mod issuer;

@@ -1,0 +1,40 @@
+//! What a call has to be allowed, as every service says it before it carries the call out.
+
+use crate::iam::{Context, NamedPolicy};
+
+/// What a call has to be allowed.
+#[derive(Debug, Clone)]
+pub struct Authorisation {
+    /// Such as `secretsmanager:GetSecretValue`.
+    pub action: String,
+    /// The ARN of what the call is about, as stored; for something that does not exist the ARN that it
+    /// would have; `*` for a call that is about nothing in particular.
+    pub resource: String,
+    /// The resource as the caller names it, which is how a denial names it.
+    pub asked: Option<String>,
+    /// The condition keys that only this service knows.
+    pub keys: Context,
+    /// The policy attached to the resource.
+    pub resource_policy: Option<NamedPolicy>,
+    /// A further action that has to be allowed on the same resource.
+    pub(crate) also: Option<&'static str>,
+}
+
+impl Authorisation {
+    /// A call to `action` on `resource`, about which nothing else is known.
+    pub(crate) fn new(action: String, resource: String) -> Self {
+        Self {
+            action,
+            resource,
+            asked: None,
+            keys: Context::new(),
+            resource_policy: None,
+            also: None,
+        }
+    }
+
+    /// All that has to be allowed.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        [self.action.as_str()].into_iter().chain(self.also)
+    }
+}
