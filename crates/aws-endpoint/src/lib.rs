@@ -26,6 +26,8 @@ mod credentials;
 mod defects;
 pub mod eks;
 mod endpoint;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iam;
 mod issuer;
 mod route;

@@ -1,5 +1,6 @@
 //! JSON as policies need it: a key given twice is an error, and every error says where it is.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -110,8 +111,10 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
         let mut map: Vec<(String, Json)> = Vec::new();
+        // Looked up by hash: a document of nothing but members must not take long.
+        let mut known = HashSet::new();
         while let Some((key, value)) = members.next_entry::<String, Json>()? {
-            if map.iter().any(|(known, _)| *known == key) {
+            if !known.insert(key.clone()) {
                 return Err(de::Error::custom(format_args!("`{key}` is given twice")));
             }
             map.push((key, value));

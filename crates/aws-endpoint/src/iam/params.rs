@@ -26,6 +26,12 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Params {
 }
 
 impl Params {
+    /// The fields of a form: the body of an awsQuery call. Bytes that are no UTF-8 are replaced.
+    #[must_use]
+    pub fn of_form(form: &[u8]) -> Self {
+        form_urlencoded::parse(form).into_owned().collect()
+    }
+
     /// The value of a parameter, if it was sent.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {

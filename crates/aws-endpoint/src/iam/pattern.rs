@@ -82,10 +82,18 @@ impl Glob {
         }
     }
 
-    /// The text itself, in which wildcards are plain characters (`StringEquals`).
+    /// Whether the pattern itself, with its wildcards as plain characters, is `text` (`StringEquals`).
     #[must_use]
-    pub fn text(&self) -> String {
-        self.0.iter().map(|token| token.plain()).collect()
+    pub fn is(&self, text: &str) -> bool {
+        self.0.iter().map(|token| token.plain()).eq(text.chars())
+    }
+
+    /// As [`Self::is`], with letters of either case equal (`StringEqualsIgnoreCase`).
+    #[must_use]
+    pub fn is_ignoring_case(&self, text: &str) -> bool {
+        let lower = |char: char| char.to_lowercase();
+        let own = self.0.iter().flat_map(|token| lower(token.plain()));
+        own.eq(text.chars().flat_map(lower))
     }
 
     /// Where the sixth segment of an ARN begins: past the fifth colon, or the end.
@@ -118,10 +126,14 @@ impl Token {
 }
 
 fn same_letter(wanted: char, given: char) -> bool {
+    if wanted.is_ascii() && given.is_ascii() {
+        return wanted.eq_ignore_ascii_case(&given);
+    }
     wanted == given || wanted.to_lowercase().eq(given.to_lowercase())
 }
 
-/// Runs `tokens` over `text` as a set of positions, so that no pattern takes exponential time.
+/// Runs `tokens` over `text` as a set of positions: no pattern takes longer than its length times that of the
+/// text, however many asterisks it has.
 ///
 /// `confined` says which wildcards (by position) may not stand for a colon.
 fn simulate(
@@ -130,10 +142,23 @@ fn simulate(
     same: impl Fn(char, char) -> bool,
     confined: impl Fn(usize) -> bool,
 ) -> bool {
+    // Most patterns differ from most texts before their first wildcard.
+    let mut chars = text.chars();
+    let mut start = 0;
+    while let Some(Token::Char(wanted)) = tokens.get(start) {
+        match chars.next() {
+            Some(given) if same(*wanted, given) => start += 1,
+            _ => return false,
+        }
+    }
+    if start == tokens.len() {
+        return chars.next().is_none();
+    }
+    // Positions in ascending order.
     let mut current = Vec::with_capacity(8);
     let mut next = Vec::with_capacity(8);
-    enter(tokens, 0, &mut current);
-    for char in text.chars() {
+    enter(tokens, start, &mut current);
+    for char in chars {
         for &at in &current {
             match tokens.get(at) {
                 Some(Token::Char(wanted)) if same(*wanted, char) => enter(tokens, at + 1, &mut next),
@@ -148,15 +173,15 @@ fn simulate(
         std::mem::swap(&mut current, &mut next);
         next.clear();
     }
-    current.contains(&tokens.len())
+    current.last() == Some(&tokens.len())
 }
 
 /// Adds a position, and those that a `*` of no characters leads to.
+///
+/// Positions are entered in ascending order, and each brings along those behind it up to one that takes a
+/// character. So what is not beyond the last one is there already.
 fn enter(tokens: &[Token], mut at: usize, positions: &mut Vec<usize>) {
-    loop {
-        if positions.contains(&at) {
-            return;
-        }
+    while positions.last().is_none_or(|last| *last < at) {
         positions.push(at);
         if tokens.get(at) != Some(&Token::Many) {
             return;
@@ -603,6 +628,18 @@ mod tests {
                 .iter()
                 .zip(&text)
                 .all(|(pattern, text)| naive(pattern, text))
+    }
+
+    /// As many steps as the pattern is long for each character, and not one for every way to share them out.
+    #[test]
+    fn patterns_made_to_take_long_do_not() {
+        let asterisks = "*a".repeat(3_000);
+        let text = "a".repeat(2_000);
+        assert!(!Glob::new(&format!("{asterisks}b")).matches(&text));
+        assert!(Glob::new(&"*".repeat(6_000)).matches(&text));
+        assert!(!Glob::new(&"*?".repeat(3_000)).matches(&text));
+        let arn = format!("arn:aws:secretsmanager:eu-west-1:000000000000:secret:{text}");
+        assert!(!Glob::new(&format!("arn:aws:secretsmanager:*:*:{asterisks}b")).matches_resource(&arn));
     }
 
     proptest! {

@@ -105,10 +105,8 @@ pub(super) enum Resolved<'a> {
 impl Resolved<'_> {
     pub(super) fn matches(&self, test: Test, given: &str) -> bool {
         match (self, test) {
-            (Self::Text(glob), Test::StringEquals) => glob.text() == given,
-            (Self::Text(glob), Test::StringEqualsIgnoreCase) => {
-                glob.text().to_lowercase() == given.to_lowercase()
-            }
+            (Self::Text(glob), Test::StringEquals) => glob.is(given),
+            (Self::Text(glob), Test::StringEqualsIgnoreCase) => glob.is_ignoring_case(given),
             (Self::Text(glob), Test::StringLike) => glob.matches(given),
             (Self::Text(glob), Test::Arn) => glob.matches_arn(given),
             (Self::Value(Value::Number(wanted)), Test::Numeric(relation)) => {

@@ -2,6 +2,7 @@
 
 mod assumption;
 mod conditions;
+mod documented;
 mod laws;
 mod sides;
 mod statements;
