@@ -13,13 +13,10 @@
 #[expect(dead_code, reason = "the tests need more of it")]
 mod client;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use client::{Answer, Caller, REGION, iam_request, secrets_request, send, signed, sts_request};
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig, RootCredentials};
+use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::{HttpsClient, RunCa};
 use serde_json::{Value, json};
 
@@ -30,15 +27,7 @@ const SECRETS: usize = 1000;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connections: usize = std::env::args().nth(1).map_or(Ok(16), |text| text.parse())?;
     let ca = RunCa::generate("throughput")?;
-    let endpoint = Endpoint::start(EndpointConfig {
-        listen: ([127, 0, 0, 1], 0).into(),
-        account: "000000000000".to_owned(),
-        ca: Arc::clone(&ca),
-        root: RootCredentials::random(),
-        issuer_trust_pem: ca.certificate_pem().to_owned(),
-        seed: 0,
-    })
-    .await?;
+    let endpoint = Endpoint::start(EndpointConfig::new("000000000000", &ca)).await?;
     let client = HttpsClient::new(ca.certificate_pem(), Some(endpoint.address()))?;
     let session = prepare(&client, &Caller::from(endpoint.root_credentials())).await;
 

@@ -1,6 +1,6 @@
-//! Connections: TLS directly, or behind HTTP `CONNECT`, both on one port.
+//! Connections: TLS directly or behind HTTP `CONNECT`, and plain HTTP where it is wanted, all on one port.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
 use mountproof_run_tls::serve_connection;
@@ -22,33 +22,50 @@ const LONGEST_HEAD: usize = 8 * 1024;
 /// Time for a client to say what it wants.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// Number of the TLS connection that a request came over.
+/// What a request came over.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Connection(pub(crate) u64);
+pub(crate) struct Connection {
+    pub(crate) number: u64,
+    /// TLS.
+    pub(crate) secure: bool,
+    pub(crate) peer: SocketAddr,
+}
 
-/// Whether a host name is AWS's, and so ours here.
+/// What a listener takes beside TLS and `CONNECT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlainHttp {
+    Served,
+    Refused,
+}
+
+/// Whether a host name is AWS's, and so ours here. `api.aws` is where newer services and dual-stack
+/// endpoints are.
 pub(crate) fn is_aws(name: &str) -> bool {
-    name.ends_with(".amazonaws.com")
+    name.ends_with(".amazonaws.com") || name.ends_with(".api.aws")
 }
 
 /// Accepts until `shutdown`.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
+    plain: PlainHttp,
     state: Arc<State>,
     shutdown: CancellationToken,
 ) {
-    let app = route::router(Arc::clone(&state));
-    let acceptor = TlsAcceptor::from(tls);
-    let stop = shutdown.clone();
+    let way_in = WayIn {
+        acceptor: TlsAcceptor::from(tls),
+        plain,
+        app: route::router(Arc::clone(&state)),
+        shutdown: shutdown.clone(),
+    };
     let serve = move |stream| {
-        let (acceptor, app, number) = (acceptor.clone(), app.clone(), state.next_connection());
-        let (state, shutdown) = (Arc::clone(&state), stop.clone());
+        let (way_in, state) = (way_in.clone(), Arc::clone(&state));
         async move {
+            let number = state.next_connection();
             tokio::select! {
                 // Drops the connection, whatever it is at.
                 () = state.outage() => {}
-                greeted = greet(stream, acceptor, app, number, shutdown) => {
+                greeted = way_in.greet(stream, number) => {
                     if let Err(error) = greeted {
                         tracing::debug!(%error, "connection");
                     }
@@ -59,25 +76,39 @@ pub(crate) async fn serve(
     mountproof_run_tls::accept(listener, shutdown, serve).await;
 }
 
-async fn greet(
-    mut stream: TcpStream,
+/// How connections of one listener are served.
+#[derive(Clone)]
+struct WayIn {
     acceptor: TlsAcceptor,
+    plain: PlainHttp,
     app: Router,
-    number: u64,
     shutdown: CancellationToken,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut first = [0];
-    if timeout(GREETING, stream.peek(&mut first)).await?? == 0 {
-        return Ok(());
+}
+
+impl WayIn {
+    async fn greet(self, mut stream: TcpStream, number: u64) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let peer = stream.peer_addr()?;
+        let mut first = [0];
+        if timeout(GREETING, stream.peek(&mut first)).await?? == 0 {
+            return Ok(());
+        }
+        // No other method of AWS's begins like `CONNECT`.
+        if first[0] != TLS_HANDSHAKE && first[0] != b'C' && self.plain == PlainHttp::Served {
+            let secure = false;
+            let app = self.app.layer(Extension(Connection { number, secure, peer }));
+            serve_connection(stream, app, self.shutdown).await;
+            return Ok(());
+        }
+        if first[0] != TLS_HANDSHAKE && !timeout(GREETING, tunnel(&mut stream)).await?? {
+            return Ok(());
+        }
+        let stream = timeout(GREETING, self.acceptor.accept(stream)).await??;
+        let secure = true;
+        let app = self.app.layer(Extension(Connection { number, secure, peer }));
+        serve_connection(stream, app, self.shutdown).await;
+        Ok(())
     }
-    if first[0] != TLS_HANDSHAKE && !timeout(GREETING, tunnel(&mut stream)).await?? {
-        return Ok(());
-    }
-    let stream = timeout(GREETING, acceptor.accept(stream)).await??;
-    let app = app.layer(Extension(Connection(number)));
-    serve_connection(stream, app, shutdown).await;
-    Ok(())
 }
 
 /// Answers a `CONNECT`; whether TLS may follow. Only AWS's names lead anywhere, and only to here:
@@ -111,7 +142,9 @@ async fn tunnel(stream: &mut TcpStream) -> io::Result<bool> {
             Ok(true)
         }
         _ => {
-            let text = format!("{target} is not reached through here: only *.amazonaws.com:443 is");
+            let text = format!(
+                "{target} is not reached through here: only *.amazonaws.com:443 and *.api.aws:443 are"
+            );
             refuse(stream, "403 Forbidden", &text).await
         }
     }

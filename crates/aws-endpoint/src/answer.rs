@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Response, StatusCode, header},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::wire::xml::{self, Element, Fault};
 
@@ -13,8 +13,10 @@ use crate::wire::xml::{self, Element, Fault};
 pub(crate) enum Protocol {
     /// XML, with the service's namespace: IAM, STS.
     Query(&'static str),
-    /// awsJson 1.1: Secrets Manager.
+    /// awsJson 1.1: Secrets Manager, SSM, KMS.
     Json,
+    /// restJson 1: EKS and its pod identities.
+    Rest,
 }
 
 /// An error on its way to the caller.
@@ -29,6 +31,8 @@ pub(crate) struct Refusal {
     pub(crate) denied: bool,
     /// More than the caller is told, for the call log.
     pub(crate) reason: Option<String>,
+    /// What a restJson error says beside its message.
+    pub(crate) details: Map<String, Value>,
 }
 
 impl Refusal {
@@ -40,6 +44,7 @@ impl Refusal {
             message_key: "Message",
             denied: false,
             reason: None,
+            details: Map::new(),
         }
     }
 
@@ -84,8 +89,18 @@ pub(crate) fn write(
                 xml::error(namespace, fault, &refusal.code, &refusal.message, request_id),
             )
         }
+        (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", value.to_string()),
         (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", value.to_string()),
         (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
+        (Protocol::Rest, Err(refusal)) => {
+            let mut body = refusal.details.clone();
+            body.insert("message".to_owned(), json!(refusal.message));
+            (
+                refusal.status,
+                "application/json",
+                Value::Object(body).to_string(),
+            )
+        }
         (Protocol::Json, Err(refusal)) => {
             let body = json!({ "__type": refusal.code, refusal.message_key: refusal.message });
             (refusal.status, "application/x-amz-json-1.1", body.to_string())
@@ -98,6 +113,11 @@ pub(crate) fn write(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static(content_type),
     );
+    if let (Protocol::Rest, Err(refusal)) = (protocol, result)
+        && let Ok(code) = refusal.code.parse()
+    {
+        headers.insert("x-amzn-errortype", code);
+    }
     if let Ok(id) = request_id.parse() {
         headers.insert("x-amzn-requestid", id);
     }

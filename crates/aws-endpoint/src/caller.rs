@@ -4,12 +4,21 @@
 use jiff::Timestamp;
 
 use crate::{
+    accept::Connection,
     credentials::Session,
     iam::{
         Context, Decision, IamState, NamedPolicy, PolicySet, Principal, Request, Rules, evaluate,
         store::{Role, RolePolicies},
     },
 };
+
+/// Where, when and over what a request came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Circumstances<'a> {
+    pub(crate) region: &'a str,
+    pub(crate) now: Timestamp,
+    pub(crate) connection: Connection,
+}
 
 /// The caller of one request.
 pub(crate) struct Caller<'a> {
@@ -40,8 +49,7 @@ impl<'a> Caller<'a> {
     pub(crate) fn new(
         session: &'a Session,
         iam: &IamState,
-        region: &str,
-        now: Timestamp,
+        circumstances: Circumstances<'_>,
         rules: Rules,
     ) -> Self {
         let role = role(session, iam);
@@ -49,7 +57,7 @@ impl<'a> Caller<'a> {
         Self {
             session,
             policies: policies.unwrap_or_default(),
-            context: caller_context(session, role, region, now),
+            context: caller_context(session, role, circumstances),
             rules,
         }
     }
@@ -77,13 +85,18 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The keys that every request has, signed or not. All requests come over TLS and from loopback.
-pub(crate) fn request_context(region: &str, now: Timestamp) -> Context {
+/// The keys that every request has, signed or not.
+pub(crate) fn request_context(circumstances: Circumstances<'_>) -> Context {
+    let Circumstances {
+        region,
+        now,
+        connection,
+    } = circumstances;
     let mut context = Context::new();
     context.set("aws:CurrentTime", now.to_string());
     context.set("aws:EpochTime", now.as_second().to_string());
-    context.set("aws:SecureTransport", "true");
-    context.set("aws:SourceIp", "127.0.0.1");
+    context.set("aws:SecureTransport", connection.secure.to_string());
+    context.set("aws:SourceIp", connection.peer.ip().to_string());
     context.set("aws:RequestedRegion", region);
     context.set("aws:ViaAWSService", "false");
     context.set("aws:PrincipalIsAWSService", "false");
@@ -124,8 +137,8 @@ fn role<'i>(session: &Session, iam: &'i IamState) -> Option<&'i Role> {
 }
 
 /// The keys of a signed request.
-fn caller_context(session: &Session, role: Option<&Role>, region: &str, now: Timestamp) -> Context {
-    let mut context = request_context(region, now);
+fn caller_context(session: &Session, role: Option<&Role>, circumstances: Circumstances<'_>) -> Context {
+    let mut context = request_context(circumstances);
     if let Some(account) = session.principal.account() {
         context.set("aws:PrincipalAccount", account);
     }
@@ -146,6 +159,13 @@ fn caller_context(session: &Session, role: Option<&Role>, region: &str, now: Tim
     }
     for tag in role.into_iter().flat_map(|role| &role.tags) {
         context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
+    }
+    // A session's own tags stand before those of its role.
+    for tag in &session.labels.tags {
+        context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
+    }
+    if let Some(identity) = &session.labels.source_identity {
+        context.set("aws:SourceIdentity", identity.as_str());
     }
     context
 }

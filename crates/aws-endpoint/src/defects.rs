@@ -24,6 +24,10 @@ pub struct Defects {
     pub stale_after_put: bool,
     /// `GetSecretValue` answers with the value of another tenant's secret.
     pub other_tenants_secret: bool,
+    /// A web-identity token is accepted however long ago it expired.
+    pub accept_expired_token: bool,
+    /// A request is accepted that was signed for another region than that of the host it is sent to.
+    pub accept_any_region: bool,
 }
 
 /// Trouble of the kind that real services have, all off by default.

@@ -1,27 +1,41 @@
 //! The handle: starts the endpoint, reads its log, breaks it on purpose, stops it.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
+use jiff::{SignedDuration, Timestamp};
 use mountproof_run_tls::{RunCa, TlsError};
+use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accept,
+    accept::{self, PlainHttp},
     calls::CallLog,
     credentials::{Keys, RootCredentials},
     defects::{Defects, Faults},
+    eks::{self, ClusterBackend, EksIdentity, EksStore},
+    eks_calls::{self, EksTokenError},
     iam::IamState,
     issuer::Issuers,
+    pod_identity::{self, ServiceAccountToken},
     secrets::SecretStore,
     state::{State, World},
 };
 
-/// How to start an endpoint.
+/// How to start an endpoint. Made by [`EndpointConfig::new`], so that what a caller has no opinion about
+/// need not be said.
 #[derive(Debug)]
 pub struct EndpointConfig {
-    /// Where to listen: an address of the loopback interface; port 0 takes a free one.
+    /// Where to listen for TLS, and HTTP `CONNECT` to AWS's names: by default a free port of 127.0.0.1. Who
+    /// gives an address of another interface lets in whoever reaches it.
     pub listen: SocketAddr,
+    /// Where to listen for plain HTTP, beside TLS and `CONNECT`; nowhere by default.
+    pub plain_listen: Option<SocketAddr>,
     /// Account id, 12 digits.
     pub account: String,
     /// Authority for its certificates.
@@ -32,6 +46,33 @@ pub struct EndpointConfig {
     pub issuer_trust_pem: String,
     /// Seed of the ids of what is made.
     pub seed: u64,
+    /// How long EKS clusters and what belongs to them are on their way, without a backend.
+    pub cluster_settling: Duration,
+    /// What stands behind EKS clusters: without one they are described, and nothing answers at their endpoints.
+    pub cluster_backend: Option<Arc<dyn ClusterBackend>>,
+    /// Where to give pods their credentials, as the EKS Pod Identity Agent does at 169.254.170.23; nowhere by
+    /// default. Whoever reaches it and has a pod's token gets what that pod would get.
+    pub pod_identity_listen: Option<SocketAddr>,
+}
+
+impl EndpointConfig {
+    /// An endpoint for `account` (12 digits) on a free port of 127.0.0.1, with certificates of `ca`, which is
+    /// also trusted when a token issuer's keys are fetched, and with a random root key.
+    #[must_use]
+    pub fn new(account: impl Into<String>, ca: &Arc<RunCa>) -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            plain_listen: None,
+            account: account.into(),
+            ca: Arc::clone(ca),
+            root: RootCredentials::random(),
+            issuer_trust_pem: ca.certificate_pem().to_owned(),
+            seed: 0,
+            cluster_settling: Duration::from_secs(1),
+            cluster_backend: None,
+            pod_identity_listen: None,
+        }
+    }
 }
 
 /// The endpoint could not be started.
@@ -53,37 +94,70 @@ pub enum StartError {
 /// A running endpoint. Dropping it ends it at once.
 pub struct Endpoint {
     address: SocketAddr,
+    plain_address: Option<SocketAddr>,
+    pod_identity_address: Option<SocketAddr>,
     root: RootCredentials,
     state: Arc<State>,
     shutdown: CancellationToken,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Endpoint {
     /// Starts listening.
     pub async fn start(config: EndpointConfig) -> Result<Self, StartError> {
-        let failed = |source| StartError::Listen {
-            address: config.listen,
-            source,
+        let listener = listen(config.listen).await?;
+        let plain_listener = match config.plain_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
         let tls = config.ca.server_config(accept::is_aws)?;
         let world = World {
             iam: IamState::new(config.account.clone(), config.seed),
             keys: Keys::new(&config.root, &config.account),
             secrets: SecretStore::new(config.account.clone()),
+            eks: EksStore::new(
+                config.account.clone(),
+                config.ca.certificate_pem(),
+                SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
+            ),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
         let state = State::new(config.account, world, issuers);
+        if let Some(backend) = config.cluster_backend {
+            state.world().eks.expect_backend();
+            // It was empty until now.
+            let _ = state.clusters.set(backend);
+        }
         let shutdown = CancellationToken::new();
-        let accepting = tokio::spawn(accept::serve(listener, tls, Arc::clone(&state), shutdown.clone()));
+        let mut agents = Vec::new();
+        let mut pod_identity_address = None;
+        if let Some(asked) = config.pod_identity_listen {
+            let listener = listen(asked).await?;
+            pod_identity_address = Some(bound(&listener, asked)?);
+            let agent = pod_identity::serve(listener, Arc::clone(&state), shutdown.clone());
+            agents.push(tokio::spawn(agent));
+        }
+        let address = bound(&listener, config.listen)?;
+        let plain_address = match (&plain_listener, config.plain_listen) {
+            (Some(listener), Some(asked)) => Some(bound(listener, asked)?),
+            _ => None,
+        };
+        let ways_in = [
+            Some((listener, PlainHttp::Refused)),
+            plain_listener.map(|listener| (listener, PlainHttp::Served)),
+        ];
+        let accepting = ways_in.into_iter().flatten().map(|(listener, plain)| {
+            let (tls, state) = (Arc::clone(&tls), Arc::clone(&state));
+            tokio::spawn(accept::serve(listener, tls, plain, state, shutdown.clone()))
+        });
         Ok(Self {
             address,
+            plain_address,
+            pod_identity_address,
             root: config.root,
+            accepting: accepting.chain(agents).collect(),
             state,
             shutdown,
-            accepting,
         })
     }
 
@@ -91,6 +165,58 @@ impl Endpoint {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for plain HTTP, if it does.
+    #[must_use]
+    pub fn plain_address(&self) -> Option<SocketAddr> {
+        self.plain_address
+    }
+
+    /// Where pods get their credentials, if they do: the value for `AWS_CONTAINER_CREDENTIALS_FULL_URI` is
+    /// `http://<address>/v1/credentials`.
+    #[must_use]
+    pub fn pod_identity_address(&self) -> Option<SocketAddr> {
+        self.pod_identity_address
+    }
+
+    /// Who the bearer of a `k8s-aws-v1.` token is for a cluster, as EKS would tell its API server.
+    pub fn authenticate_eks_token(
+        &self,
+        region: &str,
+        cluster: &str,
+        token: &str,
+    ) -> Result<EksIdentity, EksTokenError> {
+        eks_calls::authenticate(&self.state, region, cluster, token)
+    }
+
+    /// The credentials that a pod with this token gets from the EKS Pod Identity Agent, as JSON; the error is what
+    /// the agent answers with.
+    pub async fn pod_identity_credentials(&self, token: &str) -> Result<Value, (u16, String)> {
+        let from = (Ipv4Addr::LOCALHOST, 0).into();
+        pod_identity::credentials(&self.state, token, from).await
+    }
+
+    /// A token of a cluster's issuer for a `ServiceAccount`. `None` when there is no such cluster, or another API
+    /// server stands behind it and signs.
+    #[must_use]
+    pub fn service_account_token(
+        &self,
+        region: &str,
+        cluster: &str,
+        wanted: &ServiceAccountToken<'_>,
+    ) -> Option<String> {
+        let world = self.state.world();
+        let now = Timestamp::now() + self.state.faults().clock_step;
+        let issuer = eks::issuer_of(&world.eks, region, cluster)?;
+        eks::sign(&world.eks, region, cluster, &wanted.claims(issuer, now))
+    }
+
+    /// Deactivates STS in these regions, as AWS does with those that an account has to opt into; activates it in
+    /// all others.
+    pub fn deactivate_sts(&self, regions: &[&str]) {
+        let mut off = self.state.sts_off.write().unwrap_or_else(PoisonError::into_inner);
+        *off = regions.iter().map(|region| (*region).to_owned()).collect();
     }
 
     /// The account's root key.
@@ -126,6 +252,7 @@ impl Endpoint {
     pub fn leftovers(&self) -> Vec<String> {
         let world = self.state.world();
         let mut left = world.iam.objects();
+        left.extend(world.eks.objects());
         left.extend(world.secrets.names().map(|name| format!("secret {name}")));
         left
     }
@@ -133,13 +260,28 @@ impl Endpoint {
     /// Stops accepting, gives requests under way half a second, closes every connection.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
-        // The only error is a panic in the accept loop, and stopping is what was wanted.
-        let _ = (&mut self.accepting).await;
+        for accepting in &mut self.accepting {
+            // The only error is a panic in the accept loop, and stopping is what was wanted.
+            let _ = accepting.await;
+        }
     }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        self.accepting.abort();
+        for accepting in &self.accepting {
+            accepting.abort();
+        }
     }
+}
+
+/// The address a listener got where it asked for any port.
+fn bound(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    listener.local_addr().map_err(failed)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    TcpListener::bind(address).await.map_err(failed)
 }

@@ -8,9 +8,9 @@
 //! Everything is reached through [`Endpoint`]. A request goes one way:
 //!
 //! ```text
-//! accept (TLS, CONNECT) ─► route ─► signature ─► service (iam, sts, secrets) ─► answer
-//!                                  or token         │ evaluate on the stored ARN
-//!                                                   └► call log
+//! accept ─► route ─► service ─► dispatch ─► signature ─► authorisation ─► the service ─► answer
+//! (TLS, CONNECT)     (which)    (a call)    or token     on the stored ARN │
+//!                                                                          └► call log
 //! ```
 //!
 //! Left out: everything but what [`iam::service::operations`] and [`secrets::operations`] list, and STS's
@@ -20,18 +20,23 @@
 mod accept;
 mod answer;
 mod authorisation;
+mod call;
 mod caller;
 mod calls;
 mod credentials;
 mod defects;
+mod dispatch;
 pub mod eks;
+mod eks_calls;
 mod endpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod iam;
 mod issuer;
+mod pod_identity;
 mod route;
 pub mod secrets;
+mod service;
 mod signature;
 pub mod sigv4;
 mod state;
@@ -39,7 +44,10 @@ mod sts;
 mod token;
 pub mod wire;
 
+pub use authorisation::Authorisation;
 pub use calls::{CallLog, CallRecord, CallVerdict};
 pub use credentials::RootCredentials;
 pub use defects::{Defects, Faults};
+pub use eks_calls::EksTokenError;
 pub use endpoint::{Endpoint, EndpointConfig, StartError};
+pub use pod_identity::ServiceAccountToken;

@@ -104,6 +104,19 @@ fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> Signed<'a> {
     }
 }
 
+/// The region whose host a request was sent to, which is the only one that it may be signed for; none for
+/// hosts that are not AWS's. The global hosts are those of us-east-1.
+fn region_of_host<'a>(request: &Signed<'a>) -> Option<&'a str> {
+    let header = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = header.or(request.authority)?;
+    let mut labels = host.split('.');
+    match (labels.next()?, labels.next()?, labels.next()) {
+        (_, region, Some("amazonaws" | "api")) if region.contains('-') => Some(region),
+        ("iam" | "sts", "amazonaws", Some(_)) => Some("us-east-1"),
+        _ => None,
+    }
+}
+
 fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Session>, Refused> {
     let claim = Claim::of(request).map_err(Refused::Fault)?;
     let scope = claim.scope().map_err(Refused::Fault)?;
@@ -125,7 +138,8 @@ fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Se
     };
     let verified = || {
         claim.check_time(now, lifetime)?;
-        claim.check_scope(None, None)?;
+        let region = region_of_host(request).filter(|_| !state.defects().accept_any_region);
+        claim.check_scope(region, None)?;
         claim.verify(
             request,
             &session.secret_access_key,
@@ -190,6 +204,11 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
         (Protocol::Json, Kind::UnknownKey) => (400, "UnrecognizedClientException"),
         (Protocol::Json, Kind::Expired) => (400, "ExpiredTokenException"),
         (Protocol::Json, Kind::Mismatch) => (400, "InvalidSignatureException"),
+        // The names of JSON services with a status of its own.
+        (Protocol::Rest, kind) => {
+            let json = refusal(Protocol::Json, kind, message);
+            return Refusal { status: 403, ..json };
+        }
         (Protocol::Query(_), Kind::Missing) => (403, "MissingAuthenticationToken"),
         (Protocol::Query(_), Kind::Incomplete) => (400, "IncompleteSignature"),
         (Protocol::Query(_), Kind::UnknownKey) => (403, "InvalidClientTokenId"),
@@ -210,7 +229,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        credentials::{Keys, RootCredentials},
+        credentials::{Keys, Labels, RootCredentials},
+        eks::EksStore,
         iam::{IamState, Principal},
         issuer::Issuers,
         secrets::SecretStore,
@@ -230,6 +250,7 @@ mod tests {
             provider: None,
             issued: Some(expires),
             expires: Some(expires),
+            labels: Labels::default(),
         }
     }
 
@@ -243,6 +264,7 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys,
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
         let request = Request::post("https://sts.amazonaws.com/")
@@ -303,6 +325,7 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys: Keys::new(&root, ACCOUNT),
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
         let query = "Action=GetCallerIdentity&Version=2011-06-15";

@@ -1,7 +1,7 @@
 //! What the endpoint knows.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -11,6 +11,7 @@ use crate::{
     calls::CallLog,
     credentials::Keys,
     defects::{Defects, Faults},
+    eks::{ClusterBackend, EksStore},
     iam::{IamState, Rules},
     issuer::Issuers,
     secrets::SecretStore,
@@ -23,6 +24,10 @@ pub(crate) struct State {
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
     pub(crate) signing_keys: SigningKeys,
+    /// What stands behind EKS clusters, if anything does.
+    pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
+    /// Regions in which STS is not activated.
+    pub(crate) sts_off: RwLock<Vec<String>>,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -34,6 +39,7 @@ pub(crate) struct World {
     pub(crate) iam: IamState,
     pub(crate) keys: Keys,
     pub(crate) secrets: SecretStore,
+    pub(crate) eks: EksStore,
 }
 
 impl State {
@@ -43,6 +49,8 @@ impl State {
             calls: CallLog::default(),
             issuers,
             signing_keys: SigningKeys::default(),
+            clusters: OnceLock::new(),
+            sts_off: RwLock::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),

@@ -33,10 +33,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use backend::{ClusterBackend, ClusterParts, ClusterWanted};
+pub(crate) use clusters::wanted;
 pub use clusters::{arrived, failed};
 pub use error::EksError;
 pub use identity::{AccessPolicy, EksIdentity, identify};
-pub(crate) use identity::{PodIdentity, pod_identity};
+pub(crate) use identity::{PodIdentity, cluster_of_issuer, issuer_keys, pod_identity};
 pub use issuer::ClusterKey;
 pub use request::Request;
 pub use store::EksStore;

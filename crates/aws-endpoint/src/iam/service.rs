@@ -14,6 +14,7 @@ use super::error::IamError;
 use super::params::{Page, Params};
 use super::store::{IamState, Tag};
 use super::{Context, params};
+use crate::authorisation::Authorisation;
 use crate::wire::xml::Element;
 
 /// The namespace of IAM's answers.
@@ -21,17 +22,6 @@ pub const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
 /// The children of the result element; `None` for an operation without one.
 pub type Answer = Option<Vec<Element>>;
-
-/// What a call has to be allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authorisation {
-    /// Such as `iam:CreateRole`.
-    pub action: String,
-    /// The ARN of what the call is about.
-    pub resource: String,
-    /// The condition keys that only this service knows: tags, boundary, the policy attached.
-    pub keys: Context,
-}
 
 /// Carries out one operation at the time `now`.
 ///
@@ -75,9 +65,8 @@ pub fn authorisation(state: &IamState, operation: &str, params: &Params) -> Resu
         keys.set("iam:PermissionsBoundary", boundary);
     }
     Ok(Authorisation {
-        action: format!("iam:{operation}"),
-        resource,
         keys,
+        ..Authorisation::new(format!("iam:{operation}"), resource)
     })
 }
 

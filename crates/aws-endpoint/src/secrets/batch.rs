@@ -8,7 +8,8 @@ use super::body::Body;
 use super::error::SecretsError;
 use super::listing::{filters, page, page_token};
 use super::store::SecretStore;
-use super::{Authorisation, Call, Outcome, authorisation, execute};
+use super::{Call, Outcome, authorisation, execute};
+use crate::authorisation::Authorisation;
 use crate::defects::Defects;
 
 /// Secrets that can be asked for by name in one call, and most values in one answer.

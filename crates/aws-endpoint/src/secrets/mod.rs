@@ -27,33 +27,9 @@ pub use store::SecretStore;
 
 use self::body::Body;
 use self::store::Secret;
+use crate::authorisation::Authorisation;
 use crate::defects::Defects;
-use crate::iam::{Context, NamedPolicy};
-
-/// What a call has to be allowed.
-#[derive(Debug, Clone)]
-pub struct Authorisation {
-    /// Such as `secretsmanager:GetSecretValue`.
-    pub action: String,
-    /// The stored ARN of the secret; for one that does not exist the ARN that it would have, with
-    /// `??????` for the random suffix; `*` for a call that is about none.
-    pub resource: String,
-    /// The secret as the caller names it.
-    pub asked: Option<String>,
-    /// The condition keys that only this service knows.
-    pub keys: Context,
-    /// The policy attached to the secret.
-    pub resource_policy: Option<NamedPolicy>,
-    /// A further action that has to be allowed on the same resource.
-    also: Option<&'static str>,
-}
-
-impl Authorisation {
-    /// All that has to be allowed.
-    pub fn actions(&self) -> impl Iterator<Item = &str> {
-        [self.action.as_str()].into_iter().chain(self.also)
-    }
-}
+use crate::iam::Context;
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the secret exists.
 ///

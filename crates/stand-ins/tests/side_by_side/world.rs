@@ -2,11 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig, RootCredentials};
+use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig},
@@ -84,16 +83,7 @@ impl World {
         let server = ApiServer::start(ApiServerConfig::on_loopback(Arc::clone(&ca)))
             .await
             .unwrap();
-        let endpoint = Endpoint::start(EndpointConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            account: ACCOUNT.to_owned(),
-            ca: Arc::clone(&ca),
-            root: RootCredentials::random(),
-            issuer_trust_pem: ca.certificate_pem().to_owned(),
-            seed: 1,
-        })
-        .await
-        .unwrap();
+        let endpoint = Endpoint::start(EndpointConfig::new(ACCOUNT, &ca)).await.unwrap();
         let api_log = ApiRecorder::start(&ca, &server.url()).await;
         let aws_log = AwsRecorder::start(&ca, endpoint.address()).await;
         let access = |user: &str, url: &str| ApiAccess {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
-use mountproof_aws_endpoint::{CallRecord, Endpoint, EndpointConfig, RootCredentials, StartError};
+use mountproof_aws_endpoint::{CallRecord, Endpoint, EndpointConfig, StartError};
 use mountproof_run_tls::{HttpsClient, RunCa};
 use serde_json::{Value, json};
 
@@ -237,11 +237,8 @@ impl Site {
 pub(crate) async fn start(ca: &Arc<RunCa>, listen: std::net::SocketAddr) -> Result<Endpoint, StartError> {
     Endpoint::start(EndpointConfig {
         listen,
-        account: ACCOUNT.to_owned(),
-        ca: Arc::clone(ca),
-        root: RootCredentials::random(),
-        issuer_trust_pem: ca.certificate_pem().to_owned(),
         seed: 7,
+        ..EndpointConfig::new(ACCOUNT, ca)
     })
     .await
 }

@@ -1,0 +1,160 @@
+//! One call on its way through the endpoint: who makes it, what it has to be allowed, what the log is told.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::http::request::Parts;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    accept::Connection,
+    answer::{Outcome, Protocol, Refusal},
+    authorisation::Authorisation,
+    caller::{Caller, Circumstances, Wish, why},
+    calls::{CallRecord, CallVerdict},
+    credentials::Session,
+    iam::Params,
+    service::Service,
+    signature::{self, Scope},
+    state::{State, World},
+    sts::Trace,
+};
+
+/// A call, as far as it is understood.
+pub(crate) struct Call<'a> {
+    pub(crate) state: &'a Arc<State>,
+    pub(crate) service: Service,
+    pub(crate) operation: String,
+    pub(crate) region: String,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) parts: &'a Parts,
+    pub(crate) body: &'a Bytes,
+    /// The form of an awsQuery call.
+    pub(crate) params: Option<Params>,
+    pub(crate) connection: Connection,
+    pub(crate) now: Timestamp,
+}
+
+/// What the log is told, as it becomes known.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) asked: Option<String>,
+    pub(crate) trace: Trace,
+}
+
+impl Call<'_> {
+    /// The session whose key signed the call.
+    pub(crate) fn signed(&self, known: &mut Known) -> Result<Arc<Session>, Refusal> {
+        let session = signature::verify(
+            self.state,
+            self.service.protocol(),
+            self.parts,
+            self.body,
+            self.now,
+        )?;
+        known.session = Some(Arc::clone(&session));
+        known.trace.role.clone_from(&session.role);
+        Ok(session)
+    }
+
+    /// The JSON in the body; none is an empty object.
+    pub(crate) fn json(&self) -> Result<Value, Refusal> {
+        if self.body.is_empty() {
+            return Ok(Value::Object(serde_json::Map::new()));
+        }
+        serde_json::from_slice(self.body)
+            .map_err(|_| Refusal::new(400, "SerializationException", "the request's body is not JSON"))
+    }
+
+    pub(crate) fn caller<'s>(&self, session: &'s Session, world: &World) -> Caller<'s> {
+        Caller::new(session, &world.iam, self.circumstances(), self.state.rules())
+    }
+
+    pub(crate) fn circumstances(&self) -> Circumstances<'_> {
+        Circumstances {
+            region: &self.region,
+            now: self.now,
+            connection: self.connection,
+        }
+    }
+
+    /// Decides everything that a call has to be allowed, and tells the log what it is about.
+    pub(crate) fn authorise(
+        &self,
+        caller: &Caller<'_>,
+        session: &Session,
+        wanted: &Authorisation,
+        known: &mut Known,
+    ) -> Result<(), Refusal> {
+        known.asked.clone_from(&wanted.asked);
+        known.trace.resource = Some(wanted.resource.clone());
+        for action in wanted.actions() {
+            self.decide(caller, session, wanted, action, known)?;
+        }
+        Ok(())
+    }
+
+    /// Decides, tells the log which statement did, and words a denial as AWS does: with the resource as
+    /// the caller named it.
+    fn decide(
+        &self,
+        caller: &Caller<'_>,
+        session: &Session,
+        wanted: &Authorisation,
+        action: &str,
+        known: &mut Known,
+    ) -> Result<(), Refusal> {
+        let decision = caller.decide(&Wish {
+            action,
+            resource: &wanted.resource,
+            account: &self.state.account,
+            keys: wanted.keys.clone(),
+            resource_policy: wanted.resource_policy.as_ref(),
+            trust: None,
+        });
+        known.trace.statement = decision.statement.as_ref().map(ToString::to_string);
+        let Some(because) = decision.reason.because(action) else {
+            return Ok(());
+        };
+        let user = session.principal.arn();
+        let resource = wanted.asked.as_deref().unwrap_or(&wanted.resource);
+        let message =
+            format!("User: {user} is not authorized to perform: {action} on resource: {resource} {because}");
+        let refusal = match self.service.protocol() {
+            Protocol::Json => Refusal::new(400, "AccessDeniedException", message),
+            Protocol::Rest => Refusal::new(403, "AccessDeniedException", message),
+            Protocol::Query(_) => Refusal::new(403, "AccessDenied", message),
+        };
+        Err(refusal.denial(why(&decision, action)))
+    }
+
+    pub(crate) fn log(self, known: Known, result: &Result<Outcome, Refusal>, status: u16, began: Instant) {
+        let refusal = result.as_ref().err();
+        self.state.calls.push(CallRecord {
+            sequence: 0,
+            at: self.now,
+            took: began.elapsed(),
+            service: self.service.name(),
+            action: format!("{}:{}", self.service.name(), self.operation),
+            operation: self.operation,
+            region: self.region,
+            principal: known.session.map(|session| session.principal.arn()),
+            role: known.trace.role,
+            subject: known.trace.subject,
+            asked: known.asked.or_else(|| known.trace.resource.clone()),
+            resource: known.trace.resource,
+            verdict: match refusal {
+                None => CallVerdict::Allowed,
+                Some(refusal) if refusal.denied => CallVerdict::Denied,
+                Some(_) => CallVerdict::Failed,
+            },
+            statement: known.trace.statement,
+            reason: refusal.and_then(|refusal| refusal.reason.clone()),
+            status,
+            error: refusal.map(|refusal| refusal.code.clone()),
+            connection: self.connection.number,
+        });
+    }
+}

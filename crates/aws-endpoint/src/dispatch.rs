@@ -1,0 +1,110 @@
+//! What each service does with a call: who may, then the service itself.
+
+use crate::{
+    answer::{Outcome, Refusal},
+    authorisation::Authorisation,
+    call::{Call, Known},
+    iam::{self, Params},
+    secrets,
+    service::Service,
+    sts,
+};
+
+impl Call<'_> {
+    /// Carries the call out, if whoever makes it may.
+    pub(crate) async fn carry_out(&self, known: &mut Known) -> Result<Outcome, Refusal> {
+        match (self.service, &self.params) {
+            (Service::Iam, Some(params)) => self.iam(params, known),
+            (Service::Sts, Some(params)) => self.sts(params, known).await,
+            (Service::SecretsManager, _) => self.secrets(known),
+            (Service::Eks, _) => self.eks(known).await,
+            (Service::EksAuth, _) => self.eks_auth(known).await,
+            (service, _) => Err(unknown_service(service.name())),
+        }
+    }
+
+    fn iam(&self, params: &Params, known: &mut Known) -> Result<Outcome, Refusal> {
+        let session = self.signed(known)?;
+        let mut world = self.state.world();
+        let wanted = iam::service::authorisation(&world.iam, &self.operation, params).map_err(from_iam)?;
+        let caller = self.caller(&session, &world);
+        self.authorise(&caller, &session, &wanted, known)?;
+        iam::service::execute(&mut world.iam, &self.operation, params, self.now)
+            .map(Outcome::Xml)
+            .map_err(from_iam)
+    }
+
+    async fn sts(&self, params: &Params, known: &mut Known) -> Result<Outcome, Refusal> {
+        let call = sts::Call {
+            state: self.state,
+            params,
+            circumstances: self.circumstances(),
+        };
+        call.activated()?;
+        // The token is what this call is signed with.
+        if self.operation == "AssumeRoleWithWebIdentity" {
+            return sts::assume_role_with_web_identity(call, &mut known.trace).await;
+        }
+        let session = self.signed(known)?;
+        match self.operation.as_str() {
+            "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
+            "AssumeRole" => sts::assume_role(call, &session, &mut known.trace),
+            "GetAccessKeyInfo" => sts::access_key_info(call),
+            other => Err(invalid_action(other)),
+        }
+    }
+
+    fn secrets(&self, known: &mut Known) -> Result<Outcome, Refusal> {
+        let session = self.signed(known)?;
+        let body = self.json()?;
+        let mut world = self.state.world();
+        let wanted = secrets::authorisation(&world.secrets, &self.region, &self.operation, &body)
+            .map_err(from_secrets)?;
+        let caller = self.caller(&session, &world);
+        self.authorise(&caller, &session, &wanted, known)?;
+        let defects = self.state.defects();
+        if self.operation == "BatchGetSecretValue" {
+            let batch = secrets::batch::members(&world.secrets, &self.region, &body).map_err(from_secrets)?;
+            let denied = |wanted: &Authorisation| {
+                self.authorise(&caller, &session, wanted, &mut Known::default())
+                    .err()
+                    .map(|refusal| refusal.message)
+            };
+            let secrets = &mut world.secrets;
+            let answer = secrets::batch::answer(secrets, &self.region, &batch, denied, self.now, defects);
+            return Ok(Outcome::Json(answer));
+        }
+        let secrets = &mut world.secrets;
+        secrets::execute(secrets, &self.region, &self.operation, &body, self.now, defects)
+            .map(Outcome::Json)
+            .map_err(from_secrets)
+    }
+}
+
+pub(crate) fn unknown_service(name: &str) -> Refusal {
+    Refusal::new(
+        400,
+        "UnknownService",
+        format!("this endpoint has no service {name}"),
+    )
+}
+
+fn from_iam(error: iam::IamError) -> Refusal {
+    Refusal::new(error.status(), error.code(), error.message)
+}
+
+fn from_secrets(error: secrets::SecretsError) -> Refusal {
+    let message_key = error.message_key();
+    Refusal {
+        message_key,
+        ..Refusal::new(400, error.code, error.message)
+    }
+}
+
+fn invalid_action(operation: &str) -> Refusal {
+    Refusal::new(
+        400,
+        "InvalidAction",
+        format!("Could not find operation {operation} for version 2011-06-15"),
+    )
+}
