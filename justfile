@@ -44,3 +44,7 @@ bench:
 # Documentation of all crates, broken links denied.
 doc $RUSTDOCFLAGS="-D warnings":
     cargo doc --release --workspace --no-deps
+
+# Fuzzes the policy, signature and Query parsers, so many seconds each (needs cargo-fuzz).
+fuzz SECONDS="60":
+    crates/aws-endpoint/fuzz/run.sh {{ SECONDS }}

@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod doctor;
+pub mod endpoint;
 pub mod explain;
 pub mod lint;
 pub mod list;
@@ -65,6 +66,8 @@ pub enum Command {
     Sweep(sweep::SweepArgs),
     /// Check what this machine offers to the environments
     Doctor(doctor::DoctorArgs),
+    /// Serve the AWS endpoint alone, for any client
+    Endpoint(endpoint::EndpointArgs),
     /// Explain a problem that lint found
     Explain(explain::ExplainArgs),
     /// Print the JSON Schemas of scenarios and results
@@ -94,6 +97,7 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
         },
         Command::Sweep(args) => sweep::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
+        Command::Endpoint(args) => endpoint::run(args, &redactor, output).await,
         Command::Explain(args) => explain::run(args, output),
         Command::Schema(args) => schema::run(args, results::schema, output),
         Command::Completions(args) => completions::run(args, output),

@@ -15,9 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mountproof_aws_endpoint::{
-    self as aws_endpoint, CallRecord, CallVerdict, Endpoint, EndpointConfig, RootCredentials,
-};
+use mountproof_aws_endpoint::{self as aws_endpoint, CallRecord, CallVerdict, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig, MountKind},
@@ -171,11 +169,8 @@ pub async fn start(
     })?;
     let endpoint = Endpoint::start(EndpointConfig {
         listen: options.aws_listen,
-        account: ACCOUNT.to_owned(),
-        ca: Arc::clone(&ca),
-        root: RootCredentials::random(),
-        issuer_trust_pem: ca.certificate_pem().to_owned(),
         seed,
+        ..EndpointConfig::new(ACCOUNT, &ca)
     })
     .await
     .map_err(|error| match &error {

@@ -16,7 +16,7 @@ use crate::{
     credentials::Session,
     iam::Params,
     service::Service,
-    signature::{self, Scope},
+    signature,
     state::{State, World},
     sts::Trace,
 };
@@ -27,7 +27,6 @@ pub(crate) struct Call<'a> {
     pub(crate) service: Service,
     pub(crate) operation: String,
     pub(crate) region: String,
-    pub(crate) scope: Option<Scope>,
     pub(crate) parts: &'a Parts,
     pub(crate) body: &'a Bytes,
     /// The form of an awsQuery call.

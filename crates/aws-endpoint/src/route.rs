@@ -94,7 +94,6 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
         service,
         operation,
         region,
-        scope,
         parts: &parts,
         body: &body,
         params,

@@ -6,7 +6,7 @@ mod front;
 
 use std::{sync::Arc, time::Duration};
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Faults, RootCredentials};
+use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Faults};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
 use serde_json::{Value, json};
@@ -43,16 +43,7 @@ impl Stage {
         let api = ApiServer::start(ApiServerConfig::on_loopback(Arc::clone(&ca)))
             .await
             .unwrap();
-        let endpoint = Endpoint::start(EndpointConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            account: ACCOUNT.to_owned(),
-            ca: Arc::clone(&ca),
-            root: RootCredentials::random(),
-            issuer_trust_pem: ca.certificate_pem().to_owned(),
-            seed: 1,
-        })
-        .await
-        .unwrap();
+        let endpoint = Endpoint::start(EndpointConfig::new(ACCOUNT, &ca)).await.unwrap();
         let aws_front = Front::start(&format!("https://{}", endpoint.address()), World::Aws, &ca).await;
         let kubernetes_front = Front::start(&api.url(), World::Kubernetes, &ca).await;
         let marks = Marks::of_run(RUN);

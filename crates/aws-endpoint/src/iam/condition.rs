@@ -20,6 +20,8 @@ pub struct Condition {
     key: String,
     folded_key: String,
     operands: Vec<Operand>,
+    /// Whether nobody here knows what it asks for.
+    unclear: bool,
 }
 
 impl Condition {
@@ -33,12 +35,16 @@ impl Condition {
         let operands = values
             .into_iter()
             .map(|text| Operand::parse(operator.test, text, variables));
-        Ok(Self {
+        let mut condition = Self {
             operator: operator.clone(),
             key: key.to_owned(),
             folded_key: key.to_lowercase(),
             operands: operands.collect::<Result<_, _>>()?,
-        })
+            unclear: false,
+        };
+        let unclear = condition.keys().any(|key| !keys::is_known(key));
+        condition.unclear = unclear;
+        Ok(condition)
     }
 
     /// The operator's name as the policy has it.
@@ -61,7 +67,7 @@ impl Condition {
 
     /// Whether nobody here knows what it asks for.
     pub(super) fn is_unclear(&self) -> bool {
-        self.keys().any(|key| !keys::is_known(key))
+        self.unclear
     }
 
     /// The values as the policy has them.

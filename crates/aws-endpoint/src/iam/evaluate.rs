@@ -94,7 +94,7 @@ pub fn evaluate(request: &Request<'_>, policies: &PolicySet<'_>, rules: Rules) -
         if let Some(grant) = case.strongest(kind, Effect::Deny) {
             return Decision {
                 reason: Reason::ExplicitDeny(kind),
-                statement: grant.statement,
+                statement: grant.statement.map(|matching| matching.told()),
                 near_miss: None,
             };
         }
@@ -102,7 +102,7 @@ pub fn evaluate(request: &Request<'_>, policies: &PolicySet<'_>, rules: Rules) -
     match case.grant() {
         Ok(grant) => Decision {
             reason: Reason::Allowed,
-            statement: grant.statement,
+            statement: grant.statement.map(|matching| matching.told()),
             near_miss: None,
         },
         Err(kind) => Decision {
@@ -132,15 +132,69 @@ struct Case<'a> {
 }
 
 /// A matching statement, and how closely it names the principal.
-struct Grant {
+struct Grant<'a> {
     closeness: Closeness,
     /// `None` for a root user, whom nothing has to grant anything.
-    statement: Option<DecidingStatement>,
+    statement: Option<Matching<'a>>,
 }
 
-impl Case<'_> {
+/// A statement that matches. Borrowed: most that match decide nothing.
+struct Matching<'a> {
+    named: &'a NamedPolicy,
+    index: usize,
+    statement: &'a Statement,
+    action: Which<'a>,
+    resource: Option<Which<'a>>,
+}
+
+/// What of a list matches.
+#[derive(Clone, Copy)]
+enum Which<'a> {
+    Entry(&'a str),
+    /// None of it, under the `Not` form.
+    None,
+}
+
+/// The first element of a statement that does not match. Borrowed: most that do not match are of no interest.
+enum Miss<'a> {
+    Principal,
+    Action,
+    Resource,
+    UnknownKey(&'a str),
+    Condition(&'a Condition),
+}
+
+impl Matching<'_> {
+    fn told(&self) -> DecidingStatement {
+        let Statement {
+            sid,
+            effect,
+            actions,
+            resources,
+            ..
+        } = self.statement;
+        let action = match self.action {
+            Which::Entry(text) => text.to_owned(),
+            Which::None => all_but(actions.entries().iter().map(|action| action.text.as_str())),
+        };
+        let resource = self.resource.map(|which| match which {
+            Which::Entry(text) => text.to_owned(),
+            Which::None => all_but(resources.iter().flat_map(Scope::entries).map(Template::as_str)),
+        });
+        DecidingStatement {
+            policy: self.named.name.clone(),
+            index: self.index,
+            sid: sid.clone(),
+            effect: *effect,
+            action,
+            resource,
+        }
+    }
+}
+
+impl<'a> Case<'a> {
     /// The statement that grants the request when nothing denies it, or the kind of policy that should.
-    fn grant(&self) -> Result<Grant, PolicyKind> {
+    fn grant(&self) -> Result<Grant<'a>, PolicyKind> {
         let assumes = self.policies.trust.is_some() || is_assumption(self.request.action);
         let there_kind = if assumes {
             PolicyKind::Trust
@@ -174,7 +228,7 @@ impl Case<'_> {
         Ok(if assumes { there } else { here })
     }
 
-    fn granted_to_identity(&self) -> Option<Grant> {
+    fn granted_to_identity(&self) -> Option<Grant<'a>> {
         if self.is_root() {
             return Some(Grant {
                 closeness: Closeness::Direct,
@@ -205,7 +259,7 @@ impl Case<'_> {
         matches!(self.request.principal, Principal::Root { .. })
     }
 
-    fn policies(&self, kind: PolicyKind) -> &[NamedPolicy] {
+    fn policies(&self, kind: PolicyKind) -> &'a [NamedPolicy] {
         let PolicySet {
             identity,
             resource,
@@ -226,7 +280,7 @@ impl Case<'_> {
         &self,
         kind: PolicyKind,
         effect: Effect,
-    ) -> impl Iterator<Item = (&NamedPolicy, usize, &Statement)> {
+    ) -> impl Iterator<Item = (&'a NamedPolicy, usize, &'a Statement)> {
         let numbered = self.policies(kind).iter().flat_map(|named| {
             named
                 .policy
@@ -239,30 +293,29 @@ impl Case<'_> {
     }
 
     /// The first of the matching statements that name the principal most closely.
-    fn strongest(&self, kind: PolicyKind, effect: Effect) -> Option<Grant> {
-        let mut strongest: Option<Grant> = None;
+    fn strongest(&self, kind: PolicyKind, effect: Effect) -> Option<Grant<'a>> {
+        let mut strongest: Option<Grant<'a>> = None;
         for (named, index, statement) in self.statements(kind, effect) {
-            let Ok(matched) = self.matches(statement) else {
+            let Ok((closeness, action, resource)) = self.matches(statement) else {
                 continue;
             };
             if strongest
                 .as_ref()
-                .is_some_and(|earlier| earlier.closeness >= matched.closeness)
+                .is_some_and(|earlier| earlier.closeness >= closeness)
             {
                 continue;
             }
             strongest = Some(Grant {
-                closeness: matched.closeness,
-                statement: Some(DecidingStatement {
-                    policy: named.name.clone(),
+                closeness,
+                statement: Some(Matching {
+                    named,
                     index,
-                    sid: statement.sid.clone(),
-                    effect,
-                    action: matched.action,
-                    resource: matched.resource,
+                    statement,
+                    action,
+                    resource,
                 }),
             });
-            if matched.closeness == Closeness::Direct {
+            if closeness == Closeness::Direct {
                 break;
             }
         }
@@ -273,11 +326,11 @@ impl Case<'_> {
         let misses = self
             .statements(kind, Effect::Allow)
             .filter_map(|(named, index, statement)| {
-                let obstacle = self.matches(statement).err()?;
+                let miss = self.matches(statement).err()?;
                 Some(NearMiss {
                     policy: named.name.clone(),
                     index,
-                    obstacle,
+                    obstacle: self.obstacle(statement, &miss),
                 })
             });
         // The earliest of those that got furthest.
@@ -290,35 +343,61 @@ impl Case<'_> {
         })
     }
 
-    fn matches(&self, statement: &Statement) -> Result<Matched, Obstacle> {
-        let closeness = self.principal(statement)?;
-        let action = self.action(statement)?;
+    fn obstacle(&self, statement: &Statement, miss: &Miss<'_>) -> Obstacle {
+        match *miss {
+            Miss::Principal => {
+                let named = statement.principals.iter().flat_map(Scope::entries);
+                Obstacle::Principal {
+                    named: named.map(|named| named.text().to_owned()).collect(),
+                }
+            }
+            Miss::Action => Obstacle::Action,
+            Miss::Resource => {
+                let named = statement.resources.iter().flat_map(Scope::entries);
+                Obstacle::Resource {
+                    named: named.map(|named| named.as_str().to_owned()).collect(),
+                }
+            }
+            Miss::UnknownKey(key) => Obstacle::UnknownKey { key: key.to_owned() },
+            Miss::Condition(condition) => {
+                let given = self.request.context.values(condition.key());
+                Obstacle::Condition {
+                    operator: condition.operator().to_owned(),
+                    key: condition.key().to_owned(),
+                    expected: condition.values().map(ToOwned::to_owned).collect(),
+                    given: given.unwrap_or_default().to_vec(),
+                }
+            }
+        }
+    }
+
+    fn matches(
+        &self,
+        statement: &'a Statement,
+    ) -> Result<(Closeness, Which<'a>, Option<Which<'a>>), Miss<'a>> {
+        let closeness = self.principal(statement).ok_or(Miss::Principal)?;
+        let action = self.action(statement).ok_or(Miss::Action)?;
         if let (Some(key), Effect::Allow) = (&statement.unknown_key, statement.effect) {
-            return Err(Obstacle::UnknownKey { key: key.clone() });
+            return Err(Miss::UnknownKey(key));
         }
         let resource = match self.resource(statement) {
             // What a denial would spare by a key that nobody knows cannot be told: it spares nothing.
-            Err(_) if statement.effect == Effect::Deny && statement.unclear_resources() => None,
+            Err(_) if statement.effect == Effect::Deny && statement.unclear_resources => None,
             resource => resource?,
         };
-        let unmet = statement
+        let mut known = statement
             .conditions
             .iter()
-            .filter(|condition| !condition.is_unclear())
-            .find(|condition| !condition.holds(self.request.context));
-        if let Some(unmet) = unmet {
-            return Err(self.unmet(unmet));
+            .filter(|condition| !condition.is_unclear());
+        match known.find(|condition| !condition.holds(self.request.context)) {
+            Some(unmet) => Err(Miss::Condition(unmet)),
+            None => Ok((closeness, action, resource)),
         }
-        Ok(Matched {
-            closeness,
-            action,
-            resource,
-        })
     }
 
-    fn principal(&self, statement: &Statement) -> Result<Closeness, Obstacle> {
+    fn principal(&self, statement: &Statement) -> Option<Closeness> {
         let principal = self.request.principal;
-        let closeness = match &statement.principals {
+        match &statement.principals {
             None => Some(Closeness::Direct),
             Some(Scope::Only(named)) => named.iter().filter_map(|named| named.names(principal)).max(),
             // AWS exempts nobody who has a permissions boundary.
@@ -326,16 +405,10 @@ impl Case<'_> {
                 let exempt = self.policies.boundary.is_none() && exempts(named, principal);
                 (!exempt).then_some(Closeness::Role)
             }
-        };
-        closeness.ok_or_else(|| {
-            let named = statement.principals.as_ref().map_or(&[][..], Scope::entries);
-            Obstacle::Principal {
-                named: named.iter().map(|named| named.text().to_owned()).collect(),
-            }
-        })
+        }
     }
 
-    fn action(&self, statement: &Statement) -> Result<String, Obstacle> {
+    fn action(&self, statement: &'a Statement) -> Option<Which<'a>> {
         let asked = self.request.action;
         let (actions, not) = match &statement.actions {
             Scope::Only(actions) => (actions, false),
@@ -345,46 +418,38 @@ impl Case<'_> {
             .iter()
             .find(|action| action.glob.matches_ignoring_case(asked));
         match (matching, not) {
-            (Some(action), false) => Ok(action.text.clone()),
-            (None, true) => Ok(all_but(actions.iter().map(|action| action.text.as_str()))),
-            _ => Err(Obstacle::Action),
+            (Some(action), false) => Some(Which::Entry(&action.text)),
+            (None, true) => Some(Which::None),
+            _ => None,
         }
     }
 
-    fn resource(&self, statement: &Statement) -> Result<Option<String>, Obstacle> {
+    fn resource(&self, statement: &'a Statement) -> Result<Option<Which<'a>>, Miss<'a>> {
         let Some(resources) = &statement.resources else {
             return Ok(None);
-        };
-        let obstacle = || Obstacle::Resource {
-            named: resources
-                .entries()
-                .iter()
-                .map(|named| named.as_str().to_owned())
-                .collect(),
         };
         let matches = |template: &&Template| {
             template
                 .resolve(self.request.context)
                 .is_some_and(|glob| self.resource_matches(&glob))
         };
+        let entry = |template: &'a Template| Which::Entry(template.as_str());
         match resources {
-            entries if self.rules.ignore_resource => {
-                Ok(entries.entries().first().map(|named| named.as_str().to_owned()))
-            }
+            entries if self.rules.ignore_resource => Ok(entries.entries().first().map(entry)),
             Scope::Only(named) => named
                 .iter()
                 .find(matches)
-                .map(|named| Some(named.as_str().to_owned()))
-                .ok_or_else(obstacle),
+                .map(|named| Some(entry(named)))
+                .ok_or(Miss::Resource),
             // What a variable without a value names is no resource. A denial spares nothing by it, and a grant,
             // which would cover everything by it, covers nothing.
             Scope::AllBut(named) => {
                 let unresolved = |template: &Template| template.resolve(self.request.context).is_none();
                 let open = statement.effect == Effect::Allow && named.iter().any(unresolved);
                 if open || named.iter().any(|template| matches(&template)) {
-                    Err(obstacle())
+                    Err(Miss::Resource)
                 } else {
-                    Ok(Some(all_but(named.iter().map(Template::as_str))))
+                    Ok(Some(Which::None))
                 }
             }
         }
@@ -397,37 +462,19 @@ impl Case<'_> {
             glob.matches_resource(self.request.resource)
         }
     }
-
-    fn unmet(&self, condition: &Condition) -> Obstacle {
-        Obstacle::Condition {
-            operator: condition.operator().to_owned(),
-            key: condition.key().to_owned(),
-            expected: condition.values().map(ToOwned::to_owned).collect(),
-            given: self
-                .request
-                .context
-                .values(condition.key())
-                .unwrap_or_default()
-                .to_vec(),
-        }
-    }
-}
-
-struct Matched {
-    closeness: Closeness,
-    action: String,
-    resource: Option<String>,
 }
 
 fn all_but<'a>(named: impl Iterator<Item = &'a str>) -> String {
     format!("all but {}", named.collect::<Vec<_>>().join(", "))
 }
 
-/// Whether the action is one of those that a trust policy has to allow.
+/// Whether the action is one of those that a trust policy has to allow: without one nobody may.
 fn is_assumption(action: &str) -> bool {
-    action
+    let is = |name: &str| action.eq_ignore_ascii_case(name);
+    let assumes = action
         .get(..14)
-        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("sts:AssumeRole"))
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("sts:AssumeRole"));
+    assumes || is("sts:TagSession") || is("sts:SetSourceIdentity") || is("sts:SetContext")
 }
 
 #[cfg(test)]

@@ -79,6 +79,9 @@ pub(super) struct Statement {
     pub(super) conditions: Vec<Condition>,
     /// A condition key that it asks for, itself or in a variable, and that nobody here knows.
     pub(super) unknown_key: Option<String>,
+    /// Whether it cannot be told which resources it names: by a key that nobody here knows, or by a
+    /// variable where none may stand.
+    pub(super) unclear_resources: bool,
 }
 
 /// A list under its element's name, or under the `Not` form of it.
@@ -166,15 +169,6 @@ impl Statement {
             insert("Condition", Value::Object(operators));
         }
         Value::Object(statement)
-    }
-}
-
-impl Statement {
-    /// Whether it cannot be told which resources it names: by a key that nobody here knows, or by a
-    /// variable where none may stand.
-    pub(super) fn unclear_resources(&self) -> bool {
-        let mut named = self.resources.iter().flat_map(Scope::entries);
-        named.any(|template| template.is_misplaced() || template.variables().any(|key| !keys::is_known(key)))
     }
 }
 
@@ -372,6 +366,12 @@ impl Reader {
                 .chain(named.flat_map(Template::variables));
             asked.find(|key| !keys::is_known(key)).map(str::to_owned)
         };
+        let unclear_resources = {
+            let mut named = resources.iter().flat_map(Scope::entries);
+            named.any(|template| {
+                template.is_misplaced() || template.variables().any(|key| !keys::is_known(key))
+            })
+        };
         Ok(Statement {
             sid,
             effect,
@@ -380,6 +380,7 @@ impl Reader {
             resources,
             conditions,
             unknown_key,
+            unclear_resources,
         })
     }
 

@@ -56,7 +56,7 @@ async fn nothing_but_aws_is_reached_through_the_proxy() {
         let answer = spoken(site.endpoint.address(), &request).await;
         assert!(answer.starts_with("HTTP/1.1 403 "), "{target}: {answer}");
         assert!(
-            answer.contains("only *.amazonaws.com:443 is"),
+            answer.contains("only *.amazonaws.com:443 and *.api.aws:443 are"),
             "{target}: {answer}"
         );
     }

@@ -110,6 +110,42 @@ fn what_is_not_understood_is_refused_and_pointed_at() {
     }
 }
 
+/// The page "Identify AWS resources with ARNs": only what is attached to a principal may leave segments out.
+#[test]
+fn incomplete_arns_are_read_where_aws_fills_them_up() {
+    let with = |arn: &str| one(&format!(r#""Effect":"Allow","Action":"*","Resource":"{arn}""#));
+    let everyone = |arn: &str| {
+        one(&format!(
+            r#""Effect":"Allow","Principal":"*","Action":"*","Resource":"{arn}""#
+        ))
+    };
+    for (arn, identity, session, resource) in [
+        ("arn:aws:sqs", true, false, false),
+        ("arn:aws:sqs:*", true, false, true),
+        ("arn:aws:sqs:eu-west-1:000000000000", true, false, true),
+        ("arn:aws:sqs:eu-west-1:000000000000:q", true, true, true),
+        ("arn:aws", false, false, false),
+        ("arn:aws:s*", false, false, false),
+        ("arn::sqs", false, false, false),
+    ] {
+        assert_eq!(
+            Policy::parse(&with(arn), Document::Identity).is_ok(),
+            identity,
+            "{arn}"
+        );
+        assert_eq!(
+            Policy::parse(&with(arn), Document::Session).is_ok(),
+            session,
+            "{arn}"
+        );
+        assert_eq!(
+            Policy::parse(&everyone(arn), Document::Resource).is_ok(),
+            resource,
+            "{arn}"
+        );
+    }
+}
+
 #[test]
 fn conditions_that_are_not_understood_are_refused() {
     for (condition, at) in [

@@ -185,3 +185,35 @@ fn a_role_assumes_a_role_that_trusts_it() {
         );
     }
 }
+
+/// Whoever may tag a session, or name its source, has to be trusted as whoever assumes the role.
+#[test]
+fn nothing_about_a_session_is_allowed_without_a_trust_policy() {
+    let all = [identity(
+        &json!({"Effect": "Allow", "Action": "*", "Resource": "*"}),
+    )];
+    for (action, expected) in [
+        ("sts:AssumeRole", Reason::ImplicitDeny(PolicyKind::Trust)),
+        (
+            "sts:assumerolewithwebidentity",
+            Reason::ImplicitDeny(PolicyKind::Trust),
+        ),
+        ("sts:TagSession", Reason::ImplicitDeny(PolicyKind::Trust)),
+        ("STS:SetSourceIdentity", Reason::ImplicitDeny(PolicyKind::Trust)),
+        ("sts:GetCallerIdentity", Reason::Allowed),
+    ] {
+        let request = Request {
+            principal: &red(),
+            action,
+            resource: "arn:aws:iam::000000000000:role/blue",
+            resource_account: ACCOUNT,
+            context: &Context::new(),
+        };
+        let policies = PolicySet {
+            identity: &all,
+            ..PolicySet::default()
+        };
+        let reason = evaluate(&request, &policies, Rules::default()).reason;
+        assert_eq!(reason, expected, "{action}");
+    }
+}

@@ -259,3 +259,25 @@ fn each_planted_defect_grants_what_it_says_and_no_more() {
     );
     assert!(!wrong_action.allowed());
 }
+
+/// What cannot be told about a resource is on the closed side: it grants nothing, and a denial stands.
+#[test]
+fn a_resource_that_cannot_be_told_grants_nothing_and_spares_nothing() {
+    let unset = "arn:aws:secretsmanager:*:*:secret:demo/${aws:PrincipalTag/team}/*";
+    let misplaced = "arn:aws:secretsmanager:*:${aws:PrincipalAccount}:secret:demo/*";
+    let all = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+    let account = [("aws:PrincipalAccount", ACCOUNT)];
+    for (element, pattern, granted, denied) in [
+        // No value: it names no resource.
+        ("Resource", unset, false, false),
+        ("NotResource", unset, false, true),
+        // A variable where none may stand.
+        ("Resource", misplaced, false, true),
+        ("NotResource", misplaced, false, true),
+    ] {
+        let grant = json!({"Effect": "Allow", "Action": GET, (element): pattern});
+        let denial = json!([all, {"Effect": "Deny", "Action": GET, (element): pattern}]);
+        assert_eq!(allows(&grant, &account), granted, "{element} {pattern}");
+        assert_eq!(!allows(&denial, &account), denied, "{element} {pattern}");
+    }
+}

@@ -1,0 +1,270 @@
+//! The command `endpoint`: the AWS endpoint alone, for any client.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use mountproof_aws_endpoint::{Endpoint, EndpointConfig, RootCredentials};
+use mountproof_run_tls::RunCa;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::output::{OK, Output, USAGE, style};
+use crate::{redact::Redactor, report::ExitCode};
+
+/// Serve AWS on this machine: IAM, STS, Secrets Manager and what else mountproof touches
+///
+/// Signatures and service-account tokens are verified and IAM is evaluated for every call, so that a
+/// denial here means what it means on AWS. Serves every service on one address, found by host name or by
+/// signing scope, until SIGTERM or Ctrl-C. When ready it prints one line of JSON: the addresses, the file
+/// with the authority to trust, a file with the variables that AWS clients read, and the account.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = "\
+Examples:
+  mountproof endpoint                                    on 127.0.0.1:4566, with a root key of its own
+  mountproof endpoint --root-credentials test:test       with a key that you choose
+  mountproof endpoint --listen 127.0.0.1:0 | jq -r .env_file
+                                                         on a free port; `source` the file it names, then
+                                                         use aws, boto3 or any SDK
+
+HTTPS_PROXY=http://<address> reaches *.amazonaws.com here, for clients that ignore AWS_ENDPOINT_URL: they
+then have to trust the authority in ca_file (AWS_CA_BUNDLE, SSL_CERT_FILE).")]
+pub struct EndpointArgs {
+    /// Plain HTTP, HTTPS and HTTP CONNECT; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
+    pub listen: SocketAddr,
+
+    /// HTTPS and HTTP CONNECT only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub tls_listen: SocketAddr,
+
+    /// The account that everything belongs to
+    #[arg(long, value_name = "ID", default_value = "000000000000", value_parser = account)]
+    pub account: String,
+
+    /// The account's root key; a random one is written to the file that the line of JSON names
+    #[arg(
+        long,
+        value_name = "KEY:SECRET",
+        env = "MOUNTPROOF_ROOT_CREDENTIALS",
+        hide_env_values = true,
+        value_parser = root_credentials
+    )]
+    pub root_credentials: Option<RootCredentials>,
+
+    /// Region named in the file of variables
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    pub region: String,
+
+    /// Authorities to trust when the keys of a token issuer are fetched, as PEM
+    #[arg(long, value_name = "FILE")]
+    pub issuer_ca: Option<PathBuf>,
+
+    /// Where to put the authority and the variables; by default a private folder that goes with the program
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Serves until a signal; answers with the exit code.
+///
+/// # Errors
+///
+/// When a stream cannot be written.
+pub async fn run(args: &EndpointArgs, redactor: &Redactor, output: &mut Output<'_>) -> io::Result<u8> {
+    for address in [args.listen, args.tls_listen] {
+        if !address.ip().is_loopback() {
+            writeln!(
+                output.err,
+                "{}warning{:#}: {address} is not of the loopback interface: whoever reaches it is served",
+                style::WARNING,
+                style::WARNING
+            )?;
+        }
+    }
+    match serve(args, redactor, output).await? {
+        Ok(()) => Ok(OK),
+        Err(Trouble { message, code }) => {
+            writeln!(output.err, "{}error{:#}: {message}", style::ERROR, style::ERROR)?;
+            Ok(code)
+        }
+    }
+}
+
+/// Why it cannot serve.
+struct Trouble {
+    message: String,
+    code: u8,
+}
+
+impl Trouble {
+    fn environment(error: impl ToString) -> Self {
+        Self {
+            message: error.to_string(),
+            code: ExitCode::EnvironmentUnavailable.code(),
+        }
+    }
+
+    fn file(what: &str, path: &Path, error: &io::Error) -> Self {
+        Self {
+            message: format!("cannot {what} {}: {error}", path.display()),
+            code: USAGE,
+        }
+    }
+}
+
+/// The outer error is that of the streams.
+async fn serve(
+    args: &EndpointArgs,
+    redactor: &Redactor,
+    output: &mut Output<'_>,
+) -> io::Result<Result<(), Trouble>> {
+    // Before anything is made, so that whatever comes ends in order.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let started = match Started::new(args, redactor).await {
+        Ok(started) => started,
+        Err(trouble) => return Ok(Err(trouble)),
+    };
+    writeln!(output.out, "{}", started.line(args))?;
+    output.out.flush()?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    started.endpoint.stop().await;
+    Ok(Ok(()))
+}
+
+/// A running endpoint and its folder.
+struct Started {
+    endpoint: Endpoint,
+    folder: Folder,
+}
+
+impl Started {
+    async fn new(args: &EndpointArgs, redactor: &Redactor) -> Result<Self, Trouble> {
+        let ca = RunCa::generate("endpoint").map_err(Trouble::environment)?;
+        let mut config = EndpointConfig {
+            listen: args.tls_listen,
+            plain_listen: Some(args.listen),
+            ..EndpointConfig::new(args.account.clone(), &ca)
+        };
+        if let Some(file) = &args.issuer_ca {
+            let pem = fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
+            config.issuer_trust_pem.push_str(&pem);
+        }
+        if let Some(root) = &args.root_credentials {
+            config.root = root.clone();
+        }
+        redactor.protect(config.root.secret_access_key().as_bytes());
+        let endpoint = Endpoint::start(config).await.map_err(Trouble::environment)?;
+        let folder = Folder::new(args.folder.as_deref())?;
+        folder.write("ca.pem", ca.certificate_pem())?;
+        let started = Self { endpoint, folder };
+        let variables = started.variables(&args.region);
+        started.folder.write("aws.env", &variables)?;
+        Ok(started)
+    }
+
+    /// What a program that starts this one waits for and reads.
+    fn line(&self, args: &EndpointArgs) -> serde_json::Value {
+        json!({
+            "account": args.account,
+            "region": args.region,
+            "http": format!("http://{}", self.http()),
+            "https": format!("https://{}", self.endpoint.address()),
+            "ca_file": self.folder.path.join("ca.pem"),
+            "env_file": self.folder.path.join("aws.env"),
+            "access_key_id": self.endpoint.root_credentials().access_key_id,
+            "pid": std::process::id(),
+        })
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.endpoint.plain_address().unwrap_or(self.endpoint.address())
+    }
+
+    fn variables(&self, region: &str) -> String {
+        let root = self.endpoint.root_credentials();
+        format!(
+            "export AWS_ENDPOINT_URL=http://{}\nexport AWS_CA_BUNDLE={}\nexport AWS_REGION={region}\n\
+             export AWS_DEFAULT_REGION={region}\nexport AWS_ACCESS_KEY_ID={}\n\
+             export AWS_SECRET_ACCESS_KEY={}\n",
+            self.http(),
+            self.folder.path.join("ca.pem").display(),
+            root.access_key_id,
+            root.secret_access_key(),
+        )
+    }
+}
+
+/// The folder of the authority and the variables. Goes with the program if it was made for it.
+struct Folder {
+    path: PathBuf,
+    own: bool,
+}
+
+impl Folder {
+    fn new(given: Option<&Path>) -> Result<Self, Trouble> {
+        let (path, own) = match given {
+            Some(path) => (path.to_owned(), false),
+            None => {
+                let name = format!("mountproof-endpoint-{}", uuid::Uuid::new_v4().simple());
+                (std::env::temp_dir().join(name), true)
+            }
+        };
+        fs::create_dir_all(&path).map_err(|error| Trouble::file("make the folder", &path, &error))?;
+        let path = path
+            .canonicalize()
+            .map_err(|error| Trouble::file("find", &path, &error))?;
+        Ok(Self { path, own })
+    }
+
+    /// Writes a file that only its owner reads: there are keys in it.
+    fn write(&self, name: &str, text: &str) -> Result<(), Trouble> {
+        let path = self.path.join(name);
+        let failed = |error| Trouble::file("write", &path, &error);
+        // A file that is there keeps the rights it has: it is made anew.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.own {
+            // What cannot be removed is in the system's folder for such things.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an account id is 12 digits, such as 000000000000".to_owned())
+    }
+}
+
+fn root_credentials(text: &str) -> Result<RootCredentials, String> {
+    match text.split_once(':') {
+        Some((key, secret)) if !key.is_empty() && !secret.is_empty() && !key.contains(['/', ',', ' ']) => {
+            Ok(RootCredentials::given(key, secret))
+        }
+        _ => Err("expected an access key id and a secret with a colon between, such as test:test".to_owned()),
+    }
+}

@@ -1,0 +1,29 @@
+//! The endpoint before judges that nobody of us wrote: other people's tests, clients and evaluators, as
+//! processes of their own, against `mountproof endpoint` as a program.
+//!
+//! They are fetched from package registries, so they run only when asked for: `MOUNTPROOF_ORACLES=1 cargo test
+//! --release --test oracles`. Without it each is reported as ignored; with it, what cannot be had is a failure.
+//! What is fetched is pinned in `fixtures/oracles/` and kept in `target/oracles/`.
+
+mod iam_simulate;
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials: Vec<Trial> = [support::trials(), iam_simulate::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let trials = trials
+        .into_iter()
+        .map(|trial| trial.with_ignored_flag(!support::asked_for()))
+        .collect();
+    if !support::asked_for() {
+        support::say("ignored: these fetch what judges the endpoint; MOUNTPROOF_ORACLES=1 runs them");
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
