@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Extension, Router,
     body::Body,
-    http::{Method, Request as HttpRequest, Response},
+    http::{Request as HttpRequest, Response},
 };
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
@@ -69,9 +69,7 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
     let protocol = service.protocol();
     let (operation, params) = match protocol {
         Protocol::Query(_) => {
-            // A presigned URL has them in its query.
-            let query = parts.uri.query().unwrap_or_default().as_bytes();
-            let params = form(if parts.method == Method::GET { query } else { &body });
+            let params = Params::of_request(parts.uri.query(), &body);
             (
                 params.optional("Action").unwrap_or_default().to_owned(),
                 Some(params),
@@ -105,9 +103,4 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
     let response = answer::write(protocol, &call.operation, &result, &request_id);
     call.log(known, &result, response.status().as_u16(), began);
     response
-}
-
-/// The fields of an awsQuery body.
-fn form(body: &[u8]) -> Params {
-    form_urlencoded::parse(body).into_owned().collect()
 }

@@ -99,7 +99,7 @@ fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> Signed<'a> {
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
         headers: &parts.headers,
-        authority: authority.map(|authority| authority.as_str()),
+        authority: authority.map(http::uri::Authority::as_str),
         body,
     }
 }
@@ -301,7 +301,7 @@ mod tests {
             aws_credential_types::Credentials::new(&root.access_key_id, secret, None, None, "test").into();
         let mut settings = http_request::SigningSettings::default();
         settings.signature_location = http_request::SignatureLocation::QueryParams;
-        settings.expires_in = Some(std::time::Duration::from_secs(60));
+        settings.expires_in = Some(std::time::Duration::from_mins(1));
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region("eu-west-1")
