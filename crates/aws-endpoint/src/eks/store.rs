@@ -172,13 +172,9 @@ impl EksStore {
     }
 
     /// The issuers of all clusters: URL and published keys.
-    pub(crate) fn issuers(&self) -> impl Iterator<Item = (&str, Value)> {
+    pub fn issuers(&self) -> impl Iterator<Item = (&str, Value)> {
         let clusters = self.regions.values().flat_map(BTreeMap::values);
         clusters.map(|cluster| (cluster.issuer.as_str(), cluster.keys.published()))
-    }
-
-    pub(super) fn account(&self) -> &str {
-        &self.account
     }
 
     pub(super) fn authority_pem(&self) -> &str {

@@ -289,7 +289,7 @@ fn session_policies(
             let what = format!("Member must have length less than or equal to {LONGEST_POLICY}");
             return Err(constraint(None, "policy", &what));
         }
-        let policy = Policy::parse(text, Document::Identity)
+        let policy = Policy::parse(text, Document::Session)
             .map_err(|error| Refusal::new(400, "MalformedPolicyDocument", error.aws_text()))?;
         policies.push(NamedPolicy::new("session policy", policy));
     }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Key, Site, now};
 
 const NONE: Defects = Defects {
+    accept_any_region: false,
+    accept_expired_token: false,
     skip_token_signature: false,
     ignore_audience: false,
     ignore_trust_policy: false,
