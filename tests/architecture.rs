@@ -76,7 +76,7 @@ const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
     ("src/engine/load.rs", "tokens say when they expire"),
     (
-        "crates/aws-endpoint/src/route.rs",
+        "crates/aws-endpoint/src/state.rs",
         "signatures and tokens are judged by it",
     ),
     (

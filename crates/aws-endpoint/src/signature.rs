@@ -240,7 +240,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        credentials::{Keys, RootCredentials},
+        credentials::{Keys, Labels, RootCredentials},
+        eks::EksStore,
         iam::{IamState, Principal},
         issuer::Issuers,
         secrets::SecretStore,
@@ -260,6 +261,7 @@ mod tests {
             provider: None,
             issued: Some(expires),
             expires: Some(expires),
+            labels: Labels::default(),
         }
     }
 
@@ -273,6 +275,7 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys,
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let request = Request::post("https://sts.amazonaws.com/")
@@ -333,6 +336,7 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys: Keys::new(&root, ACCOUNT),
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let query = "Action=GetCallerIdentity&Version=2011-06-15";

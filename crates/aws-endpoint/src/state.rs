@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use crate::{
     calls::CallLog,
     credentials::Keys,
     defects::Defects,
+    eks::{ClusterBackend, EksStore},
     faults::{Called, Faults, Struck},
     gateway::Gateway,
     iam::{IamState, Rules},
@@ -55,6 +56,10 @@ pub(crate) struct State {
     /// What keeps secrets and parameters in its place, if something does.
     pub(crate) gateway: Option<Gateway>,
     pub(crate) signing_keys: SigningKeys,
+    /// What stands behind EKS clusters, if anything does.
+    pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
+    /// Regions in which STS is not activated.
+    pub(crate) sts_off: RwLock<Vec<String>>,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -71,6 +76,7 @@ pub(crate) struct World {
     pub(crate) iam: IamState,
     pub(crate) keys: Keys,
     pub(crate) secrets: SecretStore,
+    pub(crate) eks: EksStore,
 }
 
 impl State {
@@ -87,6 +93,8 @@ impl State {
             issuers,
             gateway,
             signing_keys: SigningKeys::default(),
+            clusters: OnceLock::new(),
+            sts_off: RwLock::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
@@ -108,6 +116,11 @@ impl State {
 
     pub(crate) fn set_defects(&self, defects: Defects) {
         *self.defects.write().unwrap_or_else(PoisonError::into_inner) = defects;
+    }
+
+    /// What the endpoint's clock shows.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now() + self.faults.borrow().clock_step()
     }
 
     pub(crate) fn faults(&self) -> Faults {

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 pub(crate) use self::client::iam_request;
 pub(crate) use self::{
     client::{
-        Answer, Caller, REGION, SOON, json_request, presigned, secrets_request, send, signed, signed_at,
-        signed_for, sts_request, try_send,
+        Answer, Caller, REGION, SOON, json_request, presigned, rest_request, secrets_request, send, signed,
+        signed_at, signed_for, sts_request, try_send,
     },
     issuer::{Issuer, Key, hmac_token, raw_token},
 };
