@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Response, StatusCode, header},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::gateway::Relayed;
 use crate::wire::xml::{self, Element, Fault};
@@ -32,6 +32,8 @@ pub(crate) struct Refusal {
     pub(crate) denied: bool,
     /// More than the caller is told, for the call log.
     pub(crate) reason: Option<String>,
+    /// What a restJson error says beside its message.
+    pub(crate) details: Map<String, Value>,
 }
 
 impl Refusal {
@@ -43,6 +45,7 @@ impl Refusal {
             message_key: "Message",
             denied: false,
             reason: None,
+            details: Map::new(),
         }
     }
 
@@ -94,8 +97,13 @@ pub(crate) fn write(
         (_, Ok(Outcome::Relayed(answer))) => (answer.status, "application/x-amz-json-1.1", answer.text()),
         (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
         (Protocol::Rest, Err(refusal)) => {
-            let body = json!({ "message": refusal.message });
-            (refusal.status, "application/json", body.to_string())
+            let mut body = refusal.details.clone();
+            body.insert("message".to_owned(), json!(refusal.message));
+            (
+                refusal.status,
+                "application/json",
+                Value::Object(body).to_string(),
+            )
         }
         (Protocol::Json, Err(refusal)) => {
             let body = json!({ "__type": refusal.code, refusal.message_key: refusal.message });

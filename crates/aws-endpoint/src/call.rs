@@ -14,6 +14,7 @@ use crate::{
     caller::{Caller, Circumstances, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
+    faults::{self, Called},
     iam::Params,
     service::Service,
     signature,
@@ -41,6 +42,7 @@ pub(crate) struct Known {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) asked: Option<String>,
     pub(crate) trace: Trace,
+    pub(crate) fault: Option<String>,
     /// The backend that it was sent on to.
     pub(crate) backend: Option<Arc<str>>,
 }
@@ -57,7 +59,20 @@ impl Call<'_> {
         )?;
         known.session = Some(Arc::clone(&session));
         known.trace.role.clone_from(&session.role);
+        if !self.state.within_quota(self.called(), self.now) {
+            known.fault = Some(format!("quota {}:{}", self.service.name(), self.operation));
+            return Err(faults::throttled(self.service.protocol()));
+        }
         Ok(session)
+    }
+
+    /// As faults and quotas see it.
+    pub(crate) fn called(&self) -> Called<'_> {
+        Called {
+            service: self.service.name(),
+            operation: &self.operation,
+            region: &self.region,
+        }
     }
 
     /// The JSON in the body; none is an empty object.
@@ -159,9 +174,13 @@ impl Call<'_> {
             statement: known.trace.statement,
             reason: refusal.and_then(|refusal| refusal.reason.clone()),
             status,
-            error: refusal.map(|refusal| refusal.code.clone()).or(refused_there),
+            error: refusal
+                .map(|refusal| refusal.code.clone())
+                .filter(|code| !code.is_empty())
+                .or(refused_there),
             backend: known.backend,
             connection: self.connection.number,
+            fault: known.fault,
         });
     }
 }

@@ -20,6 +20,8 @@ impl Call<'_> {
                 Some(gateway) => self.secrets_through(gateway, known).await,
                 None => self.secrets(known),
             },
+            (Service::Eks, _) => self.eks(known).await,
+            (Service::EksAuth, _) => self.eks_auth(known).await,
             (service, _) => Err(unknown_service(service.name())),
         }
     }
@@ -44,6 +46,7 @@ impl Call<'_> {
             params,
             circumstances: self.circumstances(),
         };
+        call.activated()?;
         // The token is what this call is signed with.
         if self.operation == "AssumeRoleWithWebIdentity" {
             return sts::assume_role_with_web_identity(call, &mut known.trace).await;
@@ -52,6 +55,7 @@ impl Call<'_> {
         match self.operation.as_str() {
             "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
             "AssumeRole" => sts::assume_role(call, &session, &mut known.trace),
+            "GetAccessKeyInfo" => sts::access_key_info(call),
             other => Err(invalid_action(other)),
         }
     }

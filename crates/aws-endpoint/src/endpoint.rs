@@ -3,10 +3,13 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
 
+use jiff::SignedDuration;
 use mountproof_run_tls::{RunCa, TlsError};
+use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -14,12 +17,17 @@ use crate::{
     accept::{self, PlainHttp},
     calls::CallLog,
     credentials::{Keys, RootCredentials},
-    defects::{Defects, Faults},
+    defects::Defects,
+    eks::{self, ClusterBackend, EksIdentity, EksStore},
+    eks_calls::{self, EksTokenError},
+    faults::Faults,
     gateway::{Backend, Gateway},
     iam::IamState,
     issuer::Issuers,
+    pod_identity::{self, ServiceAccountToken},
+    quotas::Quotas,
     secrets::SecretStore,
-    state::{State, World},
+    state::{Patience, State, World},
 };
 
 /// How to start an endpoint. Made by [`EndpointConfig::new`], so that what a caller has no opinion about
@@ -39,10 +47,17 @@ pub struct EndpointConfig {
     pub root: RootCredentials,
     /// Authorities to trust, as PEM, when the keys of a token issuer are fetched.
     pub issuer_trust_pem: String,
-    /// Seed of the ids of what is made.
+    /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
     /// What keeps secrets and parameters in the endpoint's place, decided on here all the same.
     pub backend: Option<Backend>,
+    /// How long EKS clusters and what belongs to them are on their way, without a backend.
+    pub cluster_settling: Duration,
+    /// What stands behind EKS clusters: without one they are described, and nothing answers at their endpoints.
+    pub cluster_backend: Option<Arc<dyn ClusterBackend>>,
+    /// Where to give pods their credentials, as the EKS Pod Identity Agent does at 169.254.170.23; nowhere by
+    /// default. Whoever reaches it and has a pod's token gets what that pod would get.
+    pub pod_identity_listen: Option<SocketAddr>,
 }
 
 impl EndpointConfig {
@@ -59,6 +74,9 @@ impl EndpointConfig {
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
             backend: None,
+            cluster_settling: Duration::from_secs(1),
+            cluster_backend: None,
+            pod_identity_listen: None,
         }
     }
 }
@@ -91,6 +109,7 @@ pub enum StartError {
 pub struct Endpoint {
     address: SocketAddr,
     plain_address: Option<SocketAddr>,
+    pod_identity_address: Option<SocketAddr>,
     root: RootCredentials,
     state: Arc<State>,
     shutdown: CancellationToken,
@@ -110,14 +129,32 @@ impl Endpoint {
             iam: IamState::new(config.account.clone(), config.seed),
             keys: Keys::new(&config.root, &config.account),
             secrets: SecretStore::new(config.account.clone()),
+            eks: EksStore::new(
+                config.account.clone(),
+                config.ca.certificate_pem(),
+                SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
+            ),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
         let gateway = match &config.backend {
             Some(backend) => Some(before(backend, &config.account).await?),
             None => None,
         };
-        let state = State::new(config.account, world, issuers, gateway);
+        let state = State::new(config.account, world, issuers, config.seed, gateway);
+        if let Some(backend) = config.cluster_backend {
+            state.world().eks.expect_backend();
+            // It was empty until now.
+            let _ = state.clusters.set(backend);
+        }
         let shutdown = CancellationToken::new();
+        let mut agents = Vec::new();
+        let mut pod_identity_address = None;
+        if let Some(asked) = config.pod_identity_listen {
+            let listener = listen(asked).await?;
+            pod_identity_address = Some(bound(&listener, asked)?);
+            let agent = pod_identity::serve(listener, Arc::clone(&state), shutdown.clone());
+            agents.push(tokio::spawn(agent));
+        }
         let address = bound(&listener, config.listen)?;
         let plain_address = match (&plain_listener, config.plain_listen) {
             (Some(listener), Some(asked)) => Some(bound(listener, asked)?),
@@ -134,8 +171,9 @@ impl Endpoint {
         Ok(Self {
             address,
             plain_address,
+            pod_identity_address,
             root: config.root,
-            accepting: accepting.collect(),
+            accepting: accepting.chain(agents).collect(),
             state,
             shutdown,
         })
@@ -151,6 +189,52 @@ impl Endpoint {
     #[must_use]
     pub fn plain_address(&self) -> Option<SocketAddr> {
         self.plain_address
+    }
+
+    /// Where pods get their credentials, if they do: the value for `AWS_CONTAINER_CREDENTIALS_FULL_URI` is
+    /// `http://<address>/v1/credentials`.
+    #[must_use]
+    pub fn pod_identity_address(&self) -> Option<SocketAddr> {
+        self.pod_identity_address
+    }
+
+    /// Who the bearer of a `k8s-aws-v1.` token is for a cluster, as EKS would tell its API server.
+    pub fn authenticate_eks_token(
+        &self,
+        region: &str,
+        cluster: &str,
+        token: &str,
+    ) -> Result<EksIdentity, EksTokenError> {
+        eks_calls::authenticate(&self.state, region, cluster, token)
+    }
+
+    /// The credentials that a pod with this token gets from the EKS Pod Identity Agent, as JSON; the error is what
+    /// the agent answers with.
+    pub async fn pod_identity_credentials(&self, token: &str) -> Result<Value, (u16, String)> {
+        let from = (Ipv4Addr::LOCALHOST, 0).into();
+        pod_identity::credentials(&self.state, token, from).await
+    }
+
+    /// A token of a cluster's issuer for a `ServiceAccount`. `None` when there is no such cluster, or another API
+    /// server stands behind it and signs.
+    #[must_use]
+    pub fn service_account_token(
+        &self,
+        region: &str,
+        cluster: &str,
+        wanted: &ServiceAccountToken<'_>,
+    ) -> Option<String> {
+        let world = self.state.world();
+        let now = self.state.now();
+        let issuer = eks::issuer_of(&world.eks, region, cluster)?;
+        eks::sign(&world.eks, region, cluster, &wanted.claims(issuer, now))
+    }
+
+    /// Deactivates STS in these regions, as AWS does with those that an account has to opt into; activates it in
+    /// all others.
+    pub fn deactivate_sts(&self, regions: &[&str]) {
+        let mut off = self.state.sts_off.write().unwrap_or_else(PoisonError::into_inner);
+        *off = regions.iter().map(|region| (*region).to_owned()).collect();
     }
 
     /// The account's root key.
@@ -181,11 +265,22 @@ impl Endpoint {
         self.state.set_faults(faults);
     }
 
+    /// How long clients may take, from the next connection on.
+    pub fn set_patience(&self, patience: Patience) {
+        self.state.set_patience(patience);
+    }
+
+    /// Limits the rate of calls as AWS does, or with the default no more.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.state.set_quotas(quotas);
+    }
+
     /// Everything that exists in the account now, for tests.
     #[must_use]
     pub fn leftovers(&self) -> Vec<String> {
         let world = self.state.world();
         let mut left = world.iam.objects();
+        left.extend(world.eks.objects());
         left.extend(world.secrets.names().map(|name| format!("secret {name}")));
         left
     }

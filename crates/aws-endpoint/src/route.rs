@@ -8,13 +8,16 @@ use axum::{
     http::{Request as HttpRequest, Response},
 };
 use http_body_util::{BodyExt as _, Limited};
-use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     accept::Connection,
-    answer::{self, Protocol, Refusal},
+    answer::{self, Outcome, Protocol, Refusal},
     call::{Call, Known},
+    cut::Cutter,
     dispatch::unknown_service,
+    eks_calls,
+    faults::{self, spoil::spoil},
     iam::Params,
     service::{Head, Service},
     signature::Scope,
@@ -29,23 +32,29 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// Every request to every service.
 pub(crate) fn router(state: Arc<State>) -> Router {
     Router::new().fallback(
-        move |Extension(connection): Extension<Connection>, request: HttpRequest<Body>| {
+        move |Extension(connection): Extension<Connection>,
+              Extension(cutter): Extension<Cutter>,
+              request: HttpRequest<Body>| {
             let state = Arc::clone(&state);
-            async move { answer_to(&state, connection, request).await }
+            async move { answer_to(&state, connection, &cutter, request).await }
         },
     )
 }
 
-async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequest<Body>) -> Response<Body> {
+async fn answer_to(
+    state: &Arc<State>,
+    connection: Connection,
+    cutter: &Cutter,
+    request: HttpRequest<Body>,
+) -> Response<Body> {
     let began = Instant::now();
+    cutter.use_it();
     let faults = state.faults();
-    let now = Timestamp::now() + faults.clock_step;
+    let now = state.now();
     let request_id = uuid::Uuid::new_v4().to_string();
-    if !faults.latency.is_zero() {
-        tokio::time::sleep(faults.latency).await;
-    }
     let (parts, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, LARGEST).collect().await else {
+    let arrives = timeout(state.patience().body, Limited::new(body, LARGEST).collect());
+    let Ok(Ok(body)) = arrives.await else {
         let refusal = Refusal::new(
             413,
             "RequestEntityTooLarge",
@@ -56,6 +65,11 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
     let body = body.to_bytes();
     let scope = Scope::of(&parts);
     let head = Head(&parts);
+    if scope.is_none()
+        && let Some(document) = eks_calls::issuer_document(state, head)
+    {
+        return answer::write(Protocol::Rest, "", &Ok(Outcome::Json(document)), &request_id);
+    }
     let service = match Service::of(scope.as_ref(), head) {
         Ok(service) => service,
         Err(name) => return answer::write(Protocol::Json, "", &Err(unknown_service(&name)), &request_id),
@@ -63,7 +77,7 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
     let protocol = service.protocol();
     let (operation, params) = match protocol {
         Protocol::Query(_) => {
-            let params = form(&body);
+            let params = Params::of_request(parts.uri.query(), &body);
             (
                 params.optional("Action").unwrap_or_default().to_owned(),
                 Some(params),
@@ -74,13 +88,11 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
             (target.rsplit('.').next().unwrap_or_default().to_owned(), None)
         }
         // Each such service tells its operations by method and path.
-        Protocol::Rest => (String::new(), None),
+        Protocol::Rest => (eks_calls::operation(service, head), None),
     };
-    let region = match &scope {
-        Some(scope) => scope.region.as_str(),
-        None => head.region().unwrap_or(DEFAULT_REGION),
-    }
-    .to_owned();
+    // The host's, which the signature has to be for.
+    let signed_for = scope.as_ref().map(|scope| scope.region.as_str());
+    let region = head.region().or(signed_for).unwrap_or(DEFAULT_REGION).to_owned();
     let call = Call {
         state,
         service,
@@ -93,13 +105,20 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
         now,
     };
     let mut known = Known::default();
-    let result = call.carry_out(&mut known).await;
+    let struck = state.strike(&faults, call.called());
+    known.fault.clone_from(&struck.names);
+    if !struck.delay.is_zero() {
+        sleep(struck.delay).await;
+    }
+    if let Some(cut) = struck.cut {
+        call.log(known, &Err(faults::unanswered()), 0, began);
+        return cutter.cut(cut).await;
+    }
+    let result = match &struck.code {
+        Some(code) => Err(faults::refusal(protocol, code)),
+        None => call.carry_out(&mut known).await,
+    };
     let response = answer::write(protocol, &call.operation, &result, &request_id);
     call.log(known, &result, response.status().as_u16(), began);
-    response
-}
-
-/// The fields of an awsQuery body.
-fn form(body: &[u8]) -> Params {
-    form_urlencoded::parse(body).into_owned().collect()
+    spoil(response, &struck, cutter).await
 }

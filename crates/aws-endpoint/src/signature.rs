@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::{AUTHORIZATION, HOST},
+    request::Parts,
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -99,12 +103,30 @@ fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> Signed<'a> {
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
         headers: &parts.headers,
-        authority: authority.map(|authority| authority.as_str()),
+        authority: authority.map(http::uri::Authority::as_str),
         body,
     }
 }
 
+/// The region whose host a request was sent to, which is the only one that it may be signed for; none for
+/// hosts that are not AWS's. The global hosts are those of us-east-1.
+fn region_of_host<'a>(request: &Signed<'a>) -> Option<&'a str> {
+    let header = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = header.or(request.authority)?;
+    let mut labels = host.split('.');
+    match (labels.next()?, labels.next()?, labels.next()) {
+        (_, region, Some("amazonaws" | "api")) if region.contains('-') => Some(region),
+        ("iam" | "sts", "amazonaws", Some(_)) => Some("us-east-1"),
+        _ => None,
+    }
+}
+
 fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Session>, Refused> {
+    if request.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        // Which of them counts would be a guess.
+        let text = "Authorization header must be given once.".to_owned();
+        return Err(Refused::Fault(Fault::Incomplete(text)));
+    }
     let claim = Claim::of(request).map_err(Refused::Fault)?;
     let scope = claim.scope().map_err(Refused::Fault)?;
     let session = state
@@ -123,9 +145,14 @@ fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Se
     } else {
         Lifetime::Stated
     };
+    let defects = state.defects();
+    let region = region_of_host(request).filter(|_| !defects.accept_any_region);
     let verified = || {
+        if defects.skip_request_signature {
+            return claim.check_scope(region, None);
+        }
         claim.check_time(now, lifetime)?;
-        claim.check_scope(None, None)?;
+        claim.check_scope(region, None)?;
         claim.verify(
             request,
             &session.secret_access_key,
@@ -133,9 +160,7 @@ fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Se
             Style::SERVICE,
         )
     };
-    if !state.defects().skip_request_signature {
-        verified().map_err(Refused::Fault)?;
-    }
+    verified().map_err(Refused::Fault)?;
     Ok(session)
 }
 
@@ -210,12 +235,13 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-    use http::{Request, header::AUTHORIZATION};
+    use http::Request;
     use jiff::SignedDuration;
 
     use super::*;
     use crate::{
-        credentials::{Keys, RootCredentials},
+        credentials::{Keys, Labels, RootCredentials},
+        eks::EksStore,
         iam::{IamState, Principal},
         issuer::Issuers,
         secrets::SecretStore,
@@ -235,6 +261,7 @@ mod tests {
             provider: None,
             issued: Some(expires),
             expires: Some(expires),
+            labels: Labels::default(),
         }
     }
 
@@ -248,8 +275,9 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys,
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")
             .header("x-amz-date", "20260101T000000Z")
@@ -284,7 +312,7 @@ mod tests {
             aws_credential_types::Credentials::new(&root.access_key_id, secret, None, None, "test").into();
         let mut settings = http_request::SigningSettings::default();
         settings.signature_location = http_request::SignatureLocation::QueryParams;
-        settings.expires_in = Some(std::time::Duration::from_secs(60));
+        settings.expires_in = Some(std::time::Duration::from_mins(1));
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region("eu-west-1")
@@ -308,8 +336,9 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys: Keys::new(&root, ACCOUNT),
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap());
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let query = "Action=GetCallerIdentity&Version=2011-06-15";
         let good = url(&root, query, &[("x-k8s-aws-id", "demo")]);
         let ask = |url: &str, headers: &[(&'static str, &str)], now: &str| {

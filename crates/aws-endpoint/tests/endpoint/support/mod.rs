@@ -11,11 +11,11 @@ use mountproof_aws_endpoint::{Backend, CallRecord, Endpoint, EndpointConfig, Sta
 use mountproof_run_tls::{HttpsClient, RunCa};
 use serde_json::{Value, json};
 
-use self::client::iam_request;
+pub(crate) use self::client::iam_request;
 pub(crate) use self::{
     client::{
-        Answer, Caller, REGION, SOON, json_request, secrets_request, send, signed, signed_at, signed_for,
-        sts_request, try_send,
+        Answer, Caller, REGION, SOON, json_request, presigned, rest_request, secrets_request, send, signed,
+        signed_at, signed_for, sts_request, try_send,
     },
     issuer::{Issuer, Key, hmac_token, raw_token},
 };
