@@ -6,6 +6,7 @@
 //! What is fetched is pinned in `fixtures/oracles/` and kept in `target/oracles/`.
 
 mod iam_simulate;
+mod localstack;
 mod support;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [support::trials(), iam_simulate::trials()]
+    let trials: Vec<Trial> = [support::trials(), iam_simulate::trials(), localstack::trials()]
         .into_iter()
         .flatten()
         .collect();

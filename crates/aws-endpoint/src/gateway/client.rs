@@ -73,9 +73,19 @@ impl Client {
 
     /// Asks in `region`.
     pub(super) async fn send(&self, question: &Question, region: &str) -> Result<Relayed, Unanswered> {
-        match timeout(ANSWER, self.exchange(question, region)).await {
+        self.send_within(ANSWER, question, region).await
+    }
+
+    /// As [`Self::send`], with a deadline of its own.
+    pub(super) async fn send_within(
+        &self,
+        deadline: Duration,
+        question: &Question,
+        region: &str,
+    ) -> Result<Relayed, Unanswered> {
+        match timeout(deadline, self.exchange(question, region)).await {
             Ok(answer) => answer.map_err(|because| self.unanswered(because)),
-            Err(_) => Err(self.unanswered(format!("none within {} s", ANSWER.as_secs()))),
+            Err(_) => Err(self.unanswered(format!("none within {} s", deadline.as_secs()))),
         }
     }
 

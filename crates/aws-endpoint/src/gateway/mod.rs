@@ -21,13 +21,16 @@ mod guard;
 mod mirror;
 mod questions;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::uri::Authority;
 
 pub(crate) use self::client::Relayed;
 use self::{client::Client, mirror::Mirror};
+
+/// Longest wait for the first answer: LocalStack loads a service when it is first asked for, and that on a busy machine.
+const FIRST: Duration = Duration::from_mins(1);
 
 /// What keeps secrets and parameters in the endpoint's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +113,7 @@ impl Gateway {
     /// Whether the backend answers, in the words of Secrets Manager.
     pub(crate) async fn check(&self) -> Result<(), String> {
         let request = questions::anything();
-        let answer = self.client.send(&request, "us-east-1").await;
+        let answer = self.client.send_within(FIRST, &request, "us-east-1").await;
         let answer = answer.map_err(|error| error.because)?;
         questions::is_secrets_manager(answer.status, &answer.body)
     }

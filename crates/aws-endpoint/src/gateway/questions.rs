@@ -29,16 +29,6 @@ pub(super) fn secrets(operation: &str, body: &Value) -> Question {
     }
 }
 
-/// An operation of SSM.
-pub(super) fn ssm(operation: &str, body: &Value) -> Question {
-    Question {
-        service: "ssm",
-        target: Some(format!("AmazonSSM.{operation}")),
-        content_type: JSON,
-        body: body.to_string().into(),
-    }
-}
-
 /// A call to IAM, as it came.
 pub(super) fn iam(form: Bytes) -> Question {
     Question {
@@ -115,18 +105,6 @@ pub(super) fn secret(description: Reply<'_>, policy: Reply<'_>) -> Result<Option
     }))
 }
 
-/// The tags of a parameter, from `ListTagsForResource`; none where there is no parameter.
-pub(super) fn parameter_tags(reply: Reply<'_>) -> Result<Vec<(String, String)>, String> {
-    let Some(answer) = reply.found("ListTagsForResource")? else {
-        return Ok(Vec::new());
-    };
-    match &answer["TagList"] {
-        Value::Null => Ok(Vec::new()),
-        Value::Array(tags) => tags.iter().map(tag).collect(),
-        _ => Err("ListTagsForResource has tags that are no list".to_owned()),
-    }
-}
-
 fn tag(tag: &Value) -> Result<(String, String), String> {
     let key = tag["Key"].as_str().ok_or("a tag has no key")?;
     Ok((
@@ -145,14 +123,9 @@ pub(super) struct Reply<'a> {
 impl Reply<'_> {
     /// The answer; `None` where what was asked for does not exist.
     fn found(self, operation: &str) -> Result<Option<Value>, String> {
-        const MISSING: [&str; 3] = [
-            "ResourceNotFoundException",
-            "InvalidResourceId",
-            "ParameterNotFound",
-        ];
         match (self.status, serde_json::from_slice::<Value>(self.body)) {
             (200, Ok(answer)) if answer.is_object() => Ok(Some(answer)),
-            (400..=499, _) if self.error().is_some_and(|code| MISSING.contains(&code.as_str())) => Ok(None),
+            (400..=499, _) if self.error().as_deref() == Some("ResourceNotFoundException") => Ok(None),
             (status, _) => Err(format!(
                 "it answers {operation} with status {status} {}",
                 self.error().unwrap_or_default()
