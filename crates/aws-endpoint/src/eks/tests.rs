@@ -533,7 +533,7 @@ fn a_cluster_with_a_backend_is_there_when_its_server_is() {
     account.done("POST", "/clusters", json!({}));
     account.wait(3600);
     assert_eq!(account.get("/clusters/demo")["cluster"]["status"], "CREATING");
-    let wanted = clusters::wanted(&account.store, REGION, "demo").unwrap();
+    let wanted = wanted(&account.store, REGION, "demo").unwrap();
     assert_eq!((wanted.name.as_str(), wanted.version.as_str()), ("demo", "1.36"));
     let parts = ClusterParts {
         endpoint: "https://127.0.0.1:1".to_owned(),
