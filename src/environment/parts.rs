@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mountproof_aws_endpoint::{Endpoint, Faults};
+use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Latency, Reach};
 use mountproof_stand_ins::{driver::Driver, kubelet::Kubelet, kubernetes::ApiServer, provider::Provider};
 use tokio::{sync::Mutex, task::JoinSet};
 
@@ -68,26 +68,14 @@ impl Parts {
     async fn cause(&self, trouble: Trouble) {
         match trouble {
             Trouble::EndpointDies => {
-                self.endpoint_faults(Faults {
-                    outage: true,
-                    ..Faults::default()
-                })
-                .await;
+                self.endpoint_fault(EndpointFault::Outage(Reach::Everything))
+                    .await
             }
             Trouble::EndpointSlow => {
-                self.endpoint_faults(Faults {
-                    latency: SLOW,
-                    ..Faults::default()
-                })
-                .await;
+                self.endpoint_fault(EndpointFault::Latency(Latency::Fixed(SLOW)))
+                    .await;
             }
-            Trouble::EndpointClockStep => {
-                self.endpoint_faults(Faults {
-                    clock_step: CLOCK_STEP,
-                    ..Faults::default()
-                })
-                .await;
-            }
+            Trouble::EndpointClockStep => self.endpoint_fault(EndpointFault::ClockStep(CLOCK_STEP)).await,
             Trouble::KubernetesDies => {
                 if let Some(api) = self.api.lock().await.take() {
                     api.stop().await;
@@ -99,9 +87,9 @@ impl Parts {
         }
     }
 
-    async fn endpoint_faults(&self, faults: Faults) {
+    async fn endpoint_fault(&self, fault: EndpointFault) {
         if let Some(endpoint) = self.endpoint.lock().await.as_ref() {
-            endpoint.set_faults(faults);
+            endpoint.set_faults(fault.into());
         }
     }
 

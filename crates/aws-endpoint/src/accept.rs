@@ -1,26 +1,33 @@
 //! Connections: TLS directly or behind HTTP `CONNECT`, and plain HTTP where it is wanted, all on one port.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{Extension, Router};
-use mountproof_run_tls::serve_connection;
+use mountproof_run_tls::serve_connection_within;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{route, state::State};
+use crate::{
+    calls::CallRecord,
+    cut::Cutter,
+    route,
+    state::{Patience, State},
+};
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Longest head of a `CONNECT` request.
 const LONGEST_HEAD: usize = 8 * 1024;
-/// Time for a client to say what it wants.
-const GREETING: Duration = Duration::from_secs(10);
+/// Most connections at a time, if the process may have four times as many files: further ones are closed at
+/// once. An idle one costs a file and some 40 KiB.
+const MOST_CONNECTIONS: usize = 4096;
 
 /// What a request came over.
 #[derive(Debug, Clone, Copy)]
@@ -58,14 +65,23 @@ pub(crate) async fn serve(
         app: route::router(Arc::clone(&state)),
         shutdown: shutdown.clone(),
     };
+    let places = Arc::new(Semaphore::new(affordable()));
     let serve = move |stream| {
         let (way_in, state) = (way_in.clone(), Arc::clone(&state));
+        let place = Arc::clone(&places).try_acquire_owned();
         async move {
             let number = state.next_connection();
+            let Ok(_place) = place else {
+                tracing::debug!(number, "no place for another connection");
+                return;
+            };
+            let (cutter, patience) = (Cutter::default(), state.patience());
+            // Every branch drops the connection, whatever it is at.
             tokio::select! {
-                // Drops the connection, whatever it is at.
-                () = state.outage() => {}
-                greeted = way_in.greet(stream, number) => {
+                () = state.outage() => state.calls.push(CallRecord::cut_by_outage(number)),
+                () = cutter.wanted() => {}
+                () = cutter.unused_for(patience.greeting * 3 + patience.head) => {}
+                greeted = way_in.greet(stream, number, cutter.clone(), patience) => {
                     if let Err(error) = greeted {
                         tracing::debug!(%error, "connection");
                     }
@@ -74,6 +90,15 @@ pub(crate) async fn serve(
         }
     };
     mountproof_run_tls::accept(listener, shutdown, serve).await;
+}
+
+/// How many connections this process can afford.
+fn affordable() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = files.map_or(usize::MAX, |files| {
+        usize::try_from(files / 4).unwrap_or(usize::MAX)
+    });
+    quarter.clamp(16, MOST_CONNECTIONS)
 }
 
 /// How connections of one listener are served.
@@ -86,27 +111,37 @@ struct WayIn {
 }
 
 impl WayIn {
-    async fn greet(self, mut stream: TcpStream, number: u64) -> io::Result<()> {
+    async fn greet(
+        self,
+        mut stream: TcpStream,
+        number: u64,
+        cutter: Cutter,
+        patience: Patience,
+    ) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
         let mut first = [0];
-        if timeout(GREETING, stream.peek(&mut first)).await?? == 0 {
+        if timeout(patience.greeting, stream.peek(&mut first)).await?? == 0 {
             return Ok(());
         }
         // No other method of AWS's begins like `CONNECT`.
         if first[0] != TLS_HANDSHAKE && first[0] != b'C' && self.plain == PlainHttp::Served {
             let secure = false;
+            let stream = cutter.guard(stream);
             let app = self.app.layer(Extension(Connection { number, secure, peer }));
-            serve_connection(stream, app, self.shutdown).await;
+            let app = app.layer(Extension(cutter));
+            serve_connection_within(stream, app, patience.head, self.shutdown).await;
             return Ok(());
         }
-        if first[0] != TLS_HANDSHAKE && !timeout(GREETING, tunnel(&mut stream)).await?? {
+        if first[0] != TLS_HANDSHAKE && !timeout(patience.greeting, tunnel(&mut stream)).await?? {
             return Ok(());
         }
-        let stream = timeout(GREETING, self.acceptor.accept(stream)).await??;
+        let stream = cutter.guard(stream);
+        let stream = timeout(patience.greeting, self.acceptor.accept(stream)).await??;
         let secure = true;
         let app = self.app.layer(Extension(Connection { number, secure, peer }));
-        serve_connection(stream, app, self.shutdown).await;
+        let app = app.layer(Extension(cutter));
+        serve_connection_within(stream, app, patience.head, self.shutdown).await;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::gateway::Relayed;
 use crate::wire::xml::{self, Element, Fault};
 
 /// How a service's answers are written.
@@ -62,6 +63,8 @@ pub(crate) enum Outcome {
     Xml(Option<Vec<Element>>),
     /// A JSON object.
     Json(Value),
+    /// What a backend answered in JSON, as it came.
+    Relayed(Relayed),
 }
 
 /// Writes an answer.
@@ -91,6 +94,7 @@ pub(crate) fn write(
         }
         (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", value.to_string()),
         (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", value.to_string()),
+        (_, Ok(Outcome::Relayed(answer))) => (answer.status, "application/x-amz-json-1.1", answer.text()),
         (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
         (Protocol::Rest, Err(refusal)) => {
             let mut body = refusal.details.clone();

@@ -14,6 +14,7 @@ use crate::{
     caller::{Caller, Circumstances, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
+    faults::{self, Called},
     iam::Params,
     service::Service,
     signature,
@@ -41,6 +42,9 @@ pub(crate) struct Known {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) asked: Option<String>,
     pub(crate) trace: Trace,
+    pub(crate) fault: Option<String>,
+    /// The backend that it was sent on to.
+    pub(crate) backend: Option<Arc<str>>,
 }
 
 impl Call<'_> {
@@ -55,7 +59,20 @@ impl Call<'_> {
         )?;
         known.session = Some(Arc::clone(&session));
         known.trace.role.clone_from(&session.role);
+        if !self.state.within_quota(self.called(), self.now) {
+            known.fault = Some(format!("quota {}:{}", self.service.name(), self.operation));
+            return Err(faults::throttled(self.service.protocol()));
+        }
         Ok(session)
+    }
+
+    /// As faults and quotas see it.
+    pub(crate) fn called(&self) -> Called<'_> {
+        Called {
+            service: self.service.name(),
+            operation: &self.operation,
+            region: &self.region,
+        }
     }
 
     /// The JSON in the body; none is an empty object.
@@ -131,6 +148,10 @@ impl Call<'_> {
 
     pub(crate) fn log(self, known: Known, result: &Result<Outcome, Refusal>, status: u16, began: Instant) {
         let refusal = result.as_ref().err();
+        let refused_there = match result {
+            Ok(Outcome::Relayed(answer)) => answer.error(),
+            _ => None,
+        };
         self.state.calls.push(CallRecord {
             sequence: 0,
             at: self.now,
@@ -145,6 +166,7 @@ impl Call<'_> {
             asked: known.asked.or_else(|| known.trace.resource.clone()),
             resource: known.trace.resource,
             verdict: match refusal {
+                None if refused_there.is_some() => CallVerdict::Failed,
                 None => CallVerdict::Allowed,
                 Some(refusal) if refusal.denied => CallVerdict::Denied,
                 Some(_) => CallVerdict::Failed,
@@ -152,8 +174,13 @@ impl Call<'_> {
             statement: known.trace.statement,
             reason: refusal.and_then(|refusal| refusal.reason.clone()),
             status,
-            error: refusal.map(|refusal| refusal.code.clone()),
+            error: refusal
+                .map(|refusal| refusal.code.clone())
+                .filter(|code| !code.is_empty())
+                .or(refused_there),
+            backend: known.backend,
             connection: self.connection.number,
+            fault: known.fault,
         });
     }
 }

@@ -41,12 +41,44 @@ pub struct CallRecord {
     pub statement: Option<String>,
     /// Why it was refused.
     pub reason: Option<String>,
-    /// HTTP status of the answer.
+    /// HTTP status of the answer; 0 when a fault cut the connection instead.
     pub status: u16,
     /// AWS's error code.
     pub error: Option<String>,
+    /// The backend that it was sent on to, where there is one and it was.
+    pub backend: Option<Arc<str>>,
     /// Number of the TLS connection, which counts handshakes.
     pub connection: u64,
+    /// The faults that hit the call, in their text form, or the quota that it was above.
+    pub fault: Option<String>,
+}
+
+impl CallRecord {
+    /// A connection that an outage cut: what was asked over it, if anything, is not known.
+    pub(crate) fn cut_by_outage(connection: u64) -> Self {
+        Self {
+            sequence: 0,
+            at: Timestamp::now(),
+            took: Duration::ZERO,
+            service: "",
+            operation: String::new(),
+            action: String::new(),
+            region: String::new(),
+            principal: None,
+            role: None,
+            subject: None,
+            asked: None,
+            resource: None,
+            verdict: CallVerdict::Failed,
+            statement: None,
+            reason: None,
+            status: 0,
+            error: None,
+            backend: None,
+            connection,
+            fault: Some("outage".to_owned()),
+        }
+    }
 }
 
 /// What was decided about a call.
@@ -150,7 +182,9 @@ mod tests {
             reason: None,
             status: 200,
             error: None,
+            backend: None,
             connection: 0,
+            fault: None,
         }
     }
 

@@ -1,8 +1,5 @@
-//! What can be broken on purpose: defects test the tester, faults test who copes with outages.
-
-use std::time::Duration;
-
-use jiff::SignedDuration;
+//! What can be broken on purpose, to test the tester. What tests who copes with trouble is in
+//! [`crate::faults`].
 
 /// Defects of the endpoint itself, all off by default. Each must turn a scenario red.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,19 +21,12 @@ pub struct Defects {
     pub stale_after_put: bool,
     /// `GetSecretValue` answers with the value of another tenant's secret.
     pub other_tenants_secret: bool,
+    /// Policies on secrets count for nothing.
+    pub ignore_resource_policy: bool,
+    /// Permission boundaries limit nothing.
+    pub ignore_boundary: bool,
     /// A web-identity token is accepted however long ago it expired.
     pub accept_expired_token: bool,
     /// A request is accepted that was signed for another region than that of the host it is sent to.
     pub accept_any_region: bool,
-}
-
-/// Trouble of the kind that real services have, all off by default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Every connection is dropped, as if the endpoint were gone.
-    pub outage: bool,
-    /// Added before each answer.
-    pub latency: Duration,
-    /// How far its clock is ahead: signatures and tokens are judged by the time that it shows.
-    pub clock_step: SignedDuration,
 }

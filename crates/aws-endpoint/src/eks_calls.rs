@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -49,7 +48,7 @@ pub(crate) fn authenticate(
     cluster: &str,
     token: &str,
 ) -> Result<EksIdentity, EksTokenError> {
-    let now = Timestamp::now() + state.faults().clock_step;
+    let now = state.now();
     let url = eks::token::url(token, now)?;
     let headers = [(eks::token::CLUSTER_HEADER, cluster)];
     let session = signature::verify_presigned(state, &url, &headers, now).map_err(|refusal| {

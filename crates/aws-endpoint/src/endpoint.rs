@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use mountproof_run_tls::{RunCa, TlsError};
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -17,14 +17,17 @@ use crate::{
     accept::{self, PlainHttp},
     calls::CallLog,
     credentials::{Keys, RootCredentials},
-    defects::{Defects, Faults},
+    defects::Defects,
     eks::{self, ClusterBackend, EksIdentity, EksStore},
     eks_calls::{self, EksTokenError},
+    faults::Faults,
+    gateway::{Backend, Gateway},
     iam::IamState,
     issuer::Issuers,
     pod_identity::{self, ServiceAccountToken},
+    quotas::Quotas,
     secrets::SecretStore,
-    state::{State, World},
+    state::{Patience, State, World},
 };
 
 /// How to start an endpoint. Made by [`EndpointConfig::new`], so that what a caller has no opinion about
@@ -44,8 +47,10 @@ pub struct EndpointConfig {
     pub root: RootCredentials,
     /// Authorities to trust, as PEM, when the keys of a token issuer are fetched.
     pub issuer_trust_pem: String,
-    /// Seed of the ids of what is made.
+    /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
+    /// What keeps secrets and parameters in the endpoint's place, decided on here all the same.
+    pub backend: Option<Backend>,
     /// How long EKS clusters and what belongs to them are on their way, without a backend.
     pub cluster_settling: Duration,
     /// What stands behind EKS clusters: without one they are described, and nothing answers at their endpoints.
@@ -68,6 +73,7 @@ impl EndpointConfig {
             root: RootCredentials::random(),
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
+            backend: None,
             cluster_settling: Duration::from_secs(1),
             cluster_backend: None,
             pod_identity_listen: None,
@@ -85,6 +91,14 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// The backend does not answer as one.
+    #[error("the backend at {url} cannot be used: {because}")]
+    Backend {
+        /// Where it should be.
+        url: String,
+        /// What was seen.
+        because: String,
     },
     /// Certificates.
     #[error(transparent)]
@@ -122,7 +136,11 @@ impl Endpoint {
             ),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
-        let state = State::new(config.account, world, issuers);
+        let gateway = match &config.backend {
+            Some(backend) => Some(before(backend, &config.account).await?),
+            None => None,
+        };
+        let state = State::new(config.account, world, issuers, config.seed, gateway);
         if let Some(backend) = config.cluster_backend {
             state.world().eks.expect_backend();
             // It was empty until now.
@@ -207,7 +225,7 @@ impl Endpoint {
         wanted: &ServiceAccountToken<'_>,
     ) -> Option<String> {
         let world = self.state.world();
-        let now = Timestamp::now() + self.state.faults().clock_step;
+        let now = self.state.now();
         let issuer = eks::issuer_of(&world.eks, region, cluster)?;
         eks::sign(&world.eks, region, cluster, &wanted.claims(issuer, now))
     }
@@ -247,6 +265,16 @@ impl Endpoint {
         self.state.set_faults(faults);
     }
 
+    /// How long clients may take, from the next connection on.
+    pub fn set_patience(&self, patience: Patience) {
+        self.state.set_patience(patience);
+    }
+
+    /// Limits the rate of calls as AWS does, or with the default no more.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.state.set_quotas(quotas);
+    }
+
     /// Everything that exists in the account now, for tests.
     #[must_use]
     pub fn leftovers(&self) -> Vec<String> {
@@ -273,6 +301,17 @@ impl Drop for Endpoint {
             accepting.abort();
         }
     }
+}
+
+/// The gate before a backend that answers.
+async fn before(backend: &Backend, account: &str) -> Result<Gateway, StartError> {
+    let gateway = Gateway::new(backend, account);
+    let checked = gateway.check().await;
+    checked.map_err(|because| StartError::Backend {
+        url: backend.url(),
+        because,
+    })?;
+    Ok(gateway)
 }
 
 /// The address a listener got where it asked for any port.

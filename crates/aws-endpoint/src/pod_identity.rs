@@ -340,7 +340,7 @@ pub(crate) async fn credentials(
     peer: SocketAddr,
 ) -> Result<Value, (u16, String)> {
     let began = Instant::now();
-    let now = Timestamp::now() + state.faults().clock_step;
+    let now = state.now();
     let mut trace = Trace::default();
     let number = state.next_connection();
     let (region, result) = match cluster_of(state, token) {
@@ -383,7 +383,9 @@ pub(crate) async fn credentials(
         reason: refusal.and_then(|refusal| refusal.reason.clone()),
         status: refusal.map_or(200, |refusal| refusal.status),
         error: refusal.map(|refusal| refusal.code.clone()),
+        backend: None,
         connection: number,
+        fault: None,
     });
     match result {
         Ok(granted) => Ok(granted.container_credentials(&state.account)),

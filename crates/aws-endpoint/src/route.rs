@@ -8,14 +8,16 @@ use axum::{
     http::{Request as HttpRequest, Response},
 };
 use http_body_util::{BodyExt as _, Limited};
-use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     accept::Connection,
     answer::{self, Outcome, Protocol, Refusal},
     call::{Call, Known},
+    cut::Cutter,
     dispatch::unknown_service,
     eks_calls,
+    faults::{self, spoil::spoil},
     iam::Params,
     service::{Head, Service},
     signature::Scope,
@@ -30,23 +32,29 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// Every request to every service.
 pub(crate) fn router(state: Arc<State>) -> Router {
     Router::new().fallback(
-        move |Extension(connection): Extension<Connection>, request: HttpRequest<Body>| {
+        move |Extension(connection): Extension<Connection>,
+              Extension(cutter): Extension<Cutter>,
+              request: HttpRequest<Body>| {
             let state = Arc::clone(&state);
-            async move { answer_to(&state, connection, request).await }
+            async move { answer_to(&state, connection, &cutter, request).await }
         },
     )
 }
 
-async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequest<Body>) -> Response<Body> {
+async fn answer_to(
+    state: &Arc<State>,
+    connection: Connection,
+    cutter: &Cutter,
+    request: HttpRequest<Body>,
+) -> Response<Body> {
     let began = Instant::now();
+    cutter.use_it();
     let faults = state.faults();
-    let now = Timestamp::now() + faults.clock_step;
+    let now = state.now();
     let request_id = uuid::Uuid::new_v4().to_string();
-    if !faults.latency.is_zero() {
-        tokio::time::sleep(faults.latency).await;
-    }
     let (parts, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, LARGEST).collect().await else {
+    let arrives = timeout(state.patience().body, Limited::new(body, LARGEST).collect());
+    let Ok(Ok(body)) = arrives.await else {
         let refusal = Refusal::new(
             413,
             "RequestEntityTooLarge",
@@ -82,11 +90,9 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
         // Each such service tells its operations by method and path.
         Protocol::Rest => (eks_calls::operation(service, head), None),
     };
-    let region = match &scope {
-        Some(scope) => scope.region.as_str(),
-        None => head.region().unwrap_or(DEFAULT_REGION),
-    }
-    .to_owned();
+    // The host's, which the signature has to be for.
+    let signed_for = scope.as_ref().map(|scope| scope.region.as_str());
+    let region = head.region().or(signed_for).unwrap_or(DEFAULT_REGION).to_owned();
     let call = Call {
         state,
         service,
@@ -99,8 +105,20 @@ async fn answer_to(state: &Arc<State>, connection: Connection, request: HttpRequ
         now,
     };
     let mut known = Known::default();
-    let result = call.carry_out(&mut known).await;
+    let struck = state.strike(&faults, call.called());
+    known.fault.clone_from(&struck.names);
+    if !struck.delay.is_zero() {
+        sleep(struck.delay).await;
+    }
+    if let Some(cut) = struck.cut {
+        call.log(known, &Err(faults::unanswered()), 0, began);
+        return cutter.cut(cut).await;
+    }
+    let result = match &struck.code {
+        Some(code) => Err(faults::refusal(protocol, code)),
+        None => call.carry_out(&mut known).await,
+    };
     let response = answer::write(protocol, &call.operation, &result, &request_id);
     call.log(known, &result, response.status().as_u16(), began);
-    response
+    spoil(response, &struck, cutter).await
 }

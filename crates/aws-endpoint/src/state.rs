@@ -1,28 +1,60 @@
 //! What the endpoint knows.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use jiff::Timestamp;
+use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 
 use crate::{
     calls::CallLog,
     credentials::Keys,
-    defects::{Defects, Faults},
+    defects::Defects,
     eks::{ClusterBackend, EksStore},
+    faults::{Called, Faults, Struck},
+    gateway::Gateway,
     iam::{IamState, Rules},
     issuer::Issuers,
+    quotas::{Buckets, Quotas},
     secrets::SecretStore,
     sigv4::SigningKeys,
 };
+
+/// How long clients may take, so that nobody holds a connection by being slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// From the connection to its first byte, then for a `CONNECT`, then for the TLS handshake.
+    pub greeting: Duration,
+    /// For the head of a request over HTTP/1.1, or between two requests.
+    pub head: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+}
+
+impl Default for Patience {
+    /// Ten seconds, a minute, which is how long AWS's own load balancers wait by default, and half a minute.
+    fn default() -> Self {
+        Self {
+            greeting: Duration::from_secs(10),
+            head: Duration::from_secs(60),
+            body: Duration::from_secs(30),
+        }
+    }
+}
 
 /// What every connection shares.
 pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
+    /// What keeps secrets and parameters in its place, if something does.
+    pub(crate) gateway: Option<Gateway>,
     pub(crate) signing_keys: SigningKeys,
     /// What stands behind EKS clusters, if anything does.
     pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
@@ -31,6 +63,11 @@ pub(crate) struct State {
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
+    /// Thrown for faults only.
+    dice: Mutex<StdRng>,
+    seed: u64,
+    quotas: RwLock<Option<Mutex<Buckets>>>,
+    patience: RwLock<Patience>,
     connections: AtomicU64,
 }
 
@@ -43,17 +80,28 @@ pub(crate) struct World {
 }
 
 impl State {
-    pub(crate) fn new(account: String, world: World, issuers: Issuers) -> Arc<Self> {
+    pub(crate) fn new(
+        account: String,
+        world: World,
+        issuers: Issuers,
+        seed: u64,
+        gateway: Option<Gateway>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             account,
             calls: CallLog::default(),
             issuers,
+            gateway,
             signing_keys: SigningKeys::default(),
             clusters: OnceLock::new(),
             sts_off: RwLock::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
+            dice: Mutex::new(StdRng::seed_from_u64(seed)),
+            seed,
+            quotas: RwLock::new(None),
+            patience: RwLock::default(),
             connections: AtomicU64::new(0),
         })
     }
@@ -70,18 +118,60 @@ impl State {
         *self.defects.write().unwrap_or_else(PoisonError::into_inner) = defects;
     }
 
-    pub(crate) fn faults(&self) -> Faults {
-        *self.faults.borrow()
+    /// What the endpoint's clock shows.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now() + self.faults.borrow().clock_step()
     }
 
+    pub(crate) fn faults(&self) -> Faults {
+        self.faults.borrow().clone()
+    }
+
+    /// From now on these. The dice begin anew: the same calls meet the same trouble.
     pub(crate) fn set_faults(&self, faults: Faults) {
+        *self.dice.lock().unwrap_or_else(PoisonError::into_inner) = StdRng::seed_from_u64(self.seed);
         self.faults.send_replace(faults);
+    }
+
+    /// What happens to a call.
+    pub(crate) fn strike(&self, faults: &Faults, call: Called<'_>) -> Struck {
+        if faults.is_empty() {
+            return Struck::default();
+        }
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.strike(call, &mut *dice)
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        *self.patience.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_patience(&self, patience: Patience) {
+        *self.patience.write().unwrap_or_else(PoisonError::into_inner) = patience;
+    }
+
+    /// From now on these quotas, with full buckets.
+    pub(crate) fn set_quotas(&self, quotas: Quotas) {
+        let buckets = match quotas {
+            Quotas::Off => None,
+            Quotas::Aws => Some(Mutex::default()),
+        };
+        *self.quotas.write().unwrap_or_else(PoisonError::into_inner) = buckets;
+    }
+
+    /// Whether a call is within the quotas, and counts it.
+    pub(crate) fn within_quota(&self, call: Called<'_>, now: Timestamp) -> bool {
+        let quotas = self.quotas.read().unwrap_or_else(PoisonError::into_inner);
+        quotas.as_ref().is_none_or(|buckets| {
+            let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            buckets.take(call.service, call.operation, call.region, now)
+        })
     }
 
     /// Ends when an outage begins.
     pub(crate) async fn outage(&self) {
         // The sender lives as long as `self`: there is no end to wait for but an outage.
-        let _ = self.faults.subscribe().wait_for(|faults| faults.outage).await;
+        let _ = self.faults.subscribe().wait_for(Faults::outage).await;
     }
 
     pub(crate) fn next_connection(&self) -> u64 {
@@ -94,7 +184,8 @@ impl State {
         Rules {
             ignore_resource: defects.ignore_resource,
             prefix_match: defects.prefix_match,
-            ..Rules::default()
+            ignore_resource_policy: defects.ignore_resource_policy,
+            ignore_boundary: defects.ignore_boundary,
         }
     }
 }

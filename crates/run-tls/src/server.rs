@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
@@ -19,6 +19,15 @@ use tokio_util::sync::CancellationToken;
 
 /// How long stopping waits for requests under way. A watch never ends by itself.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How long a client may take for the head of a request, or leave its connection idle over HTTP/1.1: as long
+/// as AWS's own load balancers wait by default.
+const HEAD: Duration = Duration::from_secs(60);
+/// How often a peer over HTTP/2 is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+/// Requests at the same time over one connection.
+const STREAMS: u32 = 128;
+/// Largest head of a request.
+const LARGEST_HEAD: u32 = 64 * 1024;
 
 /// A running HTTPS server; dropping it without [`stop`](Self::stop) ends it at once.
 #[derive(Debug)]
@@ -102,7 +111,27 @@ pub async fn serve_connection<S>(stream: S, app: Router, shutdown: CancellationT
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let builder = auto::Builder::new(TokioExecutor::new());
+    serve_connection_within(stream, app, HEAD, shutdown).await;
+}
+
+/// The same, with the time that a client may take for a request's head over HTTP/1.1, or between two requests.
+pub async fn serve_connection_within<S>(stream: S, app: Router, head: Duration, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(LARGEST_HEAD as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(LARGEST_HEAD);
     let connection =
         builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
     let graceful = GracefulShutdown::new();

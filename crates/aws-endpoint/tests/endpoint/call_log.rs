@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mountproof_aws_endpoint::{CallVerdict, Faults};
+use mountproof_aws_endpoint::{CallVerdict, Fault, Latency};
 use serde_json::json;
 
 use crate::support::{GET, REGION, Site, provider_arn, role_arn, session_arn, subject};
@@ -14,10 +14,8 @@ async fn a_call_is_logged_with_who_what_when_and_why() {
     let id = "demo/team-red/secret";
     let cursor = site.endpoint.calls().cursor();
     let latency = Duration::from_millis(20);
-    site.endpoint.set_faults(Faults {
-        latency,
-        ..Faults::default()
-    });
+    site.endpoint
+        .set_faults(Fault::Latency(Latency::Fixed(latency)).into());
     let before = Timestamp::now();
     let (answer, call) = site.logged(site.get(&red, id)).await;
     let after = Timestamp::now();

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mountproof_aws_endpoint::{CallVerdict, Faults, StartError};
+use mountproof_aws_endpoint::{CallVerdict, Fault, Faults, Reach, StartError};
 use mountproof_run_tls::{HttpsClient, RunCa};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -211,16 +211,21 @@ async fn an_outage_drops_everyone_and_ends() {
     let site = Site::start().await;
     let request = || signed(sts_request("GetCallerIdentity", &[]), &site.root);
     assert_eq!(site.send(request()).await.status, 200);
-    site.endpoint.set_faults(Faults {
-        outage: true,
-        ..Faults::default()
-    });
+    site.endpoint.set_faults(Fault::Outage(Reach::Everything).into());
     let cursor = site.endpoint.calls().cursor();
     // The connection that is kept alive is of no more use than a new one.
     for _ in 0..3 {
         try_send(&site.client, request()).await.unwrap_err();
     }
-    assert_eq!(site.endpoint.calls().cursor(), cursor, "nothing was answered");
+    let cut = site.endpoint.calls().since(cursor);
+    assert!(cut.len() >= 3, "{cut:?}");
+    for call in cut {
+        assert_eq!(
+            (call.fault.as_deref(), call.status),
+            (Some("outage"), 0),
+            "{call:?}"
+        );
+    }
     site.endpoint.set_faults(Faults::default());
     assert_eq!(site.send(request()).await.status, 200);
 }

@@ -1,11 +1,16 @@
 //! Every planted defect lets through, or spoils, what it is named for and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use mountproof_aws_endpoint::Defects;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Key, Site, now};
+use crate::support::{
+    Answer, ELSEWHERE, GET, Key, REGION, Site, now, policy, role_arn, secrets_request, signed_for,
+};
 
 const NONE: Defects = Defects {
     accept_any_region: false,
@@ -18,13 +23,17 @@ const NONE: Defects = Defects {
     skip_request_signature: false,
     stale_after_put: false,
     other_tenants_secret: false,
+    ignore_resource_policy: false,
+    ignore_boundary: false,
+    accept_expired_token: false,
+    accept_any_region: false,
 };
 
 /// What each probe sees: a secret's value, `session`, or the code of the refusal.
 type Seen = BTreeMap<&'static str, String>;
 
 /// The probes, and what they see when nothing is broken.
-const SOUND: [(&str, &str); 13] = [
+const SOUND: [(&str, &str); 16] = [
     ("own secret", "value of team-red"),
     ("updated secret", "after"),
     ("other tenant's secret", "AccessDeniedException"),
@@ -41,10 +50,13 @@ const SOUND: [(&str, &str); 13] = [
     ("token of an unknown issuer", "InvalidIdentityToken"),
     ("other tenant's token", "AccessDenied"),
     ("role that does not exist", "AccessDenied"),
+    ("secret whose policy denies", "AccessDeniedException"),
+    ("secret beyond the boundary", "AccessDeniedException"),
+    ("request for another region", "InvalidSignatureException"),
 ];
 
 /// Every defect, and what its probes see instead.
-const BROKEN: [(Defects, &[(&str, &str)]); 8] = [
+const BROKEN: [(Defects, &[(&str, &str)]); 12] = [
     (
         Defects {
             skip_token_signature: true,
@@ -107,6 +119,34 @@ const BROKEN: [(Defects, &[(&str, &str)]); 8] = [
             ("updated secret", "value of team-blue"),
         ],
     ),
+    (
+        Defects {
+            ignore_resource_policy: true,
+            ..NONE
+        },
+        &[("secret whose policy denies", "denied by its policy")],
+    ),
+    (
+        Defects {
+            ignore_boundary: true,
+            ..NONE
+        },
+        &[("secret beyond the boundary", "value of team-bounded")],
+    ),
+    (
+        Defects {
+            accept_expired_token: true,
+            ..NONE
+        },
+        &[("expired token", "session")],
+    ),
+    (
+        Defects {
+            accept_any_region: true,
+            ..NONE
+        },
+        &[("request for another region", "value of team-red")],
+    ),
 ];
 
 /// Tries every way in that has to be shut, and those that have to be open.
@@ -130,9 +170,24 @@ async fn probe(site: &Site) -> Seen {
             &stolen,
             "demo/team-red/secret",
         ),
+        ("secret whose policy denies", &red, "demo/team-red/denied"),
+        (
+            "secret beyond the boundary",
+            &site.session("team-bounded").await,
+            "demo/team-bounded/secret",
+        ),
     ] {
         seen.insert(what, site.get(caller, id).await.value_or_code());
     }
+    // Sent to the host of one region, and signed for another.
+    let get = secrets_request(
+        REGION,
+        "GetSecretValue",
+        json!({ "SecretId": "demo/team-red/secret" }),
+    );
+    let elsewhere = signed_for(get, &red, "secretsmanager", ELSEWHERE, SystemTime::now());
+    let code = site.send(elsewhere).await.value_or_code();
+    seen.insert("request for another region", code);
     let issuer = &site.issuer;
     let with = |claim: &str, value: Value| issuer.sign(&issuer.claims_but(claim, value));
     let genuine = issuer.token_of("team-red");
@@ -159,6 +214,28 @@ async fn probe(site: &Site) -> Seen {
     seen
 }
 
+/// A tenant whose boundary allows less than its policy does.
+async fn bounded(site: &Site) {
+    site.tenant("team-bounded").await;
+    let boundary = policy(&json!({ "Effect": "Allow", "Action": "s3:*", "Resource": "*" }));
+    let arn = site.managed("boundary", &boundary).await;
+    let params = [
+        ("RoleName", "team-bounded"),
+        ("PermissionsBoundary", arn.as_str()),
+    ];
+    site.iam("PutRolePermissionsBoundary", &params).await;
+}
+
+/// A secret that its tenant's policy allows to read, and its own denies to all but root.
+async fn denied_by_its_policy(site: &Site) {
+    let id = site.create("demo/team-red/denied", "denied by its policy").await;
+    let denies = policy(&json!({
+        "Effect": "Deny", "Principal": { "AWS": role_arn("team-red") }, "Action": GET, "Resource": "*",
+    }));
+    let put = json!({ "SecretId": id, "ResourcePolicy": denies.to_string() });
+    site.done("PutResourcePolicy", put).await;
+}
+
 fn session_or_code(answer: &Answer) -> String {
     match answer.status {
         200 => "session".to_owned(),
@@ -173,6 +250,8 @@ async fn each_defect_changes_what_it_is_named_for() {
     site.tenant("team-blue").await;
     site.create("prod/team-red/secret", "prod").await;
     site.create("demo/team-red/updated", "before").await;
+    bounded(&site).await;
+    denied_by_its_policy(&site).await;
     let put = json!({ "SecretId": "demo/team-red/updated", "SecretString": "after" });
     site.done("PutSecretValue", put).await;
 

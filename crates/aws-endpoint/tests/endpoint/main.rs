@@ -3,17 +3,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod bad_input;
 mod call_log;
 mod conditions;
 mod connections;
 mod defects;
 mod eks;
 mod eks_tokens;
+mod faults;
+mod gateway;
 mod lists;
 mod names;
 mod permissions;
 mod pod_identity;
 mod policies;
+mod presigned;
 mod secret_texts;
 mod session_tags;
 mod sessions;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign},
     sign::v4,
 };
 use bytes::Bytes;
@@ -243,6 +243,33 @@ pub(crate) fn signed_for(
     let body = SignableBody::Bytes(request.body());
     let signable = SignableRequest::new(request.method().as_str(), uri, headers, body).unwrap();
     let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+    instructions.apply_to_request_http1x(&mut request);
+    request
+}
+
+/// A request whose signature is in its URL, for the service and region named.
+pub(crate) fn presigned(
+    url: &str,
+    caller: &Caller,
+    (service, region): (&str, &str),
+    at: SystemTime,
+    expires: Duration,
+) -> Request<Bytes> {
+    let Caller { id, secret, token } = caller;
+    let identity = Credentials::new(id, secret, token.clone(), None, "test").into();
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(expires);
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(service)
+        .time(at)
+        .settings(settings);
+    let params = params.build().unwrap().into();
+    let signable = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::empty()).unwrap();
+    let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+    let mut request = with_host(Request::get(url).body(Bytes::new()).unwrap());
     instructions.apply_to_request_http1x(&mut request);
     request
 }

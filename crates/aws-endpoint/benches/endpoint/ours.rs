@@ -1,0 +1,224 @@
+//! What is measured of the endpoint.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use mountproof_run_tls::RunCa;
+use serde_json::json;
+
+use crate::{
+    Plan, https,
+    load::{Client, Pace, Until, Way, bytes, run},
+    row,
+    server::Served,
+    support::{Caller, Issuer, REGION, iam_request, now, secrets_request, signed, signed_at, sts_request},
+};
+
+/// Requests that are made beforehand, and sent in turn.
+const PREPARED: usize = 4000;
+const SECRETS: &str = "secretsmanager.eu-west-1.amazonaws.com";
+const STS: &str = "sts.eu-west-1.amazonaws.com";
+const AUDIENCE: &str = "sts.amazonaws.com";
+
+/// Prints everything about ours; how many `GetSecretValue` a second over HTTP.
+pub(crate) async fn measure(plan: Plan) -> f64 {
+    let ca = RunCa::generate("bench issuer").unwrap();
+    let issuer = Issuer::start(&ca).await;
+    let mut served = Served::start(ca.certificate_pem()).await;
+    let root = Caller {
+        id: served.ready.key.clone(),
+        secret: served.ready.secret.clone(),
+        token: None,
+    };
+    let secure = https(served.ready.https, &served.ready.ca, SECRETS);
+    let plain = Way::http(served.ready.http);
+    let empty = served.rss();
+    populate(&plain, &root, &issuer, plan).await;
+    println!(
+        "{} secrets of 64 bytes, {} roles with a policy each: {:.0} MiB, from {:.0} MiB with nothing",
+        plan.secrets,
+        plan.roles,
+        served.rss().unwrap_or_default(),
+        empty.unwrap_or_default(),
+    );
+
+    let time = Until::Time(plan.time);
+    let caller = assume(&plain, &root, SystemTime::now()).await;
+    let reads = reads(plan, &caller, SystemTime::now());
+    let closed = run(&secure, &reads, plan.connections, Pace::Closed, time).await;
+    row("GetSecretValue, HTTPS, closed loop", &closed, served.rss());
+    let half = closed.rate / 2.0;
+    let open = run(&secure, &reads, plan.connections * 4, Pace::Open(half), time).await;
+    row(
+        &format!("GetSecretValue, HTTPS, open loop at {half:.0}/s"),
+        &open,
+        served.rss(),
+    );
+    let open = run(&secure, &reads, plan.connections * 4, Pace::Open(5000.0), time).await;
+    row("GetSecretValue, HTTPS, open loop at 5000/s", &open, served.rss());
+    let http = run(&plain, &reads, plan.connections, Pace::Closed, time).await;
+    row("GetSecretValue, HTTP, closed loop", &http, served.rss());
+    let tokens = tokens(plan, &issuer);
+    let sts = https(served.ready.https, &served.ready.ca, STS);
+    let assumed = run(&sts, &tokens, plan.connections, Pace::Closed, time).await;
+    row(
+        "AssumeRoleWithWebIdentity, RS256, HTTPS, closed loop",
+        &assumed,
+        served.rss(),
+    );
+
+    day(plan, &mut served, &secure, &tokens, &root).await;
+    http.rate
+}
+
+/// A day's calls, hour after hour: the clock goes on, sessions expire and are forgotten.
+async fn day(plan: Plan, served: &mut Served, way: &Way, tokens: &Arc<Vec<Vec<u8>>>, root: &Caller) {
+    let mut sizes = Vec::new();
+    let mut calls = 0;
+    for hour in 0..plan.hours {
+        served.faults(&format!("clock-step:{hour}h")).await;
+        let at = SystemTime::now() + Duration::from_secs(3600) * u32::try_from(hour).unwrap();
+        let caller = assume(way, root, at).await;
+        let reads = reads(plan, &caller, at);
+        let read = Until::Calls(plan.hourly * 9 / 10);
+        run(way, &reads, plan.connections, Pace::Closed, read).await;
+        run(
+            way,
+            tokens,
+            plan.connections,
+            Pace::Closed,
+            Until::Calls(plan.hourly / 10),
+        )
+        .await;
+        calls += plan.hourly;
+        sizes.push(served.rss().unwrap_or_default());
+    }
+    served.faults("").await;
+    // The call log is full, and the first sessions are forgotten, after some hours.
+    let full = sizes[sizes.len() / 4];
+    println!(
+        "a day's calls at {}/s, {calls} in all, one in ten for a new session: {:.0} MiB after {} hours, {:.0} MiB at the end",
+        plan.hourly / 3600,
+        full,
+        sizes.len() / 4 + 1,
+        sizes[sizes.len() - 1],
+    );
+}
+
+/// Secrets, roles and the provider of the issuer.
+async fn populate(way: &Way, root: &Caller, issuer: &Issuer, plan: Plan) {
+    let mut client = Client::new(way.clone());
+    let provider = [("Url", issuer.url.as_str()), ("ClientIDList.member.1", AUDIENCE)];
+    let request = signed(iam_request("CreateOpenIDConnectProvider", &provider), root);
+    client.call(&bytes(&request)).await;
+    let workers: Vec<_> = (0..4)
+        .map(|worker| {
+            let (way, root, issuer) = (way.clone(), root.clone(), issuer.name().to_owned());
+            tokio::spawn(async move {
+                let mut client = Client::new(way);
+                for number in (worker..plan.secrets).step_by(4) {
+                    let secret = json!({ "Name": name(plan, number), "SecretString": "x".repeat(64) });
+                    let request = signed(secrets_request(REGION, "CreateSecret", secret), &root);
+                    client.call(&bytes(&request)).await;
+                }
+                for number in (worker..plan.roles).step_by(4) {
+                    for request in role(number, &issuer) {
+                        client.call(&bytes(&signed(request, &root))).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+}
+
+/// The secrets are spread over the tenants.
+fn name(plan: Plan, number: usize) -> String {
+    format!("demo/team-{}/secret-{number}", number % plan.roles)
+}
+
+/// A role that trusts the tenant's service account and the account, and reads the tenant's secrets.
+fn role(number: usize, issuer: &str) -> [http::Request<bytes::Bytes>; 2] {
+    let name = format!("team-{number}");
+    let trust = json!({"Version": "2012-10-17", "Statement": [
+        {
+            "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+            "Principal": {"Federated": format!("arn:aws:iam::000000000000:oidc-provider/{issuer}")},
+            "Condition": {"StringEquals": {
+                format!("{issuer}:sub"): format!("system:serviceaccount:{name}:default"),
+                format!("{issuer}:aud"): AUDIENCE,
+            }},
+        },
+        {
+            "Effect": "Allow", "Action": "sts:AssumeRole",
+            "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
+        },
+    ]})
+    .to_string();
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
+        "Resource": format!("arn:aws:secretsmanager:*:*:secret:demo/{name}/*"),
+    }]})
+    .to_string();
+    [
+        iam_request(
+            "CreateRole",
+            &[("RoleName", &name), ("AssumeRolePolicyDocument", &trust)],
+        ),
+        iam_request(
+            "PutRolePolicy",
+            &[
+                ("RoleName", &name),
+                ("PolicyName", "own"),
+                ("PolicyDocument", &policy),
+            ],
+        ),
+    ]
+}
+
+/// A session of the first tenant's role.
+async fn assume(way: &Way, root: &Caller, at: SystemTime) -> Caller {
+    let wanted = [
+        ("RoleArn", "arn:aws:iam::000000000000:role/team-0"),
+        ("RoleSessionName", "load"),
+    ];
+    let request = signed_at(sts_request("AssumeRole", &wanted), root, at);
+    let mut client = Client::new(way.clone());
+    let text = String::from_utf8(client.call(&bytes(&request)).await.to_vec()).unwrap();
+    crate::support::Answer { status: 200, text }.caller()
+}
+
+/// Reads of the first tenant's secrets, signed at `at`.
+fn reads(plan: Plan, caller: &Caller, at: SystemTime) -> Arc<Vec<Vec<u8>>> {
+    let own: Vec<usize> = (0..plan.secrets).step_by(plan.roles).collect();
+    let request = |turn: usize| {
+        let id = name(plan, own[turn % own.len()]);
+        let request = secrets_request(REGION, "GetSecretValue", json!({ "SecretId": id }));
+        bytes(&signed_at(request, caller, at))
+    };
+    Arc::new((0..own.len().max(50)).map(request).collect())
+}
+
+/// Calls with tokens of many tenants, each for its role.
+fn tokens(plan: Plan, issuer: &Issuer) -> Arc<Vec<Vec<u8>>> {
+    let request = |turn: usize| {
+        let tenant = format!("team-{}", turn % plan.roles);
+        let mut claims = issuer.claims(&tenant);
+        // For as long as the simulated day lasts.
+        claims["exp"] = json!(now() + 30 * 3600);
+        let token = issuer.sign(&claims);
+        let role = format!("arn:aws:iam::000000000000:role/{tenant}");
+        let params = [
+            ("RoleArn", role.as_str()),
+            ("RoleSessionName", "load"),
+            ("WebIdentityToken", &token),
+        ];
+        bytes(&sts_request("AssumeRoleWithWebIdentity", &params))
+    };
+    Arc::new((0..PREPARED.min(plan.roles)).map(request).collect())
+}
