@@ -206,8 +206,8 @@ fn start(state: Arc<State>, region: String, name: String) {
         };
         match backend.create(wanted).await {
             Ok(parts) => {
-                let waited = eks::arrived(&mut state.world().eks, &region, &name, parts);
-                if waited {
+                let expected = eks::arrived(&mut state.world().eks, &region, &name, parts);
+                if expected {
                     host_issuer(&state, &region, &name);
                 } else {
                     backend.delete(&region, &name).await;

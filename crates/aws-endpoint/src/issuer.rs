@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST: usize = 256 * 1024;
 
 /// How long keys count.
-const FRESH: Duration = Duration::from_secs(3600);
+const FRESH: Duration = Duration::from_hours(1);
 /// How often an issuer is asked in a row.
 const BURST: u32 = 5;
 /// After which time it may be asked once more.

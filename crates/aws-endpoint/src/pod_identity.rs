@@ -252,11 +252,11 @@ pub(crate) async fn assume(
         provider: None,
         labels,
     };
-    let issued = sts::issue(state, grant, at.now);
+    let session = sts::issue(state, grant, at.now);
     Ok(Granted {
         bound,
         identity,
-        issued,
+        issued: session,
     })
 }
 
@@ -451,7 +451,7 @@ mod tests {
     fn a_session_is_named_after_cluster_and_pod() {
         let name = session_name("a-cluster-of-long-name", &"p".repeat(253));
         assert_eq!(name.len(), 63, "{name}");
-        assert!(name.starts_with("eks-a-cluster-ppppppppppp-"), "{name}");
+        assert!(name.starts_with("eks-a-cluster--ppppppppppp-"), "{name}");
         assert!(session_name("demo", "app").starts_with("eks-demo-app-"));
     }
 

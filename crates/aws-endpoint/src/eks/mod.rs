@@ -189,7 +189,7 @@ impl<'a> Call<'a> {
 type Run = fn(&mut EksStore, &Call<'_>) -> Outcome;
 
 /// An operation, and the method and path it is found by.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Operation {
     name: &'static str,
     method: &'static str,

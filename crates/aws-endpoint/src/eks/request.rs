@@ -156,7 +156,7 @@ impl<'a> Body<'a> {
     }
 
     /// A structure; empty when it is left out.
-    pub(super) fn part(self, name: &str) -> Result<Body<'a>, EksError> {
+    pub(super) fn part(self, name: &str) -> Result<Self, EksError> {
         static EMPTY: Value = Value::Null;
         match self.value(name) {
             None => Ok(Body(&EMPTY)),

@@ -44,10 +44,13 @@ impl Site {
 
     /// The endpoint's clock is ahead.
     pub(crate) fn later(&self, clock_step: SignedDuration) {
-        self.endpoint.set_faults(Faults {
-            clock_step,
-            ..Faults::default()
-        });
+        let ahead = format!("clock-step:{}s", clock_step.as_secs());
+        let faults = if clock_step.is_zero() {
+            Faults::default()
+        } else {
+            Faults::parse(&ahead).unwrap()
+        };
+        self.endpoint.set_faults(faults);
     }
 }
 
