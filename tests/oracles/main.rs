@@ -6,6 +6,7 @@
 //! What is fetched is pinned in `fixtures/oracles/` and kept in `target/oracles/`.
 
 mod iam_simulate;
+mod localstack;
 mod moto;
 mod support;
 
@@ -15,10 +16,15 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [support::trials(), iam_simulate::trials(), moto::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials: Vec<Trial> = [
+        support::trials(),
+        iam_simulate::trials(),
+        localstack::trials(),
+        moto::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let trials = trials
         .into_iter()
         .map(|trial| trial.with_ignored_flag(!support::asked_for()))

@@ -11,15 +11,15 @@ use axum::{
     http::{Request as HttpRequest, Response},
 };
 use http_body_util::{BodyExt as _, Limited};
-use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     accept::Connection,
-    answer::{self, Protocol, Refusal},
+    answer::{self, Outcome, Protocol, Refusal},
     call::{Call, Known},
     cut::Cutter,
     dispatch::unknown_service,
+    eks_calls,
     faults::{self, spoil::spoil},
     iam::Params,
     service::{Head, Service},
@@ -53,7 +53,7 @@ async fn answer_to(
     let began = Instant::now();
     cutter.use_it();
     let faults = state.faults();
-    let now = Timestamp::now() + faults.clock_step();
+    let now = state.now();
     let request_id = uuid::Uuid::new_v4().to_string();
     let (parts, body) = request.into_parts();
     if parts.uri.path() == "/moto-api/reset" && state.moto_reset.load(Ordering::Relaxed) {
@@ -72,6 +72,11 @@ async fn answer_to(
     let body = body.to_bytes();
     let scope = Scope::of(&parts);
     let head = Head(&parts);
+    if scope.is_none()
+        && let Some(document) = eks_calls::issuer_document(state, head)
+    {
+        return answer::write(Protocol::Rest, "", &Ok(Outcome::Json(document)), &request_id);
+    }
     let service = match Service::of(scope.as_ref(), head) {
         Ok(service) => service,
         Err(name) => return answer::write(Protocol::Json, "", &Err(unknown_service(&name)), &request_id),
@@ -90,7 +95,7 @@ async fn answer_to(
             (target.rsplit('.').next().unwrap_or_default().to_owned(), None)
         }
         // Each such service tells its operations by method and path.
-        Protocol::Rest => (String::new(), None),
+        Protocol::Rest => (eks_calls::operation(service, head), None),
     };
     // The host's, which the signature has to be for.
     let signed_for = scope.as_ref().map(|scope| scope.region.as_str());

@@ -240,9 +240,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        credentials::{Keys, RootCredentials},
-        iam::Principal,
+        credentials::{Keys, Labels, RootCredentials},
+        eks::EksStore,
+        iam::{IamState, Principal},
         issuer::Issuers,
+        secrets::SecretStore,
         state::World,
     };
 
@@ -259,6 +261,7 @@ mod tests {
             provider: None,
             issued: Some(expires),
             expires: Some(expires),
+            labels: Labels::default(),
         }
     }
 
@@ -268,8 +271,15 @@ mod tests {
         let (root, now) = (RootCredentials::random(), Timestamp::now());
         let mut keys = Keys::new(&root, ACCOUNT);
         keys.add(Arc::new(session(now)), now);
-        let world = World::new(ACCOUNT, 0, keys);
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0);
+        let world = World {
+            iam: IamState::new(ACCOUNT, 0),
+            keys,
+            secrets: SecretStore::new(ACCOUNT.to_owned()),
+            parameters: crate::ssm::ParameterStore::new(ACCOUNT.to_owned()),
+            kms: crate::kms::KmsStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
+        };
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")
             .header("x-amz-date", "20260101T000000Z")
@@ -324,8 +334,15 @@ mod tests {
     #[test]
     fn a_presigned_url_stands_for_who_signed_it() {
         let root = RootCredentials::random();
-        let world = World::new(ACCOUNT, 0, Keys::new(&root, ACCOUNT));
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0);
+        let world = World {
+            iam: IamState::new(ACCOUNT, 0),
+            keys: Keys::new(&root, ACCOUNT),
+            secrets: SecretStore::new(ACCOUNT.to_owned()),
+            parameters: crate::ssm::ParameterStore::new(ACCOUNT.to_owned()),
+            kms: crate::kms::KmsStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
+        };
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let query = "Action=GetCallerIdentity&Version=2011-06-15";
         let good = url(&root, query, &[("x-k8s-aws-id", "demo")]);
         let ask = |url: &str, headers: &[(&'static str, &str)], now: &str| {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,7 +16,9 @@ use crate::{
     calls::CallLog,
     credentials::Keys,
     defects::Defects,
+    eks::{ClusterBackend, EksStore},
     faults::{Called, Faults, Struck},
+    gateway::Gateway,
     iam::{IamState, Rules},
     issuer::Issuers,
     kms::KmsStore,
@@ -53,9 +55,15 @@ pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
+    /// What keeps secrets and parameters in its place, if something does.
+    pub(crate) gateway: Option<Gateway>,
     pub(crate) signing_keys: SigningKeys,
     /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
     pub(crate) moto_reset: AtomicBool,
+    /// What stands behind EKS clusters, if anything does.
+    pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
+    /// Regions in which STS is not activated.
+    pub(crate) sts_off: RwLock<Vec<String>>,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -74,21 +82,11 @@ pub(crate) struct World {
     pub(crate) secrets: SecretStore,
     pub(crate) parameters: ParameterStore,
     pub(crate) kms: KmsStore,
+    pub(crate) eks: EksStore,
 }
 
 impl World {
-    /// An account with nothing in it but who may sign.
-    pub(crate) fn new(account: &str, seed: u64, keys: Keys) -> Self {
-        Self {
-            iam: IamState::new(account.to_owned(), seed),
-            keys,
-            secrets: SecretStore::new(account.to_owned()),
-            parameters: ParameterStore::new(account.to_owned()),
-            kms: KmsStore::new(account.to_owned()),
-        }
-    }
-
-    /// Forgets everything but who may sign.
+    /// Forgets everything but who may sign, and clusters.
     pub(crate) fn clear(&mut self, account: &str) {
         self.iam = IamState::new(account.to_owned(), rand::random());
         self.secrets = SecretStore::new(account.to_owned());
@@ -98,13 +96,22 @@ impl World {
 }
 
 impl State {
-    pub(crate) fn new(account: String, world: World, issuers: Issuers, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        account: String,
+        world: World,
+        issuers: Issuers,
+        seed: u64,
+        gateway: Option<Gateway>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             account,
             calls: CallLog::default(),
             issuers,
+            gateway,
             signing_keys: SigningKeys::default(),
             moto_reset: AtomicBool::new(false),
+            clusters: OnceLock::new(),
+            sts_off: RwLock::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
@@ -126,6 +133,11 @@ impl State {
 
     pub(crate) fn set_defects(&self, defects: Defects) {
         *self.defects.write().unwrap_or_else(PoisonError::into_inner) = defects;
+    }
+
+    /// What the endpoint's clock shows.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now() + self.faults.borrow().clock_step()
     }
 
     pub(crate) fn faults(&self) -> Faults {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 const DRAIN: Duration = Duration::from_millis(500);
 /// How long a client may take for the head of a request, or leave its connection idle over HTTP/1.1: as long
 /// as AWS's own load balancers wait by default.
-const HEAD: Duration = Duration::from_secs(60);
+const HEAD: Duration = Duration::from_mins(1);
 /// How often a peer over HTTP/2 is asked whether it is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(30);
 /// Requests at the same time over one connection.

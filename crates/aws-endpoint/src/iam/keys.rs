@@ -135,6 +135,10 @@ pub(super) fn is_known(key: &str) -> bool {
     let Some((prefix, name)) = key.split_once(':') else {
         return false;
     };
+    // AWS has values for these that no request has here.
+    if matches!(prefix, "eks" | "eks-auth") {
+        return false;
+    }
     let tag = |kinds: &[&str]| {
         let mut kinds = kinds.iter().filter_map(|kind| name.strip_prefix(kind));
         kinds.any(|tag| !tag.is_empty())
@@ -157,6 +161,7 @@ mod tests {
     #[test]
     fn keys_are_known_or_not() {
         for (key, known) in [
+            ("eks:clustername", false),
             ("aws:sourceip", true),
             ("aws:principaltag/team", true),
             ("aws:principaltag/", false),

@@ -63,7 +63,7 @@ impl Params {
     }
 
     /// `Tags.member.<n>.Key` and `.Value`, checked.
-    pub(super) fn tags(&self) -> Checked<Vec<Tag>> {
+    pub(crate) fn tags(&self) -> Checked<Vec<Tag>> {
         let keys = self.members("Tags", ".Key");
         let values = self.members("Tags", ".Value");
         if values.keys().any(|number| !keys.contains_key(number)) {

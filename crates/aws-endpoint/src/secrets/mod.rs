@@ -14,6 +14,7 @@
 
 pub mod batch;
 mod body;
+mod elsewhere;
 mod error;
 mod keys;
 mod lifecycle;
@@ -28,6 +29,7 @@ mod values;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+pub use elsewhere::SecretElsewhere;
 pub use error::SecretsError;
 pub use store::SecretStore;
 

@@ -177,7 +177,7 @@ fn forged(site: &Site) -> Vec<Case> {
         ("two parts", format!("{head}.{body}"), INVALID, NOT_A_TOKEN),
         ("garbage", "garbage".to_owned(), INVALID, NOT_A_TOKEN),
         ("garbage with points", "a.b.c".to_owned(), INVALID, NOT_A_TOKEN),
-        ("points", "...".to_owned(), INVALID, NOT_A_TOKEN),
+        ("points", "....".to_owned(), INVALID, NOT_A_TOKEN),
     ]
 }
 

@@ -144,6 +144,30 @@ pub(crate) fn secrets_request(region: &str, operation: &str, mut input: Value) -
     json_request("secretsmanager", region, operation, &input)
 }
 
+/// An unsigned restJson call.
+pub(crate) fn rest_request(
+    service: &str,
+    region: &str,
+    method: &str,
+    path: &str,
+    input: &Value,
+) -> Request<Bytes> {
+    let host = match service {
+        "eks-auth" => format!("eks-auth.{region}.api.aws"),
+        _ => format!("{service}.{region}.amazonaws.com"),
+    };
+    let body = if input.is_null() {
+        String::new()
+    } else {
+        input.to_string()
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("https://{host}{path}"))
+        .header(CONTENT_TYPE, "application/json");
+    with_host(request.body(body.into()).unwrap())
+}
+
 /// An unsigned awsQuery call to IAM.
 pub(crate) fn iam_request(action: &str, params: &[(&str, &str)]) -> Request<Bytes> {
     query_request("iam.amazonaws.com", action, "2010-05-08", params)
