@@ -83,6 +83,10 @@ pub struct EndpointArgs {
     /// Where to put the authority and the variables; by default a private folder that goes with the program
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
+
+    /// Answer POST /moto-api/reset by forgetting everything: for moto's tests
+    #[arg(long, hide = true)]
+    pub moto_reset: bool,
 }
 
 /// What keeps the secrets in the endpoint's place.
@@ -214,6 +218,7 @@ impl Started {
             listen: args.tls_listen,
             plain_listen: Some(args.listen),
             backend: backend.clone(),
+            moto_reset: args.moto_reset,
             ..EndpointConfig::new(args.account.clone(), &ca)
         };
         if let Some(file) = &args.issuer_ca {

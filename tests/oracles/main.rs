@@ -7,6 +7,7 @@
 
 mod iam_simulate;
 mod localstack;
+mod moto;
 mod support;
 
 use std::process::ExitCode;
@@ -15,10 +16,15 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [support::trials(), iam_simulate::trials(), localstack::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials: Vec<Trial> = [
+        support::trials(),
+        iam_simulate::trials(),
+        localstack::trials(),
+        moto::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let trials = trials
         .into_iter()
         .map(|trial| trial.with_ignored_flag(!support::asked_for()))

@@ -60,14 +60,13 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(arguments: &[&str]) -> Result<Self, Failed> {
+        Self::with_root("test:test", arguments)
+    }
+
+    /// As [`Self::start`], with another root key.
+    pub(crate) fn with_root(root: &str, arguments: &[&str]) -> Result<Self, Failed> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mountproof"))
-            .args([
-                "endpoint",
-                "--listen",
-                "127.0.0.1:0",
-                "--root-credentials",
-                "test:test",
-            ])
+            .args(["endpoint", "--listen", "127.0.0.1:0", "--root-credentials", root])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

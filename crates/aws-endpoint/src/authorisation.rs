@@ -18,6 +18,17 @@ pub struct Authorisation {
     pub resource_policy: Option<NamedPolicy>,
     /// A further action that has to be allowed on the same resource.
     pub(crate) also: Option<&'static str>,
+    /// What has to be allowed beside it: a key to decrypt with, other parameters of the same call.
+    pub further: Vec<Further>,
+}
+
+/// Something else that a call has to be allowed.
+#[derive(Debug, Clone)]
+pub struct Further {
+    /// What it is; decided after the call itself.
+    pub wanted: Authorisation,
+    /// The code and the text that the service says when it is not allowed, in place of the usual denial.
+    pub refusal: Option<(&'static str, String)>,
 }
 
 impl Authorisation {
@@ -30,7 +41,20 @@ impl Authorisation {
             keys: Context::new(),
             resource_policy: None,
             also: None,
+            further: Vec::new(),
         }
+    }
+
+    /// The same, and something else besides.
+    pub(crate) fn further(&mut self, wanted: Self) {
+        let refusal = None;
+        self.further.push(Further { wanted, refusal });
+    }
+
+    /// As [`Self::further`], with what is said when that is not allowed.
+    pub(crate) fn further_or(&mut self, wanted: Self, code: &'static str, message: impl Into<String>) {
+        let refusal = Some((code, message.into()));
+        self.further.push(Further { wanted, refusal });
     }
 
     /// All that has to be allowed.

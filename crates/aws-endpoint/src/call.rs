@@ -109,6 +109,17 @@ impl Call<'_> {
         for action in wanted.actions() {
             self.decide(caller, session, wanted, action, known)?;
         }
+        for further in &wanted.further {
+            let decided = self.decide(caller, session, &further.wanted, &further.wanted.action, known);
+            decided.map_err(|refusal| match &further.refusal {
+                None => refusal,
+                Some((code, message)) => Refusal {
+                    code: (*code).to_owned(),
+                    message: message.clone(),
+                    ..refusal
+                },
+            })?;
+        }
         Ok(())
     }
 

@@ -5,8 +5,10 @@ use crate::{
     authorisation::Authorisation,
     call::{Call, Known},
     iam::{self, Params},
-    secrets,
+    kms, secrets,
     service::Service,
+    ssm,
+    state::World,
     sts,
 };
 
@@ -22,6 +24,8 @@ impl Call<'_> {
             },
             (Service::Eks, _) => self.eks(known).await,
             (Service::EksAuth, _) => self.eks_auth(known).await,
+            (Service::Ssm, _) => self.parameters(known),
+            (Service::Kms, _) => self.keys(known),
             (service, _) => Err(unknown_service(service.name())),
         }
     }
@@ -64,26 +68,58 @@ impl Call<'_> {
         let session = self.signed(known)?;
         let body = self.json()?;
         let mut world = self.state.world();
-        let wanted = secrets::authorisation(&world.secrets, &self.region, &self.operation, &body)
+        world.secrets.expire(self.now);
+        let (region, operation) = (&self.region, &self.operation);
+        let wanted = secrets::authorisation(&world.secrets, &world.kms, region, operation, &body)
             .map_err(from_secrets)?;
         let caller = self.caller(&session, &world);
         self.authorise(&caller, &session, &wanted, known)?;
         let defects = self.state.defects();
+        let World { secrets, kms, .. } = &mut *world;
         if self.operation == "BatchGetSecretValue" {
-            let batch = secrets::batch::members(&world.secrets, &self.region, &body).map_err(from_secrets)?;
+            let batch = secrets::batch::members(secrets, kms, region, &body).map_err(from_secrets)?;
             let denied = |wanted: &Authorisation| {
                 self.authorise(&caller, &session, wanted, &mut Known::default())
                     .err()
                     .map(|refusal| refusal.message)
             };
-            let secrets = &mut world.secrets;
-            let answer = secrets::batch::answer(secrets, &self.region, &batch, denied, self.now, defects);
+            let answer = secrets::batch::answer(secrets, kms, region, &batch, denied, self.now, defects);
             return Ok(Outcome::Json(answer));
         }
-        let secrets = &mut world.secrets;
-        secrets::execute(secrets, &self.region, &self.operation, &body, self.now, defects)
+        secrets::execute(secrets, kms, region, operation, &body, self.now, defects)
             .map(Outcome::Json)
             .map_err(from_secrets)
+    }
+
+    fn parameters(&self, known: &mut Known) -> Result<Outcome, Refusal> {
+        let session = self.signed(known)?;
+        let body = self.json()?;
+        let mut world = self.state.world();
+        let (region, operation) = (&self.region, &self.operation);
+        let wanted = ssm::authorisation(&world.parameters, &world.kms, region, operation, &body)
+            .map_err(|error| from_json(error.code, error.message))?;
+        let caller = self.caller(&session, &world);
+        self.authorise(&caller, &session, &wanted, known)?;
+        let user = session.principal.arn();
+        let World { parameters, kms, .. } = &mut *world;
+        ssm::execute(parameters, kms, region, operation, &body, self.now, &user)
+            .map(Outcome::Json)
+            .map_err(|error| from_json(error.code, error.message))
+    }
+
+    fn keys(&self, known: &mut Known) -> Result<Outcome, Refusal> {
+        let session = self.signed(known)?;
+        let body = self.json()?;
+        let mut world = self.state.world();
+        world.kms.expire(self.now);
+        let (region, operation) = (&self.region, &self.operation);
+        let wanted = kms::authorisation(&world.kms, region, operation, &body)
+            .map_err(|error| from_json(error.code, error.message))?;
+        let caller = self.caller(&session, &world);
+        self.authorise(&caller, &session, &wanted, known)?;
+        kms::execute(&mut world.kms, region, operation, &body, self.now)
+            .map(Outcome::Json)
+            .map_err(|error| from_json(error.code, error.message))
     }
 }
 
@@ -104,6 +140,14 @@ pub(crate) fn from_secrets(error: secrets::SecretsError) -> Refusal {
     Refusal {
         message_key,
         ..Refusal::new(400, error.code, error.message)
+    }
+}
+
+/// An error of a service whose messages all have one key.
+fn from_json(code: &str, message: String) -> Refusal {
+    Refusal {
+        message_key: "message",
+        ..Refusal::new(400, code, message)
     }
 }
 

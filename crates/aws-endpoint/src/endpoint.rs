@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -22,11 +22,9 @@ use crate::{
     eks_calls::{self, EksTokenError},
     faults::Faults,
     gateway::{Backend, Gateway},
-    iam::IamState,
     issuer::Issuers,
     pod_identity::{self, ServiceAccountToken},
     quotas::Quotas,
-    secrets::SecretStore,
     state::{Patience, State, World},
 };
 
@@ -58,6 +56,9 @@ pub struct EndpointConfig {
     /// Where to give pods their credentials, as the EKS Pod Identity Agent does at 169.254.170.23; nowhere by
     /// default. Whoever reaches it and has a pod's token gets what that pod would get.
     pub pod_identity_listen: Option<SocketAddr>,
+    /// Answer `POST /moto-api/reset`, unsigned, by forgetting everything but the root key: moto's tests ask for it
+    /// between two of them. Never for an endpoint that others reach.
+    pub moto_reset: bool,
 }
 
 impl EndpointConfig {
@@ -77,6 +78,7 @@ impl EndpointConfig {
             cluster_settling: Duration::from_secs(1),
             cluster_backend: None,
             pod_identity_listen: None,
+            moto_reset: false,
         }
     }
 }
@@ -125,22 +127,20 @@ impl Endpoint {
             None => None,
         };
         let tls = config.ca.server_config(accept::is_aws)?;
-        let world = World {
-            iam: IamState::new(config.account.clone(), config.seed),
-            keys: Keys::new(&config.root, &config.account),
-            secrets: SecretStore::new(config.account.clone()),
-            eks: EksStore::new(
-                config.account.clone(),
-                config.ca.certificate_pem(),
-                SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
-            ),
-        };
+        let keys = Keys::new(&config.root, &config.account);
+        let eks = EksStore::new(
+            config.account.clone(),
+            config.ca.certificate_pem(),
+            SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
+        );
+        let world = World::new(&config.account, config.seed, keys, eks);
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
         let gateway = match &config.backend {
             Some(backend) => Some(before(backend, &config.account).await?),
             None => None,
         };
         let state = State::new(config.account, world, issuers, config.seed, gateway);
+        state.moto_reset.store(config.moto_reset, Ordering::Relaxed);
         if let Some(backend) = config.cluster_backend {
             state.world().eks.expect_backend();
             // It was empty until now.

@@ -19,7 +19,7 @@
 
 mod accept;
 mod answer;
-mod authorisation;
+pub mod authorisation;
 mod call;
 mod caller;
 mod calls;
@@ -36,13 +36,16 @@ pub mod fuzzing;
 mod gateway;
 pub mod iam;
 mod issuer;
+pub mod kms;
 mod pod_identity;
 pub mod quotas;
+mod resource_policy;
 mod route;
 pub mod secrets;
 mod service;
 mod signature;
 pub mod sigv4;
+pub mod ssm;
 mod state;
 mod sts;
 mod token;

@@ -1,6 +1,9 @@
 //! HTTP: a request is read, finds its service, and is answered in that service's form.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use axum::{
     Extension, Router,
@@ -53,6 +56,10 @@ async fn answer_to(
     let now = state.now();
     let request_id = uuid::Uuid::new_v4().to_string();
     let (parts, body) = request.into_parts();
+    if parts.uri.path() == "/moto-api/reset" && state.moto_reset.load(Ordering::Relaxed) {
+        state.world().clear(&state.account);
+        return Response::new(Body::from("{\"status\":\"ok\"}"));
+    }
     let arrives = timeout(state.patience().body, Limited::new(body, LARGEST).collect());
     let Ok(Ok(body)) = arrives.await else {
         let refusal = Refusal::new(

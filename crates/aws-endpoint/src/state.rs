@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,9 +21,11 @@ use crate::{
     gateway::Gateway,
     iam::{IamState, Rules},
     issuer::Issuers,
+    kms::KmsStore,
     quotas::{Buckets, Quotas},
     secrets::SecretStore,
     sigv4::SigningKeys,
+    ssm::ParameterStore,
 };
 
 /// How long clients may take, so that nobody holds a connection by being slow.
@@ -60,6 +62,8 @@ pub(crate) struct State {
     pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
     /// Regions in which STS is not activated.
     pub(crate) sts_off: RwLock<Vec<String>>,
+    /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
+    pub(crate) moto_reset: AtomicBool,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -77,6 +81,31 @@ pub(crate) struct World {
     pub(crate) keys: Keys,
     pub(crate) secrets: SecretStore,
     pub(crate) eks: EksStore,
+    pub(crate) parameters: ParameterStore,
+    pub(crate) kms: KmsStore,
+}
+
+impl World {
+    /// An account with nothing in it but who may sign.
+    pub(crate) fn new(account: &str, seed: u64, keys: Keys, eks: EksStore) -> Self {
+        Self {
+            iam: IamState::new(account.to_owned(), seed),
+            keys,
+            secrets: SecretStore::new(account.to_owned()),
+            parameters: ParameterStore::new(account.to_owned()),
+            kms: KmsStore::new(account.to_owned()),
+            eks,
+        }
+    }
+
+    /// Forgets everything but who may sign.
+    pub(crate) fn clear(&mut self, account: &str) {
+        self.iam = IamState::new(account.to_owned(), rand::random());
+        self.secrets = SecretStore::new(account.to_owned());
+        self.parameters = ParameterStore::new(account.to_owned());
+        self.kms = KmsStore::new(account.to_owned());
+        self.eks.clear();
+    }
 }
 
 impl State {
@@ -95,6 +124,7 @@ impl State {
             signing_keys: SigningKeys::default(),
             clusters: OnceLock::new(),
             sts_off: RwLock::default(),
+            moto_reset: AtomicBool::new(false),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),

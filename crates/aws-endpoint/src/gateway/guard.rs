@@ -33,7 +33,7 @@ impl Call<'_> {
         let mut view = nothing;
         let mut found = None;
         if let Some(id) = &asked {
-            found = gateway.look_up(&self.region, id, &mut view).await?;
+            found = self.look_up(gateway, id, &mut view).await?;
         }
         if let (Some(arn), "SecretId") = (&found, questions::names_by(&self.operation)) {
             body["SecretId"] = json!(arn);
@@ -51,7 +51,8 @@ impl Call<'_> {
             // A policy that could not be evaluated would make the secret unreachable.
             "PutResourcePolicy" => {
                 let (now, defects) = (self.now, self.state.defects());
-                secrets::execute(&mut view, &self.region, &self.operation, &body, now, defects)
+                let kms = &self.state.world().kms;
+                secrets::execute(&mut view, kms, &self.region, &self.operation, &body, now, defects)
                     .map_err(from_secrets)?;
             }
             _ => {}
@@ -77,7 +78,8 @@ impl Call<'_> {
         store: &SecretStore,
         body: &Value,
     ) -> Result<Authorisation, Refusal> {
-        secrets::authorisation(store, &self.region, &self.operation, body).map_err(from_secrets)
+        let kms = &self.state.world().kms;
+        secrets::authorisation(store, kms, &self.region, &self.operation, body).map_err(from_secrets)
     }
 
     /// Decides by the policies as they are now.
@@ -92,26 +94,25 @@ impl Call<'_> {
     }
 }
 
-impl Gateway {
+impl Call<'_> {
     /// Puts into `view` what the backend knows of the secret that a caller calls `id`; its ARN, if there is one.
     pub(super) async fn look_up(
         &self,
-        region: &str,
+        gateway: &Gateway,
         id: &str,
         view: &mut SecretStore,
     ) -> Result<Option<String>, Refusal> {
-        let Some(secret) = self.secret(region, id).await? else {
+        let Some(secret) = gateway.secret(&self.region, id).await? else {
             return Ok(None);
         };
         let arn = secret.arn.clone();
-        view.add_elsewhere(region, secret).map_err(|error| {
-            internal(format!(
-                "the resource policy of {arn} cannot be evaluated: {error}"
-            ))
-        })?;
+        view.add_elsewhere(&self.state.world().kms, &self.region, secret)
+            .map_err(|because| internal(format!("{arn}: {because}")))?;
         Ok(Some(arn))
     }
+}
 
+impl Gateway {
     async fn secret(&self, region: &str, id: &str) -> Result<Option<SecretElsewhere>, Refusal> {
         let named = json!({"SecretId": id});
         let (description, policy) = (

@@ -4,7 +4,8 @@
 //! logic" and "Permissions boundaries". An explicit denial anywhere wins. Within an account an
 //! identity-based or a resource-based policy has to allow, and boundary and session policies have to
 //! allow too, unless a resource-based policy names the user, the session itself or everyone. Between accounts
-//! both sides have to allow. A role's trust policy is a resource-based policy that has to allow always.
+//! both sides have to allow. A role's trust policy and a KMS key's policy are resource-based policies that have to
+//! allow always.
 //!
 //! Left out: service and resource control policies, VPC endpoint policies, groups.
 
@@ -205,8 +206,8 @@ impl<'a> Case<'a> {
         let Some(account) = self.request.principal.account() else {
             return there.ok_or(there_kind);
         };
-        if assumes && there.is_none() {
-            return Err(PolicyKind::Trust);
+        if there.is_none() && (assumes || self.is_key()) {
+            return Err(there_kind);
         }
         if account == self.request.resource_account {
             let there = match there {
@@ -253,6 +254,17 @@ impl<'a> Case<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the resource is a KMS key: nothing is allowed with one but what its own policy allows, or leaves
+    /// to the account.
+    fn is_key(&self) -> bool {
+        self.policies.resource.is_some()
+            && self
+                .request
+                .action
+                .get(..4)
+                .is_some_and(|prefix| prefix.eq_ignore_ascii_case("kms:"))
     }
 
     fn is_root(&self) -> bool {

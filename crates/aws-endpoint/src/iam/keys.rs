@@ -71,12 +71,41 @@ const SECRETS: &[&str] = &[
     "secretid",
     "versionid",
     "versionstage",
-    // Absent: there is no rotation by functions, and there are no replicas.
     "addreplicaregions",
     "forceoverwritereplicasecret",
     "modifyrotationrules",
     "rotateimmediately",
     "rotationlambdaarn",
+    "secretprimaryregion",
+    // Absent: no secret has a rotation function.
+    "resource/allowrotationlambdaarn",
+];
+
+/// Keys of Systems Manager, as far as they are about parameters, without their prefix.
+const SSM: &[&str] = &["overwrite", "policies", "recursive"];
+
+/// Keys of KMS, without their prefix.
+const KMS: &[&str] = &[
+    "bypasspolicylockoutsafetycheck",
+    "calleraccount",
+    "encryptioncontextkeys",
+    "keyorigin",
+    "keyspec",
+    "keyusage",
+    "multiregion",
+    "requestalias",
+    "schedulekeydeletionpendingwindowindays",
+    "viaservice",
+    // Absent: there are no grants, no cryptography and no keys of several regions.
+    "encryptionalgorithm",
+    "grantconstrainttype",
+    "grantisforawsresource",
+    "grantoperations",
+    "granteeprincipal",
+    "multiregionkeytype",
+    "primaryregion",
+    "replicaregion",
+    "retiringprincipal",
 ];
 
 /// Keys of STS, without their prefix.
@@ -119,6 +148,8 @@ pub(super) fn is_known(key: &str) -> bool {
         "secretsmanager" => SECRETS.contains(&name) || tag(&["resourcetag/"]),
         "iam" => IAM.contains(&name) || tag(&["resourcetag/"]),
         "sts" => STS.contains(&name),
+        "ssm" => SSM.contains(&name) || tag(&["resourcetag/"]),
+        "kms" => KMS.contains(&name) || tag(&["encryptioncontext:"]),
         _ => true,
     }
 }
@@ -144,6 +175,12 @@ mod tests {
             ("sts:sourceip", false),
             ("iam:policyarn", true),
             ("iam:policy", false),
+            ("ssm:resourcetag/team", true),
+            ("ssm:overwrite", true),
+            ("ssm:documenttype", false),
+            ("kms:viaservice", true),
+            ("kms:encryptioncontext:secretarn", true),
+            ("kms:madeup", false),
             ("s3:prefix", true),
             ("127.0.0.1:4430/id/x:sub", true),
             ("secretid", false),

@@ -11,9 +11,12 @@ use super::store::SecretStore;
 use super::{Call, Outcome, authorisation, execute};
 use crate::authorisation::Authorisation;
 use crate::defects::Defects;
+use crate::kms::KmsStore;
 
 /// Secrets that can be asked for by name in one call, and most values in one answer.
 const MOST: usize = 20;
+/// As [`MOST`].
+const PAGE: u16 = 20;
 
 /// One secret of a batch.
 pub struct Member {
@@ -33,7 +36,12 @@ pub struct Batch {
 ///
 /// # Errors
 /// Those for parameters that make no sense.
-pub fn members(store: &SecretStore, region: &str, body: &Value) -> Result<Batch, SecretsError> {
+pub fn members(
+    store: &SecretStore,
+    kms: &KmsStore,
+    region: &str,
+    body: &Value,
+) -> Result<Batch, SecretsError> {
     let body = Body(body);
     let named = body.texts("SecretIdList")?;
     let filters = filters(body)?;
@@ -65,17 +73,17 @@ pub fn members(store: &SecretStore, region: &str, body: &Value) -> Result<Batch,
             let secrets: Vec<_> = store
                 .all(region)
                 .filter(|secret| secret.deletion.is_none())
-                .filter(|secret| filters.iter().all(|filter| filter.accepts(secret)))
+                .filter(|secret| filters.iter().all(|filter| filter.accepts(secret, region)))
                 .collect();
             let place = |secret: &&super::Secret| [secret.name.clone(), String::new()];
-            let (secrets, next_token) = page(body, secrets, place)?;
+            let (secrets, next_token) = page(body, PAGE, secrets, place)?;
             let ids: Vec<String> = secrets.into_iter().map(|secret| secret.arn.clone()).collect();
             (ids, next_token)
         }
     };
     let members = ids.into_iter().map(|id| {
         let body = json!({"SecretId": id});
-        let authorisation = authorisation(store, region, "GetSecretValue", &body)?;
+        let authorisation = authorisation(store, kms, region, "GetSecretValue", &body)?;
         Ok(Member { body, authorisation })
     });
     Ok(Batch {
@@ -87,6 +95,7 @@ pub fn members(store: &SecretStore, region: &str, body: &Value) -> Result<Batch,
 /// Answers for all members; `denied` says of each why the caller may not have it, if so.
 pub fn answer(
     store: &mut SecretStore,
+    kms: &KmsStore,
     region: &str,
     batch: &Batch,
     denied: impl Fn(&Authorisation) -> Option<String>,
@@ -103,7 +112,7 @@ pub fn answer(
             refuse("AccessDeniedException", &message);
             continue;
         }
-        match execute(store, region, "GetSecretValue", &member.body, now, defects) {
+        match execute(store, kms, region, "GetSecretValue", &member.body, now, defects) {
             Ok(value) => values.push(value),
             Err(error) => refuse(error.code, &error.message),
         }
@@ -115,7 +124,15 @@ pub fn answer(
 
 /// `BatchGetSecretValue` without knowing what the caller may read, which gives nothing away.
 pub(super) fn without_permissions(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let batch = members(store, call.region, call.body.0)?;
+    let batch = members(store, call.kms, call.region, call.body.0)?;
     let denied = |_: &Authorisation| Some("The permissions for this secret were not asked for.".to_owned());
-    Ok(answer(store, call.region, &batch, denied, call.now, call.defects))
+    Ok(answer(
+        store,
+        call.kms,
+        call.region,
+        &batch,
+        denied,
+        call.now,
+        call.defects,
+    ))
 }

@@ -1,5 +1,8 @@
 //! Errors of the Secrets Manager API, with AWS's codes and texts.
 
+use crate::kms::KmsError;
+use crate::wire::body::{Malformed, VALIDATION};
+
 /// What Secrets Manager refuses a call with; always HTTP status 400. `Display` is the message AWS sends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -9,8 +12,6 @@ pub struct SecretsError {
     /// For the caller to read.
     pub message: String,
 }
-
-const VALIDATION: &str = "ValidationException";
 
 impl SecretsError {
     /// The key of the message in the answer's body: as recorded from AWS, it depends on the code.
@@ -30,20 +31,13 @@ impl SecretsError {
         )
     }
 
-    pub(super) fn serialization(message: impl Into<String>) -> Self {
-        Self::new("SerializationException", message)
-    }
-
     pub(super) fn validation(message: impl Into<String>) -> Self {
         Self::new(VALIDATION, message)
     }
 
     /// A parameter that breaks a constraint of the API's model; `at` is its name in lower camel case.
     pub(super) fn constraint(value: Option<&str>, at: &str, constraint: &str) -> Self {
-        let value = value.map_or_else(String::new, |value| format!(" '{value}'"));
-        Self::validation(format!(
-            "1 validation error detected: Value{value} at '{at}' failed to satisfy constraint: {constraint}"
-        ))
+        Malformed::constraint(value, at, constraint).into()
     }
 
     pub(super) fn not_found() -> Self {
@@ -97,6 +91,45 @@ impl SecretsError {
         )
     }
 
+    /// A key that a secret cannot be put under.
+    pub(super) fn invalid_key(error: &KmsError) -> Self {
+        Self::parameter(format!(
+            "The operation failed because of an invalid KMS key: {error}"
+        ))
+    }
+
+    /// A value whose key is disabled or gone.
+    pub(super) fn decryption(error: &KmsError) -> Self {
+        Self::new(
+            "DecryptionFailure",
+            format!(
+                "Secrets Manager can't decrypt the secret value: {}",
+                error.repeated()
+            ),
+        )
+    }
+
+    /// A new value for a key that is disabled or gone.
+    pub(super) fn encryption(error: &KmsError) -> Self {
+        Self::new(
+            "EncryptionFailure",
+            format!(
+                "Secrets Manager can't encrypt the secret value: {}",
+                error.repeated()
+            ),
+        )
+    }
+
+    pub(super) fn on_replica() -> Self {
+        Self::parameter(
+            "Operation not permitted on a replica secret. Call must be made in primary secret's region.",
+        )
+    }
+
+    pub(super) fn access_denied(message: impl Into<String>) -> Self {
+        Self::new("AccessDeniedException", message)
+    }
+
     fn missing(message: impl Into<String>) -> Self {
         Self::new("ResourceNotFoundException", message)
     }
@@ -106,5 +139,11 @@ impl SecretsError {
             code,
             message: message.into(),
         }
+    }
+}
+
+impl From<Malformed> for SecretsError {
+    fn from(malformed: Malformed) -> Self {
+        Self::new(malformed.code, malformed.message)
     }
 }

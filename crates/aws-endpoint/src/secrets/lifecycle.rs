@@ -3,7 +3,10 @@
 use jiff::ToSpan as _;
 use serde_json::{Map, Value, json};
 
+use super::body::{Body, new_name, secret_id, tags};
 use super::error::SecretsError;
+use super::keys::{check_new_key, re_encrypt};
+use super::replication;
 use super::store::{CURRENT, Secret, SecretStore};
 use super::values::NewVersion;
 use super::{Call, Outcome, time};
@@ -15,15 +18,11 @@ const WINDOW_DAYS: i64 = 30;
 
 /// `CreateSecret`.
 pub(super) fn create(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let name = call.body.name()?;
+    let name = new_name(call.body)?;
     let description = call.body.text_of("Description", 0, 2048)?;
     let kms_key = call.body.text_of("KmsKeyId", 0, 2048)?;
-    let tags = call.body.tags()?;
-    if !call.body.list("AddReplicaRegions")?.is_empty() {
-        return Err(SecretsError::parameter(
-            "This endpoint has no replicas of secrets.",
-        ));
-    }
+    let tags = tags(call.body)?;
+    let replicas = replication::regions(call)?;
     let new = NewVersion::read(call.body)?;
     if let Some(existing) = store.find(call.region, name) {
         return match new {
@@ -38,32 +37,52 @@ pub(super) fn create(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     }
     let mut secret = Secret::new(name, store.fresh_arn(call.region, name), call.now);
     secret.description = description.map(str::to_owned);
-    secret.kms_key = kms_key.map(str::to_owned);
+    if let Some(asked) = kms_key {
+        secret.key = check_new_key(call, asked)?;
+        secret.kms_key = Some(asked.to_owned());
+    }
     set_tags(&mut secret, &tags)?;
     let version = new.as_ref().map(NewVersion::id);
     if let Some(new) = new {
-        new.add_to(&mut secret, &[CURRENT], call.now)?;
+        new.add_to(&mut secret, &[CURRENT], call)?;
     }
-    let answer = created(&secret, version);
+    let mut answer = created(&secret, version);
     store.insert(call.region, secret);
+    if !replicas.is_empty() {
+        answer["ReplicationStatus"] = replication::begin(store, call, name, replicas)?;
+    }
     Ok(answer)
+}
+
+/// Whether a call of `UpdateSecret` changes nothing but the key, which is all that it may change of a replica.
+pub(super) fn changes_only_key(body: Body<'_>) -> bool {
+    let changes = |name: &str| body.value(name).is_some();
+    changes("KmsKeyId")
+        && !["Description", "SecretString", "SecretBinary", "Type"]
+            .into_iter()
+            .any(changes)
 }
 
 /// `UpdateSecret`.
 pub(super) fn update(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let description = call.body.text_of("Description", 0, 2048)?;
     let kms_key = call.body.text_of("KmsKeyId", 0, 2048)?;
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
+    let new_key = match kms_key {
+        Some(asked) => Some((asked, check_new_key(call, asked)?)),
+        None => None,
+    };
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
     let new = NewVersion::read(call.body)?;
+    if let Some((asked, key)) = new_key {
+        secret.kms_key = Some(asked.to_owned());
+        re_encrypt(secret, key);
+    }
     let version = new.as_ref().map(NewVersion::id);
     if let Some(new) = new {
-        new.add_to(secret, &[CURRENT], call.now)?;
+        new.add_to(secret, &[CURRENT], call)?;
     }
     if let Some(description) = description {
         secret.description = Some(description.to_owned());
-    }
-    if let Some(kms_key) = kms_key {
-        secret.kms_key = Some(kms_key.to_owned());
     }
     secret.changed = call.now;
     Ok(created(secret, version))
@@ -71,13 +90,17 @@ pub(super) fn update(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 
 /// `DescribeSecret`.
 pub(super) fn describe(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let secret = store.secret(call.region, call.body.secret_id()?)?;
-    Ok(described(secret, "VersionIdsToStages"))
+    let secret = store.secret(call.region, secret_id(call.body)?)?;
+    let mut answer = described(secret, call.region, "VersionIdsToStages");
+    if !secret.replicas.is_empty() {
+        answer["ReplicationStatus"] = replication::status(store, secret);
+    }
+    Ok(answer)
 }
 
 /// `DeleteSecret`.
 pub(super) fn delete(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let id = call.body.secret_id()?;
+    let id = secret_id(call.body)?;
     let force = call.body.flag("ForceDeleteWithoutRecovery")?.unwrap_or(false);
     let window = call.body.number("RecoveryWindowInDays")?;
     let days = window.unwrap_or(WINDOW_DAYS);
@@ -91,6 +114,9 @@ pub(super) fn delete(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
             "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.",
         ));
     }
+    if let Some(secret) = store.find(call.region, id) {
+        replication::check_none(secret)?;
+    }
     if force {
         // As documented: also without a secret of that name.
         let Some(secret) = store.find(call.region, id) else {
@@ -103,21 +129,23 @@ pub(super) fn delete(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     }
     let secret = store.live_mut(call.region, id)?;
     let date = call.now + (24 * days).hours();
-    secret.deletion = Some(date);
-    Ok(json!({"ARN": secret.arn, "Name": secret.name, "DeletionDate": time(date)}))
+    let answer = json!({"ARN": secret.arn, "Name": secret.name, "DeletionDate": time(date)});
+    let name = secret.name.clone();
+    store.delete_at(call.region, &name, date);
+    Ok(answer)
 }
 
 /// `RestoreSecret`.
 pub(super) fn restore(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let secret = store.secret_mut(call.region, call.body.secret_id()?)?;
+    let secret = store.secret_mut(call.region, secret_id(call.body)?)?;
     secret.deletion = None;
     Ok(json!({"ARN": secret.arn, "Name": secret.name}))
 }
 
 /// `TagResource`.
 pub(super) fn tag(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let tags = call.body.tags()?;
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
+    let tags = tags(call.body)?;
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
     set_tags(secret, &tags)?;
     secret.changed = call.now;
     Ok(json!({}))
@@ -126,14 +154,14 @@ pub(super) fn tag(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 /// `UntagResource`.
 pub(super) fn untag(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let keys = call.body.texts("TagKeys")?;
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
     secret.tags.retain(|(key, _)| !keys.contains(&key.as_str()));
     secret.changed = call.now;
     Ok(json!({}))
 }
 
 /// Everything about a secret but its value; `stages` is what the answer calls its versions' labels.
-pub(super) fn described(secret: &Secret, stages: &str) -> Value {
+pub(super) fn described(secret: &Secret, region: &str, stages: &str) -> Value {
     let mut answer = Map::new();
     let mut insert = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -159,6 +187,10 @@ pub(super) fn described(secret: &Secret, stages: &str) -> Value {
     insert("LastAccessedDate", secret.accessed.map(time));
     insert("DeletedDate", secret.deletion.map(time));
     insert("Tags", (!tags.is_empty()).then(|| json!(tags)));
+    insert(
+        "PrimaryRegion",
+        secret.primary_region(region).map(|primary| json!(primary)),
+    );
     insert(stages, (!labelled.is_empty()).then_some(Value::Object(labelled)));
     Value::Object(answer)
 }

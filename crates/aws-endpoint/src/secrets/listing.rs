@@ -10,6 +10,9 @@ use super::lifecycle::described;
 use super::store::{Secret, SecretStore};
 use super::{Call, Outcome};
 
+/// Most items of one answer of the list operations, and how many there are by default.
+pub(super) const PAGE: u16 = 100;
+
 /// `ListSecrets`.
 pub(super) fn list(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let filters = filters(call.body)?;
@@ -18,13 +21,13 @@ pub(super) fn list(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let mut listed: Vec<&Secret> = store
         .all(call.region)
         .filter(|secret| deleted || secret.deletion.is_none())
-        .filter(|secret| filters.iter().all(|filter| filter.accepts(secret)))
+        .filter(|secret| filters.iter().all(|filter| filter.accepts(secret, call.region)))
         .collect();
     listed.sort_by_cached_key(|secret| order.place(secret));
-    let (listed, more) = page(call.body, listed, |secret| order.place(secret))?;
+    let (listed, more) = page(call.body, PAGE, listed, |secret| order.place(secret))?;
     let listed: Vec<Value> = listed
         .into_iter()
-        .map(|secret| described(secret, "SecretVersionsToStages"))
+        .map(|secret| described(secret, call.region, "SecretVersionsToStages"))
         .collect();
     let mut answer = json!({"SecretList": listed});
     page_token(&mut answer, more);
@@ -36,10 +39,11 @@ pub(super) fn list(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 /// when others come and go.
 pub(super) fn page<T>(
     body: Body<'_>,
+    most: u16,
     mut items: Vec<T>,
     place: impl Fn(&T) -> [String; 2],
 ) -> Result<(Vec<T>, Option<String>), SecretsError> {
-    let size = body.page_size()?;
+    let size = body.page_size("MaxResults", most)?;
     if let Some(token) = body.text_of("NextToken", 1, 4096)? {
         let last = read_token(token).ok_or_else(SecretsError::next_token)?;
         items.retain(|item| place(item) > last);
@@ -62,7 +66,9 @@ pub(super) fn page_token(answer: &mut Value, token: Option<String>) {
 
 /// The filters of a call: all have to accept a secret.
 pub(super) fn filters(body: Body<'_>) -> Result<Vec<Filter<'_>>, SecretsError> {
-    let filters = body.list("Filters")?.iter().enumerate();
+    let filters = body.list("Filters")?;
+    check_count("filters", filters.len())?;
+    let filters = filters.iter().enumerate();
     filters
         .map(|(index, filter)| Filter::read(index + 1, Body(filter)))
         .collect()
@@ -80,8 +86,9 @@ enum Attribute {
     Description,
     TagKey,
     TagValue,
-    /// Everything that belongs to AWS services or other regions: none of our secrets does.
-    Elsewhere,
+    PrimaryRegion,
+    /// No AWS service has secrets here.
+    OwningService,
     All,
 }
 
@@ -95,7 +102,8 @@ impl<'a> Filter<'a> {
             "description" => Attribute::Description,
             "tag-key" => Attribute::TagKey,
             "tag-value" => Attribute::TagValue,
-            "primary-region" | "owning-service" => Attribute::Elsewhere,
+            "primary-region" => Attribute::PrimaryRegion,
+            "owning-service" => Attribute::OwningService,
             "all" => Attribute::All,
             other => {
                 return Err(SecretsError::constraint(
@@ -106,6 +114,7 @@ impl<'a> Filter<'a> {
             }
         };
         let values = body.texts("Values")?;
+        check_count(&format!("filters.{number}.member.values"), values.len())?;
         if values.is_empty() {
             return Err(SecretsError::parameter(format!(
                 "Invalid filter values for key: {name}"
@@ -114,22 +123,26 @@ impl<'a> Filter<'a> {
         Ok(Self { attribute, values })
     }
 
-    pub(super) fn accepts(&self, secret: &Secret) -> bool {
+    /// Whether a secret of `region` is among those that are looked for.
+    pub(super) fn accepts(&self, secret: &Secret, region: &str) -> bool {
         self.values.iter().any(|value| match value.strip_prefix('!') {
-            Some(unwanted) => !self.attribute.matches(secret, unwanted),
-            None => self.attribute.matches(secret, value),
+            Some(unwanted) => !self.attribute.matches(secret, region, unwanted),
+            None => self.attribute.matches(secret, region, value),
         })
     }
 }
 
 impl Attribute {
-    fn matches(self, secret: &Secret, value: &str) -> bool {
+    fn matches(self, secret: &Secret, region: &str, value: &str) -> bool {
         match self {
             Self::Name => secret.name.starts_with(value),
             Self::Description => has_words(secret.description.as_deref().unwrap_or_default(), value),
             Self::TagKey => secret.tags.iter().any(|(key, _)| key.starts_with(value)),
             Self::TagValue => secret.tags.iter().any(|(_, text)| text.starts_with(value)),
-            Self::Elsewhere => false,
+            Self::PrimaryRegion => secret
+                .primary_region(region)
+                .is_some_and(|primary| primary.starts_with(value)),
+            Self::OwningService => false,
             Self::All => {
                 let tags = secret.tags.iter().flat_map(|(key, value)| [key, value]);
                 let mut texts = tags.chain([&secret.name]).chain(&secret.description);
@@ -137,6 +150,15 @@ impl Attribute {
             }
         }
     }
+}
+
+/// Refuses more filters, or more values of one, than there can be.
+fn check_count(at: &str, count: usize) -> Result<(), SecretsError> {
+    if count > 10 {
+        let constraint = "Member must have length less than or equal to 10";
+        return Err(SecretsError::constraint(None, at, constraint));
+    }
+    Ok(())
 }
 
 /// Whether every word of `wanted` begins a word of `text`, whatever the case.

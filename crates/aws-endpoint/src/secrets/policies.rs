@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::body::secret_id;
 use super::error::SecretsError;
-use super::store::{ResourcePolicy, SecretStore};
+use super::store::SecretStore;
 use super::{Call, Outcome};
-use crate::iam::{Document, NamedPolicy, Policy};
+use crate::iam::{Document, Policy};
+use crate::resource_policy::ResourcePolicy;
 
 /// Longest resource policy, in characters.
 const LONGEST: usize = 20_480;
@@ -14,22 +16,19 @@ const LONGEST: usize = 20_480;
 pub(super) fn put(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let text = call.body.required("ResourcePolicy", LONGEST)?;
     let block = call.body.flag("BlockPublicPolicy")?.unwrap_or(false);
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
-    let policy = Policy::parse(text, Document::Resource)
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
+    let policy = ResourcePolicy::parse(&format!("resource policy of {}", secret.name), text)
         .map_err(|error| SecretsError::malformed_policy(error.aws_text()))?;
     if block && is_public(text) {
         return Err(SecretsError::public_policy());
     }
-    secret.policy = Some(ResourcePolicy {
-        text: text.to_owned(),
-        named: NamedPolicy::new(format!("resource policy of {}", secret.name), policy),
-    });
+    secret.policy = Some(policy);
     Ok(json!({"ARN": secret.arn, "Name": secret.name}))
 }
 
 /// `GetResourcePolicy`.
 pub(super) fn read(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let secret = store.secret(call.region, call.body.secret_id()?)?;
+    let secret = store.secret(call.region, secret_id(call.body)?)?;
     let mut answer = json!({"ARN": secret.arn, "Name": secret.name});
     if let Some(policy) = &secret.policy {
         answer["ResourcePolicy"] = json!(policy.text);
@@ -39,7 +38,7 @@ pub(super) fn read(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 
 /// `DeleteResourcePolicy`.
 pub(super) fn delete(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
     secret.policy = None;
     Ok(json!({"ARN": secret.arn, "Name": secret.name}))
 }
@@ -48,7 +47,7 @@ pub(super) fn delete(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 pub(super) fn validate(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let text = call.body.required("ResourcePolicy", LONGEST)?;
     if call.body.text("SecretId")?.is_some() {
-        store.secret(call.region, call.body.secret_id()?)?;
+        store.secret(call.region, secret_id(call.body)?)?;
     }
     let finding = |check: &str, message: String| json!({"CheckName": check, "ErrorMessage": message});
     let findings: Vec<Value> = match Policy::parse(text, Document::Resource) {

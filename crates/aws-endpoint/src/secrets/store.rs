@@ -1,15 +1,17 @@
 //! The secrets of one account, by region and name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::{Timestamp, ToSpan as _};
 use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
 
 use super::error::SecretsError;
-use crate::iam::NamedPolicy;
+use crate::resource_policy::ResourcePolicy;
 
 pub(super) const CURRENT: &str = "AWSCURRENT";
 pub(super) const PREVIOUS: &str = "AWSPREVIOUS";
+pub(super) const PENDING: &str = "AWSPENDING";
 
 /// Versions without a staging label that are kept; AWS removes none within a day.
 const DEPRECATED_KEPT: usize = 100;
@@ -19,17 +21,25 @@ const SUFFIX: usize = 6;
 const UNKNOWN_SUFFIX: &str = "??????";
 
 /// The secrets of one account, in all regions.
+#[derive(Serialize, Deserialize)]
 pub struct SecretStore {
     account: String,
     regions: HashMap<String, BTreeMap<String, Secret>>,
+    /// When which secret of which region is to be removed; one that was restored may still be here.
+    deletions: BTreeSet<(Timestamp, String, String)>,
 }
 
-/// A secret with all its versions. Has no `Debug`: it holds values.
+/// A secret with all its versions. Has no `Debug`: it holds values. It is serialized for no other end than to
+/// come back from the file that the user asked for.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Secret {
     pub(super) name: String,
     pub(super) arn: String,
     pub(super) description: Option<String>,
+    /// The key as the caller named it.
     pub(super) kms_key: Option<String>,
+    /// The ARN of the key for new values; `None` for the default one.
+    pub(super) key: Option<String>,
     pub(super) tags: Vec<(String, String)>,
     pub(super) created: Timestamp,
     pub(super) changed: Timestamp,
@@ -40,18 +50,29 @@ pub(super) struct Secret {
     pub(super) policy: Option<ResourcePolicy>,
     /// In the order in which they were made.
     pub(super) versions: Vec<Version>,
+    /// Where it is replicated to.
+    pub(super) replicas: Vec<Replica>,
+    /// The region of the secret that this one is a replica of.
+    pub(super) replica_of: Option<String>,
 }
 
-/// A resource policy as written, and as evaluated.
-pub(super) struct ResourcePolicy {
-    pub(super) text: String,
-    pub(super) named: NamedPolicy,
+/// A region that a secret is replicated to.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Replica {
+    pub(super) region: String,
+    /// The key as the caller named it.
+    pub(super) kms_key: Option<String>,
+    /// Why there is no replica there.
+    pub(super) failure: Option<String>,
 }
 
 /// One version of a secret's value.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Version {
     pub(super) id: String,
     pub(super) value: SecretValue,
+    /// The ARN of the key that it is encrypted with; `None` for the default one.
+    pub(super) key: Option<String>,
     pub(super) stages: Vec<String>,
     pub(super) created: Timestamp,
     /// The day on which it was last read.
@@ -59,7 +80,7 @@ pub(super) struct Version {
 }
 
 /// What is to be kept secret.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SecretValue {
     Text(String),
     /// In base64.
@@ -73,6 +94,29 @@ impl SecretStore {
         Self {
             account,
             regions: HashMap::new(),
+            deletions: BTreeSet::new(),
+        }
+    }
+
+    /// Removes the secrets whose recovery window has ended.
+    pub fn expire(&mut self, now: Timestamp) {
+        while let Some((end, region, name)) = self.deletions.pop_first() {
+            if end > now {
+                self.deletions.insert((end, region, name));
+                return;
+            }
+            let secret = self.regions.get(&region).and_then(|secrets| secrets.get(&name));
+            if secret.is_some_and(|secret| secret.deletion == Some(end)) {
+                self.remove(&region, &name);
+            }
+        }
+    }
+
+    /// Marks a secret for removal at `end`.
+    pub(super) fn delete_at(&mut self, region: &str, name: &str, end: Timestamp) {
+        if let Ok(secret) = self.secret_mut(region, name) {
+            secret.deletion = Some(end);
+            self.deletions.insert((end, region.to_owned(), name.to_owned()));
         }
     }
 
@@ -189,6 +233,7 @@ impl Secret {
             arn,
             description: None,
             kms_key: None,
+            key: None,
             tags: Vec::new(),
             created: now,
             changed: now,
@@ -196,7 +241,15 @@ impl Secret {
             deletion: None,
             policy: None,
             versions: Vec::new(),
+            replicas: Vec::new(),
+            replica_of: None,
         }
+    }
+
+    /// The region of the secret that is written to, for one that is in several; `region` is its own.
+    pub(super) fn primary_region<'a>(&'a self, region: &'a str) -> Option<&'a str> {
+        let own = (!self.replicas.is_empty()).then_some(region);
+        self.replica_of.as_deref().or(own)
     }
 
     pub(super) fn version(&self, id: &str) -> Option<&Version> {
@@ -214,6 +267,7 @@ impl Secret {
         self.versions.push(Version {
             id: id.to_owned(),
             value,
+            key: self.key.clone(),
             stages: Vec::new(),
             created: now,
             accessed: None,

@@ -5,11 +5,13 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::body::{Body, check_length};
+use super::body::{Body, check_length, secret_id, token};
 use super::error::SecretsError;
-use super::listing::{page, page_token};
+use super::keys::{check_readable, check_writable};
+use super::listing::{PAGE, page, page_token};
 use super::store::{CURRENT, PREVIOUS, Secret, SecretStore, SecretValue, Version};
 use super::{Call, Outcome, time};
+use crate::wire::body::Malformed;
 
 /// Longest value, in bytes.
 const LONGEST_VALUE: usize = 65_536;
@@ -18,7 +20,7 @@ const STAGES: usize = 20;
 
 /// `GetSecretValue`.
 pub(super) fn value(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let id = call.body.secret_id()?;
+    let id = secret_id(call.body)?;
     let wanted = Wanted::new(call.body)?;
     let planted = if call.defects.other_tenants_secret {
         value_of_another_tenant(store, call.region, id)
@@ -27,6 +29,7 @@ pub(super) fn value(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     };
     let secret = store.live_mut(call.region, id)?;
     let index = wanted.index(secret, call.defects.stale_after_put)?;
+    check_readable(call, secret.versions[index].key.as_deref())?;
     let today = day(call.now);
     secret.accessed = Some(today);
     secret.versions[index].accessed = Some(today);
@@ -52,9 +55,9 @@ pub(super) fn put(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
             "You must provide either SecretString or SecretBinary.",
         ));
     };
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
     let id = new.id;
-    new.add_to(secret, &stages, call.now)?;
+    new.add_to(secret, &stages, call)?;
     let attached = secret.version(id).map(|version| version.stages.clone());
     Ok(json!({
         "ARN": secret.arn,
@@ -66,7 +69,7 @@ pub(super) fn put(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 
 /// `ListSecretVersionIds`.
 pub(super) fn list_versions(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let secret = store.secret(call.region, call.body.secret_id()?)?;
+    let secret = store.secret(call.region, secret_id(call.body)?)?;
     let deprecated = call.body.flag("IncludeDeprecated")?.unwrap_or(false);
     let versions = secret.versions.iter().rev();
     let listed: Vec<&Version> = versions
@@ -77,7 +80,7 @@ pub(super) fn list_versions(store: &mut SecretStore, call: &Call<'_>) -> Outcome
         let age = Timestamp::MAX.as_nanosecond() - version.created.as_nanosecond();
         [format!("{age:020}"), version.id.clone()]
     };
-    let (listed, more) = page(call.body, listed, place)?;
+    let (listed, more) = page(call.body, PAGE, listed, place)?;
     let described: Vec<Value> = listed.into_iter().map(describe_version).collect();
     let mut answer = json!({"ARN": secret.arn, "Name": secret.name, "Versions": described});
     page_token(&mut answer, more);
@@ -89,7 +92,7 @@ pub(super) fn update_stage(store: &mut SecretStore, call: &Call<'_>) -> Outcome 
     let stage = call.body.required("VersionStage", 256)?;
     let from = call.body.text_of("RemoveFromVersionId", 32, 64)?;
     let to = call.body.text_of("MoveToVersionId", 32, 64)?;
-    let secret = store.live_mut(call.region, call.body.secret_id()?)?;
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
     for id in [from, to].into_iter().flatten() {
         if secret.version(id).is_none() {
             return Err(SecretsError::no_version(id));
@@ -139,12 +142,7 @@ pub(super) struct NewVersion<'a> {
 impl<'a> NewVersion<'a> {
     /// `None` when the call brings no value.
     pub(super) fn read(body: Body<'a>) -> Result<Option<Self>, SecretsError> {
-        let token = body.text("ClientRequestToken")?;
-        if token.is_some_and(|token| !(32..=64).contains(&token.chars().count())) {
-            return Err(SecretsError::parameter(
-                "ClientRequestToken must be 32-64 characters long.",
-            ));
-        }
+        let token = token(body)?;
         let Some(value) = read_value(body)? else {
             return Ok(None);
         };
@@ -177,27 +175,34 @@ impl<'a> NewVersion<'a> {
         self,
         secret: &mut Secret,
         stages: &[&str],
-        now: Timestamp,
+        call: &Call<'_>,
     ) -> Result<(), SecretsError> {
         if !self.is_in(secret)? {
-            secret.add_version(self.id, self.value, stages, now);
+            check_writable(call, secret.key.as_deref())?;
+            secret.add_version(self.id, self.value, stages, call.now);
         }
         Ok(())
     }
 }
 
 /// Which version a call is about.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     version: Option<&'a str>,
     stage: Option<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(body: Body<'a>) -> Result<Self, SecretsError> {
+    pub(super) fn new(body: Body<'a>) -> Result<Self, SecretsError> {
         Ok(Self {
             version: body.text_of("VersionId", 32, 64)?,
             stage: body.text_of("VersionStage", 1, 256)?,
         })
+    }
+
+    /// The version, if there is one.
+    pub(super) fn version<'s>(&self, secret: &'s Secret) -> Option<&'s Version> {
+        let index = self.index(secret, false).ok()?;
+        Some(&secret.versions[index])
     }
 
     /// Where the version is among the secret's.
@@ -262,7 +267,7 @@ fn describe_version(version: &Version) -> Value {
         "VersionId": version.id,
         "VersionStages": version.stages,
         "CreatedDate": time(version.created),
-        "KmsKeyIds": ["DefaultEncryptionKey"],
+        "KmsKeyIds": [version.key.as_deref().unwrap_or("DefaultEncryptionKey")],
     });
     if version.stages.is_empty() {
         described["VersionStages"].take();
@@ -290,7 +295,7 @@ fn read_value(body: Body<'_>) -> Result<Option<SecretValue>, SecretsError> {
         }
         (None, Some(base64)) => {
             let bytes = BASE64_STANDARD.decode(base64).map_err(|_| {
-                SecretsError::serialization("SecretBinary can not be converted to a Blob: it is not base64")
+                Malformed::serialization("SecretBinary can not be converted to a Blob: it is not base64")
             })?;
             check_size("secretBinary", bytes.len())?;
             Ok(Some(SecretValue::Binary(BASE64_STANDARD.encode(bytes))))

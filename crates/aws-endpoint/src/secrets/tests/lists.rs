@@ -143,7 +143,10 @@ fn a_batch_asks_for_ids_or_filters() {
         json!({"SecretIdList": ["s"], "Filters": filters}),
         json!({"SecretIdList": vec!["s"; 21]}),
     ] {
-        assert!(batch::members(&account.store, REGION, &body).is_err(), "{body}");
+        assert!(
+            batch::members(&account.store, &account.kms, REGION, &body).is_err(),
+            "{body}"
+        );
     }
     let answer = account.ok("BatchGetSecretValue", json!({"SecretIdList": ["s"]}));
     assert_eq!(

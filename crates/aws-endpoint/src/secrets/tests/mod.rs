@@ -8,6 +8,8 @@
 
 mod lifecycle;
 mod lists;
+mod replication;
+mod rotation;
 mod texts;
 mod versions;
 
@@ -23,6 +25,7 @@ const BAD_NAME: &str = "Invalid name. Must be a valid name containing alphanumer
 /// A store and a clock that goes a second further with every call.
 struct Account {
     store: SecretStore,
+    kms: KmsStore,
     now: i64,
     defects: Defects,
 }
@@ -31,15 +34,33 @@ impl Account {
     fn new() -> Self {
         Self {
             store: SecretStore::new("000000000000".to_owned()),
+            kms: KmsStore::new("000000000000".to_owned()),
             now: 1_700_000_000,
             defects: Defects::default(),
         }
     }
 
     fn call(&mut self, operation: &str, body: Value) -> Outcome {
+        self.call_in(REGION, operation, body)
+    }
+
+    fn call_in(&mut self, region: &str, operation: &str, body: Value) -> Outcome {
         self.now += 1;
         let now = Timestamp::from_second(self.now).unwrap();
-        execute(&mut self.store, REGION, operation, &body, now, self.defects)
+        execute(
+            &mut self.store,
+            &self.kms,
+            region,
+            operation,
+            &body,
+            now,
+            self.defects,
+        )
+    }
+
+    fn ok_in(&mut self, region: &str, operation: &str, body: Value) -> Value {
+        self.call_in(region, operation, body)
+            .unwrap_or_else(|error| panic!("{operation}: {error:?}"))
     }
 
     fn ok(&mut self, operation: &str, body: Value) -> Value {

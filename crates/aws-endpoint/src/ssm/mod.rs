@@ -1,0 +1,382 @@
+//! AWS Systems Manager Parameter Store, without HTTP: a JSON body in, a JSON body or an error out.
+//!
+//! Imitated: the Systems Manager API reference, version 2014-11-06, and texts of public reports. Every name of a call
+//! has to be allowed on its own, on `arn:aws:ssm:<region>:<account>:parameter/<name>` without a doubled slash; to
+//! decrypt a `SecureString` under a key of one's own that key has to allow it too.
+//!
+//! Left out: everything of Systems Manager but parameters, parameter policies (kept and shown, never acted upon),
+//! parameters of other accounts, and the check that an `aws:ec2:image` is one.
+//!
+//! Unverified against AWS, as no recording of it was found: that a selector is not part of the ARN that a call is
+//! authorised on, the text about a label that is not there, the text about more than 8,192 characters in the advanced
+//! tier, the denial of `kms:Encrypt` to `PutParameter`, and the texts of `HierarchyLevelLimitExceededException`,
+//! `InvalidAllowedPatternException`, `InvalidResourceType` and `InvalidResourceId`.
+
+mod describing;
+mod error;
+mod names;
+mod reading;
+mod store;
+mod tags;
+mod writing;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+pub use error::SsmError;
+pub use store::ParameterStore;
+
+use self::names::Asked;
+use self::store::{Kind, Parameter};
+use crate::authorisation::Authorisation;
+use crate::kms::KmsStore;
+use crate::kms::usage::Via;
+use crate::wire::body::{Body, Malformed};
+
+/// What `operation` has to be allowed, before it is carried out and whether or not the parameters exist.
+///
+/// # Errors
+/// `UnknownOperationException`, and those for a call that does not say what it is about: AWS checks
+/// parameters first.
+pub fn authorisation(
+    store: &ParameterStore,
+    kms: &KmsStore,
+    region: &str,
+    operation: &str,
+    body: &Value,
+) -> Result<Authorisation, SsmError> {
+    let known = find(operation)?;
+    let body = Body(body);
+    let action = format!("ssm:{operation}");
+    let on = |asked: &Asked<'_>| on_parameter(store, region, &action, asked);
+    let mut wanted = match known.target {
+        Target::Name => on(&Asked::of(body, region, store.account())?),
+        Target::Names => {
+            let asked = names(store, region, body)?;
+            let mut each = asked.iter().map(on);
+            let mut wanted = each.next().ok_or_else(|| crate::wire::body::missing("Names"))?;
+            each.for_each(|other| wanted.further(other));
+            wanted
+        }
+        Target::Path => {
+            let path = body.required("Path", 2048)?;
+            names::check_path(path)?;
+            let mut wanted = Authorisation::new(action.clone(), store.arn(region, path));
+            let recursive = body.flag("Recursive")?.unwrap_or(false);
+            wanted.keys.set("ssm:Recursive", recursive.to_string());
+            wanted
+        }
+        Target::Tagged => {
+            let id = body.required("ResourceId", 2048)?;
+            match body.required("ResourceType", 2048)? {
+                "Parameter" => on(&tags::asked(id, region, store.account())?),
+                _ => Authorisation::new(action.clone(), "*".to_owned()),
+            }
+        }
+        Target::Nothing => {
+            let all = format!("arn:aws:ssm:{region}:{}:*", store.account());
+            Authorisation::new(action.clone(), all)
+        }
+    };
+    request_keys(&mut wanted, operation, body)?;
+    add_key_uses(&mut wanted, store, kms, region, operation, body)?;
+    Ok(wanted)
+}
+
+/// Carries out one operation at the time `now` for `user`, an ARN.
+///
+/// # Errors
+/// As AWS; an operation that this service does not have is `UnknownOperationException`.
+pub fn execute(
+    store: &mut ParameterStore,
+    kms: &KmsStore,
+    region: &str,
+    operation: &str,
+    body: &Value,
+    now: Timestamp,
+    user: &str,
+) -> Result<Value, SsmError> {
+    let known = find(operation)?;
+    let call = Call {
+        kms,
+        region,
+        body: Body(body),
+        now,
+        user,
+    };
+    (known.run)(store, &call)
+}
+
+/// The operations there are.
+pub fn operations() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().map(|known| known.name)
+}
+
+impl ParameterStore {
+    /// Everything there is, values included, to be kept in a file.
+    #[must_use]
+    pub fn saved(&self) -> Value {
+        serde_json::to_value(self).expect("keys of maps are strings, and nothing else can fail")
+    }
+
+    /// The opposite of [`Self::saved`].
+    ///
+    /// # Errors
+    /// When something else was saved.
+    pub fn restore(saved: Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(saved)
+    }
+}
+
+/// A call, without the state it is about.
+struct Call<'a> {
+    kms: &'a KmsStore,
+    region: &'a str,
+    body: Body<'a>,
+    now: Timestamp,
+    user: &'a str,
+}
+
+type Outcome = Result<Value, SsmError>;
+
+struct Operation {
+    name: &'static str,
+    target: Target,
+    run: fn(&mut ParameterStore, &Call<'_>) -> Outcome,
+}
+
+/// What an operation is about, which is what it is authorised on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Name,
+    Names,
+    Path,
+    Tagged,
+    Nothing,
+}
+
+const OPERATIONS: &[Operation] = &{
+    use Target::{Name, Names, Nothing, Path, Tagged};
+
+    type Run = fn(&mut ParameterStore, &Call<'_>) -> Outcome;
+    const fn operation(name: &'static str, target: Target, run: Run) -> Operation {
+        Operation { name, target, run }
+    }
+
+    [
+        // First those that are called most.
+        operation("GetParameters", Names, reading::parameters),
+        operation("GetParameter", Name, reading::parameter),
+        operation("GetParametersByPath", Path, reading::by_path),
+        operation("GetParameterHistory", Name, reading::history),
+        operation("DescribeParameters", Nothing, describing::describe),
+        operation("PutParameter", Name, writing::put),
+        operation("DeleteParameter", Name, writing::delete),
+        operation("DeleteParameters", Names, writing::delete_all),
+        operation("LabelParameterVersion", Name, writing::label),
+        operation("UnlabelParameterVersion", Name, writing::unlabel),
+        operation("AddTagsToResource", Tagged, tags::add),
+        operation("RemoveTagsFromResource", Tagged, tags::remove),
+        operation("ListTagsForResource", Tagged, tags::list),
+    ]
+};
+
+fn find(operation: &str) -> Result<&'static Operation, SsmError> {
+    let known = OPERATIONS.iter().find(|known| known.name == operation);
+    known.ok_or_else(|| SsmError::unknown_operation(operation))
+}
+
+/// `Names` of a call: one to ten.
+fn names<'a>(store: &ParameterStore, region: &str, body: Body<'a>) -> Result<Vec<Asked<'a>>, SsmError> {
+    const MOST: usize = 10;
+    let names = body.texts("Names")?;
+    let refused = |constraint: &str| {
+        let value = format!("[{}]", names.join(", "));
+        Err(Malformed::constraint(Some(&value), "names", constraint).into())
+    };
+    match names.len() {
+        0 if body.value("Names").is_none() => Err(crate::wire::body::missing("Names").into()),
+        0 => refused("Member must have length greater than or equal to 1"),
+        1..=MOST => names
+            .into_iter()
+            .map(|name| Asked::new(name, region, store.account()))
+            .collect(),
+        _ => refused("Member must have length less than or equal to 10"),
+    }
+}
+
+fn on_parameter(store: &ParameterStore, region: &str, action: &str, asked: &Asked<'_>) -> Authorisation {
+    let resource = if asked.elsewhere {
+        asked.text.to_owned()
+    } else {
+        store.arn(region, asked.name)
+    };
+    let mut wanted = Authorisation::new(action.to_owned(), resource);
+    let parameter = store.find(region, asked);
+    for (key, value) in parameter.into_iter().flat_map(|parameter| &parameter.tags) {
+        wanted.keys.set(&format!("aws:ResourceTag/{key}"), value.as_str());
+        wanted.keys.set(&format!("ssm:resourceTag/{key}"), value.as_str());
+    }
+    wanted
+}
+
+/// The condition keys that the request itself gives.
+fn request_keys(wanted: &mut Authorisation, operation: &str, body: Body<'_>) -> Result<(), SsmError> {
+    let keys = &mut wanted.keys;
+    if operation == "PutParameter" {
+        let overwrite = body.flag("Overwrite")?.unwrap_or(false);
+        keys.set("ssm:Overwrite", overwrite.to_string());
+        if let Some(policies) = body.text("Policies")? {
+            keys.set("ssm:Policies", policies);
+        }
+    }
+    let given = tags::given(body)?;
+    keys.set_all("aws:TagKeys", given.iter().map(|(key, _)| *key));
+    for (key, value) in given {
+        keys.set(&format!("aws:RequestTag/{key}"), value);
+    }
+    let removed = body.texts("TagKeys")?;
+    if !removed.is_empty() {
+        keys.set_all("aws:TagKeys", removed);
+    }
+    Ok(())
+}
+
+/// Adds to `wanted` what `operation` has to be allowed with the keys of the parameters that it decrypts or
+/// encrypts.
+fn add_key_uses(
+    wanted: &mut Authorisation,
+    store: &ParameterStore,
+    kms: &KmsStore,
+    region: &str,
+    operation: &str,
+    body: Body<'_>,
+) -> Result<(), SsmError> {
+    let decrypt = body.flag("WithDecryption")?.unwrap_or(false);
+    let account = store.account();
+    let mut read = |parameter: &Parameter, key: Option<&str>| {
+        let context = [("PARAMETER_ARN", parameter.arn.as_str())];
+        let Some(needed) = key.and_then(|key| kms.use_of(via(region), key, "Decrypt", &context)) else {
+            return;
+        };
+        wanted.further_or(needed, "AccessDeniedException", undecryptable());
+    };
+    match operation {
+        "GetParameter" if decrypt => {
+            let asked = Asked::of(body, region, account)?;
+            if let Some(parameter) = store.find(region, &asked)
+                && let Ok(version) = parameter.select(asked.selector)
+            {
+                read(parameter, version.key.as_deref());
+            }
+        }
+        "GetParameters" if decrypt => {
+            for asked in names(store, region, body)? {
+                if let Some(parameter) = store.find(region, &asked)
+                    && let Ok(version) = parameter.select(asked.selector)
+                {
+                    read(parameter, version.key.as_deref());
+                }
+            }
+        }
+        "GetParametersByPath" if decrypt => {
+            for (parameter, version) in reading::page_by_path(store, region, body)?.0 {
+                read(parameter, version.key.as_deref());
+            }
+        }
+        "GetParameterHistory" if decrypt => {
+            if let Some(parameter) = store.find(region, &Asked::of(body, region, account)?) {
+                for version in &parameter.versions {
+                    read(parameter, version.key.as_deref());
+                }
+            }
+        }
+        "PutParameter" => {
+            let asked = Asked::of(body, region, account)?;
+            let before = store.find(region, &asked).map(Parameter::latest);
+            let kind = body
+                .text("Type")?
+                .map(Kind::of)
+                .or(before.map(|before| before.kind));
+            let named = match body.text("KeyId")? {
+                Some(key) => kms.named(via(region), key).ok().flatten(),
+                None => before.and_then(|before| before.key.clone()),
+            };
+            let action = match body.text("Tier")? {
+                Some("Advanced") => "GenerateDataKey",
+                _ => "Encrypt",
+            };
+            let arn = store.arn(region, asked.name);
+            let context = [("PARAMETER_ARN", arn.as_str())];
+            if kind == Some(Kind::SecureString)
+                && let Some(needed) = named.and_then(|key| kms.use_of(via(region), &key, action, &context))
+            {
+                wanted.further(needed);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What AWS says, in KMS's words, to whom a key does not let decrypt.
+fn undecryptable() -> String {
+    format!(
+        "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you \
+         are not allowed to access. (Service: AWSKMS; Status Code: 400; Error Code: AccessDeniedException; Request \
+         ID: {}; Proxy: null)",
+        uuid::Uuid::new_v4()
+    )
+}
+
+fn via(region: &str) -> Via<'_> {
+    Via {
+        service: "ssm",
+        region,
+    }
+}
+
+/// One page of items in the order of their places, and the token of the next; a token names the last place of its
+/// page, so that no item is left out or listed twice when others come and go.
+fn page<T>(
+    body: Body<'_>,
+    most: u16,
+    items: impl Iterator<Item = T>,
+    place: impl Fn(&T) -> String,
+) -> Result<(Vec<T>, Option<String>), SsmError> {
+    let size = body.page_size("MaxResults", most)?;
+    let after = match body.text("NextToken")?.filter(|token| !token.is_empty()) {
+        None => None,
+        Some(token) => {
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok();
+            let place = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            Some(place.ok_or_else(SsmError::next_token)?)
+        }
+    };
+    let mut items: Vec<T> = items
+        .filter(|item| after.as_ref().is_none_or(|after| place(item) > *after))
+        .take(size + 1)
+        .collect();
+    let more = items.len() > size;
+    items.truncate(size);
+    let last = items.last().filter(|_| more);
+    let token = last.map(|last| BASE64_URL_SAFE_NO_PAD.encode(place(last)));
+    Ok((items, token))
+}
+
+/// Adds the token of the next page to an answer.
+fn page_token(answer: &mut Value, token: Option<String>) {
+    if let Some(token) = token {
+        answer["NextToken"] = Value::String(token);
+    }
+}
+
+/// A time as awsJson writes it: seconds, with milliseconds behind the point.
+fn time(time: Timestamp) -> Value {
+    json!(SignedDuration::from_millis(time.as_millisecond()).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests;
