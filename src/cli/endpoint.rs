@@ -217,8 +217,8 @@ impl Started {
         let mut config = EndpointConfig {
             listen: args.tls_listen,
             plain_listen: Some(args.listen),
-            moto_reset: args.moto_reset,
             backend: backend.clone(),
+            moto_reset: args.moto_reset,
             ..EndpointConfig::new(args.account.clone(), &ca)
         };
         if let Some(file) = &args.issuer_ca {

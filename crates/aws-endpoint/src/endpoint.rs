@@ -22,13 +22,9 @@ use crate::{
     eks_calls::{self, EksTokenError},
     faults::Faults,
     gateway::{Backend, Gateway},
-    iam::IamState,
     issuer::Issuers,
-    kms::KmsStore,
     pod_identity::{self, ServiceAccountToken},
     quotas::Quotas,
-    secrets::SecretStore,
-    ssm::ParameterStore,
     state::{Patience, State, World},
 };
 
@@ -51,9 +47,6 @@ pub struct EndpointConfig {
     pub issuer_trust_pem: String,
     /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
-    /// Answer `POST /moto-api/reset`, unsigned, by forgetting everything but the root key: moto's tests ask for it
-    /// between two of them. Never for an endpoint that others reach.
-    pub moto_reset: bool,
     /// What keeps secrets and parameters in the endpoint's place, decided on here all the same.
     pub backend: Option<Backend>,
     /// How long EKS clusters and what belongs to them are on their way, without a backend.
@@ -63,6 +56,9 @@ pub struct EndpointConfig {
     /// Where to give pods their credentials, as the EKS Pod Identity Agent does at 169.254.170.23; nowhere by
     /// default. Whoever reaches it and has a pod's token gets what that pod would get.
     pub pod_identity_listen: Option<SocketAddr>,
+    /// Answer `POST /moto-api/reset`, unsigned, by forgetting everything but the root key: moto's tests ask for it
+    /// between two of them. Never for an endpoint that others reach.
+    pub moto_reset: bool,
 }
 
 impl EndpointConfig {
@@ -78,11 +74,11 @@ impl EndpointConfig {
             root: RootCredentials::random(),
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
-            moto_reset: false,
             backend: None,
             cluster_settling: Duration::from_secs(1),
             cluster_backend: None,
             pod_identity_listen: None,
+            moto_reset: false,
         }
     }
 }
@@ -131,18 +127,13 @@ impl Endpoint {
             None => None,
         };
         let tls = config.ca.server_config(accept::is_aws)?;
-        let world = World {
-            iam: IamState::new(config.account.clone(), config.seed),
-            keys: Keys::new(&config.root, &config.account),
-            secrets: SecretStore::new(config.account.clone()),
-            parameters: ParameterStore::new(config.account.clone()),
-            kms: KmsStore::new(config.account.clone()),
-            eks: EksStore::new(
-                config.account.clone(),
-                config.ca.certificate_pem(),
-                SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
-            ),
-        };
+        let keys = Keys::new(&config.root, &config.account);
+        let eks = EksStore::new(
+            config.account.clone(),
+            config.ca.certificate_pem(),
+            SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
+        );
+        let world = World::new(&config.account, config.seed, keys, eks);
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
         let gateway = match &config.backend {
             Some(backend) => Some(before(backend, &config.account).await?),

@@ -242,9 +242,8 @@ mod tests {
     use crate::{
         credentials::{Keys, Labels, RootCredentials},
         eks::EksStore,
-        iam::{IamState, Principal},
+        iam::Principal,
         issuer::Issuers,
-        secrets::SecretStore,
         state::World,
     };
 
@@ -265,20 +264,17 @@ mod tests {
         }
     }
 
+    fn world(keys: Keys) -> World {
+        World::new(ACCOUNT, 0, keys, EksStore::new(ACCOUNT, "", SignedDuration::ZERO))
+    }
+
     /// A request that an expired session would have signed: expiry is told before anything else.
     #[test]
     fn an_expired_session_is_refused_as_such() {
         let (root, now) = (RootCredentials::random(), Timestamp::now());
         let mut keys = Keys::new(&root, ACCOUNT);
         keys.add(Arc::new(session(now)), now);
-        let world = World {
-            iam: IamState::new(ACCOUNT, 0),
-            keys,
-            secrets: SecretStore::new(ACCOUNT.to_owned()),
-            parameters: crate::ssm::ParameterStore::new(ACCOUNT.to_owned()),
-            kms: crate::kms::KmsStore::new(ACCOUNT.to_owned()),
-            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
-        };
+        let world = world(keys);
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")
@@ -334,14 +330,7 @@ mod tests {
     #[test]
     fn a_presigned_url_stands_for_who_signed_it() {
         let root = RootCredentials::random();
-        let world = World {
-            iam: IamState::new(ACCOUNT, 0),
-            keys: Keys::new(&root, ACCOUNT),
-            secrets: SecretStore::new(ACCOUNT.to_owned()),
-            parameters: crate::ssm::ParameterStore::new(ACCOUNT.to_owned()),
-            kms: crate::kms::KmsStore::new(ACCOUNT.to_owned()),
-            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
-        };
+        let world = world(Keys::new(&root, ACCOUNT));
         let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let query = "Action=GetCallerIdentity&Version=2011-06-15";
         let good = url(&root, query, &[("x-k8s-aws-id", "demo")]);

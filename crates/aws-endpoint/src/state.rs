@@ -58,12 +58,12 @@ pub(crate) struct State {
     /// What keeps secrets and parameters in its place, if something does.
     pub(crate) gateway: Option<Gateway>,
     pub(crate) signing_keys: SigningKeys,
-    /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
-    pub(crate) moto_reset: AtomicBool,
     /// What stands behind EKS clusters, if anything does.
     pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
     /// Regions in which STS is not activated.
     pub(crate) sts_off: RwLock<Vec<String>>,
+    /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
+    pub(crate) moto_reset: AtomicBool,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -80,18 +80,31 @@ pub(crate) struct World {
     pub(crate) iam: IamState,
     pub(crate) keys: Keys,
     pub(crate) secrets: SecretStore,
+    pub(crate) eks: EksStore,
     pub(crate) parameters: ParameterStore,
     pub(crate) kms: KmsStore,
-    pub(crate) eks: EksStore,
 }
 
 impl World {
-    /// Forgets everything but who may sign, and clusters.
+    /// An account with nothing in it but who may sign.
+    pub(crate) fn new(account: &str, seed: u64, keys: Keys, eks: EksStore) -> Self {
+        Self {
+            iam: IamState::new(account.to_owned(), seed),
+            keys,
+            secrets: SecretStore::new(account.to_owned()),
+            parameters: ParameterStore::new(account.to_owned()),
+            kms: KmsStore::new(account.to_owned()),
+            eks,
+        }
+    }
+
+    /// Forgets everything but who may sign.
     pub(crate) fn clear(&mut self, account: &str) {
         self.iam = IamState::new(account.to_owned(), rand::random());
         self.secrets = SecretStore::new(account.to_owned());
         self.parameters = ParameterStore::new(account.to_owned());
         self.kms = KmsStore::new(account.to_owned());
+        self.eks.clear();
     }
 }
 
@@ -109,9 +122,9 @@ impl State {
             issuers,
             gateway,
             signing_keys: SigningKeys::default(),
-            moto_reset: AtomicBool::new(false),
             clusters: OnceLock::new(),
             sts_off: RwLock::default(),
+            moto_reset: AtomicBool::new(false),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),

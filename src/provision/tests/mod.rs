@@ -6,7 +6,7 @@ mod front;
 
 use std::{sync::Arc, time::Duration};
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Fault, Faults, Reach};
+use mountproof_aws_endpoint::{self as aws_endpoint, Endpoint, EndpointConfig, Faults, Reach};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
 use serde_json::{Value, json};
@@ -367,7 +367,9 @@ async fn an_outage_leaves_everything_on_record_until_it_is_over() {
     let before = stage.there().await;
     let provisioner = stage.provisioner("ledger");
     provide(&provisioner, &["team-red"]).await.unwrap();
-    stage.endpoint.set_faults(Fault::Outage(Reach::Everything).into());
+    stage
+        .endpoint
+        .set_faults(aws_endpoint::Fault::Outage(Reach::Everything).into());
     let report = stage.tear_down(&provisioner).await;
     let left: Vec<&str> = report.left.iter().map(|left| left.object.as_str()).collect();
     assert!(left.contains(&"objects in AWS"), "{left:?}");

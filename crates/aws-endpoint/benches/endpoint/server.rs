@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
+    task::block_in_place,
 };
 
 pub(crate) const FLAG: &str = "--serve-endpoint";
@@ -26,8 +27,9 @@ pub(crate) struct Ready {
 /// Runs until its standard input ends. The first line of it is the authority of the token issuer, as JSON; every
 /// other sets faults, and is answered by an empty line.
 pub(crate) async fn serve() {
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let trust: String = serde_json::from_str(&input.next_line().await.unwrap().unwrap()).unwrap();
+    let mut input = std::io::stdin().lines();
+    let mut next_line = || block_in_place(|| input.next()).map(Result::unwrap);
+    let trust: String = serde_json::from_str(&next_line().unwrap()).unwrap();
     let ca = RunCa::generate("bench").unwrap();
     let mut config = EndpointConfig::new("000000000000", &ca);
     config.plain_listen = Some((Ipv4Addr::LOCALHOST, 0).into());
@@ -42,7 +44,7 @@ pub(crate) async fn serve() {
         secret: root.secret_access_key().to_owned(),
     };
     println!("{}", json!(ready));
-    while let Some(line) = input.next_line().await.unwrap() {
+    while let Some(line) = next_line() {
         endpoint.set_faults(Faults::parse(&line).unwrap());
         println!();
     }

@@ -143,6 +143,11 @@ impl EksStore {
         }
     }
 
+    /// Forgets every cluster.
+    pub(crate) fn clear(&mut self) {
+        self.regions.clear();
+    }
+
     /// From now on every cluster waits for its API server, which someone else starts.
     pub fn expect_backend(&mut self) {
         self.backed = true;

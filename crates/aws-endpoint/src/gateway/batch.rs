@@ -33,7 +33,8 @@ impl Call<'_> {
         known: &mut Known,
     ) -> Result<Outcome, Refusal> {
         let nothing = SecretStore::new(self.state.account.clone());
-        secrets::batch::members(&nothing, &self.no_keys(), &self.region, body).map_err(from_secrets)?;
+        secrets::batch::members(&nothing, &self.state.world().kms, &self.region, body)
+            .map_err(from_secrets)?;
         known.backend = Some(gateway.name().clone());
         let (ids, next) = match &body["SecretIdList"] {
             Value::Array(ids) if !ids.is_empty() => (texts(ids), None),
@@ -97,11 +98,12 @@ impl Call<'_> {
             Fetched::Error(json!({"SecretId": id, "ErrorCode": code, "Message": message}))
         };
         let mut view = SecretStore::new(self.state.account.clone());
-        let found = gateway.look_up(&self.region, id, &mut view).await?;
+        let found = self.look_up(gateway, id, &mut view).await?;
         let body = json!({"SecretId": found.as_deref().unwrap_or(id)});
-        let mut wanted =
-            secrets::authorisation(&view, &self.no_keys(), &self.region, "GetSecretValue", &body)
-                .map_err(from_secrets)?;
+        let mut wanted = {
+            let kms = &self.state.world().kms;
+            secrets::authorisation(&view, kms, &self.region, "GetSecretValue", &body).map_err(from_secrets)?
+        };
         if found.is_some_and(|arn| arn != wanted.resource) {
             return Err(internal(format!(
                 "the backend describes another secret than {id}"

@@ -15,7 +15,6 @@ use crate::{
     call::{Call, Known},
     credentials::Session,
     dispatch::from_secrets,
-    kms::KmsStore,
     secrets::{self, SecretElsewhere, SecretStore},
 };
 
@@ -34,7 +33,7 @@ impl Call<'_> {
         let mut view = nothing;
         let mut found = None;
         if let Some(id) = &asked {
-            found = gateway.look_up(&self.region, id, &mut view).await?;
+            found = self.look_up(gateway, id, &mut view).await?;
         }
         if let (Some(arn), "SecretId") = (&found, questions::names_by(&self.operation)) {
             body["SecretId"] = json!(arn);
@@ -52,16 +51,9 @@ impl Call<'_> {
             // A policy that could not be evaluated would make the secret unreachable.
             "PutResourcePolicy" => {
                 let (now, defects) = (self.now, self.state.defects());
-                secrets::execute(
-                    &mut view,
-                    &self.no_keys(),
-                    &self.region,
-                    &self.operation,
-                    &body,
-                    now,
-                    defects,
-                )
-                .map_err(from_secrets)?;
+                let kms = &self.state.world().kms;
+                secrets::execute(&mut view, kms, &self.region, &self.operation, &body, now, defects)
+                    .map_err(from_secrets)?;
             }
             _ => {}
         }
@@ -81,18 +73,13 @@ impl Call<'_> {
         Ok(Outcome::Relayed(answer.map_err(unanswered)?))
     }
 
-    /// The backend's keys are none that are known here: it decides about them.
-    pub(super) fn no_keys(&self) -> KmsStore {
-        KmsStore::new(self.state.account.clone())
-    }
-
     pub(super) fn secrets_authorisation(
         &self,
         store: &SecretStore,
         body: &Value,
     ) -> Result<Authorisation, Refusal> {
-        secrets::authorisation(store, &self.no_keys(), &self.region, &self.operation, body)
-            .map_err(from_secrets)
+        let kms = &self.state.world().kms;
+        secrets::authorisation(store, kms, &self.region, &self.operation, body).map_err(from_secrets)
     }
 
     /// Decides by the policies as they are now.
@@ -107,26 +94,25 @@ impl Call<'_> {
     }
 }
 
-impl Gateway {
+impl Call<'_> {
     /// Puts into `view` what the backend knows of the secret that a caller calls `id`; its ARN, if there is one.
     pub(super) async fn look_up(
         &self,
-        region: &str,
+        gateway: &Gateway,
         id: &str,
         view: &mut SecretStore,
     ) -> Result<Option<String>, Refusal> {
-        let Some(secret) = self.secret(region, id).await? else {
+        let Some(secret) = gateway.secret(&self.region, id).await? else {
             return Ok(None);
         };
         let arn = secret.arn.clone();
-        view.add_elsewhere(region, secret).map_err(|error| {
-            internal(format!(
-                "the resource policy of {arn} cannot be evaluated: {error}"
-            ))
-        })?;
+        view.add_elsewhere(&self.state.world().kms, &self.region, secret)
+            .map_err(|because| internal(format!("{arn}: {because}")))?;
         Ok(Some(arn))
     }
+}
 
+impl Gateway {
     async fn secret(&self, region: &str, id: &str) -> Result<Option<SecretElsewhere>, Refusal> {
         let named = json!({"SecretId": id});
         let (description, policy) = (

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::keys;
 use super::store::{Secret, SecretStore, SecretValue, Version};
-use crate::iam::{Document, NamedPolicy, Policy, PolicyError};
+use crate::kms::KmsStore;
 use crate::resource_policy::ResourcePolicy;
 
 /// A secret as `DescribeSecret` and `GetResourcePolicy` tell it: without its values.
@@ -27,42 +28,45 @@ impl SecretStore {
     /// Adds a secret that is kept elsewhere, without values.
     ///
     /// # Errors
-    /// When its resource policy is none that can be evaluated.
-    pub fn add_elsewhere(&mut self, region: &str, secret: SecretElsewhere) -> Result<(), PolicyError> {
+    /// When its resource policy or its key is none that can be decided on.
+    pub fn add_elsewhere(
+        &mut self,
+        kms: &KmsStore,
+        region: &str,
+        secret: SecretElsewhere,
+    ) -> Result<(), String> {
         let policy = match secret.policy {
             None => None,
             Some(text) => {
-                let policy = Policy::parse(&text, Document::Resource)?;
                 let name = format!("resource policy of {}", secret.name);
-                let named = NamedPolicy::new(name, policy);
-                Some(ResourcePolicy { text, named })
+                let policy = ResourcePolicy::parse(&name, &text);
+                Some(policy.map_err(|error| format!("its resource policy cannot be evaluated: {error}"))?)
             }
         };
+        let key = match &secret.kms_key {
+            None => None,
+            Some(named) => kms
+                .named(keys::via(region), named)
+                .map_err(|_| format!("its key {named} is not known here, so who may use it is not"))?,
+        };
         let versions = secret.versions.into_iter().map(|(id, stages)| Version {
-            key: None,
             id,
             value: SecretValue::Text(String::new()),
+            key: key.clone(),
             stages,
             created: Timestamp::UNIX_EPOCH,
             accessed: None,
         });
+        let versions = versions.collect();
         self.insert(
             region,
             Secret {
-                key: None,
-                replicas: Vec::new(),
-                replica_of: None,
-                versions: versions.collect(),
-                name: secret.name,
-                arn: secret.arn,
-                description: None,
+                versions,
                 kms_key: secret.kms_key,
+                key,
                 tags: secret.tags,
-                created: Timestamp::UNIX_EPOCH,
-                changed: Timestamp::UNIX_EPOCH,
-                accessed: None,
-                deletion: None,
                 policy,
+                ..Secret::new(&secret.name, secret.arn, Timestamp::UNIX_EPOCH)
             },
         );
         Ok(())

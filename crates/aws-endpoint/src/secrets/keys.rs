@@ -146,7 +146,7 @@ fn replicated(
     Ok(())
 }
 
-fn via(region: &str) -> Via<'_> {
+pub(super) fn via(region: &str) -> Via<'_> {
     Via {
         service: "secretsmanager",
         region,

@@ -12,6 +12,7 @@ use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use mountproof_aws_endpoint::{
     Backend, CallVerdict, Defects, Endpoint, EndpointConfig, StartError,
+    kms::KmsStore,
     secrets::{self, SecretStore},
 };
 use mountproof_run_tls::RunCa;
@@ -91,7 +92,8 @@ impl Unguarded {
         }
         let body: Value = serde_json::from_slice(&body).unwrap();
         let (now, secrets) = (Timestamp::now(), &mut kept.secrets);
-        match secrets::execute(secrets, region, &operation, &body, now, Defects::default()) {
+        let kms = KmsStore::new(ACCOUNT.to_owned());
+        match secrets::execute(secrets, &kms, region, &operation, &body, now, Defects::default()) {
             Ok(mut answer) => {
                 if let ("GetResourcePolicy", Some(policy)) = (operation.as_str(), kept.policy) {
                     answer["ResourcePolicy"] = json!(policy);
