@@ -1,5 +1,7 @@
 //! The command `endpoint`: the AWS endpoint alone, for any client.
 
+mod state;
+
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use mountproof_aws_endpoint::{Backend, Endpoint, EndpointConfig, RootCredentials};
+use mountproof_aws_endpoint::{Backend, Endpoint, EndpointConfig, RootCredentials, StartError};
 use mountproof_run_tls::RunCa;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +36,7 @@ Examples:
   mountproof endpoint                                    on 127.0.0.1:4566, with a root key of its own
   mountproof endpoint --root-credentials test:test       with a key that you choose
   mountproof endpoint --backend localstack               before a LocalStack that is started in Docker
+  mountproof endpoint --state aws.json                   goes on where it ended the last time
   mountproof endpoint --listen 127.0.0.1:0 | jq -r .env_file
                                                          on a free port; `source` the file it names, then
                                                          use aws, boto3 or any SDK
@@ -79,6 +82,11 @@ pub struct EndpointArgs {
     /// The image of `--backend localstack`
     #[arg(long, value_name = "IMAGE", default_value = localstack::DEFAULT_IMAGE)]
     pub localstack_image: String,
+
+    /// Go on from this file if it is there, and leave everything in it at the end: secrets too, so that only its
+    /// owner may read it. Sessions end with the program
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
 
     /// Where to put the authority and the variables; by default a private folder that goes with the program
     #[arg(long, value_name = "DIR")]
@@ -130,7 +138,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn environment(error: impl ToString) -> Self {
+    fn environment(error: impl std::error::Error) -> Self {
         Self {
             message: error.to_string(),
             code: ExitCode::EnvironmentUnavailable.code(),
@@ -171,8 +179,7 @@ async fn serve(
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    started.endpoint.stop().await;
-    Ok(Ok(()))
+    Ok(started.ended(args.state.as_deref()).await)
 }
 
 /// Waits until what was being started has noticed, so that nothing of it stays.
@@ -181,10 +188,9 @@ async fn given_up(
     starting: impl Future<Output = Result<Started, Trouble>>,
 ) -> Result<(), Trouble> {
     stopping.cancel();
-    match starting.await {
-        Ok(started) => started.endpoint.stop().await,
-        // It was asked to end, and has.
-        Err(_) => {}
+    // An error is that it was asked to end, and has.
+    if let Ok(started) = starting.await {
+        started.endpoint.stop().await;
     }
     Ok(())
 }
@@ -228,8 +234,19 @@ impl Started {
         if let Some(root) = &args.root_credentials {
             config.root = root.clone();
         }
+        if let Some(file) = &args.state {
+            config.saved = state::read(file).map_err(|message| Trouble { message, code: USAGE })?;
+        }
         redactor.protect(config.root.secret_access_key().as_bytes());
-        let endpoint = Endpoint::start(config).await.map_err(Trouble::environment)?;
+        let endpoint = Endpoint::start(config)
+            .await
+            .map_err(|error| match (&error, &args.state) {
+                (StartError::Saved(because), Some(file)) => Trouble {
+                    message: format!("{}: {because}; move it away to begin anew", file.display()),
+                    code: USAGE,
+                },
+                _ => Trouble::environment(error),
+            })?;
         let folder = Folder::new(args.folder.as_deref())?;
         folder.write("ca.pem", ca.certificate_pem())?;
         let started = Self {
@@ -241,6 +258,18 @@ impl Started {
         let variables = started.variables(&args.region);
         started.folder.write("aws.env", &variables)?;
         Ok(started)
+    }
+
+    /// Stops serving, then saves what there is.
+    async fn ended(self, file: Option<&Path>) -> Result<(), Trouble> {
+        let saved = self.endpoint.stopped().await;
+        let Some(file) = file else {
+            return Ok(());
+        };
+        state::write(file, &saved).map_err(|error| Trouble {
+            message: format!("what there is could not be saved: {}: {error}", file.display()),
+            code: ExitCode::InvalidRun.code(),
+        })
     }
 
     /// What a program that starts this one waits for and reads.
@@ -265,7 +294,9 @@ impl Started {
     }
 
     fn http(&self) -> SocketAddr {
-        self.endpoint.plain_address().unwrap_or(self.endpoint.address())
+        self.endpoint
+            .plain_address()
+            .unwrap_or_else(|| self.endpoint.address())
     }
 
     fn variables(&self, region: &str) -> String {
@@ -290,13 +321,14 @@ struct Folder {
 
 impl Folder {
     fn new(given: Option<&Path>) -> Result<Self, Trouble> {
-        let (path, own) = match given {
-            Some(path) => (path.to_owned(), false),
-            None => {
+        let path = given.map_or_else(
+            || {
                 let name = format!("mountproof-endpoint-{}", uuid::Uuid::new_v4().simple());
-                (std::env::temp_dir().join(name), true)
-            }
-        };
+                std::env::temp_dir().join(name)
+            },
+            Path::to_owned,
+        );
+        let own = given.is_none();
         fs::create_dir_all(&path).map_err(|error| Trouble::file("make the folder", &path, &error))?;
         let path = path
             .canonicalize()
