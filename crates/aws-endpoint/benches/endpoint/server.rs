@@ -26,8 +26,10 @@ pub(crate) struct Ready {
 /// Runs until its standard input ends. The first line of it is the authority of the token issuer, as JSON; every
 /// other sets faults, and is answered by an empty line.
 pub(crate) async fn serve() {
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let trust: String = serde_json::from_str(&input.next_line().await.unwrap().unwrap()).unwrap();
+    let mut input = std::io::stdin().lines();
+    // The other threads go on serving.
+    let mut line = || tokio::task::block_in_place(|| input.next()).map(Result::unwrap);
+    let trust: String = serde_json::from_str(&line().unwrap()).unwrap();
     let ca = RunCa::generate("bench").unwrap();
     let mut config = EndpointConfig::new("000000000000", &ca);
     config.plain_listen = Some((Ipv4Addr::LOCALHOST, 0).into());
@@ -42,8 +44,8 @@ pub(crate) async fn serve() {
         secret: root.secret_access_key().to_owned(),
     };
     println!("{}", json!(ready));
-    while let Some(line) = input.next_line().await.unwrap() {
-        endpoint.set_faults(Faults::parse(&line).unwrap());
+    while let Some(text) = line() {
+        endpoint.set_faults(Faults::parse(&text).unwrap());
         println!();
     }
     endpoint.stop().await;
