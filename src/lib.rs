@@ -11,6 +11,7 @@ pub mod environment;
 pub mod journal;
 pub mod kubernetes;
 pub mod load;
+pub mod localstack;
 pub mod provision;
 pub mod redact;
 pub mod report;

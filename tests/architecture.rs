@@ -76,8 +76,12 @@ const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
     ("src/engine/load.rs", "tokens say when they expire"),
     (
-        "crates/aws-endpoint/src/route.rs",
+        "crates/aws-endpoint/src/state.rs",
         "signatures and tokens are judged by it",
+    ),
+    (
+        "crates/aws-endpoint/src/calls.rs",
+        "a connection that was cut says when that was",
     ),
     (
         "crates/stand-ins/src/provider",

@@ -126,6 +126,20 @@ impl AwsError {
         matches!(self.code(), Some("AccessDenied" | "AccessDeniedException"))
     }
 
+    /// Whether the signature of a request, or its key, was not taken for genuine.
+    #[must_use]
+    pub fn is_bad_signature(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                "InvalidSignatureException"
+                    | "SignatureDoesNotMatch"
+                    | "UnrecognizedClientException"
+                    | "InvalidClientTokenId"
+            )
+        )
+    }
+
     /// Whether STS did not take a web identity's token.
     #[must_use]
     pub fn is_bad_token(&self) -> bool {

@@ -6,6 +6,7 @@
 
 mod error;
 mod iam;
+mod judge;
 mod leftovers;
 mod probe;
 mod secrets;
@@ -27,6 +28,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 pub use self::{
     error::AwsError,
     iam::Tags,
+    judge::{Judged, judge},
     leftovers::AwsLeftovers,
     probe::{Probe, probe_resource_enforcement, probe_token_verification},
     session::Session,

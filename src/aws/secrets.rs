@@ -105,6 +105,22 @@ impl Aws {
         )
     }
 
+    /// Attaches a resource policy to a secret.
+    pub async fn put_resource_policy(
+        &self,
+        name: &str,
+        document: &serde_json::Value,
+    ) -> Result<(), AwsError> {
+        let put = self
+            .secrets
+            .put_resource_policy()
+            .secret_id(name)
+            .resource_policy(document.to_string());
+        let put = put.send().await;
+        put.map(drop)
+            .map_err(|error| AwsError::of("secretsmanager:PutResourcePolicy", error))
+    }
+
     /// Tags of a secret.
     pub async fn secret_tags(&self, name: &str) -> Result<Tags, AwsError> {
         Ok(self.describe(name).await?.tags)

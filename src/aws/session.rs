@@ -45,6 +45,32 @@ impl Aws {
     }
 }
 
+impl Aws {
+    /// A session of a role that trusts the administrator's account. Not retried.
+    pub async fn assume_as_administrator(&self, role_arn: &str) -> Result<Session, AwsError> {
+        const OPERATION: &str = "sts:AssumeRole";
+        let answer = self
+            .sts
+            .assume_role()
+            .role_arn(role_arn)
+            .role_session_name(SESSION)
+            .send()
+            .await
+            .map_err(|error| AwsError::of(OPERATION, error))?;
+        let given = answer
+            .credentials()
+            .ok_or_else(|| AwsError::because(OPERATION, "the answer has no credentials".to_owned()))?;
+        let credentials = Credentials::new(
+            given.access_key_id(),
+            given.secret_access_key(),
+            Some(given.session_token().to_owned()),
+            None,
+            "assumed-role",
+        );
+        Ok(Session::new(self.access.clone(), self.http.clone(), credentials))
+    }
+}
+
 impl Session {
     fn new(access: AwsAccess, http: SharedHttpClient, credentials: Credentials) -> Self {
         let config = config(&access, &http)

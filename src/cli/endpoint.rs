@@ -9,13 +9,18 @@ use std::{
 };
 
 use clap::Args;
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Fault, Faults, Quotas, RootCredentials};
+use mountproof_aws_endpoint::{Backend, Endpoint, EndpointConfig, Fault, Faults, Quotas, RootCredentials};
 use mountproof_run_tls::RunCa;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::output::{OK, Output, USAGE, style};
-use crate::{redact::Redactor, report::ExitCode};
+use crate::{
+    localstack::{self, LocalStack},
+    redact::Redactor,
+    report::ExitCode,
+};
 
 /// Serve AWS on this machine: IAM, STS, Secrets Manager and what else mountproof touches
 ///
@@ -28,6 +33,7 @@ use crate::{redact::Redactor, report::ExitCode};
 Examples:
   mountproof endpoint                                    on 127.0.0.1:4566, with a root key of its own
   mountproof endpoint --root-credentials test:test       with a key that you choose
+  mountproof endpoint --backend localstack               before a LocalStack that is started in Docker
   mountproof endpoint --listen 127.0.0.1:0 | jq -r .env_file
                                                          on a free port; `source` the file it names, then
                                                          use aws, boto3 or any SDK
@@ -87,9 +93,27 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "QUOTAS", default_value = "off")]
     pub quotas: Quotas,
 
+    /// Keep secrets in something that speaks Secrets Manager and lets in whoever asks; signatures, tokens and
+    /// IAM stay here. `localstack` starts one in Docker for as long as this runs
+    #[arg(long, value_name = "localstack|URL", value_parser = backend)]
+    pub backend: Option<BackendChoice>,
+
+    /// The image of `--backend localstack`
+    #[arg(long, value_name = "IMAGE", default_value = localstack::DEFAULT_IMAGE)]
+    pub localstack_image: String,
+
     /// Where to put the authority and the variables; by default a private folder that goes with the program
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
+}
+
+/// What keeps the secrets in the endpoint's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// One in Docker, for as long as the endpoint runs.
+    LocalStack,
+    /// One that runs already.
+    At(Backend),
 }
 
 /// Serves until a signal; answers with the exit code.
@@ -148,7 +172,15 @@ async fn serve(
     // Before anything is made, so that whatever comes ends in order.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
-    let started = match Started::new(args, redactor).await {
+    let stopping = CancellationToken::new();
+    let starting = Started::new(args, redactor, &stopping);
+    tokio::pin!(starting);
+    let started = tokio::select! {
+        started = &mut starting => started,
+        _ = interrupt.recv() => return Ok(given_up(&stopping, starting).await),
+        _ = terminate.recv() => return Ok(given_up(&stopping, starting).await),
+    };
+    let started = match started {
         Ok(started) => started,
         Err(trouble) => return Ok(Err(trouble)),
     };
@@ -184,18 +216,50 @@ fn faults(args: &EndpointArgs) -> Result<Faults, Trouble> {
     Ok(args.fault.iter().chain(from_file.iter()).cloned().collect())
 }
 
-/// A running endpoint and its folder.
+/// Waits until what was being started has noticed, so that nothing of it stays.
+async fn given_up(
+    stopping: &CancellationToken,
+    starting: impl Future<Output = Result<Started, Trouble>>,
+) -> Result<(), Trouble> {
+    stopping.cancel();
+    match starting.await {
+        Ok(started) => started.endpoint.stop().await,
+        // It was asked to end, and has.
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+/// A running endpoint, its folder, and what keeps its secrets.
 struct Started {
     endpoint: Endpoint,
     folder: Folder,
+    backend: Option<Backend>,
+    /// Ends with this.
+    localstack: Option<LocalStack>,
 }
 
 impl Started {
-    async fn new(args: &EndpointArgs, redactor: &Redactor) -> Result<Self, Trouble> {
+    async fn new(
+        args: &EndpointArgs,
+        redactor: &Redactor,
+        stopping: &CancellationToken,
+    ) -> Result<Self, Trouble> {
+        let faults = faults(args)?;
+        let (backend, localstack) = match &args.backend {
+            None => (None, None),
+            Some(BackendChoice::At(backend)) => (Some(backend.clone()), None),
+            Some(BackendChoice::LocalStack) => {
+                let localstack = in_docker(args.localstack_image.clone(), stopping.clone()).await?;
+                let backend = Backend::new("localstack", localstack.url()).map_err(Trouble::environment)?;
+                (Some(backend), Some(localstack))
+            }
+        };
         let ca = RunCa::generate("endpoint").map_err(Trouble::environment)?;
         let mut config = EndpointConfig {
             listen: args.tls_listen,
             plain_listen: Some(args.listen),
+            backend: backend.clone(),
             ..EndpointConfig::new(args.account.clone(), &ca)
         };
         if let Some(file) = &args.issuer_ca {
@@ -205,14 +269,18 @@ impl Started {
         if let Some(root) = &args.root_credentials {
             config.root = root.clone();
         }
-        let faults = faults(args)?;
         redactor.protect(config.root.secret_access_key().as_bytes());
         let endpoint = Endpoint::start(config).await.map_err(Trouble::environment)?;
         endpoint.set_faults(faults);
         endpoint.set_quotas(args.quotas);
         let folder = Folder::new(args.folder.as_deref())?;
         folder.write("ca.pem", ca.certificate_pem())?;
-        let started = Self { endpoint, folder };
+        let started = Self {
+            endpoint,
+            folder,
+            backend,
+            localstack,
+        };
         let variables = started.variables(&args.region);
         started.folder.write("aws.env", &variables)?;
         Ok(started)
@@ -220,7 +288,7 @@ impl Started {
 
     /// What a program that starts this one waits for and reads.
     fn line(&self, args: &EndpointArgs) -> serde_json::Value {
-        json!({
+        let mut line = json!({
             "account": args.account,
             "region": args.region,
             "http": format!("http://{}", self.http()),
@@ -229,7 +297,14 @@ impl Started {
             "env_file": self.folder.path.join("aws.env"),
             "access_key_id": self.endpoint.root_credentials().access_key_id,
             "pid": std::process::id(),
-        })
+        });
+        if let Some(backend) = &self.backend {
+            line["backend"] = json!({"name": backend.name(), "url": backend.url()});
+        }
+        if let Some(localstack) = &self.localstack {
+            line["backend"]["container"] = json!(localstack.container());
+        }
+        line
     }
 
     fn http(&self) -> SocketAddr {
@@ -298,6 +373,26 @@ impl Drop for Folder {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// LocalStack in Docker; the thread that waits for it gives up when asked to.
+async fn in_docker(image: String, stopping: CancellationToken) -> Result<LocalStack, Trouble> {
+    let starting =
+        tokio::task::spawn_blocking(move || LocalStack::start(&image, &|| stopping.is_cancelled()));
+    match starting.await {
+        Ok(started) => started.map_err(Trouble::environment),
+        Err(error) => Err(Trouble::environment(error)),
+    }
+}
+
+fn backend(text: &str) -> Result<BackendChoice, String> {
+    if text == "localstack" {
+        return Ok(BackendChoice::LocalStack);
+    }
+    let backend = Backend::new("backend", text);
+    backend
+        .map(BackendChoice::At)
+        .map_err(|_| "expected `localstack`, or the address of a backend: http://HOST:PORT".to_owned())
 }
 
 fn account(text: &str) -> Result<String, String> {

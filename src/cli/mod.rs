@@ -8,6 +8,7 @@ pub mod lint;
 pub mod list;
 pub mod output;
 pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod run;
 pub mod scenarios;
@@ -68,6 +69,8 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Serve the AWS endpoint alone, for any client
     Endpoint(endpoint::EndpointArgs),
+    /// Ask any AWS endpoint what a denial of its is worth
+    Probe(probe::ProbeArgs),
     /// Explain a problem that lint found
     Explain(explain::ExplainArgs),
     /// Print the JSON Schemas of scenarios and results
@@ -98,6 +101,7 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
         Command::Sweep(args) => sweep::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Endpoint(args) => endpoint::run(args, &redactor, output).await,
+        Command::Probe(args) => probe::run(args, &redactor, output).await,
         Command::Explain(args) => explain::run(args, output),
         Command::Schema(args) => schema::run(args, results::schema, output),
         Command::Completions(args) => completions::run(args, output),

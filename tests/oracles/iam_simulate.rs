@@ -6,6 +6,7 @@
 //!
 //! `MOUNTPROOF_ORACLE_SEED` and `MOUNTPROOF_ORACLE_PAIRS` set where the pairs start and how many there are.
 
+mod conditions;
 mod generate;
 mod known;
 mod random;

@@ -4,8 +4,9 @@ use axum::{
     body::Body,
     http::{Response, StatusCode, header},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::gateway::Relayed;
 use crate::wire::xml::{self, Element, Fault};
 
 /// How a service's answers are written.
@@ -31,6 +32,8 @@ pub(crate) struct Refusal {
     pub(crate) denied: bool,
     /// More than the caller is told, for the call log.
     pub(crate) reason: Option<String>,
+    /// What a restJson error says beside its message.
+    pub(crate) details: Map<String, Value>,
 }
 
 impl Refusal {
@@ -42,6 +45,7 @@ impl Refusal {
             message_key: "Message",
             denied: false,
             reason: None,
+            details: Map::new(),
         }
     }
 
@@ -59,6 +63,8 @@ pub(crate) enum Outcome {
     Xml(Option<Vec<Element>>),
     /// A JSON object.
     Json(Value),
+    /// What a backend answered in JSON, as it came.
+    Relayed(Relayed),
 }
 
 /// Writes an answer.
@@ -88,10 +94,16 @@ pub(crate) fn write(
         }
         (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", value.to_string()),
         (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", value.to_string()),
+        (_, Ok(Outcome::Relayed(answer))) => (answer.status, "application/x-amz-json-1.1", answer.text()),
         (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
         (Protocol::Rest, Err(refusal)) => {
-            let body = json!({ "message": refusal.message });
-            (refusal.status, "application/json", body.to_string())
+            let mut body = refusal.details.clone();
+            body.insert("message".to_owned(), json!(refusal.message));
+            (
+                refusal.status,
+                "application/json",
+                Value::Object(body).to_string(),
+            )
         }
         (Protocol::Json, Err(refusal)) => {
             let body = json!({ "__type": refusal.code, refusal.message_key: refusal.message });

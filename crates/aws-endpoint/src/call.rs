@@ -43,6 +43,8 @@ pub(crate) struct Known {
     pub(crate) asked: Option<String>,
     pub(crate) trace: Trace,
     pub(crate) fault: Option<String>,
+    /// The backend that it was sent on to.
+    pub(crate) backend: Option<Arc<str>>,
 }
 
 impl Call<'_> {
@@ -146,6 +148,10 @@ impl Call<'_> {
 
     pub(crate) fn log(self, known: Known, result: &Result<Outcome, Refusal>, status: u16, began: Instant) {
         let refusal = result.as_ref().err();
+        let refused_there = match result {
+            Ok(Outcome::Relayed(answer)) => answer.error(),
+            _ => None,
+        };
         self.state.calls.push(CallRecord {
             sequence: 0,
             at: self.now,
@@ -160,6 +166,7 @@ impl Call<'_> {
             asked: known.asked.or_else(|| known.trace.resource.clone()),
             resource: known.trace.resource,
             verdict: match refusal {
+                None if refused_there.is_some() => CallVerdict::Failed,
                 None => CallVerdict::Allowed,
                 Some(refusal) if refusal.denied => CallVerdict::Denied,
                 Some(_) => CallVerdict::Failed,
@@ -169,7 +176,9 @@ impl Call<'_> {
             status,
             error: refusal
                 .map(|refusal| refusal.code.clone())
-                .filter(|code| !code.is_empty()),
+                .filter(|code| !code.is_empty())
+                .or(refused_there),
+            backend: known.backend,
             connection: self.connection.number,
             fault: known.fault,
         });

@@ -160,5 +160,12 @@ fn caller_context(session: &Session, role: Option<&Role>, circumstances: Circums
     for tag in role.into_iter().flat_map(|role| &role.tags) {
         context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
     }
+    // A session's own tags stand before those of its role.
+    for tag in &session.labels.tags {
+        context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
+    }
+    if let Some(identity) = &session.labels.source_identity {
+        context.set("aws:SourceIdentity", identity.as_str());
+    }
     context
 }

@@ -45,6 +45,8 @@ pub struct CallRecord {
     pub status: u16,
     /// AWS's error code.
     pub error: Option<String>,
+    /// The backend that it was sent on to, where there is one and it was.
+    pub backend: Option<Arc<str>>,
     /// Number of the TLS connection, which counts handshakes.
     pub connection: u64,
     /// The faults that hit the call, in their text form, or the quota that it was above.
@@ -72,6 +74,7 @@ impl CallRecord {
             reason: None,
             status: 0,
             error: None,
+            backend: None,
             connection,
             fault: Some("outage".to_owned()),
         }
@@ -179,6 +182,7 @@ mod tests {
             reason: None,
             status: 200,
             error: None,
+            backend: None,
             connection: 0,
             fault: None,
         }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
-use crate::iam::{NamedPolicy, Principal};
+use crate::iam::{NamedPolicy, Principal, store::Tag};
 
 /// The account's root key. The secret part is not shown by anything.
 #[derive(Clone)]
@@ -66,6 +66,26 @@ pub(crate) struct Session {
     /// When it was given; absent for the root key.
     pub(crate) issued: Option<Timestamp>,
     pub(crate) expires: Option<Timestamp>,
+    pub(crate) labels: Labels,
+}
+
+/// What a session is marked with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    /// Session tags.
+    pub(crate) tags: Vec<Tag>,
+    /// The keys of those that go on to the sessions that it gets.
+    pub(crate) transitive: Vec<String>,
+    /// Set once, and for all sessions that come of it.
+    pub(crate) source_identity: Option<String>,
+}
+
+impl Labels {
+    /// The tags that go on to the sessions that this one gets.
+    pub(crate) fn handed_on(&self) -> impl Iterator<Item = &Tag> {
+        let transitive = |tag: &&Tag| self.transitive.iter().any(|key| tag.has_key(key));
+        self.tags.iter().filter(transitive)
+    }
 }
 
 /// All keys that sign requests.
@@ -85,6 +105,7 @@ impl Keys {
             provider: None,
             issued: None,
             expires: None,
+            labels: Labels::default(),
         };
         Self(HashMap::from([(root.access_key_id.clone(), Arc::new(session))]))
     }

@@ -16,7 +16,12 @@ impl Call<'_> {
         match (self.service, &self.params) {
             (Service::Iam, Some(params)) => self.iam(params, known),
             (Service::Sts, Some(params)) => self.sts(params, known).await,
-            (Service::SecretsManager, _) => self.secrets(known),
+            (Service::SecretsManager, _) => match &self.state.gateway {
+                Some(gateway) => self.secrets_through(gateway, known).await,
+                None => self.secrets(known),
+            },
+            (Service::Eks, _) => self.eks(known).await,
+            (Service::EksAuth, _) => self.eks_auth(known).await,
             (service, _) => Err(unknown_service(service.name())),
         }
     }
@@ -27,9 +32,12 @@ impl Call<'_> {
         let wanted = iam::service::authorisation(&world.iam, &self.operation, params).map_err(from_iam)?;
         let caller = self.caller(&session, &world);
         self.authorise(&caller, &session, &wanted, known)?;
-        iam::service::execute(&mut world.iam, &self.operation, params, self.now)
-            .map(Outcome::Xml)
-            .map_err(from_iam)
+        let done =
+            iam::service::execute(&mut world.iam, &self.operation, params, self.now).map_err(from_iam)?;
+        if let Some(gateway) = &self.state.gateway {
+            gateway.mirror(&self.operation, self.body);
+        }
+        Ok(Outcome::Xml(done))
     }
 
     async fn sts(&self, params: &Params, known: &mut Known) -> Result<Outcome, Refusal> {
@@ -38,6 +46,7 @@ impl Call<'_> {
             params,
             circumstances: self.circumstances(),
         };
+        call.activated()?;
         // The token is what this call is signed with.
         if self.operation == "AssumeRoleWithWebIdentity" {
             return sts::assume_role_with_web_identity(call, &mut known.trace).await;
@@ -46,6 +55,7 @@ impl Call<'_> {
         match self.operation.as_str() {
             "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
             "AssumeRole" => sts::assume_role(call, &session, &mut known.trace),
+            "GetAccessKeyInfo" => sts::access_key_info(call),
             other => Err(invalid_action(other)),
         }
     }
@@ -89,7 +99,7 @@ fn from_iam(error: iam::IamError) -> Refusal {
     Refusal::new(error.status(), error.code(), error.message)
 }
 
-fn from_secrets(error: secrets::SecretsError) -> Refusal {
+pub(crate) fn from_secrets(error: secrets::SecretsError) -> Refusal {
     let message_key = error.message_key();
     Refusal {
         message_key,

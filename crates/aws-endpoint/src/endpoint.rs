@@ -3,10 +3,13 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
 
+use jiff::SignedDuration;
 use mountproof_run_tls::{RunCa, TlsError};
+use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -15,9 +18,13 @@ use crate::{
     calls::CallLog,
     credentials::{Keys, RootCredentials},
     defects::Defects,
+    eks::{self, ClusterBackend, EksIdentity, EksStore},
+    eks_calls::{self, EksTokenError},
     faults::Faults,
+    gateway::{Backend, Gateway},
     iam::IamState,
     issuer::Issuers,
+    pod_identity::{self, ServiceAccountToken},
     quotas::Quotas,
     secrets::SecretStore,
     state::{Patience, State, World},
@@ -42,6 +49,15 @@ pub struct EndpointConfig {
     pub issuer_trust_pem: String,
     /// Seed of the ids of what is made, and of the dice that faults throw.
     pub seed: u64,
+    /// What keeps secrets and parameters in the endpoint's place, decided on here all the same.
+    pub backend: Option<Backend>,
+    /// How long EKS clusters and what belongs to them are on their way, without a backend.
+    pub cluster_settling: Duration,
+    /// What stands behind EKS clusters: without one they are described, and nothing answers at their endpoints.
+    pub cluster_backend: Option<Arc<dyn ClusterBackend>>,
+    /// Where to give pods their credentials, as the EKS Pod Identity Agent does at 169.254.170.23; nowhere by
+    /// default. Whoever reaches it and has a pod's token gets what that pod would get.
+    pub pod_identity_listen: Option<SocketAddr>,
 }
 
 impl EndpointConfig {
@@ -57,6 +73,10 @@ impl EndpointConfig {
             root: RootCredentials::random(),
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
+            backend: None,
+            cluster_settling: Duration::from_secs(1),
+            cluster_backend: None,
+            pod_identity_listen: None,
         }
     }
 }
@@ -72,6 +92,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The backend does not answer as one.
+    #[error("the backend at {url} cannot be used: {because}")]
+    Backend {
+        /// Where it should be.
+        url: String,
+        /// What was seen.
+        because: String,
+    },
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -81,6 +109,7 @@ pub enum StartError {
 pub struct Endpoint {
     address: SocketAddr,
     plain_address: Option<SocketAddr>,
+    pod_identity_address: Option<SocketAddr>,
     root: RootCredentials,
     state: Arc<State>,
     shutdown: CancellationToken,
@@ -100,10 +129,32 @@ impl Endpoint {
             iam: IamState::new(config.account.clone(), config.seed),
             keys: Keys::new(&config.root, &config.account),
             secrets: SecretStore::new(config.account.clone()),
+            eks: EksStore::new(
+                config.account.clone(),
+                config.ca.certificate_pem(),
+                SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
+            ),
         };
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
-        let state = State::new(config.account, world, issuers, config.seed);
+        let gateway = match &config.backend {
+            Some(backend) => Some(before(backend, &config.account).await?),
+            None => None,
+        };
+        let state = State::new(config.account, world, issuers, config.seed, gateway);
+        if let Some(backend) = config.cluster_backend {
+            state.world().eks.expect_backend();
+            // It was empty until now.
+            let _ = state.clusters.set(backend);
+        }
         let shutdown = CancellationToken::new();
+        let mut agents = Vec::new();
+        let mut pod_identity_address = None;
+        if let Some(asked) = config.pod_identity_listen {
+            let listener = listen(asked).await?;
+            pod_identity_address = Some(bound(&listener, asked)?);
+            let agent = pod_identity::serve(listener, Arc::clone(&state), shutdown.clone());
+            agents.push(tokio::spawn(agent));
+        }
         let address = bound(&listener, config.listen)?;
         let plain_address = match (&plain_listener, config.plain_listen) {
             (Some(listener), Some(asked)) => Some(bound(listener, asked)?),
@@ -120,8 +171,9 @@ impl Endpoint {
         Ok(Self {
             address,
             plain_address,
+            pod_identity_address,
             root: config.root,
-            accepting: accepting.collect(),
+            accepting: accepting.chain(agents).collect(),
             state,
             shutdown,
         })
@@ -137,6 +189,52 @@ impl Endpoint {
     #[must_use]
     pub fn plain_address(&self) -> Option<SocketAddr> {
         self.plain_address
+    }
+
+    /// Where pods get their credentials, if they do: the value for `AWS_CONTAINER_CREDENTIALS_FULL_URI` is
+    /// `http://<address>/v1/credentials`.
+    #[must_use]
+    pub fn pod_identity_address(&self) -> Option<SocketAddr> {
+        self.pod_identity_address
+    }
+
+    /// Who the bearer of a `k8s-aws-v1.` token is for a cluster, as EKS would tell its API server.
+    pub fn authenticate_eks_token(
+        &self,
+        region: &str,
+        cluster: &str,
+        token: &str,
+    ) -> Result<EksIdentity, EksTokenError> {
+        eks_calls::authenticate(&self.state, region, cluster, token)
+    }
+
+    /// The credentials that a pod with this token gets from the EKS Pod Identity Agent, as JSON; the error is what
+    /// the agent answers with.
+    pub async fn pod_identity_credentials(&self, token: &str) -> Result<Value, (u16, String)> {
+        let from = (Ipv4Addr::LOCALHOST, 0).into();
+        pod_identity::credentials(&self.state, token, from).await
+    }
+
+    /// A token of a cluster's issuer for a `ServiceAccount`. `None` when there is no such cluster, or another API
+    /// server stands behind it and signs.
+    #[must_use]
+    pub fn service_account_token(
+        &self,
+        region: &str,
+        cluster: &str,
+        wanted: &ServiceAccountToken<'_>,
+    ) -> Option<String> {
+        let world = self.state.world();
+        let now = self.state.now();
+        let issuer = eks::issuer_of(&world.eks, region, cluster)?;
+        eks::sign(&world.eks, region, cluster, &wanted.claims(issuer, now))
+    }
+
+    /// Deactivates STS in these regions, as AWS does with those that an account has to opt into; activates it in
+    /// all others.
+    pub fn deactivate_sts(&self, regions: &[&str]) {
+        let mut off = self.state.sts_off.write().unwrap_or_else(PoisonError::into_inner);
+        *off = regions.iter().map(|region| (*region).to_owned()).collect();
     }
 
     /// The account's root key.
@@ -182,6 +280,7 @@ impl Endpoint {
     pub fn leftovers(&self) -> Vec<String> {
         let world = self.state.world();
         let mut left = world.iam.objects();
+        left.extend(world.eks.objects());
         left.extend(world.secrets.names().map(|name| format!("secret {name}")));
         left
     }
@@ -202,6 +301,17 @@ impl Drop for Endpoint {
             accepting.abort();
         }
     }
+}
+
+/// The gate before a backend that answers.
+async fn before(backend: &Backend, account: &str) -> Result<Gateway, StartError> {
+    let gateway = Gateway::new(backend, account);
+    let checked = gateway.check().await;
+    checked.map_err(|because| StartError::Backend {
+        url: backend.url(),
+        because,
+    })?;
+    Ok(gateway)
 }
 
 /// The address a listener got where it asked for any port.

@@ -8,15 +8,15 @@ use axum::{
     http::{Request as HttpRequest, Response},
 };
 use http_body_util::{BodyExt as _, Limited};
-use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     accept::Connection,
-    answer::{self, Protocol, Refusal},
+    answer::{self, Outcome, Protocol, Refusal},
     call::{Call, Known},
     cut::Cutter,
     dispatch::unknown_service,
+    eks_calls,
     faults::{self, spoil::spoil},
     iam::Params,
     service::{Head, Service},
@@ -50,7 +50,7 @@ async fn answer_to(
     let began = Instant::now();
     cutter.use_it();
     let faults = state.faults();
-    let now = Timestamp::now() + faults.clock_step();
+    let now = state.now();
     let request_id = uuid::Uuid::new_v4().to_string();
     let (parts, body) = request.into_parts();
     let arrives = timeout(state.patience().body, Limited::new(body, LARGEST).collect());
@@ -65,6 +65,11 @@ async fn answer_to(
     let body = body.to_bytes();
     let scope = Scope::of(&parts);
     let head = Head(&parts);
+    if scope.is_none()
+        && let Some(document) = eks_calls::issuer_document(state, head)
+    {
+        return answer::write(Protocol::Rest, "", &Ok(Outcome::Json(document)), &request_id);
+    }
     let service = match Service::of(scope.as_ref(), head) {
         Ok(service) => service,
         Err(name) => return answer::write(Protocol::Json, "", &Err(unknown_service(&name)), &request_id),
@@ -72,7 +77,7 @@ async fn answer_to(
     let protocol = service.protocol();
     let (operation, params) = match protocol {
         Protocol::Query(_) => {
-            let params = form(parts.uri.query().unwrap_or_default(), &body);
+            let params = Params::of_request(parts.uri.query(), &body);
             (
                 params.optional("Action").unwrap_or_default().to_owned(),
                 Some(params),
@@ -83,7 +88,7 @@ async fn answer_to(
             (target.rsplit('.').next().unwrap_or_default().to_owned(), None)
         }
         // Each such service tells its operations by method and path.
-        Protocol::Rest => (String::new(), None),
+        Protocol::Rest => (eks_calls::operation(service, head), None),
     };
     // The host's, which the signature has to be for.
     let signed_for = scope.as_ref().map(|scope| scope.region.as_str());
@@ -116,10 +121,4 @@ async fn answer_to(
     let response = answer::write(protocol, &call.operation, &result, &request_id);
     call.log(known, &result, response.status().as_u16(), began);
     spoil(response, &struck, cutter).await
-}
-
-/// The fields of an awsQuery call: of its query, as presigned URLs have them, and of its body.
-fn form(query: &str, body: &[u8]) -> Params {
-    let query = form_urlencoded::parse(query.as_bytes()).into_owned();
-    query.chain(form_urlencoded::parse(body).into_owned()).collect()
 }

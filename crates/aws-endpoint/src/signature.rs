@@ -103,7 +103,7 @@ fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> Signed<'a> {
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
         headers: &parts.headers,
-        authority: authority.map(|authority| authority.as_str()),
+        authority: authority.map(http::uri::Authority::as_str),
         body,
     }
 }
@@ -240,7 +240,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        credentials::{Keys, RootCredentials},
+        credentials::{Keys, Labels, RootCredentials},
+        eks::EksStore,
         iam::{IamState, Principal},
         issuer::Issuers,
         secrets::SecretStore,
@@ -260,6 +261,7 @@ mod tests {
             provider: None,
             issued: Some(expires),
             expires: Some(expires),
+            labels: Labels::default(),
         }
     }
 
@@ -273,8 +275,9 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys,
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0);
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")
             .header("x-amz-date", "20260101T000000Z")
@@ -309,7 +312,7 @@ mod tests {
             aws_credential_types::Credentials::new(&root.access_key_id, secret, None, None, "test").into();
         let mut settings = http_request::SigningSettings::default();
         settings.signature_location = http_request::SignatureLocation::QueryParams;
-        settings.expires_in = Some(std::time::Duration::from_secs(60));
+        settings.expires_in = Some(std::time::Duration::from_mins(1));
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region("eu-west-1")
@@ -333,8 +336,9 @@ mod tests {
             iam: IamState::new(ACCOUNT, 0),
             keys: Keys::new(&root, ACCOUNT),
             secrets: SecretStore::new(ACCOUNT.to_owned()),
+            eks: EksStore::new(ACCOUNT, "", SignedDuration::ZERO),
         };
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0);
+        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
         let query = "Action=GetCallerIdentity&Version=2011-06-15";
         let good = url(&root, query, &[("x-k8s-aws-id", "demo")]);
         let ask = |url: &str, headers: &[(&'static str, &str)], now: &str| {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,7 +16,9 @@ use crate::{
     calls::CallLog,
     credentials::Keys,
     defects::Defects,
+    eks::{ClusterBackend, EksStore},
     faults::{Called, Faults, Struck},
+    gateway::Gateway,
     iam::{IamState, Rules},
     issuer::Issuers,
     quotas::{Buckets, Quotas},
@@ -51,7 +53,13 @@ pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
+    /// What keeps secrets and parameters in its place, if something does.
+    pub(crate) gateway: Option<Gateway>,
     pub(crate) signing_keys: SigningKeys,
+    /// What stands behind EKS clusters, if anything does.
+    pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
+    /// Regions in which STS is not activated.
+    pub(crate) sts_off: RwLock<Vec<String>>,
     world: Mutex<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -68,15 +76,25 @@ pub(crate) struct World {
     pub(crate) iam: IamState,
     pub(crate) keys: Keys,
     pub(crate) secrets: SecretStore,
+    pub(crate) eks: EksStore,
 }
 
 impl State {
-    pub(crate) fn new(account: String, world: World, issuers: Issuers, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        account: String,
+        world: World,
+        issuers: Issuers,
+        seed: u64,
+        gateway: Option<Gateway>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             account,
             calls: CallLog::default(),
             issuers,
+            gateway,
             signing_keys: SigningKeys::default(),
+            clusters: OnceLock::new(),
+            sts_off: RwLock::default(),
             world: Mutex::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
@@ -98,6 +116,11 @@ impl State {
 
     pub(crate) fn set_defects(&self, defects: Defects) {
         *self.defects.write().unwrap_or_else(PoisonError::into_inner) = defects;
+    }
+
+    /// What the endpoint's clock shows.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now() + self.faults.borrow().clock_step()
     }
 
     pub(crate) fn faults(&self) -> Faults {

@@ -5,7 +5,10 @@ use jsonwebtoken::{Algorithm, TokenData, Validation, dangerous};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{answer::Refusal, issuer::Issuers};
+use crate::{
+    answer::Refusal,
+    issuer::{Issuers, NoKey},
+};
 
 /// By how much an issuer's clock may differ from ours, in seconds.
 const LEEWAY: i64 = 60;
@@ -15,6 +18,10 @@ const NOT_A_TOKEN: &str =
 /// AWS's text, with its two blanks.
 const NO_KEY: &str = "Couldn't retrieve verification key from your identity provider,  please reference \
                       AssumeRoleWithWebIdentity documentation for requirements";
+
+/// The API reference's text.
+const SILENT: &str = "The request could not be fulfilled because the identity provider (IDP) that was asked to verify \
+                      the incoming identity token could not be reached.";
 
 /// Claims of a token, as far as STS reads them.
 #[derive(Debug, Clone, Deserialize)]
@@ -68,8 +75,11 @@ pub(crate) async fn verify_signature(issuers: &Issuers, issuer: &str, token: &st
     }
     let kid = header.kid.ok_or_else(|| invalid(NOT_A_TOKEN))?;
     let key = issuers.key(issuer, &kid).await.map_err(|because| {
-        tracing::warn!(issuer, because, "keys of a token issuer");
-        invalid(NO_KEY)
+        tracing::warn!(issuer, ?because, "keys of a token issuer");
+        match because {
+            NoKey::Silent => Refusal::new(400, "IDPCommunicationError", SILENT).denial(SILENT),
+            NoKey::Unusable(_) => invalid(NO_KEY),
+        }
     })?;
     let key = key.ok_or_else(|| invalid(NO_KEY))?;
     let mut validation = Validation::new(header.alg);

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    mountproof_aws_endpoint::fuzzing::signature(data);
+    let _ = mountproof_aws_endpoint::fuzzing::signature(data);
 });

@@ -32,6 +32,15 @@ impl Params {
         form_urlencoded::parse(form).into_owned().collect()
     }
 
+    /// The parameters of an awsQuery call: its form, or its query where there is no body, as in a presigned URL.
+    #[must_use]
+    pub fn of_request(query: Option<&str>, body: &[u8]) -> Self {
+        match (query, body) {
+            (Some(query), []) => Self::of_form(query.as_bytes()),
+            _ => Self::of_form(body),
+        }
+    }
+
     /// The value of a parameter, if it was sent.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {
@@ -54,7 +63,7 @@ impl Params {
     }
 
     /// `Tags.member.<n>.Key` and `.Value`, checked.
-    pub(super) fn tags(&self) -> Checked<Vec<Tag>> {
+    pub(crate) fn tags(&self) -> Checked<Vec<Tag>> {
         let keys = self.members("Tags", ".Key");
         let values = self.members("Tags", ".Value");
         if values.keys().any(|number| !keys.contains_key(number)) {

@@ -269,7 +269,7 @@ impl StoredDocument {
 }
 
 impl Tag {
-    pub(super) fn has_key(&self, key: &str) -> bool {
+    pub(crate) fn has_key(&self, key: &str) -> bool {
         self.key.to_lowercase() == key.to_lowercase()
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod batch;
 mod body;
+mod elsewhere;
 mod error;
 mod lifecycle;
 mod listing;
@@ -22,6 +23,7 @@ mod values;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+pub use elsewhere::SecretElsewhere;
 pub use error::SecretsError;
 pub use store::SecretStore;
 

@@ -90,7 +90,7 @@ fn path(text: &mut String, path: &str, style: Style) -> Result<(), Fault> {
     for segment in segments.split('/') {
         let segment = match style.encode {
             Encode::Twice => Cow::Borrowed(segment),
-            Encode::Once => Cow::Owned(decoded(segment, |text| Fault::Malformed(text))?),
+            Encode::Once => Cow::Owned(decoded(segment, Fault::Malformed)?),
         };
         match &*segment {
             "" | "." if style.normalise => {}

@@ -13,6 +13,8 @@ use crate::support::{
 };
 
 const NONE: Defects = Defects {
+    accept_any_region: false,
+    accept_expired_token: false,
     skip_token_signature: false,
     ignore_audience: false,
     ignore_trust_policy: false,

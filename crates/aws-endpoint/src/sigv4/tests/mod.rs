@@ -88,7 +88,11 @@ fn sign(mut request: Owned, secret: &str, date: &str, service: &str, signed_head
 
 fn signature(canonical: &str, secret: &str, date: &str, region: &str, service: &str) -> String {
     use aws_lc_rs::{digest, hmac};
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        let mut text = String::new();
+        canonical::hex(&mut text, bytes);
+        text
+    };
     let sign = |key: &[u8], text: &str| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         hmac::sign(&key, text.as_bytes()).as_ref().to_vec()

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign},
     sign::v4,
 };
 use bytes::Bytes;
@@ -144,6 +144,30 @@ pub(crate) fn secrets_request(region: &str, operation: &str, mut input: Value) -
     json_request("secretsmanager", region, operation, &input)
 }
 
+/// An unsigned restJson call.
+pub(crate) fn rest_request(
+    service: &str,
+    region: &str,
+    method: &str,
+    path: &str,
+    input: &Value,
+) -> Request<Bytes> {
+    let host = match service {
+        "eks-auth" => format!("eks-auth.{region}.api.aws"),
+        _ => format!("{service}.{region}.amazonaws.com"),
+    };
+    let body = if input.is_null() {
+        String::new()
+    } else {
+        input.to_string()
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("https://{host}{path}"))
+        .header(CONTENT_TYPE, "application/json");
+    with_host(request.body(body.into()).unwrap())
+}
+
 /// An unsigned awsQuery call to IAM.
 pub(crate) fn iam_request(action: &str, params: &[(&str, &str)]) -> Request<Bytes> {
     query_request("iam.amazonaws.com", action, "2010-05-08", params)
@@ -219,6 +243,33 @@ pub(crate) fn signed_for(
     let body = SignableBody::Bytes(request.body());
     let signable = SignableRequest::new(request.method().as_str(), uri, headers, body).unwrap();
     let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+    instructions.apply_to_request_http1x(&mut request);
+    request
+}
+
+/// A request whose signature is in its URL, for the service and region named.
+pub(crate) fn presigned(
+    url: &str,
+    caller: &Caller,
+    (service, region): (&str, &str),
+    at: SystemTime,
+    expires: Duration,
+) -> Request<Bytes> {
+    let Caller { id, secret, token } = caller;
+    let identity = Credentials::new(id, secret, token.clone(), None, "test").into();
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(expires);
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(service)
+        .time(at)
+        .settings(settings);
+    let params = params.build().unwrap().into();
+    let signable = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::empty()).unwrap();
+    let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+    let mut request = with_host(Request::get(url).body(Bytes::new()).unwrap());
     instructions.apply_to_request_http1x(&mut request);
     request
 }

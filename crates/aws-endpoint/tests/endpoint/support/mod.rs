@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
-use mountproof_aws_endpoint::{CallRecord, Endpoint, EndpointConfig, StartError};
+use mountproof_aws_endpoint::{Backend, CallRecord, Endpoint, EndpointConfig, StartError};
 use mountproof_run_tls::{HttpsClient, RunCa};
 use serde_json::{Value, json};
 
 pub(crate) use self::client::iam_request;
 pub(crate) use self::{
     client::{
-        Answer, Caller, REGION, SOON, json_request, secrets_request, send, signed, signed_at, signed_for,
-        sts_request, try_send,
+        Answer, Caller, REGION, SOON, json_request, presigned, rest_request, secrets_request, send, signed,
+        signed_at, signed_for, sts_request, try_send,
     },
     issuer::{Issuer, Key, hmac_token, raw_token},
 };
@@ -40,9 +40,19 @@ pub(crate) struct Site {
 impl Site {
     /// An account with nothing in it, and an issuer that it does not know.
     pub(crate) async fn start() -> Self {
+        Self::before(None).await
+    }
+
+    /// The same before a backend that keeps the secrets.
+    pub(crate) async fn before(backend: Option<Backend>) -> Self {
         let ca = RunCa::generate("test").unwrap();
         let issuer = Issuer::start(&ca).await;
-        let endpoint = start(&ca, ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let config = EndpointConfig {
+            seed: 7,
+            backend,
+            ..EndpointConfig::new(ACCOUNT, &ca)
+        };
+        let endpoint = Endpoint::start(config).await.unwrap();
         let client = HttpsClient::new(ca.certificate_pem(), Some(endpoint.address())).unwrap();
         let root = Caller::from(endpoint.root_credentials());
         Self {

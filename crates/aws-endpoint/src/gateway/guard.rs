@@ -1,0 +1,170 @@
+//! A call on its way through the gate: what the backend knows, the decision, and only then the call itself.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    Gateway,
+    client::{Relayed, Unanswered},
+    questions::{self, Question, Reply},
+};
+use crate::{
+    answer::{Outcome, Refusal},
+    authorisation::Authorisation,
+    call::{Call, Known},
+    credentials::Session,
+    dispatch::from_secrets,
+    secrets::{self, SecretElsewhere, SecretStore},
+};
+
+impl Call<'_> {
+    /// A call to Secrets Manager: carried out by the backend, if whoever makes it may.
+    pub(crate) async fn secrets_through(
+        &self,
+        gateway: &Gateway,
+        known: &mut Known,
+    ) -> Result<Outcome, Refusal> {
+        let session = self.signed(known)?;
+        let mut body = self.json()?;
+        // What is refused before anything is looked up is refused before the backend is asked.
+        let nothing = SecretStore::new(self.state.account.clone());
+        let asked = self.secrets_authorisation(&nothing, &body)?.asked;
+        let mut view = nothing;
+        let mut found = None;
+        if let Some(id) = &asked {
+            found = gateway.look_up(&self.region, id, &mut view).await?;
+        }
+        if let (Some(arn), "SecretId") = (&found, questions::names_by(&self.operation)) {
+            body["SecretId"] = json!(arn);
+        }
+        let mut wanted = self.secrets_authorisation(&view, &body)?;
+        wanted.asked = asked;
+        if found.is_some_and(|arn| arn != wanted.resource) {
+            return Err(internal(
+                "the secret that the backend describes is not the one that was asked for",
+            ));
+        }
+        self.allowed(&session, &wanted, known)?;
+        match self.operation.as_str() {
+            "BatchGetSecretValue" => return self.batch_through(gateway, &session, &body, known).await,
+            // A policy that could not be evaluated would make the secret unreachable.
+            "PutResourcePolicy" => {
+                let (now, defects) = (self.now, self.state.defects());
+                secrets::execute(&mut view, &self.region, &self.operation, &body, now, defects)
+                    .map_err(from_secrets)?;
+            }
+            _ => {}
+        }
+        self.forward(gateway, &questions::secrets(&self.operation, &body), known)
+            .await
+    }
+
+    /// Sends a call on that was decided.
+    async fn forward(
+        &self,
+        gateway: &Gateway,
+        question: &Question,
+        known: &mut Known,
+    ) -> Result<Outcome, Refusal> {
+        known.backend = Some(Arc::clone(gateway.name()));
+        let answer = gateway.client.send(question, &self.region).await;
+        Ok(Outcome::Relayed(answer.map_err(unanswered)?))
+    }
+
+    pub(super) fn secrets_authorisation(
+        &self,
+        store: &SecretStore,
+        body: &Value,
+    ) -> Result<Authorisation, Refusal> {
+        secrets::authorisation(store, &self.region, &self.operation, body).map_err(from_secrets)
+    }
+
+    /// Decides by the policies as they are now.
+    pub(super) fn allowed(
+        &self,
+        session: &Session,
+        wanted: &Authorisation,
+        known: &mut Known,
+    ) -> Result<(), Refusal> {
+        let caller = self.caller(session, &self.state.world());
+        self.authorise(&caller, session, wanted, known)
+    }
+}
+
+impl Gateway {
+    /// Puts into `view` what the backend knows of the secret that a caller calls `id`; its ARN, if there is one.
+    pub(super) async fn look_up(
+        &self,
+        region: &str,
+        id: &str,
+        view: &mut SecretStore,
+    ) -> Result<Option<String>, Refusal> {
+        let Some(secret) = self.secret(region, id).await? else {
+            return Ok(None);
+        };
+        let arn = secret.arn.clone();
+        view.add_elsewhere(region, secret).map_err(|error| {
+            internal(format!(
+                "the resource policy of {arn} cannot be evaluated: {error}"
+            ))
+        })?;
+        Ok(Some(arn))
+    }
+
+    async fn secret(&self, region: &str, id: &str) -> Result<Option<SecretElsewhere>, Refusal> {
+        let named = json!({"SecretId": id});
+        let (description, policy) = (
+            questions::secrets("DescribeSecret", &named),
+            questions::secrets("GetResourcePolicy", &named),
+        );
+        let (description, policy) = tokio::try_join!(
+            self.client.send(&description, region),
+            self.client.send(&policy, region)
+        )
+        .map_err(unanswered)?;
+        questions::secret(reply(&description), reply(&policy))
+            .map_err(|because| internal(format!("the backend {} makes no sense: {because}", self.name)))
+    }
+}
+
+pub(super) fn reply(answer: &Relayed) -> Reply<'_> {
+    Reply {
+        status: answer.status,
+        body: &answer.body,
+    }
+}
+
+impl Relayed {
+    /// The body: JSON, which is UTF-8.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The code of an error.
+    pub(crate) fn error(&self) -> Option<String> {
+        (self.status >= 400).then(|| reply(self).error().unwrap_or_else(|| self.status.to_string()))
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers map an error that they have no further use for"
+)]
+pub(super) fn unanswered(error: Unanswered) -> Refusal {
+    internal(error.to_string())
+}
+
+/// As AWS says that something is wrong on its side; what it is stands in the log.
+pub(super) fn internal(because: impl Into<String>) -> Refusal {
+    let because = because.into();
+    tracing::warn!(because, "a call could not be sent on");
+    Refusal {
+        reason: Some(because),
+        ..Refusal::new(
+            500,
+            "InternalServiceError",
+            "An error occurred on the server side.",
+        )
+    }
+}

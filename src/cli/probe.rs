@@ -1,0 +1,132 @@
+//! The command `probe`: what a denial of an AWS endpoint is worth.
+
+use std::{fs, io, path::PathBuf};
+
+use clap::Args;
+use mountproof_run_tls::RunCa;
+
+use super::output::{OK, Output, USAGE, style};
+use crate::{
+    aws::{AdminKey, Aws, AwsAccess, AwsError, Judged, judge},
+    redact::Redactor,
+    report::ExitCode,
+};
+
+/// Ask any AWS endpoint what a denial of its is worth
+///
+/// Makes two tenants in the account (roles, policies, secrets), tries what must be refused, and removes them
+/// again: a token that nobody signed, a wrong signature, the other tenant's secret, a secret whose own policy
+/// denies it. An endpoint is judged by what it does; what it calls itself is not asked. Exit code 0 when all was
+/// tried, 6 when something could not be, 3 when the endpoint does not answer.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = "\
+Examples:
+  mountproof probe http://127.0.0.1:4566 --credentials test:test
+  MOUNTPROOF_ROOT_CREDENTIALS=test:test mountproof probe https://127.0.0.1:4567 --ca ca.pem")]
+pub struct ProbeArgs {
+    /// Where every service of it is reached
+    #[arg(value_name = "URL")]
+    pub url: String,
+
+    /// The key of an administrator of the account
+    #[arg(
+        long,
+        value_name = "KEY:SECRET",
+        env = "MOUNTPROOF_ROOT_CREDENTIALS",
+        hide_env_values = true
+    )]
+    pub credentials: String,
+
+    /// The authorities to trust, as PEM; for https
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// Region of the secrets
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    pub region: String,
+}
+
+/// Judges the endpoint and prints the answers; the exit code.
+///
+/// # Errors
+///
+/// When a stream cannot be written.
+pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>) -> io::Result<u8> {
+    let complain = |output: &mut Output<'_>, text: String, code: u8| -> io::Result<u8> {
+        writeln!(output.err, "{}error{:#}: {text}", style::ERROR, style::ERROR)?;
+        Ok(code)
+    };
+    let Some((key, secret)) = args.credentials.split_once(':') else {
+        let text = "expected --credentials as KEY:SECRET, such as test:test".to_owned();
+        return complain(output, text, USAGE);
+    };
+    redactor.protect(secret.as_bytes());
+    let trust = match (&args.ca, args.url.starts_with("http://")) {
+        (Some(file), _) => match fs::read_to_string(file) {
+            Ok(pem) => pem,
+            Err(error) => {
+                return complain(output, format!("cannot read {}: {error}", file.display()), USAGE);
+            }
+        },
+        // Nothing is trusted where nothing is encrypted.
+        (None, true) => match RunCa::generate("probe") {
+            Ok(ca) => ca.certificate_pem().to_owned(),
+            Err(error) => return complain(output, error.to_string(), USAGE),
+        },
+        (None, false) => {
+            let text = "an https address needs the authority to trust: --ca FILE".to_owned();
+            return complain(output, text, USAGE);
+        }
+    };
+    let key = AdminKey::new(key, secret);
+    let access = AwsAccess {
+        region: args.region.clone(),
+        account: String::new(),
+        endpoint: args.url.clone(),
+        trust_pem: trust,
+    };
+    match ask(access, key).await {
+        Ok(judged) => print(&judged, output),
+        Err(error) => complain(
+            output,
+            format!("cannot judge {}: {error}", args.url),
+            ExitCode::EnvironmentUnavailable.code(),
+        ),
+    }
+}
+
+async fn ask(mut access: AwsAccess, key: AdminKey) -> Result<Vec<Judged>, AwsError> {
+    let arn = Aws::connect(access.clone(), key.clone())?.whoami().await?;
+    access.account = arn.split(':').nth(4).unwrap_or_default().to_owned();
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    judge(&Aws::connect(access, key)?, &run[..8]).await
+}
+
+fn print(judged: &[Judged], output: &mut Output<'_>) -> io::Result<u8> {
+    let mut all_tried = true;
+    for Judged { capability, seen } in judged {
+        let (style, word, text) = match seen {
+            Ok(probe) if probe.present => (style::GOOD, "yes", probe.evidence.clone()),
+            Ok(probe) => (style::ERROR, "no", probe.evidence.clone()),
+            Err(error) => {
+                all_tried = false;
+                (style::WARNING, "?", format!("could not be tried: {error}"))
+            }
+        };
+        writeln!(output.out, "  {style}{word:<4}{style:#} {capability:<20} {text}")?;
+    }
+    let proves = judged
+        .iter()
+        .all(|judged| matches!(&judged.seen, Ok(probe) if probe.present));
+    let text = if proves {
+        "a denial of this endpoint proves isolation"
+    } else {
+        "a denial of this endpoint proves nothing about isolation"
+    };
+    writeln!(output.out, "\n{text}")?;
+    Ok(if all_tried {
+        OK
+    } else {
+        ExitCode::Inconclusive.code()
+    })
+}
