@@ -11,7 +11,9 @@ use std::{
 };
 
 use clap::Args;
-use mountproof_aws_endpoint::{Backend, Endpoint, EndpointConfig, RootCredentials, StartError};
+use mountproof_aws_endpoint::{
+    Backend, Endpoint, EndpointConfig, Fault, Faults, Quotas, RootCredentials, StartError,
+};
 use mountproof_run_tls::RunCa;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +42,16 @@ Examples:
   mountproof endpoint --listen 127.0.0.1:0 | jq -r .env_file
                                                          on a free port; `source` the file it names, then
                                                          use aws, boto3 or any SDK
+
+  mountproof endpoint --quotas aws --fault latency:lognormal:5ms,0.5 --fault reset:1%
+                                                         at AWS's rates, slow, and unreliable
+
+Faults, one each --fault or line of --faults:
+  latency:fixed:TIME   latency:lognormal:MEDIAN,SIGMA   latency:recorded:FILE (.hgrm, or .hlog#TAG)
+  error:SERVICE:OPERATION:CODE:PERCENT                  such as error:sts:*:Throttling:5%
+  reset:PERCENT        reset:middle:PERCENT             before, or in the middle of the answer
+  slow-body:1KiB/s     clock-step:1h
+  outage               outage:region:NAME               outage:service:NAME
 
 HTTPS_PROXY=http://<address> reaches *.amazonaws.com here, for clients that ignore AWS_ENDPOINT_URL: they
 then have to trust the authority in ca_file (AWS_CA_BUNDLE, SSL_CERT_FILE).")]
@@ -73,6 +85,18 @@ pub struct EndpointArgs {
     /// Authorities to trust when the keys of a token issuer are fetched, as PEM
     #[arg(long, value_name = "FILE")]
     pub issuer_ca: Option<PathBuf>,
+
+    /// Trouble to cause, such as `error:secretsmanager:GetSecretValue:ThrottlingException:5%`; may be repeated
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<Fault>,
+
+    /// Trouble to cause, one a line; read again at SIGHUP, so that it changes while the endpoint runs
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+
+    /// Refuse what is above AWS's published request quotas: `aws` or `off`
+    #[arg(long, value_name = "QUOTAS", default_value = "off")]
+    pub quotas: Quotas,
 
     /// Keep secrets in something that speaks Secrets Manager and lets in whoever asks; signatures, tokens and
     /// IAM stay here. `localstack` starts one in Docker for as long as this runs
@@ -161,6 +185,7 @@ async fn serve(
 ) -> io::Result<Result<(), Trouble>> {
     // Before anything is made, so that whatever comes ends in order.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let stopping = CancellationToken::new();
     let starting = Started::new(args, redactor, &stopping);
     tokio::pin!(starting);
@@ -175,11 +200,33 @@ async fn serve(
     };
     writeln!(output.out, "{}", started.line(args))?;
     output.out.flush()?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => match faults(args) {
+                Ok(faults) => started.endpoint.set_faults(faults),
+                // Those that are there stay: nobody wants to be cut off by a slip of the pen.
+                Err(Trouble { message, .. }) => {
+                    writeln!(output.err, "{}warning{:#}: {message}", style::WARNING, style::WARNING)?;
+                }
+            },
+        }
     }
     Ok(started.ended(args.state.as_deref()).await)
+}
+
+/// The faults of the command line, and those of the file as it is now.
+fn faults(args: &EndpointArgs) -> Result<Faults, Trouble> {
+    let Some(file) = &args.faults else {
+        return Ok(args.fault.iter().cloned().collect());
+    };
+    let text = fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
+    let from_file = Faults::parse(&text).map_err(|error| Trouble {
+        message: format!("{}: {error}", file.display()),
+        code: USAGE,
+    })?;
+    Ok(args.fault.iter().chain(from_file.iter()).cloned().collect())
 }
 
 /// Waits until what was being started has noticed, so that nothing of it stays.
@@ -210,6 +257,7 @@ impl Started {
         redactor: &Redactor,
         stopping: &CancellationToken,
     ) -> Result<Self, Trouble> {
+        let faults = faults(args)?;
         let (backend, localstack) = match &args.backend {
             None => (None, None),
             Some(BackendChoice::At(backend)) => (Some(backend.clone()), None),
@@ -247,6 +295,8 @@ impl Started {
                 },
                 _ => Trouble::environment(error),
             })?;
+        endpoint.set_faults(faults);
+        endpoint.set_quotas(args.quotas);
         let folder = Folder::new(args.folder.as_deref())?;
         folder.write("ca.pem", ca.certificate_pem())?;
         let started = Self {
