@@ -1,9 +1,10 @@
 //! An AWS endpoint that lets in who should be let in, and nobody else.
 //!
-//! IAM, STS and Secrets Manager over HTTPS on one loopback port: request signatures are verified,
-//! service-account tokens are verified against their issuer's published keys, trust policies and
-//! permission policies are evaluated on the stored ARN for every call, and a log says who asked for
-//! what, with which role, and which statement decided.
+//! IAM, STS, Secrets Manager, SSM parameters, KMS keys, EKS and its pod identities on one loopback port:
+//! request signatures are verified, service-account tokens are verified against their issuer's published keys,
+//! trust policies and permission policies are evaluated on the stored ARN for every call, and a log says who
+//! asked for what, with which role, and which statement decided. Before a backend that keeps the secrets
+//! ([`EndpointConfig::backend`]) it is an enforcing gateway.
 //!
 //! Everything is reached through [`Endpoint`]. A request goes one way:
 //!
@@ -13,9 +14,8 @@
 //!                                                                          └► call log
 //! ```
 //!
-//! Left out: everything but what [`iam::service::operations`] and [`secrets::operations`] list, and STS's
-//! `AssumeRole`, `AssumeRoleWithWebIdentity` and `GetCallerIdentity`; other operations are refused as
-//! AWS refuses unknown ones. KMS keys are accepted and ignored; nothing is encrypted at rest, as nothing rests.
+//! Each service is a module without HTTP, whose documentation says what it leaves out; operations that are not
+//! there are refused as AWS refuses unknown ones. KMS keys decide who may read; nothing is encrypted at rest.
 
 mod accept;
 mod answer;
