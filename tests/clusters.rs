@@ -51,7 +51,7 @@ async fn a_cluster_has_an_api_server_that_lets_in_whom_eks_knows() {
             .any(|one| one["metadata"]["name"] == "kube-system")
     );
 
-    let (arn, other) = site.user("other").await;
+    let (arn, other) = site.session("other").await;
     let status = async |caller: &Credentials, signed_for: &str| {
         let kubernetes = site.connect(&cluster, &token(caller, signed_for)).await;
         let asked = kubernetes.list("v1", "Namespace", None, None).await;
@@ -210,22 +210,25 @@ impl Site {
         aws.provide_role(name, trust, &policy, &tags).await.unwrap()
     }
 
-    /// A user's ARN and key.
-    async fn user(&self, name: &str) -> (String, Credentials) {
-        let ask = async |action: &str| {
-            let body = format!("Action={action}&Version=2010-05-08&UserName={name}");
-            let (status, text) = self.send("POST", "iam.amazonaws.com", "/", body).await;
-            assert_eq!(status, 200, "{text}");
-            text
-        };
-        ask("CreateUser").await;
-        let text = ask("CreateAccessKey").await;
+    /// A new role's ARN, and a session of it.
+    async fn session(&self, name: &str) -> (String, Credentials) {
+        let trust = json!({ "Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Principal": { "AWS": ACCOUNT }, "Action": "sts:AssumeRole",
+        } });
+        let arn = self.role(name, &trust).await;
+        let body = format!(
+            "Action=AssumeRole&Version=2011-06-15&RoleSessionName=test&RoleArn=arn%3Aaws%3Aiam%3A%3A{ACCOUNT}%3Arole%2F{name}"
+        );
+        let host = format!("sts.{REGION}.amazonaws.com");
+        let (status, text) = self.send("POST", &host, "/", body).await;
+        assert_eq!(status, 200, "{text}");
         let of = |element: &str| {
             let (_, rest) = text.split_once(&format!("<{element}>")).unwrap();
             rest.split_once('<').unwrap().0.to_owned()
         };
-        let key = Credentials::new(of("AccessKeyId"), of("SecretAccessKey"), None, None, "test");
-        (format!("arn:aws:iam::{ACCOUNT}:user/{name}"), key)
+        let token = Some(of("SessionToken"));
+        let key = Credentials::new(of("AccessKeyId"), of("SecretAccessKey"), token, None, "test");
+        (arn, key)
     }
 
     /// A new cluster, once it has this status.
@@ -289,10 +292,10 @@ impl Site {
             region
         };
         let url = format!("https://{host}{path}");
-        let kind = if service == "iam" {
-            "application/x-www-form-urlencoded"
-        } else {
+        let kind = if service == "eks" {
             "application/json"
+        } else {
+            "application/x-www-form-urlencoded"
         };
         let mut request = Request::builder()
             .method(method)
