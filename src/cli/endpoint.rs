@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{OK, Output, USAGE, style};
 use crate::{
+    environment::StandInClusters,
     localstack::{self, LocalStack},
     redact::Redactor,
     report::ExitCode,
@@ -116,6 +118,16 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 
+    /// Start a Kubernetes API server, the stand-in, for every EKS cluster: by default nothing answers at their
+    /// endpoints
+    #[arg(long)]
+    pub clusters: bool,
+
+    /// Give pods their credentials here, as the EKS Pod Identity Agent does: for
+    /// AWS_CONTAINER_CREDENTIALS_FULL_URI
+    #[arg(long, value_name = "ADDRESS")]
+    pub pod_identity_listen: Option<SocketAddr>,
+
     /// Answer POST /moto-api/reset by forgetting everything: for moto's tests
     #[arg(long, hide = true)]
     pub moto_reset: bool,
@@ -136,7 +148,8 @@ pub enum BackendChoice {
 ///
 /// When a stream cannot be written.
 pub async fn run(args: &EndpointArgs, redactor: &Redactor, output: &mut Output<'_>) -> io::Result<u8> {
-    for address in [args.listen, args.tls_listen] {
+    let listening = [args.listen, args.tls_listen];
+    for address in listening.into_iter().chain(args.pod_identity_listen) {
         if !address.ip().is_loopback() {
             writeln!(
                 output.err,
@@ -272,9 +285,13 @@ impl Started {
             listen: args.tls_listen,
             plain_listen: Some(args.listen),
             backend: backend.clone(),
+            pod_identity_listen: args.pod_identity_listen,
             moto_reset: args.moto_reset,
             ..EndpointConfig::new(args.account.clone(), &ca)
         };
+        if args.clusters {
+            config.cluster_backend = Some(Arc::new(StandInClusters::new(&ca)));
+        }
         if let Some(file) = &args.issuer_ca {
             let pem = fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
             config.issuer_trust_pem.push_str(&pem);
@@ -334,6 +351,9 @@ impl Started {
             "access_key_id": self.endpoint.root_credentials().access_key_id,
             "pid": std::process::id(),
         });
+        if let Some(address) = self.endpoint.pod_identity_address() {
+            line["pod_identity"] = json!(format!("http://{address}/v1/credentials"));
+        }
         if let Some(backend) = &self.backend {
             line["backend"] = json!({"name": backend.name(), "url": backend.url()});
         }

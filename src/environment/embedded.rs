@@ -158,7 +158,7 @@ pub async fn start(
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
     let api = ApiServer::start(ApiServerConfig {
         listen: options.kubernetes_listen,
-        ca: Arc::clone(&ca),
+        ..ApiServerConfig::on_loopback(Arc::clone(&ca))
     })
     .await
     .map_err(|error| match &error {

@@ -5,6 +5,7 @@
 //! its capabilities.
 
 mod access;
+mod clusters;
 mod embedded;
 mod fault;
 mod parts;
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub use self::{
+    clusters::StandInClusters,
     embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
     fault::{Fault, Trouble},
     parts::Struck,

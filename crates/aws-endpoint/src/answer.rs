@@ -110,6 +110,55 @@ pub(crate) fn write(
             (refusal.status, "application/x-amz-json-1.1", body.to_string())
         }
     };
+    let mut response = respond(status, content_type, body, request_id);
+    let headers = response.headers_mut();
+    if let (Protocol::Rest, Err(refusal)) = (protocol, result)
+        && let Ok(code) = refusal.code.parse()
+    {
+        headers.insert("x-amzn-errortype", code);
+    }
+    response
+}
+
+/// Writes an answer of a Query service in JSON, which AWS does for who asks with `Accept: application/json`, such
+/// as aws-iam-authenticator for `GetCallerIdentity`: each element a member. Of lists nothing is written so here.
+pub(crate) fn write_query_as_json(
+    operation: &str,
+    result: &Result<Outcome, Refusal>,
+    request_id: &str,
+) -> Response<Body> {
+    let (status, body) = match result {
+        Ok(Outcome::Xml(result)) => {
+            let mut members = Map::new();
+            if let Some(result) = result {
+                members.insert(format!("{operation}Result"), object(result));
+            }
+            members.insert("ResponseMetadata".to_owned(), json!({ "RequestId": request_id }));
+            (200, json!({ format!("{operation}Response"): members }))
+        }
+        Ok(_) => (200, json!({})),
+        Err(refusal) => {
+            let kind = if refusal.status < 500 {
+                "Sender"
+            } else {
+                "Receiver"
+            };
+            let error = json!({ "Type": kind, "Code": refusal.code, "Message": refusal.message });
+            (refusal.status, json!({ "Error": error, "RequestId": request_id }))
+        }
+    };
+    respond(status, "application/json", body.to_string(), request_id)
+}
+
+fn object(elements: &[Element]) -> Value {
+    let members = elements.iter().map(|element| match element {
+        Element::Node { name, children } => (name.clone(), object(children)),
+        Element::Text { name, text } => (name.clone(), json!(text)),
+    });
+    Value::Object(members.collect())
+}
+
+fn respond(status: u16, content_type: &'static str, body: String, request_id: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -117,11 +166,6 @@ pub(crate) fn write(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static(content_type),
     );
-    if let (Protocol::Rest, Err(refusal)) = (protocol, result)
-        && let Ok(code) = refusal.code.parse()
-    {
-        headers.insert("x-amzn-errortype", code);
-    }
     if let Ok(id) = request_id.parse() {
         headers.insert("x-amzn-requestid", id);
     }

@@ -9,7 +9,9 @@ use crate::{
     authorisation::Authorisation,
     call::{Call, Known},
     caller::{Circumstances, request_context},
-    eks::{self, ClusterKey, EksError, EksIdentity, Request, Setting, Trust, token::TokenError},
+    eks::{
+        self, ClusterCallers, ClusterKey, EksError, EksIdentity, Request, Setting, Trust, token::TokenError,
+    },
     iam::{self, IamState, Obstacle, PolicySet, Principal, Rules, evaluate},
     pod_identity,
     service::{Head, Service},
@@ -204,7 +206,7 @@ fn start(state: Arc<State>, region: String, name: String) {
         let Some(backend) = state.clusters.get() else {
             return;
         };
-        match backend.create(wanted).await {
+        match backend.create(wanted, callers(&state, &region, &name)).await {
             Ok(parts) => {
                 let expected = eks::arrived(&mut state.world().eks, &region, &name, parts);
                 if expected {
@@ -219,6 +221,20 @@ fn start(state: Arc<State>, region: String, name: String) {
             }
         }
     });
+}
+
+/// What the API server of a cluster asks about its callers. It may outlive the endpoint, and does not keep it.
+fn callers(state: &Arc<State>, region: &str, cluster: &str) -> ClusterCallers {
+    let (state, region, cluster) = (Arc::downgrade(state), region.to_owned(), cluster.to_owned());
+    Arc::new(
+        move |token| match authenticate(&*state.upgrade()?, &region, &cluster, token) {
+            Ok(identity) => Some(identity),
+            Err(error) => {
+                tracing::info!(region, cluster, %error, "the bearer of a token is not let in");
+                None
+            }
+        },
+    )
 }
 
 fn host_issuer(state: &State, region: &str, name: &str) {

@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Extension, Router,
     body::Body,
-    http::{Request as HttpRequest, Response},
+    http::{Request as HttpRequest, Response, header::ACCEPT, request::Parts},
 };
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::{sleep, timeout};
@@ -125,7 +125,16 @@ async fn answer_to(
         Some(code) => Err(faults::refusal(protocol, code)),
         None => call.carry_out(&mut known).await,
     };
-    let response = answer::write(protocol, &call.operation, &result, &request_id);
+    let response = if call.operation == "GetCallerIdentity" && asks_for_json(&parts) {
+        answer::write_query_as_json(&call.operation, &result, &request_id)
+    } else {
+        answer::write(protocol, &call.operation, &result, &request_id)
+    };
     call.log(known, &result, response.status().as_u16(), began);
     spoil(response, &struck, cutter).await
+}
+
+fn asks_for_json(parts: &Parts) -> bool {
+    let accept = parts.headers.get(ACCEPT);
+    accept.is_some_and(|value| value.as_bytes() == b"application/json")
 }

@@ -1,20 +1,30 @@
 //! What stands behind a cluster: another Kubernetes API server, which someone else starts and ends.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use serde_json::Value;
+
+use super::EksIdentity;
 
 /// Starts and ends the API servers of clusters. Given to [`crate::EndpointConfig`] by whoever has some; this
 /// crate knows no Kubernetes.
 pub trait ClusterBackend: fmt::Debug + Send + Sync {
     /// Starts the API server of a new cluster. The text of a failure is for the log, and makes the cluster
-    /// `FAILED`.
-    fn create(&self, wanted: ClusterWanted) -> BoxFuture<'_, Result<ClusterParts, String>>;
+    /// `FAILED`. What the server asks about the bearers of `k8s-aws-v1.` tokens is `callers`.
+    fn create(
+        &self,
+        wanted: ClusterWanted,
+        callers: ClusterCallers,
+    ) -> BoxFuture<'_, Result<ClusterParts, String>>;
 
     /// Ends the API server of a cluster that is being deleted.
     fn delete(&self, region: &str, name: &str) -> BoxFuture<'_, ()>;
 }
+
+/// Who the bearer of a `k8s-aws-v1.` token is for one cluster, as the webhook says that EKS gives to its API
+/// servers; `None` for one who may not come in, and once the cluster or the endpoint is gone.
+pub type ClusterCallers = Arc<dyn Fn(&str) -> Option<EksIdentity> + Send + Sync>;
 
 /// The cluster that somebody asked EKS for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use backend::{ClusterBackend, ClusterParts, ClusterWanted};
+pub use backend::{ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted};
 pub(crate) use clusters::wanted;
 pub use clusters::{arrived, failed};
 pub use error::EksError;

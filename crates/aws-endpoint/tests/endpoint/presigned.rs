@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::Request;
 
-use crate::support::{Caller, REGION, Site, presigned};
+use crate::support::{ACCOUNT, Caller, REGION, Site, presigned, session_arn};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -50,6 +50,29 @@ async fn sts_answers_a_presigned_url_for_a_quarter_of_an_hour() {
             }
         }
     }
+}
+
+/// As aws-iam-authenticator asks, which reads nothing else.
+#[tokio::test]
+async fn sts_says_who_someone_is_in_json_if_asked_to() {
+    let (site, red) = Site::with_red().await;
+    let in_json = |caller: &Caller| {
+        let mut request = identity(caller, SystemTime::now(), MINUTE);
+        let headers = request.headers_mut();
+        headers.insert("accept", http::HeaderValue::from_static("application/json"));
+        request
+    };
+    let answer = site.send(in_json(&red)).await;
+    let said = &answer.json()["GetCallerIdentityResponse"];
+    let result = &said["GetCallerIdentityResult"];
+    assert_eq!(result["Account"], ACCOUNT);
+    assert_eq!(result["Arn"], session_arn("team-red"));
+    assert!(result["UserId"].as_str().unwrap().contains(':'));
+    assert!(said["ResponseMetadata"]["RequestId"].is_string());
+    let forged = red.but(|caller| caller.secret = "x".repeat(40));
+    let answer = site.send(in_json(&forged)).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.json()["Error"]["Code"], "SignatureDoesNotMatch");
 }
 
 #[tokio::test]

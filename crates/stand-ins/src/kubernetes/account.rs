@@ -24,10 +24,16 @@ const LONGEST_LIFETIME: i64 = 1 << 32;
 
 /// The user a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) name: String,
-    pub(super) groups: Vec<String>,
+pub struct User {
+    /// Such as `system:admin`.
+    pub name: String,
+    /// Such as `system:masters`.
+    pub groups: Vec<String>,
 }
+
+/// Tells whose a token is that the server does not know itself: a `TokenReview`, without HTTP. `None` is
+/// answered with 401.
+pub type TokenWebhook = Arc<dyn Fn(&str) -> Option<User> + Send + Sync>;
 
 /// The tokens that are no `ServiceAccount`'s.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::{answer::Answer, asked::Asked};
 use super::{
     RequestKind,
-    account::StaticTokens,
+    account::{StaticTokens, TokenWebhook},
     cluster::Cluster,
     discovery,
     failure::Failure,
@@ -30,10 +30,11 @@ use super::{
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// What every request shares.
-#[derive(Debug)]
 pub(super) struct App {
     pub(super) cluster: Arc<Cluster>,
     pub(super) tokens: StaticTokens,
+    /// Asked about the tokens that are none of the server's own.
+    pub(super) webhook: Option<TokenWebhook>,
     pub(super) requests: Mutex<BTreeMap<RequestKind, u64>>,
     /// Host and port, as discovery tells it.
     pub(super) address: String,
@@ -128,7 +129,7 @@ impl App {
                 StatusCode::OK,
                 &json!({
                     "issuer": self.cluster.issuer,
-                    "jwks_uri": format!("{}/openid/v1/jwks", self.cluster.issuer),
+                    "jwks_uri": format!("https://{}/openid/v1/jwks", self.address),
                     "response_types_supported": ["id_token"],
                     "subject_types_supported": ["public"],
                     "id_token_signing_alg_values_supported": ["RS256"],
@@ -147,7 +148,11 @@ impl App {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "))
-            .and_then(|token| self.cluster.authenticate(&self.tokens, token.trim()))
+            .map(str::trim)
+            .and_then(|token| {
+                let own = self.cluster.authenticate(&self.tokens, token);
+                own.or_else(|| self.webhook.as_ref()?(token))
+            })
             .map(drop)
             .ok_or_else(Failure::unauthorized)
     }

@@ -8,7 +8,8 @@
 //!
 //! # What it leaves out
 //!
-//! - Authorization: RBAC objects are stored, and every authenticated user may do everything. Without a
+//! - Authorization: RBAC objects are stored, and every authenticated user may do everything, whoever
+//!   authenticated it ([`ApiServerConfig::webhook`]). Without a
 //!   token the answer is 401, where a real server would know an anonymous user.
 //! - Protobuf and CBOR bodies (415), answers as `Table` unless JSON is accepted too, `OpenAPI`.
 //! - Validation of custom resources by their schema, pruning and defaulting by it, conversion webhooks;
@@ -46,6 +47,7 @@ mod token;
 mod validate;
 mod watch;
 
+pub use account::{TokenWebhook, User};
 pub use server::{ApiServer, ApiServerConfig, StartError};
 pub use token::{BearerToken, SigningKeyError};
 

@@ -9,13 +9,13 @@ use std::{
 
 use axum::Router;
 use mountproof_run_tls::{RunCa, Server, TlsError};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BearerToken, Defects, Forgotten, RequestKind, SigningKeyError,
-    account::{StaticTokens, User},
+    account::{StaticTokens, TokenWebhook, User},
     cluster::{Cluster, Writer},
     controllers,
     failure::Failure,
@@ -28,12 +28,26 @@ use super::{
 const NAMESPACES_AT_START: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// Where and as whom to serve.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ApiServerConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Signs the server's certificate; clients trust [`RunCa::certificate_pem`].
     pub ca: Arc<RunCa>,
+    /// `--service-account-issuer`: in whose name `ServiceAccount` tokens are signed; by default the server's own
+    /// URL. Who gives another publishes [`ApiServer::key_set`] there.
+    pub issuer: Option<String>,
+    /// `--authentication-token-webhook-config-file`: who the bearers of other tokens are.
+    pub webhook: Option<TokenWebhook>,
+}
+
+impl fmt::Debug for ApiServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiServerConfig")
+            .field("listen", &self.listen)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ApiServerConfig {
@@ -43,6 +57,8 @@ impl ApiServerConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ca,
+            issuer: None,
+            webhook: None,
         }
     }
 }
@@ -92,7 +108,10 @@ impl ApiServer {
         let address = listener.local_addr().map_err(listening)?;
         let tls = config.ca.server_config(|_| false)?;
         let ca_pem = config.ca.certificate_pem().to_owned();
-        let cluster = Arc::new(Cluster::new(Signer::generate()?, format!("https://{address}")));
+        let cluster = Arc::new(Cluster::new(
+            Signer::generate()?,
+            config.issuer.unwrap_or_else(|| format!("https://{address}")),
+        ));
         let stopping = CancellationToken::new();
         let controllers = controllers::start(&cluster, &ca_pem, &stopping);
         for name in NAMESPACES_AT_START {
@@ -101,6 +120,7 @@ impl ApiServer {
         let app = Arc::new(App {
             cluster,
             tokens: StaticTokens::default(),
+            webhook: config.webhook,
             requests: Mutex::default(),
             address: address.to_string(),
             stopping,
@@ -154,6 +174,12 @@ impl ApiServer {
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.app.cluster.issuer
+    }
+
+    /// The public keys of `ServiceAccount` tokens, as a JWK set.
+    #[must_use]
+    pub fn key_set(&self) -> Value {
+        self.app.cluster.signer.key_set()
     }
 
     /// How many requests came in, by verb, resource and user agent. A watch counts once, when it begins.
