@@ -41,6 +41,10 @@ report-example:
 bench:
     cargo bench --bench load
 
+# Calls a second, latencies and memory of the AWS endpoint, beside moto and LocalStack: `just bench-endpoint --quick`.
+bench-endpoint *ARGS:
+    cargo bench -p mountproof-aws-endpoint --bench endpoint --profile release -- {{ ARGS }}
+
 # Documentation of all crates, broken links denied.
 doc $RUSTDOCFLAGS="-D warnings":
     cargo doc --release --workspace --no-deps

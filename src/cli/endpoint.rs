@@ -1,5 +1,7 @@
 //! The command `endpoint`: the AWS endpoint alone, for any client.
 
+mod state;
+
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
@@ -9,7 +11,9 @@ use std::{
 };
 
 use clap::Args;
-use mountproof_aws_endpoint::{Backend, Endpoint, EndpointConfig, RootCredentials};
+use mountproof_aws_endpoint::{
+    Backend, Endpoint, EndpointConfig, Fault, Faults, Quotas, RootCredentials, StartError,
+};
 use mountproof_run_tls::RunCa;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,9 +38,20 @@ Examples:
   mountproof endpoint                                    on 127.0.0.1:4566, with a root key of its own
   mountproof endpoint --root-credentials test:test       with a key that you choose
   mountproof endpoint --backend localstack               before a LocalStack that is started in Docker
+  mountproof endpoint --state aws.json                   goes on where it ended the last time
   mountproof endpoint --listen 127.0.0.1:0 | jq -r .env_file
                                                          on a free port; `source` the file it names, then
                                                          use aws, boto3 or any SDK
+
+  mountproof endpoint --quotas aws --fault latency:lognormal:5ms,0.5 --fault reset:1%
+                                                         at AWS's rates, slow, and unreliable
+
+Faults, one each --fault or line of --faults:
+  latency:fixed:TIME   latency:lognormal:MEDIAN,SIGMA   latency:recorded:FILE (.hgrm, or .hlog#TAG)
+  error:SERVICE:OPERATION:CODE:PERCENT                  such as error:sts:*:Throttling:5%
+  reset:PERCENT        reset:middle:PERCENT             before, or in the middle of the answer
+  slow-body:1KiB/s     clock-step:1h
+  outage               outage:region:NAME               outage:service:NAME
 
 HTTPS_PROXY=http://<address> reaches *.amazonaws.com here, for clients that ignore AWS_ENDPOINT_URL: they
 then have to trust the authority in ca_file (AWS_CA_BUNDLE, SSL_CERT_FILE).")]
@@ -71,6 +86,18 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "FILE")]
     pub issuer_ca: Option<PathBuf>,
 
+    /// Trouble to cause, such as `error:secretsmanager:GetSecretValue:ThrottlingException:5%`; may be repeated
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<Fault>,
+
+    /// Trouble to cause, one a line; read again at SIGHUP, so that it changes while the endpoint runs
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+
+    /// Refuse what is above AWS's published request quotas: `aws` or `off`
+    #[arg(long, value_name = "QUOTAS", default_value = "off")]
+    pub quotas: Quotas,
+
     /// Keep secrets and parameters in something that speaks AWS and lets in whoever asks; signatures, tokens and
     /// IAM stay here. `localstack` starts one in Docker for as long as this runs
     #[arg(long, value_name = "localstack|URL", value_parser = backend)]
@@ -79,6 +106,11 @@ pub struct EndpointArgs {
     /// The image of `--backend localstack`
     #[arg(long, value_name = "IMAGE", default_value = localstack::DEFAULT_IMAGE)]
     pub localstack_image: String,
+
+    /// Go on from this file if it is there, and leave everything in it at the end: secrets too, so that only its
+    /// owner may read it. Sessions end with the program
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
 
     /// Where to put the authority and the variables; by default a private folder that goes with the program
     #[arg(long, value_name = "DIR")]
@@ -130,7 +162,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn environment(error: impl ToString) -> Self {
+    fn environment(error: impl std::error::Error) -> Self {
         Self {
             message: error.to_string(),
             code: ExitCode::EnvironmentUnavailable.code(),
@@ -153,6 +185,7 @@ async fn serve(
 ) -> io::Result<Result<(), Trouble>> {
     // Before anything is made, so that whatever comes ends in order.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let stopping = CancellationToken::new();
     let starting = Started::new(args, redactor, &stopping);
     tokio::pin!(starting);
@@ -167,12 +200,33 @@ async fn serve(
     };
     writeln!(output.out, "{}", started.line(args))?;
     output.out.flush()?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => match faults(args) {
+                Ok(faults) => started.endpoint.set_faults(faults),
+                // Those that are there stay: nobody wants to be cut off by a slip of the pen.
+                Err(Trouble { message, .. }) => {
+                    writeln!(output.err, "{}warning{:#}: {message}", style::WARNING, style::WARNING)?;
+                }
+            },
+        }
     }
-    started.endpoint.stop().await;
-    Ok(Ok(()))
+    Ok(started.ended(args.state.as_deref()).await)
+}
+
+/// The faults of the command line, and those of the file as it is now.
+fn faults(args: &EndpointArgs) -> Result<Faults, Trouble> {
+    let Some(file) = &args.faults else {
+        return Ok(args.fault.iter().cloned().collect());
+    };
+    let text = fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
+    let from_file = Faults::parse(&text).map_err(|error| Trouble {
+        message: format!("{}: {error}", file.display()),
+        code: USAGE,
+    })?;
+    Ok(args.fault.iter().chain(from_file.iter()).cloned().collect())
 }
 
 /// Waits until what was being started has noticed, so that nothing of it stays.
@@ -181,10 +235,9 @@ async fn given_up(
     starting: impl Future<Output = Result<Started, Trouble>>,
 ) -> Result<(), Trouble> {
     stopping.cancel();
-    match starting.await {
-        Ok(started) => started.endpoint.stop().await,
-        // It was asked to end, and has.
-        Err(_) => {}
+    // An error is that it was asked to end, and has.
+    if let Ok(started) = starting.await {
+        started.endpoint.stop().await;
     }
     Ok(())
 }
@@ -204,6 +257,7 @@ impl Started {
         redactor: &Redactor,
         stopping: &CancellationToken,
     ) -> Result<Self, Trouble> {
+        let faults = faults(args)?;
         let (backend, localstack) = match &args.backend {
             None => (None, None),
             Some(BackendChoice::At(backend)) => (Some(backend.clone()), None),
@@ -228,8 +282,21 @@ impl Started {
         if let Some(root) = &args.root_credentials {
             config.root = root.clone();
         }
+        if let Some(file) = &args.state {
+            config.saved = state::read(file).map_err(|message| Trouble { message, code: USAGE })?;
+        }
         redactor.protect(config.root.secret_access_key().as_bytes());
-        let endpoint = Endpoint::start(config).await.map_err(Trouble::environment)?;
+        let endpoint = Endpoint::start(config)
+            .await
+            .map_err(|error| match (&error, &args.state) {
+                (StartError::Saved(because), Some(file)) => Trouble {
+                    message: format!("{}: {because}; move it away to begin anew", file.display()),
+                    code: USAGE,
+                },
+                _ => Trouble::environment(error),
+            })?;
+        endpoint.set_faults(faults);
+        endpoint.set_quotas(args.quotas);
         let folder = Folder::new(args.folder.as_deref())?;
         folder.write("ca.pem", ca.certificate_pem())?;
         let started = Self {
@@ -241,6 +308,18 @@ impl Started {
         let variables = started.variables(&args.region);
         started.folder.write("aws.env", &variables)?;
         Ok(started)
+    }
+
+    /// Stops serving, then saves what there is.
+    async fn ended(self, file: Option<&Path>) -> Result<(), Trouble> {
+        let saved = self.endpoint.stopped().await;
+        let Some(file) = file else {
+            return Ok(());
+        };
+        state::write(file, &saved).map_err(|error| Trouble {
+            message: format!("what there is could not be saved: {}: {error}", file.display()),
+            code: ExitCode::InvalidRun.code(),
+        })
     }
 
     /// What a program that starts this one waits for and reads.
@@ -265,7 +344,9 @@ impl Started {
     }
 
     fn http(&self) -> SocketAddr {
-        self.endpoint.plain_address().unwrap_or(self.endpoint.address())
+        self.endpoint
+            .plain_address()
+            .unwrap_or_else(|| self.endpoint.address())
     }
 
     fn variables(&self, region: &str) -> String {
@@ -290,13 +371,14 @@ struct Folder {
 
 impl Folder {
     fn new(given: Option<&Path>) -> Result<Self, Trouble> {
-        let (path, own) = match given {
-            Some(path) => (path.to_owned(), false),
-            None => {
+        let path = given.map_or_else(
+            || {
                 let name = format!("mountproof-endpoint-{}", uuid::Uuid::new_v4().simple());
-                (std::env::temp_dir().join(name), true)
-            }
-        };
+                std::env::temp_dir().join(name)
+            },
+            Path::to_owned,
+        );
+        let own = given.is_none();
         fs::create_dir_all(&path).map_err(|error| Trouble::file("make the folder", &path, &error))?;
         let path = path
             .canonicalize()

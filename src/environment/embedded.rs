@@ -177,9 +177,7 @@ pub async fn start(
         aws_endpoint::StartError::Listen { address, source } => {
             StartError::of_listener("AWS endpoint", "--aws-listen", *address, source)
         }
-        aws_endpoint::StartError::Backend { .. } | aws_endpoint::StartError::Tls(_) => {
-            StartError::of("AWS endpoint")(error)
-        }
+        _ => StartError::of("AWS endpoint")(error),
     })?;
     endpoint.set_defects(planted::endpoint_defects(&options.plants));
 

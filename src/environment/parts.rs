@@ -69,7 +69,7 @@ impl Parts {
         match trouble {
             Trouble::EndpointDies => {
                 self.endpoint_fault(EndpointFault::Outage(Reach::Everything))
-                    .await
+                    .await;
             }
             Trouble::EndpointSlow => {
                 self.endpoint_fault(EndpointFault::Latency(Latency::Fixed(SLOW)))

@@ -8,6 +8,7 @@ mod beginning;
 mod canary;
 mod commands;
 mod ending;
+mod endpoint;
 mod faults;
 mod selection;
 mod support;

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -19,6 +19,9 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for fetching and installing what judges.
 pub(crate) const FETCHING: Duration = Duration::from_mins(10);
+
+/// Trials run side by side, and several want the same folder.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Whether the oracles are to run.
 pub(crate) fn asked_for() -> bool {
@@ -193,6 +196,7 @@ pub(crate) fn prepared(
     let folder = target
         .join("oracles")
         .join(format!("{name}-{:016x}", hash.finish()));
+    let _fetching = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // Written last: what was interrupted is begun again.
     let whole = folder.join(".whole");
     if !whole.exists() {

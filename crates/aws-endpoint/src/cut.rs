@@ -38,7 +38,7 @@ impl Cutter {
     pub(crate) async fn unused_for(&self, patience: Duration) {
         tokio::time::sleep(patience).await;
         if self.used.load(Ordering::Relaxed) {
-            future::pending().await
+            future::pending::<()>().await;
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     issuer::Issuers,
     pod_identity::{self, ServiceAccountToken},
     quotas::Quotas,
+    saved::RestoreError,
     state::{Patience, State, World},
 };
 
@@ -49,6 +50,8 @@ pub struct EndpointConfig {
     pub seed: u64,
     /// What keeps secrets and parameters in the endpoint's place, decided on here all the same.
     pub backend: Option<Backend>,
+    /// What [`Endpoint::saved`] said of an earlier one, to go on from.
+    pub saved: Option<Value>,
     /// How long EKS clusters and what belongs to them are on their way, without a backend.
     pub cluster_settling: Duration,
     /// What stands behind EKS clusters: without one they are described, and nothing answers at their endpoints.
@@ -75,6 +78,7 @@ impl EndpointConfig {
             issuer_trust_pem: ca.certificate_pem().to_owned(),
             seed: 0,
             backend: None,
+            saved: None,
             cluster_settling: Duration::from_secs(1),
             cluster_backend: None,
             pod_identity_listen: None,
@@ -105,6 +109,9 @@ pub enum StartError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What was saved cannot be gone on from.
+    #[error("the saved state cannot be taken over: {0}")]
+    Saved(#[from] RestoreError),
 }
 
 /// A running endpoint. Dropping it ends it at once.
@@ -133,8 +140,14 @@ impl Endpoint {
             config.ca.certificate_pem(),
             SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
         );
-        let world = World::new(&config.account, config.seed, keys, eks);
+        let mut world = World::new(&config.account, config.seed, keys, eks);
+        if let Some(saved) = config.saved {
+            world.restore(&config.account, saved)?;
+        }
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
+        for (issuer, keys) in world.eks.issuers() {
+            issuers.host(issuer, &keys);
+        }
         let gateway = match &config.backend {
             Some(backend) => Some(before(backend, &config.account).await?),
             None => None,
@@ -273,6 +286,20 @@ impl Endpoint {
     /// Limits the rate of calls as AWS does, or with the default no more.
     pub fn set_quotas(&self, quotas: Quotas) {
         self.state.set_quotas(quotas);
+    }
+
+    /// Everything in the account, values and private keys included, for [`EndpointConfig::saved`]. Sessions are
+    /// not in it: their keys end with the endpoint.
+    #[must_use]
+    pub fn saved(&self) -> Value {
+        self.state.world().saved(&self.state.account)
+    }
+
+    /// Stops as [`Self::stop`] does, and says what there is then: nothing changes it any more.
+    pub async fn stopped(self) -> Value {
+        let state = Arc::clone(&self.state);
+        self.stop().await;
+        state.world().saved(&state.account)
     }
 
     /// Everything that exists in the account now, for tests.

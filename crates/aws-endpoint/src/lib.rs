@@ -41,6 +41,7 @@ mod pod_identity;
 pub mod quotas;
 mod resource_policy;
 mod route;
+mod saved;
 pub mod secrets;
 mod service;
 mod signature;
@@ -61,4 +62,5 @@ pub use faults::{Fault, FaultError, Faults, Latency, Reach, Recorded, ResetAt, S
 pub use gateway::{Backend, BadAddress};
 pub use pod_identity::ServiceAccountToken;
 pub use quotas::Quotas;
+pub use saved::RestoreError;
 pub use state::Patience;

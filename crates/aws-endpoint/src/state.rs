@@ -44,7 +44,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             greeting: Duration::from_secs(10),
-            head: Duration::from_secs(60),
+            head: Duration::from_mins(1),
             body: Duration::from_secs(30),
         }
     }

@@ -74,6 +74,7 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
 }
 
 /// A day's calls, hour after hour: the clock goes on, sessions expire and are forgotten.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 calls")]
 async fn day(plan: Plan, served: &mut Served, way: &Way, tokens: &Arc<Vec<Vec<u8>>>, root: &Caller) {
     let mut sizes = Vec::new();
     let mut calls = 0;
@@ -99,8 +100,8 @@ async fn day(plan: Plan, served: &mut Served, way: &Way, tokens: &Arc<Vec<Vec<u8
     // The call log is full, and the first sessions are forgotten, after some hours.
     let full = sizes[sizes.len() / 4];
     println!(
-        "a day's calls at {}/s, {calls} in all, one in ten for a new session: {:.0} MiB after {} hours, {:.0} MiB at the end",
-        plan.hourly / 3600,
+        "a day's calls at {:.1}/s, {calls} in all, one in ten for a new session: {:.0} MiB after {} hours, {:.0} MiB at the end",
+        plan.hourly as f64 / 3600.0,
         full,
         sizes.len() / 4 + 1,
         sizes[sizes.len() - 1],

@@ -9,7 +9,6 @@ use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
-    task::block_in_place,
 };
 
 pub(crate) const FLAG: &str = "--serve-endpoint";
@@ -28,8 +27,9 @@ pub(crate) struct Ready {
 /// other sets faults, and is answered by an empty line.
 pub(crate) async fn serve() {
     let mut input = std::io::stdin().lines();
-    let mut next_line = || block_in_place(|| input.next()).map(Result::unwrap);
-    let trust: String = serde_json::from_str(&next_line().unwrap()).unwrap();
+    // The other threads go on serving.
+    let mut line = || tokio::task::block_in_place(|| input.next()).map(Result::unwrap);
+    let trust: String = serde_json::from_str(&line().unwrap()).unwrap();
     let ca = RunCa::generate("bench").unwrap();
     let mut config = EndpointConfig::new("000000000000", &ca);
     config.plain_listen = Some((Ipv4Addr::LOCALHOST, 0).into());
@@ -44,8 +44,8 @@ pub(crate) async fn serve() {
         secret: root.secret_access_key().to_owned(),
     };
     println!("{}", json!(ready));
-    while let Some(line) = next_line() {
-        endpoint.set_faults(Faults::parse(&line).unwrap());
+    while let Some(text) = line() {
+        endpoint.set_faults(Faults::parse(&text).unwrap());
         println!();
     }
     endpoint.stop().await;

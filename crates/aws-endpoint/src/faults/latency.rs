@@ -13,7 +13,7 @@ use hdrhistogram::{
 use rand::{Rng, RngExt as _};
 
 /// Longest wait that is ever drawn: a lognormal distribution has no longest.
-pub(super) const LONGEST: Duration = Duration::from_secs(600);
+pub(super) const LONGEST: Duration = Duration::from_mins(10);
 
 /// A distribution of waits.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::condition::{Condition, Operator};
@@ -16,7 +17,7 @@ pub use super::policy_error::{PolicyError, Problem};
 use super::principal::Named;
 
 /// Where a document may stand, which decides what its statements must and must not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Document {
     /// Attached to a principal: managed, inline and boundary policies. No `Principal`.
     Identity,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::evaluate::NamedPolicy;
 use super::policy::{Document, Policy, PolicyError};
@@ -27,7 +29,7 @@ pub struct IamState {
 }
 
 /// A role.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Role {
     /// Unique in the account.
     pub name: String,
@@ -56,7 +58,7 @@ pub struct Role {
 }
 
 /// A customer managed policy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ManagedPolicy {
     /// Unique in the account.
     pub name: String,
@@ -83,7 +85,7 @@ pub struct ManagedPolicy {
 }
 
 /// A version of a managed policy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyVersion {
     /// Its text and meaning.
     pub document: StoredDocument,
@@ -92,7 +94,7 @@ pub struct PolicyVersion {
 }
 
 /// An identity provider whose tokens roles can trust (OIDC).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OidcProvider {
     /// `arn:aws:iam::<account>:oidc-provider/<url>`.
     pub arn: String,
@@ -110,8 +112,11 @@ pub struct OidcProvider {
 }
 
 /// A policy as it was sent, and as it is understood.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct StoredDocument {
+    /// Where it stands.
+    kind: Document,
     /// Byte for byte.
     pub text: String,
     /// Ready to evaluate.
@@ -119,7 +124,7 @@ pub struct StoredDocument {
 }
 
 /// A key and a value. Keys are equal whatever their case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
     /// 1 to 128 characters.
     pub key: String,
@@ -210,6 +215,33 @@ impl IamState {
         roles.chain(policies).chain(providers).collect()
     }
 
+    /// Everything there is, to be kept in a file.
+    #[must_use]
+    pub fn saved(&self) -> Value {
+        json!({"roles": self.roles, "policies": self.policies, "providers": self.providers})
+    }
+
+    /// Takes over what was [`saved`](Self::saved), in place of what there is.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn restore(&mut self, saved: &Value) -> Result<(), serde_json::Error> {
+        let policies: BTreeMap<String, ManagedPolicy> = Deserialize::deserialize(&saved["policies"])?;
+        if let Some(policy) = policies
+            .values()
+            .find(|policy| !policy.versions.contains_key(&policy.default_version))
+        {
+            let name = &policy.name;
+            return Err(serde::de::Error::custom(format!(
+                "the policy {name} lacks its default version"
+            )));
+        }
+        let roles = Deserialize::deserialize(&saved["roles"])?;
+        self.providers = Deserialize::deserialize(&saved["providers"])?;
+        (self.roles, self.policies) = (roles, policies);
+        Ok(())
+    }
+
     pub(super) fn role_arn(&self, path: &str, name: &str) -> String {
         format!("arn:aws:iam::{}:role{path}{name}", self.account)
     }
@@ -262,9 +294,36 @@ impl StoredDocument {
     pub fn parse(name: &str, text: &str, document: Document) -> Result<Self, PolicyError> {
         let policy = Policy::parse(text, document)?;
         Ok(Self {
+            kind: document,
             text: text.to_owned(),
             named: NamedPolicy::new(Arc::<str>::from(name), policy),
         })
+    }
+}
+
+/// A document in a file: as it was sent. What it means is read again.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    name: String,
+    kind: Document,
+    text: String,
+}
+
+impl From<StoredDocument> for Written {
+    fn from(document: StoredDocument) -> Self {
+        Self {
+            name: document.named.name.to_string(),
+            kind: document.kind,
+            text: document.text,
+        }
+    }
+}
+
+impl TryFrom<Written> for StoredDocument {
+    type Error = PolicyError;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        Self::parse(&written.name, &written.text, written.kind)
     }
 }
 

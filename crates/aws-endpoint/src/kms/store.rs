@@ -111,21 +111,20 @@ impl KmsStore {
 
     /// The id that `asked` stands for, whether or not there is a key of that id.
     fn id<'a>(&'a self, region: &str, asked: &'a str) -> Result<&'a str, KmsError> {
-        let local = match asked.strip_prefix("arn:") {
-            None => asked,
-            Some(_) => {
-                let parts: Vec<&str> = asked.splitn(6, ':').collect();
-                let ["arn", "aws", "kms", at, account, rest] = parts[..] else {
-                    return Err(KmsError::invalid_arn(asked));
-                };
-                if at != region || account != self.account {
-                    return Err(KmsError::invalid_arn(asked));
-                }
-                match rest.strip_prefix("key/") {
-                    Some(id) => return Ok(id),
-                    None => rest,
-                }
+        let local = if asked.starts_with("arn:") {
+            let parts: Vec<&str> = asked.splitn(6, ':').collect();
+            let ["arn", "aws", "kms", at, account, rest] = parts[..] else {
+                return Err(KmsError::invalid_arn(asked));
+            };
+            if at != region || account != self.account {
+                return Err(KmsError::invalid_arn(asked));
             }
+            match rest.strip_prefix("key/") {
+                Some(id) => return Ok(id),
+                None => rest,
+            }
+        } else {
+            asked
         };
         if local.starts_with("alias/") {
             let alias = self.regions.get(region).and_then(|at| at.aliases.get(local));

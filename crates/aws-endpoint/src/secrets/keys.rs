@@ -115,7 +115,7 @@ pub(super) fn add_key_uses(
                 );
             } else if body
                 .value("SecretString")
-                .or(body.value("SecretBinary"))
+                .or_else(|| body.value("SecretBinary"))
                 .is_some()
             {
                 add(region, current, token, &["GenerateDataKey", "Decrypt"]);

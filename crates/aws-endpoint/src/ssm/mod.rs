@@ -304,7 +304,7 @@ fn add_key_uses(
             let kind = body
                 .text("Type")?
                 .map(Kind::of)
-                .or(before.map(|before| before.kind));
+                .or_else(|| before.map(|before| before.kind));
             let named = match body.text("KeyId")? {
                 Some(key) => kms.named(via(region), key).ok().flatten(),
                 None => before.and_then(|before| before.key.clone()),

@@ -32,6 +32,7 @@ impl<'a> Asked<'a> {
                 Some(path) if path.starts_with('/') => (path, at != region || owner != account),
                 _ => return Err(SsmError::bad_path_name()),
             },
+            ["arn", ..] => return Err(SsmError::bad_path_name()),
             _ => (text, false),
         };
         let (name, selector) = match rest.split_once(':') {

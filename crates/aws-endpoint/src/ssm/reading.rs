@@ -1,5 +1,7 @@
 //! Values: of one parameter, of several, of a path, and of the past.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::describing::{Filter, filters};
@@ -20,7 +22,11 @@ pub(super) fn parameter(store: &mut ParameterStore, call: &Call<'_>) -> Outcome 
 /// `GetParameters`.
 pub(super) fn parameters(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
     let (mut found, mut invalid) = (Vec::new(), Vec::new());
-    for asked in names(store, call.region, call.body)? {
+    let mut asked = names(store, call.region, call.body)?;
+    // What is asked for twice is answered once.
+    let mut seen = HashSet::new();
+    asked.retain(|asked| seen.insert(asked.text));
+    for asked in asked {
         let parameter = store.find(call.region, &asked);
         let version =
             parameter.and_then(|parameter| Some((parameter, parameter.select(asked.selector).ok()?)));

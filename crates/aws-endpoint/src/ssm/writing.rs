@@ -172,7 +172,8 @@ fn new_version(
         let usable = call.kms.check_usable(via(call.region), key);
         usable.map_err(|error| SsmError::key(&error))?;
     }
-    let kept = |text: Option<&str>, before: Option<&String>| text.map(str::to_owned).or(before.cloned());
+    let kept =
+        |text: Option<&str>, before: Option<&String>| text.map(str::to_owned).or_else(|| before.cloned());
     let pattern = kept(
         body.text_of("AllowedPattern", 0, 1024)?,
         before.and_then(|before| before.pattern.as_ref()),

@@ -121,7 +121,7 @@ impl<'a> Body<'a> {
         let size = self.number_of(name, 1, most.into())?;
         Ok(size
             .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(most.into()))
+            .unwrap_or_else(|| most.into()))
     }
 
     /// A list parameter; empty when it is left out.
