@@ -1,9 +1,11 @@
 //! LocalStack in a container of Docker's, for as long as the endpoint before it runs.
 //!
 //! Spoken to through the `docker` command, which finds the engine that its user works with (`DOCKER_HOST`, contexts,
-//! TLS) and speaks the version of the API that the engine has. `testcontainers` does neither: 0.28 asks for version
-//! 1.53 and no other, which Debian 12's engine (1.41) refuses, and it would publish the port on every interface, of
-//! something that lets in whoever asks. Here it is published on the loopback interface only.
+//! TLS) and speaks the version of the API that the engine has. `testcontainers` asks for one version and does not
+//! negotiate: 0.28 (bollard 0.21) for 1.53, 0.27 for 1.52, 0.25 and 0.26 for 1.49, 0.23 and 0.24 for 1.47, 0.16 to 0.20
+//! for 1.44. Debian 12's engine (20.10) has 1.41 and answers each of them "client version 1.53 is too new. Maximum
+//! supported API version is 1.41". The port is published on the loopback interface only, as what is behind it lets in
+//! whoever asks.
 //!
 //! The container goes when the endpoint stops. One whose process was killed is known by its labels, and is removed by
 //! the next that starts one, and by `sweep`.
@@ -157,7 +159,7 @@ impl LocalStack {
 impl Drop for LocalStack {
     fn drop(&mut self) {
         // Volumes are the container's own: there is nothing in them that anyone asked to keep.
-        if let Err(because) = docker(&["rm", "--force", "--volumes", &self.container], ENGINE) {
+        if let Err(because) = remove(&self.container) {
             tracing::warn!(
                 container = self.container,
                 because,
@@ -174,9 +176,17 @@ impl Drop for LocalStack {
 pub fn remove_orphans() -> Result<Vec<String>, String> {
     let orphans = orphans()?;
     for container in &orphans {
-        docker(&["rm", "--force", "--volumes", container], ENGINE)?;
+        remove(container)?;
     }
     Ok(orphans)
+}
+
+/// Removes a container with its volumes.
+///
+/// # Errors
+/// What Docker says.
+pub fn remove(container: &str) -> Result<(), String> {
+    docker(&["rm", "--force", "--volumes", container], ENGINE).map(drop)
 }
 
 /// The containers whose process is gone.

@@ -28,7 +28,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 pub use self::{
     error::AwsError,
     iam::Tags,
-    judge::{Judged, judge},
+    judge::{Answer, Genuine, Judged, judge},
     leftovers::AwsLeftovers,
     probe::{Probe, probe_resource_enforcement, probe_token_verification},
     session::Session,

@@ -100,7 +100,7 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "QUOTAS", default_value = "off")]
     pub quotas: Quotas,
 
-    /// Keep secrets in something that speaks Secrets Manager and lets in whoever asks; signatures, tokens and
+    /// Keep secrets and parameters in something that speaks AWS and lets in whoever asks; signatures, tokens and
     /// IAM stay here. `localstack` starts one in Docker for as long as this runs
     #[arg(long, value_name = "localstack|URL", value_parser = backend)]
     pub backend: Option<BackendChoice>,

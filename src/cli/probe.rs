@@ -1,28 +1,42 @@
 //! The command `probe`: what a denial of an AWS endpoint is worth.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use mountproof_run_tls::RunCa;
+use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
 
 use super::output::{OK, Output, USAGE, style};
 use crate::{
-    aws::{AdminKey, Aws, AwsAccess, AwsError, Judged, judge},
+    aws::{AdminKey, Answer, Aws, AwsAccess, AwsError, Genuine, Judged, judge},
+    kubernetes::{Kubernetes, KubernetesAccess},
     redact::Redactor,
     report::ExitCode,
+    secret::Credential,
+    tenant::{AUDIENCE, Marks},
 };
+
+/// Longest wait for an endpoint that is started once the issuer's authority is there.
+const APPEARANCE: Duration = Duration::from_mins(1);
 
 /// Ask any AWS endpoint what a denial of its is worth
 ///
 /// Makes two tenants in the account (roles, policies, secrets), tries what must be refused, and removes them
 /// again: a token that nobody signed, a wrong signature, the other tenant's secret, a secret whose own policy
-/// denies it. An endpoint is judged by what it does; what it calls itself is not asked. Exit code 0 when all was
-/// tried, 6 when something could not be, 3 when the endpoint does not answer.
+/// denies it. An endpoint is judged by what it does; what it calls itself is not asked. Whoever may come in has to
+/// be let in, too: for genuine tokens, have the endpoint trust the issuer of --issuer-ca-out. Exit code 0 when all
+/// was tried, 6 when something could not be, 3 when the endpoint does not answer.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
 Examples:
   mountproof probe http://127.0.0.1:4566 --credentials test:test
-  MOUNTPROOF_ROOT_CREDENTIALS=test:test mountproof probe https://127.0.0.1:4567 --ca ca.pem")]
+  MOUNTPROOF_ROOT_CREDENTIALS=test:test mountproof probe https://127.0.0.1:4567 --ca ca.pem
+  mountproof probe http://127.0.0.1:4566 --credentials test:test --issuer-ca-out issuer.pem
+                       and, once issuer.pem is there: mountproof endpoint --issuer-ca issuer.pem ...")]
 pub struct ProbeArgs {
     /// Where every service of it is reached
     #[arg(value_name = "URL")]
@@ -40,6 +54,11 @@ pub struct ProbeArgs {
     /// The authorities to trust, as PEM; for https
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+
+    /// Issue genuine tokens on 127.0.0.1, write the authority to trust for it to FILE, and wait until the endpoint
+    /// answers
+    #[arg(long, value_name = "FILE")]
+    pub issuer_ca_out: Option<PathBuf>,
 
     /// Region of the secrets
     #[arg(long, value_name = "REGION", default_value = "us-east-1")]
@@ -85,7 +104,23 @@ pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>)
         endpoint: args.url.clone(),
         trust_pem: trust,
     };
-    match ask(access, key).await {
+    let issuer = match &args.issuer_ca_out {
+        None => None,
+        Some(file) => match Issuer::start().await {
+            Ok(issuer) => match fs::write(file, issuer.api.ca_pem()) {
+                Ok(()) => Some(issuer),
+                Err(error) => {
+                    return complain(output, format!("cannot write {}: {error}", file.display()), USAGE);
+                }
+            },
+            Err(error) => return complain(output, error, ExitCode::EnvironmentUnavailable.code()),
+        },
+    };
+    let judged = ask(access, key, issuer.as_ref()).await;
+    if let Some(issuer) = issuer {
+        issuer.api.stop().await;
+    }
+    match judged {
         Ok(judged) => print(&judged, output),
         Err(error) => complain(
             output,
@@ -95,33 +130,85 @@ pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>)
     }
 }
 
-async fn ask(mut access: AwsAccess, key: AdminKey) -> Result<Vec<Judged>, AwsError> {
-    let arn = Aws::connect(access.clone(), key.clone())?.whoami().await?;
+async fn ask(mut access: AwsAccess, key: AdminKey, issuer: Option<&Issuer>) -> Result<Vec<Judged>, AwsError> {
+    let arn = whoami(&access, &key, issuer.is_some()).await?;
     access.account = arn.split(':').nth(4).unwrap_or_default().to_owned();
     let run = uuid::Uuid::new_v4().simple().to_string();
-    judge(&Aws::connect(access, key)?, &run[..8]).await
+    let genuine = match issuer {
+        None => Err("the endpoint trusts no issuer of this program (--issuer-ca-out)".to_owned()),
+        Some(issuer) => issuer.tokens(&run[..8]).await,
+    };
+    judge(&Aws::connect(access, key)?, &run[..8], &genuine).await
+}
+
+/// Who the administrator is, once the endpoint answers if it is to be waited for.
+async fn whoami(access: &AwsAccess, key: &AdminKey, wait: bool) -> Result<String, AwsError> {
+    let until = Instant::now() + APPEARANCE;
+    loop {
+        match Aws::connect(access.clone(), key.clone())?.whoami().await {
+            Err(error) if wait && !error.is_answer() && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            seen => return seen,
+        }
+    }
+}
+
+/// An issuer of genuine tokens: a cluster of its own, with a key of its own.
+struct Issuer {
+    api: ApiServer,
+}
+
+impl Issuer {
+    async fn start() -> Result<Self, String> {
+        let failed = |error: &dyn std::error::Error| format!("cannot issue tokens: {error}");
+        let ca = RunCa::generate("probe").map_err(|error| failed(&error))?;
+        let api = ApiServer::start(ApiServerConfig::on_loopback(ca)).await;
+        Ok(Self {
+            api: api.map_err(|error| failed(&error))?,
+        })
+    }
+
+    async fn tokens(&self, run: &str) -> Result<Genuine, String> {
+        let access = KubernetesAccess {
+            url: self.api.url(),
+            trust_pem: self.api.ca_pem().to_owned(),
+            token: Credential::new(self.api.admin_token().expose()),
+        };
+        let said = |error: crate::kubernetes::KubernetesError| error.to_string();
+        let cluster = Kubernetes::connect(&access, &Marks::of_run(run))
+            .await
+            .map_err(said)?;
+        let token = async |audience: &str| cluster.token("default", "default", audience).await.map_err(said);
+        Ok(Genuine {
+            issuer: self.api.issuer().to_owned(),
+            subject: "system:serviceaccount:default:default".to_owned(),
+            token: token(AUDIENCE).await?,
+            for_another: token("vault").await?,
+        })
+    }
 }
 
 fn print(judged: &[Judged], output: &mut Output<'_>) -> io::Result<u8> {
     let mut all_tried = true;
-    for Judged { capability, seen } in judged {
-        let (style, word, text) = match seen {
-            Ok(probe) if probe.present => (style::GOOD, "yes", probe.evidence.clone()),
-            Ok(probe) => (style::ERROR, "no", probe.evidence.clone()),
-            Err(error) => {
+    for Judged { capability, answer } in judged {
+        let (style, word, text) = match answer {
+            Answer::Yes(text) => (style::GOOD, "yes", text),
+            Answer::No(text) => (style::ERROR, "no", text),
+            Answer::Unknown(text) => {
                 all_tried = false;
-                (style::WARNING, "?", format!("could not be tried: {error}"))
+                (style::WARNING, "?", text)
             }
         };
         writeln!(output.out, "  {style}{word:<4}{style:#} {capability:<20} {text}")?;
     }
-    let proves = judged
-        .iter()
-        .all(|judged| matches!(&judged.seen, Ok(probe) if probe.present));
-    let text = if proves {
+    let is = |wanted: fn(&Answer) -> bool| move |judged: &Judged| wanted(&judged.answer);
+    let text = if judged.iter().any(is(|answer| matches!(answer, Answer::No(_)))) {
+        "a denial of this endpoint proves nothing about isolation"
+    } else if judged.iter().all(is(|answer| matches!(answer, Answer::Yes(_)))) {
         "a denial of this endpoint proves isolation"
     } else {
-        "a denial of this endpoint proves nothing about isolation"
+        "what a denial of this endpoint proves is not known: not everything could be tried"
     };
     writeln!(output.out, "\n{text}")?;
     Ok(if all_tried {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::output::{OK, Output, USAGE, style};
 use crate::{
+    localstack,
     provision::{
         Object,
         sweep::{Outcome, Swept, sweep},
@@ -15,7 +16,8 @@ use crate::{
 
 /// Remove what killed runs left behind
 ///
-/// Reads the ledgers of the runs in the reports folder. A run that is still going is left alone; one
+/// Removes the LocalStack containers whose `endpoint` was killed, and reads the ledgers of the runs in the reports
+/// folder. A run that is still going is left alone; one
 /// that was killed is finished: its mounts are unmounted and its folders removed. Nothing is touched
 /// that does not carry the mark of a run. Exit code 7 when something is still there.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +42,51 @@ pub struct SweepArgs {
 
 /// Sweeps and prints what was done. Answers with the exit code.
 pub fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
+    // Of one run only: they belong to none.
+    let orphans = match args.run {
+        Some(_) => Vec::new(),
+        // Where there is no Docker there are none.
+        None => localstack::orphans().unwrap_or_default(),
+    };
+    let stays = containers(&orphans, localstack::remove, args.dry_run, output)?;
+    let code = runs(args, output)?;
+    Ok(if stays && code == OK {
+        ExitCode::InvalidRun.code()
+    } else {
+        code
+    })
+}
+
+/// Removes these containers; whether one stays.
+fn containers(
+    orphans: &[String],
+    remove: impl Fn(&str) -> Result<(), String>,
+    dry: bool,
+    output: &mut Output<'_>,
+) -> io::Result<bool> {
+    let mut stays = false;
+    for container in orphans {
+        let (id, bad) = (container.get(..12).unwrap_or(container), style::ERROR);
+        if dry {
+            writeln!(output.out, "would remove  LocalStack container {id}")?;
+            continue;
+        }
+        match remove(container) {
+            Ok(()) => writeln!(output.out, "removed  LocalStack container {id}")?,
+            Err(because) => {
+                stays = true;
+                writeln!(
+                    output.out,
+                    "{bad}left{bad:#}  LocalStack container {id}: {because}"
+                )?;
+            }
+        }
+    }
+    Ok(stays)
+}
+
+/// Sweeps what runs left behind.
+fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let swept = match sweep(&args.reports, args.run.as_deref(), args.dry_run) {
         Ok(swept) => swept,
         Err(error) => {
@@ -143,7 +190,8 @@ mod tests {
             run: run.map(str::to_owned),
             dry_run,
         };
-        let code = super::run(
+        // Containers of this machine are none of the test's.
+        let code = runs(
             &args,
             &mut Output {
                 out: &mut out,
@@ -156,6 +204,36 @@ mod tests {
             code.unwrap(),
             text.replace(&reports.display().to_string(), "REPORTS"),
         )
+    }
+
+    #[test]
+    fn containers_of_killed_endpoints_go_and_those_that_stay_are_said() {
+        let swept = |dry| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let mut output = Output {
+                out: &mut out,
+                err: &mut err,
+            };
+            let removed = std::cell::RefCell::new(Vec::new());
+            let remove = |container: &str| {
+                removed.borrow_mut().push(container.to_owned());
+                if container.starts_with('b') {
+                    Err("no".to_owned())
+                } else {
+                    Ok(())
+                }
+            };
+            let orphans = ["a".repeat(64), "b".repeat(64)];
+            let stays = containers(&orphans, remove, dry, &mut output).unwrap();
+            let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
+            (stays, removed.into_inner().len(), text)
+        };
+        let would = "would remove  LocalStack container aaaaaaaaaaaa\n\
+                     would remove  LocalStack container bbbbbbbbbbbb\n";
+        assert_eq!(swept(true), (false, 0, would.to_owned()));
+        let did = "removed  LocalStack container aaaaaaaaaaaa\n\
+                   left  LocalStack container bbbbbbbbbbbb: no\n";
+        assert_eq!(swept(false), (true, 2, did.to_owned()));
     }
 
     #[test]

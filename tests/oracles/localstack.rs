@@ -4,6 +4,7 @@
 //! Needs Docker, and the image that `fixtures/localstack/build.sh` builds or another of that name.
 
 use std::{
+    ops::Not as _,
     path::PathBuf,
     process::{Command, Stdio},
     sync::Mutex,
@@ -37,6 +38,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         alone(
             "localstack::what_is_denied_stays_out_and_what_is_kept_counts",
             behaves,
+        ),
+        alone(
+            "localstack::parameters_are_kept_there_and_decided_here",
+            parameters,
         ),
         alone(
             "localstack::gone_in_the_middle_it_is_an_error_and_no_denial",
@@ -76,11 +81,57 @@ fn probed(url: &str) -> Result<Vec<String>, Failed> {
     let mut probe = Command::new(env!("CARGO_BIN_EXE_mountproof"));
     without_proxies(&mut probe);
     probe.args(["probe", url, "--credentials", CREDENTIALS]);
-    let printed = finished(probe, PATIENCE)?;
+    // What could not be tried makes it end with 6.
+    let (_, printed, complaint) = ended(&mut probe, PATIENCE)?;
+    if printed.is_empty() {
+        return Err(complaint.into());
+    }
+    Ok(words(&printed))
+}
+
+/// The same of an endpoint that trusts the probe's own issuer of tokens.
+fn probed_with_tokens(arguments: &[&str]) -> Result<Vec<String>, Failed> {
+    let folder = tempfile::tempdir()?;
+    let (authority, port) = (folder.path().join("issuer.pem"), free_port()?);
+    let address = format!("127.0.0.1:{port}");
+    let mut probe = Command::new(env!("CARGO_BIN_EXE_mountproof"));
+    without_proxies(&mut probe);
+    probe.args([
+        "probe",
+        &format!("http://{address}"),
+        "--credentials",
+        CREDENTIALS,
+    ]);
+    probe.arg("--issuer-ca-out").arg(&authority);
+    let probing = std::thread::spawn(move || finished(probe, PATIENCE).map_err(said));
+    let until = Instant::now() + PATIENCE;
+    while std::fs::read_to_string(&authority)
+        .is_ok_and(|pem| pem.contains("END CERTIFICATE"))
+        .not()
+    {
+        if Instant::now() > until {
+            return Err("the probe writes no authority".into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let authority = authority.to_string_lossy().into_owned();
+    let mut all = vec!["--listen", &address, "--issuer-ca", &authority];
+    all.extend(arguments);
+    let program = Program::start(&all)?;
+    let printed = probing.join().map_err(|_| "the probe's thread panicked")??;
+    program.stop()?;
+    Ok(words(&printed))
+}
+
+fn words(printed: &str) -> Vec<String> {
     let answers = printed.lines().filter(|line| line.starts_with("  "));
-    Ok(answers
+    answers
         .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
-        .collect())
+        .collect()
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn every(word: &str) -> Vec<String> {
@@ -109,16 +160,18 @@ fn probes() -> Result<(), Failed> {
         probed(&backend(&program, "url")?)?,
         every("no"),
     )?;
-    same("through the gate", probed(program.http())?, every("yes"))?;
+    let mut but_for_tokens = every("yes");
+    "? token-verification".clone_into(&mut but_for_tokens[0]);
+    same("through the gate", probed(program.http())?, but_for_tokens)?;
     program.stop()?;
-    let ours = Program::start(&[])?;
-    same("the endpoint alone", probed(ours.http())?, every("yes"))?;
-    ours.stop()
+    let gate = probed_with_tokens(&["--backend", "localstack"])?;
+    same("through the gate, with genuine tokens", gate, every("yes"))?;
+    same("the endpoint alone", probed_with_tokens(&[])?, every("yes"))
 }
 
 fn moto() -> Result<(), Failed> {
     let python = interpreter()?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
     let mut server = Command::new(python);
     server
         .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
@@ -168,9 +221,11 @@ def tenant(name, extra=()):
     trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
         "Principal": {"AWS": "arn:aws:iam::000000000000:root"}}]}
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
-    own = [{"Effect": "Allow", "Action": "secretsmanager:*", "Resource": f"arn:aws:secretsmanager:*:*:secret:{name}/*"}]
+    own = [{"Effect": "Allow", "Action": "secretsmanager:*", "Resource": f"arn:aws:secretsmanager:*:*:secret:{name}/*"},
+        {"Effect": "Allow", "Action": "ssm:*", "Resource": f"arn:aws:ssm:*:*:parameter/{name}*"}]
     iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": own + list(extra)}))
     secrets.create_secret(Name=f"{name}/db", SecretString=f"value of {name}")
+    ssm.put_parameter(Name=f"/{name}/db", Value=f"parameter of {name}", Type="SecureString")
     given = sts.assume_role(RoleArn=f"arn:aws:iam::000000000000:role/{name}", RoleSessionName="it")["Credentials"]
     keys = dict(aws_access_key_id=given["AccessKeyId"], aws_secret_access_key=given["SecretAccessKey"], aws_session_token=given["SessionToken"])
     return lambda service: boto3.client(service, config=once, **keys)
@@ -220,6 +275,59 @@ print(json.dumps(found))
     program.stop()
 }
 
+fn parameters() -> Result<(), Failed> {
+    let program = gate()?;
+    let found = boto3(
+        &program,
+        r#"
+red = tenant("red")("ssm"); tenant("blue")
+value = lambda name, **more: (lambda p: p["Value"])(red.get_parameter(Name=name, **more)["Parameter"])
+code = lambda call, **args: said(call, **args).split(":")[0]
+found = {"own": value("/red/db", WithDecryption=True)}
+found["veiled"] = value("/red/db")[:6]
+found["path"] = [p["Value"] for p in red.get_parameters_by_path(Path="/red", WithDecryption=True)["Parameters"]]
+found["several"] = [p["Name"] for p in red.get_parameters(Names=["/red/db", "/red/none"])["Parameters"]]
+found["history"] = [p["Version"] for p in red.get_parameter_history(Name="/red/db")["Parameters"]]
+red.add_tags_to_resource(ResourceType="Parameter", ResourceId="/red/db", Tags=[{"Key": "k", "Value": "v"}])
+found["tags"] = [t["Key"] for t in red.list_tags_for_resource(ResourceType="Parameter", ResourceId="/red/db")["TagList"]]
+found["second"] = red.put_parameter(Name="/red/db", Value="second", Type="SecureString", Overwrite=True)["Version"]
+red.label_parameter_version(Name="/red/db", ParameterVersion=2, Labels=["live"])
+found["labelled"] = value("/red/db:live", WithDecryption=True)
+found["by ARN"] = value("arn:aws:ssm:us-east-1:000000000000:parameter/red/db:1", WithDecryption=True)
+found["denied"] = [code(red.get_parameter, Name="/blue/db"), code(red.get_parameters, Names=["/red/db", "/blue/db"]),
+    code(red.get_parameters_by_path, Path="/", Recursive=True), code(red.put_parameter, Name="/blue/db", Value="x", Type="String", Overwrite=True),
+    code(red.delete_parameter, Name="/blue/db"), code(red.describe_parameters)]
+found["kept"] = there("ssm").get_parameter(Name="/blue/db", WithDecryption=True)["Parameter"]["Value"]
+found["described"] = ["Value" in p for p in ssm.describe_parameters()["Parameters"]]
+leak = "/red/x/secretsmanager/blue/db"
+found["a secret"] = code(red.get_parameter, Name=leak, WithDecryption=True)
+found["a secret there"] = there("ssm").get_parameter(Name=leak, WithDecryption=True)["Parameter"]["Value"]
+red.delete_parameter(Name="/red/db")
+found["gone"] = code(red.get_parameter, Name="/red/db")
+print(json.dumps(found))
+"#,
+    )?;
+    let expected = json!({
+        "own": "parameter of red",
+        "veiled": "AQICAH",
+        "path": ["parameter of red"],
+        "several": ["/red/db"],
+        "history": [1],
+        "tags": ["k"],
+        "second": 2,
+        "labelled": "second",
+        "by ARN": "parameter of red",
+        "denied": vec!["AccessDeniedException"; 6],
+        "kept": "parameter of blue",
+        "described": [false, false],
+        "a secret": "ValidationException",
+        "a secret there": "value of blue",
+        "gone": "ParameterNotFound",
+    });
+    same("parameters", found, expected)?;
+    program.stop()
+}
+
 fn goes_away() -> Result<(), Failed> {
     let program = gate()?;
     let lines = r#"
@@ -251,6 +359,16 @@ fn leaves_nothing() -> Result<(), Failed> {
     same("after SIGKILL", there(&second)?, true)?;
     let next = gate()?;
     same("once the next one starts", there(&second)?, false)?;
+    let swept = gate()?;
+    let fourth = container(&swept)?;
+    drop(swept);
+    let mut sweep = Command::new(env!("CARGO_BIN_EXE_mountproof"));
+    let reports = tempfile::tempdir()?;
+    sweep.arg("sweep").arg("--reports").arg(reports.path());
+    let printed = finished(sweep, PATIENCE)?;
+    let said = format!("removed  LocalStack container {}", &fourth[..12]);
+    same("sweep says so", printed.contains(&said), true)?;
+    same("after a sweep", there(&fourth)?, false)?;
     let third = container(&next)?;
     next.stop()?;
     same("after the next one", there(&third)?, false)

@@ -68,8 +68,12 @@ impl Program {
 
     /// As [`Self::start`], with another root key.
     pub(crate) fn with_root(root: &str, arguments: &[&str]) -> Result<Self, Failed> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mountproof"))
-            .args(["endpoint", "--listen", "127.0.0.1:0", "--root-credentials", root])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mountproof"));
+        command.args(["endpoint", "--root-credentials", root]);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let mut child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

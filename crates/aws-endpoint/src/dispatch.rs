@@ -24,7 +24,10 @@ impl Call<'_> {
             },
             (Service::Eks, _) => self.eks(known).await,
             (Service::EksAuth, _) => self.eks_auth(known).await,
-            (Service::Ssm, _) => self.parameters(known),
+            (Service::Ssm, _) => match &self.state.gateway {
+                Some(gateway) => self.parameters_through(gateway, known).await,
+                None => self.parameters(known),
+            },
             (Service::Kms, _) => self.keys(known),
             (service, _) => Err(unknown_service(service.name())),
         }
@@ -96,15 +99,15 @@ impl Call<'_> {
         let body = self.json()?;
         let mut world = self.state.world();
         let (region, operation) = (&self.region, &self.operation);
-        let wanted = ssm::authorisation(&world.parameters, &world.kms, region, operation, &body)
-            .map_err(|error| from_json(error.code, error.message))?;
+        let wanted =
+            ssm::authorisation(&world.parameters, &world.kms, region, operation, &body).map_err(from_ssm)?;
         let caller = self.caller(&session, &world);
         self.authorise(&caller, &session, &wanted, known)?;
         let user = session.principal.arn();
         let World { parameters, kms, .. } = &mut *world;
         ssm::execute(parameters, kms, region, operation, &body, self.now, &user)
             .map(Outcome::Json)
-            .map_err(|error| from_json(error.code, error.message))
+            .map_err(from_ssm)
     }
 
     fn keys(&self, known: &mut Known) -> Result<Outcome, Refusal> {
@@ -141,6 +144,10 @@ pub(crate) fn from_secrets(error: secrets::SecretsError) -> Refusal {
         message_key,
         ..Refusal::new(400, error.code, error.message)
     }
+}
+
+pub(crate) fn from_ssm(error: ssm::SsmError) -> Refusal {
+    from_json(error.code, error.message)
 }
 
 /// An error of a service whose messages all have one key.

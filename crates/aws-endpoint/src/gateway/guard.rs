@@ -62,7 +62,7 @@ impl Call<'_> {
     }
 
     /// Sends a call on that was decided.
-    async fn forward(
+    pub(super) async fn forward(
         &self,
         gateway: &Gateway,
         question: &Question,

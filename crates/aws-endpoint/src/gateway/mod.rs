@@ -9,6 +9,9 @@
 //! What a caller may name a secret by, and what the backend makes of it, could differ. So the call that is sent on
 //! names the ARN that was decided on, and it is written anew from what was understood of it.
 //!
+//! Of parameters the backend is asked for tags, and for the keys of what is decrypted ([`parameters`]). Keys of KMS
+//! are the endpoint's own.
+//!
 //! IAM documents that are written here are also sent to the backend ([`mirror`]), for those who look there; it
 //! decides nothing.
 //!
@@ -19,6 +22,7 @@ mod batch;
 mod client;
 mod guard;
 mod mirror;
+mod parameters;
 mod questions;
 
 use std::{sync::Arc, time::Duration};

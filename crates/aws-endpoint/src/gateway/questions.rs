@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::secrets::SecretElsewhere;
+use crate::{secrets::SecretElsewhere, ssm::VersionElsewhere};
 
 /// A request to the backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,12 @@ pub(super) struct Question {
     pub(super) body: Bytes,
 }
 
+/// What is said of a secret and of a parameter that there is not.
+const MISSING: [&str; 3] = [
+    "ResourceNotFoundException",
+    "ParameterNotFound",
+    "InvalidResourceId",
+];
 const JSON: &str = "application/x-amz-json-1.1";
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
@@ -27,6 +33,31 @@ pub(super) fn secrets(operation: &str, body: &Value) -> Question {
         content_type: JSON,
         body: body.to_string().into(),
     }
+}
+
+/// An operation of Parameter Store.
+pub(super) fn ssm(operation: &str, body: &Value) -> Question {
+    Question {
+        service: "ssm",
+        target: Some(format!("AmazonSSM.{operation}")),
+        content_type: JSON,
+        body: body.to_string().into(),
+    }
+}
+
+/// What the tags of a parameter are asked for with.
+pub(super) fn parameter_tags(name: &str) -> Question {
+    let body = json!({"ResourceType": "Parameter", "ResourceId": name});
+    ssm("ListTagsForResource", &body)
+}
+
+/// What the versions of a parameter are asked for with, from a page on.
+pub(super) fn parameter_versions(name: &str, page: Option<&str>) -> Question {
+    let mut body = json!({"Name": name, "WithDecryption": false});
+    if let Some(page) = page {
+        body["NextToken"] = json!(page);
+    }
+    ssm("GetParameterHistory", &body)
 }
 
 /// A call to IAM, as it came.
@@ -105,6 +136,37 @@ pub(super) fn secret(description: Reply<'_>, policy: Reply<'_>) -> Result<Option
     }))
 }
 
+/// The tags in the answer to [`parameter_tags`]; `None` where there is no such parameter.
+pub(super) fn tags_of(reply: Reply<'_>) -> Result<Option<Vec<(String, String)>>, String> {
+    let Some(answer) = reply.found("ListTagsForResource")? else {
+        return Ok(None);
+    };
+    let tags = answer["TagList"].as_array();
+    let tags = tags.ok_or("ListTagsForResource lists no tags")?;
+    tags.iter().map(tag).collect::<Result<_, _>>().map(Some)
+}
+
+/// The versions in the answer to [`parameter_versions`], and the next page; none where there is no such parameter.
+pub(super) fn versions_of(reply: Reply<'_>) -> Result<(Vec<VersionElsewhere>, Option<String>), String> {
+    let Some(answer) = reply.found("GetParameterHistory")? else {
+        return Ok((Vec::new(), None));
+    };
+    let versions = answer["Parameters"].as_array();
+    let versions = versions.ok_or("GetParameterHistory lists no versions")?;
+    let versions = versions.iter().map(version).collect::<Result<_, _>>()?;
+    Ok((versions, answer["NextToken"].as_str().map(str::to_owned)))
+}
+
+/// A version as `GetParameterHistory` tells it.
+pub(super) fn version(version: &Value) -> Result<VersionElsewhere, String> {
+    let kind = version["Type"].as_str().ok_or("a version has no type")?;
+    Ok(VersionElsewhere {
+        number: version["Version"].as_u64().ok_or("a version has no number")?,
+        kind: kind.to_owned(),
+        key: version["KeyId"].as_str().map(str::to_owned),
+    })
+}
+
 fn tag(tag: &Value) -> Result<(String, String), String> {
     let key = tag["Key"].as_str().ok_or("a tag has no key")?;
     Ok((
@@ -125,7 +187,7 @@ impl Reply<'_> {
     fn found(self, operation: &str) -> Result<Option<Value>, String> {
         match (self.status, serde_json::from_slice::<Value>(self.body)) {
             (200, Ok(answer)) if answer.is_object() => Ok(Some(answer)),
-            (400..=499, _) if self.error().as_deref() == Some("ResourceNotFoundException") => Ok(None),
+            (400..=499, _) if self.error().is_some_and(|code| MISSING.contains(&code.as_str())) => Ok(None),
             (status, _) => Err(format!(
                 "it answers {operation} with status {status} {}",
                 self.error().unwrap_or_default()
@@ -219,6 +281,45 @@ mod tests {
         ];
         for (description, policy) in cases {
             assert!(asked(description, policy).is_err(), "{description:?} {policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_known_by_its_tags_and_versions() {
+        let reply = |status, body: &'static str| Reply {
+            status,
+            body: body.as_bytes(),
+        };
+        let tags = tags_of(reply(200, r#"{"TagList": [{"Key": "team", "Value": "a"}]}"#));
+        assert_eq!(tags, Ok(Some(vec![("team".to_owned(), "a".to_owned())])));
+        assert_eq!(
+            tags_of(reply(400, r#"{"__type": "InvalidResourceId"}"#)),
+            Ok(None)
+        );
+        for (status, body) in [
+            (200, "{}"),
+            (200, "[]"),
+            (500, "{}"),
+            (200, r#"{"TagList": [{}]}"#),
+        ] {
+            assert!(tags_of(reply(status, body)).is_err(), "{body}");
+        }
+        let history = r#"{"Parameters": [{"Version": 2, "Type": "SecureString", "KeyId": "alias/k"}], "NextToken": "50"}"#;
+        let version = VersionElsewhere {
+            number: 2,
+            kind: "SecureString".to_owned(),
+            key: Some("alias/k".to_owned()),
+        };
+        let expected = (vec![version], Some("50".to_owned()));
+        assert_eq!(versions_of(reply(200, history)), Ok(expected));
+        let missing = reply(400, r#"{"__type": "ParameterNotFound"}"#);
+        assert_eq!(versions_of(missing), Ok((Vec::new(), None)));
+        for body in [
+            "{}",
+            r#"{"Parameters": [{"Type": "String"}]}"#,
+            r#"{"Parameters": [{"Version": 1}]}"#,
+        ] {
+            assert!(versions_of(reply(200, body)).is_err(), "{body}");
         }
     }
 

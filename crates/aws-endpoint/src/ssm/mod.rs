@@ -13,6 +13,7 @@
 //! `InvalidAllowedPatternException`, `InvalidResourceType` and `InvalidResourceId`.
 
 mod describing;
+mod elsewhere;
 mod error;
 mod names;
 mod reading;
@@ -25,6 +26,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+pub(crate) use elsewhere::{
+    Named, ParameterElsewhere, VersionElsewhere, check_key, decryption, decrypts, is_asked_by_path, named,
+    veiled,
+};
 pub use error::SsmError;
 pub use store::ParameterStore;
 

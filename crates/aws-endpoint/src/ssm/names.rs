@@ -37,6 +37,8 @@ impl<'a> Asked<'a> {
         };
         let (name, selector) = match rest.split_once(':') {
             None => (rest, None),
+            // Such as the ARN of something else.
+            Some((_, selector)) if selector.contains(':') => return Err(SsmError::bad_path_name()),
             Some((name, selector)) => {
                 let number = selector.parse().ok().map(Selector::Version);
                 (name, Some(number.unwrap_or(Selector::Label(selector))))
@@ -77,7 +79,8 @@ impl<'a> Asked<'a> {
 /// Refuses what a new parameter cannot be called.
 pub(super) fn check_new(asked: &Asked<'_>) -> Result<(), SsmError> {
     const LEVELS: usize = 15;
-    if asked.selector.is_some() {
+    // What is made is made here, under a name of its own.
+    if asked.selector.is_some() || asked.elsewhere {
         return Err(SsmError::bad_path_name());
     }
     let inner = asked.key();

@@ -264,7 +264,7 @@ fn check_pattern(pattern: &str, kind: Kind, value: &str) -> Result<(), SsmError>
 }
 
 /// What stands for an encrypted value: nothing of it.
-fn ciphertext() -> String {
+pub(super) fn ciphertext() -> String {
     let mut bytes = [0; 120];
     rand::rng().fill_bytes(&mut bytes);
     // As all of KMS's begin.

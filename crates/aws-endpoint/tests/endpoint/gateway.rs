@@ -1,134 +1,16 @@
 //! The endpoint before a backend that keeps the secrets and lets in whoever asks: what is decided is what the endpoint
 //! would decide of its own, and what is denied does not get there.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::net::SocketAddr;
 
-use axum::{Router, extract::Request, http::StatusCode, response::IntoResponse as _};
-use http_body_util::BodyExt as _;
-use jiff::Timestamp;
-use mountproof_aws_endpoint::{
-    Backend, CallVerdict, Defects, Endpoint, EndpointConfig, StartError,
-    kms::KmsStore,
-    secrets::{self, SecretStore},
-};
+use axum::{Router, http::StatusCode};
+use mountproof_aws_endpoint::{Backend, CallVerdict, Endpoint, EndpointConfig, StartError};
 use mountproof_run_tls::RunCa;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
-    ACCOUNT, GET, REGION, SOON, Site, denied, no_identity_policy, policy, read, secret_arn,
+    ACCOUNT, GET, REGION, denied, no_identity_policy, policy, read, secret_arn, unguarded::site,
 };
-
-/// What looks like LocalStack from outside: Secrets Manager without any guard, and IAM that believes everything.
-#[derive(Clone)]
-struct Unguarded(Arc<Mutex<Kept>>);
-
-struct Kept {
-    secrets: SecretStore,
-    /// `service region operation` of each call, in their order.
-    calls: Vec<String>,
-    /// What IAM was told, as form fields.
-    iam: Vec<String>,
-    /// Answers this in place of anything else.
-    broken: Option<(StatusCode, &'static str)>,
-    /// Says this of the resource policy of every secret.
-    policy: Option<&'static str>,
-}
-
-impl Unguarded {
-    async fn start() -> (Self, Backend) {
-        let kept = Kept {
-            secrets: SecretStore::new(ACCOUNT.to_owned()),
-            calls: Vec::new(),
-            iam: Vec::new(),
-            broken: None,
-            policy: None,
-        };
-        let backend = Self(Arc::new(Mutex::new(kept)));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let answers = backend.clone();
-        let app = Router::new().fallback(move |request: Request| {
-            let answers = answers.clone();
-            async move { answers.answer(request).await }
-        });
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let address = Backend::new("unguarded", &format!("http://{address}")).unwrap();
-        (backend, address)
-    }
-
-    async fn answer(&self, request: Request) -> axum::response::Response {
-        let (head, body) = request.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let text = |name: &str| {
-            head.headers
-                .get(name)
-                .map(|value| value.to_str().unwrap().to_owned())
-        };
-        let credential = text("authorization").unwrap();
-        let scope: Vec<&str> = credential.split('/').collect();
-        assert!(
-            scope[0].ends_with(&format!("Credential={ACCOUNT}")),
-            "the account is the key's id: {credential}"
-        );
-        let (region, service) = (scope[2], scope[3]);
-        let mut kept = self.kept();
-        if service == "iam" {
-            kept.iam.push(String::from_utf8(body.to_vec()).unwrap());
-            return "<CreateRoleResponse/>".into_response();
-        }
-        let operation = text("x-amz-target")
-            .unwrap()
-            .rsplit('.')
-            .next()
-            .unwrap()
-            .to_owned();
-        kept.calls.push(format!("{service} {region} {operation}"));
-        if let Some(broken) = kept.broken {
-            return broken.into_response();
-        }
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        let (now, secrets) = (Timestamp::now(), &mut kept.secrets);
-        let kms = KmsStore::new(ACCOUNT.to_owned());
-        match secrets::execute(secrets, &kms, region, &operation, &body, now, Defects::default()) {
-            Ok(mut answer) => {
-                if let ("GetResourcePolicy", Some(policy)) = (operation.as_str(), kept.policy) {
-                    answer["ResourcePolicy"] = json!(policy);
-                }
-                answer.to_string().into_response()
-            }
-            Err(error) => {
-                let body = json!({"__type": error.code, "Message": error.message});
-                (StatusCode::BAD_REQUEST, body.to_string()).into_response()
-            }
-        }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap()
-    }
-
-    /// The calls since this was last asked.
-    fn calls(&self) -> Vec<String> {
-        std::mem::take(&mut self.kept().calls)
-    }
-
-    /// What IAM has been told, once it is `count` calls.
-    async fn told(&self, count: usize) -> Vec<String> {
-        let until = tokio::time::Instant::now() + SOON;
-        loop {
-            let told = self.kept().iam.clone();
-            if told.len() >= count {
-                return told;
-            }
-            assert!(tokio::time::Instant::now() < until, "only {told:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
 
 /// What the backend is asked about a secret before anything is decided.
 fn questions() -> Vec<String> {
@@ -140,12 +22,6 @@ fn questions() -> Vec<String> {
 fn sorted(mut calls: Vec<String>) -> Vec<String> {
     calls.sort();
     calls
-}
-
-async fn site() -> (Site, Unguarded) {
-    let (backend, address) = Unguarded::start().await;
-    let site = Site::before(Some(address)).await;
-    (site, backend)
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod eks;
 mod eks_tokens;
 mod faults;
 mod gateway;
+mod gateway_parameters;
 mod lists;
 mod names;
 mod permissions;

@@ -2,6 +2,7 @@
 
 mod client;
 mod issuer;
+pub(crate) mod unguarded;
 
 use std::sync::Arc;
 
