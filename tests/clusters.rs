@@ -35,7 +35,7 @@ const ACCOUNT: &str = "000000000000";
 const REGION: &str = "eu-west-1";
 const CLUSTERS: &str = "eks.eu-west-1.amazonaws.com";
 /// Longest wait for a cluster.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_cluster_has_an_api_server_that_lets_in_whom_eks_knows() {
@@ -342,7 +342,7 @@ fn token(caller: &Credentials, cluster: &str) -> String {
     let url = format!("https://sts.{REGION}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15");
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
-    settings.expires_in = Some(Duration::from_secs(60));
+    settings.expires_in = Some(Duration::from_mins(1));
     let headers = [("x-k8s-aws-id", cluster)];
     let signable = SignableRequest::new("GET", &url, headers.into_iter(), SignableBody::empty());
     let mut request = Request::get(&url).body(()).unwrap();

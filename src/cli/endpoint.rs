@@ -124,7 +124,7 @@ pub struct EndpointArgs {
     pub clusters: bool,
 
     /// Give pods their credentials here, as the EKS Pod Identity Agent does: for
-    /// AWS_CONTAINER_CREDENTIALS_FULL_URI
+    /// `AWS_CONTAINER_CREDENTIALS_FULL_URI`
     #[arg(long, value_name = "ADDRESS")]
     pub pod_identity_listen: Option<SocketAddr>,
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::{Program, ended, finished, fixture, python, without_proxies};
 
 /// Longest time for one command.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const CREDENTIALS: &str = "test:test";
 const IMAGE: &str = "localstack/localstack:4.14.0";
 
@@ -145,6 +145,10 @@ fn every(word: &str) -> Vec<String> {
     .to_vec()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers compare what they have no further use for"
+)]
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), Failed> {
     if found == expected {
         Ok(())
@@ -401,6 +405,7 @@ fn docker(arguments: &[&str]) -> Result<String, Failed> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is the last anyone hears of it")]
 fn said(failed: Failed) -> String {
     failed.message().unwrap_or("no reason").to_owned()
 }

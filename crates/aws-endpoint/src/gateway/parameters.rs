@@ -260,8 +260,8 @@ fn sent(body: &Value, named: &[Named]) -> Option<Value> {
 /// Calls parameters that are only named in an answer as the caller did, those of elsewhere included.
 fn rename(answer: &mut Value, named: &[Named]) {
     for member in ["InvalidParameters", "DeletedParameters"] {
-        let names = answer.get_mut(member).and_then(Value::as_array_mut);
-        for name in names.into_iter().flatten() {
+        let listed = answer.get_mut(member).and_then(Value::as_array_mut);
+        for name in listed.into_iter().flatten() {
             let asked = named
                 .iter()
                 .find(|named| !named.elsewhere && name.as_str() == Some(&named.selected));

@@ -2,6 +2,7 @@
 //! and the endpoint goes on.
 
 use std::{
+    fmt::Write as _,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -187,9 +188,10 @@ async fn query_bodies_that_are_no_forms_are_refused() {
         assert!(answer.xml("Code").is_some(), "{}", answer.text);
         leaks_nothing(&answer.text);
     }
-    let many: String = (0..50_000)
-        .map(|n| format!("&PolicyArns.member.{n}.arn=x"))
-        .collect();
+    let many = (0..50_000).fold(String::new(), |mut many, n| {
+        write!(many, "&PolicyArns.member.{n}.arn=x").unwrap();
+        many
+    });
     let request = sts_request("AssumeRole", &[]);
     let answer = site
         .send(with_body(request, format!("Action=AssumeRole{many}"), &red))
@@ -207,17 +209,17 @@ async fn a_body_of_100_megabytes_is_refused_early_and_costs_no_memory() {
     let piece = vec![b'x'; 64 * 1024];
     let as_chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();
     for (what, head, piece) in [("declared", head, piece), ("chunked", chunked, as_chunk)] {
-        let (mut read, mut write) = tokio::io::split(connect(&site, b"http/1.1").await);
-        write.write_all(&head).await.unwrap();
+        let (mut incoming, mut outgoing) = tokio::io::split(connect(&site, b"http/1.1").await);
+        outgoing.write_all(&head).await.unwrap();
         let sending = async {
             let mut sent = 0;
-            while sent < 100 * MIB && write.write_all(&piece).await.is_ok() {
+            while sent < 100 * MIB && outgoing.write_all(&piece).await.is_ok() {
                 sent += piece.len() as u64;
             }
             sent
         };
         let mut answer = Vec::new();
-        let reading = async { drop(read.read_to_end(&mut answer).await) };
+        let reading = async { drop(incoming.read_to_end(&mut answer).await) };
         let (sent, ()) = timeout(SOON, async { tokio::join!(sending, reading) })
             .await
             .unwrap();
@@ -291,7 +293,10 @@ async fn broken_chunks_are_refused_and_whole_ones_are_read() {
 async fn headers_that_are_too_large_invalid_or_doubled_are_refused() {
     let (site, red) = Site::with_red().await;
     let huge = "x".repeat(200_000);
-    let many: String = (0..5000).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = (0..5000).fold(String::new(), |mut many, n| {
+        write!(many, "x-{n}: y\r\n").unwrap();
+        many
+    });
     let request = signed(get(SECRET), &red);
     let length = format!("content-length: {}", request.body().len());
     for (what, more) in [

@@ -32,8 +32,8 @@ impl Site {
         self.service_role(&format!("{name}-role"), "eks.amazonaws.com")
             .await;
         let wanted = cluster(name, mode);
-        let made = self.eks(&self.root, "POST", "/clusters", wanted).await;
-        assert_eq!(made.status, 200, "{}", made.text);
+        let answer = self.eks(&self.root, "POST", "/clusters", wanted).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
         self.later(SignedDuration::from_secs(2));
         let there = self
             .eks(&self.root, "GET", &format!("/clusters/{name}"), Value::Null)
