@@ -33,9 +33,9 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
         token: None,
     };
     let secure = https(served.ready.https, &served.ready.ca, SECRETS);
-    let plain = Way::http(served.ready.http);
+    let over_http = Way::http(served.ready.http);
     let empty = served.rss();
-    populate(&plain, &root, &issuer, plan).await;
+    populate(&over_http, &root, &issuer, plan).await;
     println!(
         "{} secrets of 64 bytes, {} roles with a policy each: {:.0} MiB, from {:.0} MiB with nothing",
         plan.secrets,
@@ -45,7 +45,7 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
     );
 
     let time = Until::Time(plan.time);
-    let caller = assume(&plain, &root, SystemTime::now()).await;
+    let caller = assume(&over_http, &root, SystemTime::now()).await;
     let reads = reads(plan, &caller, SystemTime::now());
     let closed = run(&secure, &reads, plan.connections, Pace::Closed, time).await;
     row("GetSecretValue, HTTPS, closed loop", &closed, served.rss());
@@ -58,7 +58,7 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
     );
     let open = run(&secure, &reads, plan.connections * 4, Pace::Open(5000.0), time).await;
     row("GetSecretValue, HTTPS, open loop at 5000/s", &open, served.rss());
-    let http = run(&plain, &reads, plan.connections, Pace::Closed, time).await;
+    let http = run(&over_http, &reads, plan.connections, Pace::Closed, time).await;
     row("GetSecretValue, HTTP, closed loop", &http, served.rss());
     let tokens = tokens(plan, &issuer);
     let sts = https(served.ready.https, &served.ready.ca, STS);
@@ -80,7 +80,7 @@ async fn day(plan: Plan, served: &mut Served, way: &Way, tokens: &Arc<Vec<Vec<u8
     let mut calls = 0;
     for hour in 0..plan.hours {
         served.faults(&format!("clock-step:{hour}h")).await;
-        let at = SystemTime::now() + Duration::from_secs(3600) * u32::try_from(hour).unwrap();
+        let at = SystemTime::now() + Duration::from_hours(1) * u32::try_from(hour).unwrap();
         let caller = assume(way, root, at).await;
         let reads = reads(plan, &caller, at);
         let read = Until::Calls(plan.hourly * 9 / 10);

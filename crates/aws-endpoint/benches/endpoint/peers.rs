@@ -29,7 +29,7 @@ const LOCALSTACK: &[&str] = &[
     "moto-ext==5.1.24",
 ];
 const SECRETS: usize = 200;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Prints a line for each peer; its calls a second.
 pub(crate) async fn measure(plan: Plan) -> Vec<(&'static str, f64)> {

@@ -25,7 +25,7 @@ fn url(caller: &Caller, cluster: &str, host: &str, region: &str) -> String {
     let identity = Credentials::new(id, secret, token.clone(), None, "test").into();
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
-    settings.expires_in = Some(std::time::Duration::from_secs(60));
+    settings.expires_in = Some(std::time::Duration::from_mins(1));
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)

@@ -166,7 +166,7 @@ async fn one_region_or_one_service_is_out_and_the_others_answer() {
     let (site, _) = Site::with_red().await;
     let list = |region| signed(secrets_request(region, "ListSecrets", json!({})), &site.root);
     set(&site, &format!("outage:region:{REGION}"));
-    let (_, calls) = calls(&site, async {
+    let ((), calls) = calls(&site, async {
         try_send(&site.client, list(REGION)).await.unwrap_err();
         assert_eq!(send(&site.client, list(ELSEWHERE)).await.status, 200);
     })
