@@ -1,6 +1,8 @@
 //! Who makes a request, and what is known about it: the policies that apply to the caller, and IAM's
 //! global condition keys.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -24,7 +26,7 @@ pub(crate) struct Circumstances<'a> {
 pub(crate) struct Caller<'a> {
     session: &'a Session,
     policies: RolePolicies,
-    context: Context,
+    context: Arc<Context>,
     rules: Rules,
 }
 
@@ -57,15 +59,14 @@ impl<'a> Caller<'a> {
         Self {
             session,
             policies: policies.unwrap_or_default(),
-            context: caller_context(session, role, circumstances),
+            context: Arc::new(caller_context(session, role, circumstances)),
             rules,
         }
     }
 
     /// Decides by every policy that applies.
     pub(crate) fn decide(&self, wish: &Wish<'_>) -> Decision {
-        let mut context = self.context.clone();
-        context.extend(wish.keys.clone());
+        let mut context = wish.keys.clone().over(&self.context);
         context.set("aws:ResourceAccount", wish.account);
         let request = Request {
             principal: &self.session.principal,
