@@ -235,6 +235,8 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+    use std::sync::OnceLock;
+
     use http::Request;
     use jiff::SignedDuration;
 
@@ -261,6 +263,7 @@ mod tests {
             issued: Some(expires),
             expires: Some(expires),
             labels: Labels::default(),
+            context: OnceLock::new(),
         }
     }
 
