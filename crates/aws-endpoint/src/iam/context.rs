@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct Context {
     values: BTreeMap<String, Vec<String>>,
     /// What is known of more requests than this one. Its keys count where this has none of the name.
-    beneath: Option<Arc<Context>>,
+    beneath: Option<Arc<Self>>,
 }
 
 impl Context {
