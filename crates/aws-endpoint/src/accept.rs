@@ -25,8 +25,8 @@ use crate::{
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Longest head of a `CONNECT` request.
 const LONGEST_HEAD: usize = 8 * 1024;
-/// Most connections at a time, if the process may have four times as many files: further ones are closed at
-/// once. An idle one costs a file and some 40 KiB.
+/// Most connections at a time, if the process may have four times as many files. An idle one costs a file and
+/// some 40 KiB.
 const MOST_CONNECTIONS: usize = 4096;
 
 /// What a request came over.
@@ -57,6 +57,7 @@ pub(crate) async fn serve(
     tls: Arc<ServerConfig>,
     plain: PlainHttp,
     state: Arc<State>,
+    connections: usize,
     shutdown: CancellationToken,
 ) {
     let way_in = WayIn {
@@ -65,7 +66,7 @@ pub(crate) async fn serve(
         app: route::router(Arc::clone(&state)),
         shutdown: shutdown.clone(),
     };
-    let places = Arc::new(Semaphore::new(affordable()));
+    let places = Arc::new(Semaphore::new(connections));
     let serve = move |stream| {
         let (way_in, state) = (way_in.clone(), Arc::clone(&state));
         let place = Arc::clone(&places).try_acquire_owned();
@@ -93,7 +94,7 @@ pub(crate) async fn serve(
 }
 
 /// How many connections this process can afford.
-fn affordable() -> usize {
+pub(crate) fn affordable() -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let quarter = files.map_or(usize::MAX, |files| {
         usize::try_from(files / 4).unwrap_or(usize::MAX)

@@ -67,6 +67,11 @@ pub(crate) enum Outcome {
     Relayed(Relayed),
 }
 
+/// A value as JSON: `Display` does the same piece by piece, checking each.
+fn written(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// Writes an answer.
 pub(crate) fn write(
     protocol: Protocol,
@@ -92,8 +97,8 @@ pub(crate) fn write(
                 xml::error(namespace, fault, &refusal.code, &refusal.message, request_id),
             )
         }
-        (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", value.to_string()),
-        (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", value.to_string()),
+        (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", written(value)),
+        (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", written(value)),
         (_, Ok(Outcome::Relayed(answer))) => (answer.status, "application/x-amz-json-1.1", answer.text()),
         (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
         (Protocol::Rest, Err(refusal)) => {

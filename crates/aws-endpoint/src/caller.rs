@@ -1,6 +1,8 @@
 //! Who makes a request, and what is known about it: the policies that apply to the caller, and IAM's
 //! global condition keys.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -24,7 +26,7 @@ pub(crate) struct Circumstances<'a> {
 pub(crate) struct Caller<'a> {
     session: &'a Session,
     policies: RolePolicies,
-    context: Context,
+    context: Arc<Context>,
     rules: Rules,
 }
 
@@ -57,15 +59,14 @@ impl<'a> Caller<'a> {
         Self {
             session,
             policies: policies.unwrap_or_default(),
-            context: caller_context(session, role, circumstances),
+            context: Arc::new(caller_context(session, role, circumstances)),
             rules,
         }
     }
 
     /// Decides by every policy that applies.
     pub(crate) fn decide(&self, wish: &Wish<'_>) -> Decision {
-        let mut context = self.context.clone();
-        context.extend(wish.keys.clone());
+        let mut context = wish.keys.clone().over(&self.context);
         context.set("aws:ResourceAccount", wish.account);
         let request = Request {
             principal: &self.session.principal,
@@ -138,7 +139,21 @@ fn role<'i>(session: &Session, iam: &'i IamState) -> Option<&'i Role> {
 
 /// The keys of a signed request.
 fn caller_context(session: &Session, role: Option<&Role>, circumstances: Circumstances<'_>) -> Context {
-    let mut context = request_context(circumstances);
+    let known = session.context.get_or_init(|| Arc::new(session_context(session)));
+    let mut context = request_context(circumstances).over(known);
+    for tag in role.into_iter().flat_map(|role| &role.tags) {
+        let key = format!("aws:PrincipalTag/{}", tag.key);
+        // A session's own tags stand before those of its role.
+        if known.values(&key).is_none() {
+            context.set(&key, tag.value.as_str());
+        }
+    }
+    context
+}
+
+/// The keys that a session gives to all of its requests.
+fn session_context(session: &Session) -> Context {
+    let mut context = Context::new();
     if let Some(account) = session.principal.account() {
         context.set("aws:PrincipalAccount", account);
     }
@@ -157,10 +172,6 @@ fn caller_context(session: &Session, role: Option<&Role>, circumstances: Circums
     if let Some(issued) = session.issued {
         context.set("aws:TokenIssueTime", issued.to_string());
     }
-    for tag in role.into_iter().flat_map(|role| &role.tags) {
-        context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
-    }
-    // A session's own tags stand before those of its role.
     for tag in &session.labels.tags {
         context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
     }

@@ -148,10 +148,11 @@ impl CallLog {
             CallVerdict::Denied | CallVerdict::Failed => &mut log.others,
         };
         calls.push_back(record);
-        if calls.len() > Self::KEPT {
-            calls.pop_front();
-            log.forgotten += 1;
-        }
+        let oldest = (calls.len() > Self::KEPT).then(|| calls.pop_front()).flatten();
+        log.forgotten += u64::from(oldest.is_some());
+        // Nobody has to wait until its memory is given back.
+        drop(log);
+        drop(oldest);
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {

@@ -1,11 +1,15 @@
 //! Keys: the account's own, and the temporary ones that STS hands out.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
-use crate::iam::{NamedPolicy, Principal, store::Tag};
+use crate::iam::{Context, NamedPolicy, Principal, store::Tag};
 
 /// The account's root key. The secret part is not shown by anything.
 #[derive(Clone)]
@@ -67,6 +71,8 @@ pub(crate) struct Session {
     pub(crate) issued: Option<Timestamp>,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) labels: Labels,
+    /// What policies may ask about it, which is the same in each of its calls; made for the first.
+    pub(crate) context: OnceLock<Arc<Context>>,
 }
 
 /// What a session is marked with.
@@ -106,6 +112,7 @@ impl Keys {
             issued: None,
             expires: None,
             labels: Labels::default(),
+            context: OnceLock::new(),
         };
         Self(HashMap::from([(root.access_key_id.clone(), Arc::new(session))]))
     }

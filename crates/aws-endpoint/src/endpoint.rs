@@ -62,6 +62,9 @@ pub struct EndpointConfig {
     /// Answer `POST /moto-api/reset`, unsigned, by forgetting everything but the root key: moto's tests ask for it
     /// between two of them. Never for an endpoint that others reach.
     pub moto_reset: bool,
+    /// Most connections at a time over each way in; further ones are closed at once. By default 4096, or a quarter
+    /// of the files that the process may have open.
+    pub connections: usize,
 }
 
 impl EndpointConfig {
@@ -83,6 +86,7 @@ impl EndpointConfig {
             cluster_backend: None,
             pod_identity_listen: None,
             moto_reset: false,
+            connections: accept::affordable(),
         }
     }
 }
@@ -179,7 +183,8 @@ impl Endpoint {
         ];
         let accepting = ways_in.into_iter().flatten().map(|(listener, plain)| {
             let (tls, state) = (Arc::clone(&tls), Arc::clone(&state));
-            tokio::spawn(accept::serve(listener, tls, plain, state, shutdown.clone()))
+            let (places, shutdown) = (config.connections, shutdown.clone());
+            tokio::spawn(accept::serve(listener, tls, plain, state, places, shutdown))
         });
         Ok(Self {
             address,

@@ -44,6 +44,12 @@ pub(crate) fn router(state: Arc<State>) -> Router {
     )
 }
 
+/// Tells requests apart and has to be hard to guess for nobody: from the thread's generator, not the system's.
+fn request_id() -> String {
+    let id = uuid::Builder::from_random_bytes(rand::random());
+    id.into_uuid().to_string()
+}
+
 async fn answer_to(
     state: &Arc<State>,
     connection: Connection,
@@ -54,7 +60,7 @@ async fn answer_to(
     cutter.use_it();
     let faults = state.faults();
     let now = state.now();
-    let request_id = uuid::Uuid::new_v4().to_string();
+    let request_id = request_id();
     let (parts, body) = request.into_parts();
     if parts.uri.path() == "/moto-api/reset" && state.moto_reset.load(Ordering::Relaxed) {
         state.world().clear(&state.account);

@@ -130,7 +130,7 @@ fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Se
     let claim = Claim::of(request).map_err(Refused::Fault)?;
     let scope = claim.scope().map_err(Refused::Fault)?;
     let session = state
-        .world()
+        .world_as_is()
         .keys
         .find(scope.access_key_id)
         .ok_or(Refused::UnknownKey)?;
@@ -235,6 +235,8 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+    use std::sync::OnceLock;
+
     use http::Request;
     use jiff::SignedDuration;
 
@@ -261,6 +263,7 @@ mod tests {
             issued: Some(expires),
             expires: Some(expires),
             labels: Labels::default(),
+            context: OnceLock::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -64,7 +64,7 @@ pub(crate) struct State {
     pub(crate) sts_off: RwLock<Vec<String>>,
     /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
     pub(crate) moto_reset: AtomicBool,
-    world: Mutex<World>,
+    world: RwLock<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
     /// Thrown for faults only.
@@ -125,7 +125,7 @@ impl State {
             clusters: OnceLock::new(),
             sts_off: RwLock::default(),
             moto_reset: AtomicBool::new(false),
-            world: Mutex::new(world),
+            world: RwLock::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),
             dice: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -136,8 +136,13 @@ impl State {
         })
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn world(&self) -> RwLockWriteGuard<'_, World> {
+        self.world.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For those who only look, of whom there may be many at a time.
+    pub(crate) fn world_as_is(&self) -> RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn defects(&self) -> Defects {

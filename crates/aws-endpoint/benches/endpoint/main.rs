@@ -6,7 +6,7 @@
 //! The endpoint verifies every signature and authorises every call; the peers do neither.
 //!
 //! Prints figures; judges nothing, for they belong to a machine. With `-- --no-peers` only ours, with `-- --quick`
-//! in a tenth of the time.
+//! in a tenth of the time, with `-- --instructions` only what one read costs the processor, counted by valgrind.
 
 #![expect(clippy::print_stdout, reason = "figures are for the reader of the terminal")]
 #![expect(
@@ -67,6 +67,9 @@ fn main() {
     if has(server::FLAG) {
         return runtime.block_on(server::serve());
     }
+    if has("--instructions") {
+        return runtime.block_on(instructions());
+    }
     let plan = if has("--quick") { QUICK } else { WHOLE };
     runtime.block_on(measure(plan, !has("--no-peers")));
 }
@@ -82,6 +85,17 @@ async fn measure(plan: Plan, with_peers: bool) {
         for (name, peer) in peers::measure(plan).await {
             println!("  GetSecretValue over HTTP: {:.0} times {name}", best / peer);
         }
+    }
+}
+
+async fn instructions() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench");
+    std::fs::create_dir_all(folder).unwrap();
+    for (over, secure) in [("HTTPS", true), ("HTTP", false)] {
+        let file = format!("{folder}/callgrind.{over}");
+
+        let count = ours::instructions(&file, secure).await;
+        println!("GetSecretValue, {over}: {count} instructions a call, profile in {file}");
     }
 }
 

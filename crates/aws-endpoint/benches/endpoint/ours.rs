@@ -73,6 +73,47 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
     http.rate
 }
 
+/// Processor instructions of one `GetSecretValue` over a kept-alive connection, counted by valgrind's callgrind: the
+/// same on a machine that is busy. The profile of the longer run stays in `file`. Callgrind's processor has no SHA
+/// instructions, so that hashing weighs more than it does outside.
+pub(crate) async fn instructions(file: &str, secure: bool) -> u64 {
+    let (few, many) = (500, 2500);
+    let less = counted(few, file, secure).await;
+    (counted(many, file, secure).await - less) / (many - few) as u64
+}
+
+async fn counted(calls: usize, file: &str, secure: bool) -> u64 {
+    let plan = Plan {
+        secrets: 50,
+        roles: 5,
+        ..crate::QUICK
+    };
+    let ca = RunCa::generate("bench issuer").unwrap();
+    let issuer = Issuer::start(&ca).await;
+    let output = format!("--callgrind-out-file={file}");
+    let runner = ["valgrind", "--quiet", "--tool=callgrind", &output];
+    let served = Served::start_under(&runner, ca.certificate_pem()).await;
+    let root = Caller {
+        id: served.ready.key.clone(),
+        secret: served.ready.secret.clone(),
+        token: None,
+    };
+    let plain = Way::http(served.ready.http);
+    populate(&plain, &root, &issuer, plan).await;
+    let caller = assume(&plain, &root, SystemTime::now()).await;
+    let reads = reads(plan, &caller, SystemTime::now());
+    let way = if secure {
+        https(served.ready.https, &served.ready.ca, SECRETS)
+    } else {
+        plain
+    };
+    run(&way, &reads, 1, Pace::Closed, Until::Calls(calls)).await;
+    served.ended().await;
+    let profile = std::fs::read_to_string(file).unwrap();
+    let totals = profile.lines().find_map(|line| line.strip_prefix("totals: "));
+    totals.unwrap().trim().parse().unwrap()
+}
+
 /// A day's calls, hour after hour: the clock goes on, sessions expire and are forgotten.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52 calls")]
 async fn day(plan: Plan, served: &mut Served, way: &Way, tokens: &Arc<Vec<Vec<u8>>>, root: &Caller) {

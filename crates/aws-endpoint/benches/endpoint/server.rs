@@ -61,7 +61,15 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start(issuer_trust: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::start_under(&[], issuer_trust).await
+    }
+
+    /// Under a program that runs another, such as `valgrind`, if one is given.
+    pub(crate) async fn start_under(runner: &[&str], issuer_trust: &str) -> Self {
+        let own = std::env::current_exe().unwrap();
+        let mut words = runner.iter().map(std::ffi::OsStr::new).chain([own.as_os_str()]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .arg(FLAG)
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
@@ -85,6 +93,12 @@ impl Served {
 
     pub(crate) fn rss(&self) -> Option<f64> {
         crate::rss(self.child.id()?)
+    }
+
+    /// Lets it end by itself.
+    pub(crate) async fn ended(mut self) {
+        drop(self.input);
+        self.child.wait().await.unwrap();
     }
 
     pub(crate) async fn faults(&mut self, text: &str) {

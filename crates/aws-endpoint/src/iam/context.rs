@@ -1,6 +1,8 @@
 //! What is known about a request, by condition key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The condition keys of one request and their values.
 ///
@@ -9,6 +11,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
     values: BTreeMap<String, Vec<String>>,
+    /// What is known of more requests than this one. Its keys count where this has none of the name.
+    beneath: Option<Arc<Self>>,
 }
 
 impl Context {
@@ -16,6 +20,15 @@ impl Context {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, over what `beneath` knows: its keys count that this has not.
+    #[must_use]
+    pub(crate) fn over(self, beneath: &Arc<Self>) -> Self {
+        Self {
+            beneath: Some(Arc::clone(beneath)),
+            ..self
+        }
     }
 
     /// Gives `key` one value, in place of those it had.
@@ -27,26 +40,35 @@ impl Context {
     pub fn set_all<V: Into<String>>(&mut self, key: &str, values: impl IntoIterator<Item = V>) {
         let values: Vec<String> = values.into_iter().map(Into::into).collect();
         if values.is_empty() {
-            self.values.remove(&key.to_lowercase());
+            self.values.remove(&*folded(key));
         } else {
-            self.values.insert(key.to_lowercase(), values);
+            self.values.insert(folded(key).into_owned(), values);
         }
-    }
-
-    /// Takes over every key of `other`, in place of the values it had here.
-    pub fn extend(&mut self, other: Self) {
-        self.values.extend(other.values);
     }
 
     /// The values of `key`; `None` when it is absent.
     #[must_use]
     pub fn values(&self, key: &str) -> Option<&[String]> {
-        self.values_of_folded(&key.to_lowercase())
+        self.values_of_folded(&folded(key))
     }
 
     /// As [`Self::values`] for a key already in lower case, which policies keep their keys in.
     pub(super) fn values_of_folded(&self, key: &str) -> Option<&[String]> {
-        self.values.get(key).map(Vec::as_slice)
+        match (self.values.get(key), &self.beneath) {
+            (Some(values), _) => Some(values),
+            (None, Some(beneath)) => beneath.values_of_folded(key),
+            (None, None) => None,
+        }
+    }
+}
+
+/// A key's name in lower case, as nearly all of them come.
+fn folded(key: &str) -> Cow<'_, str> {
+    let lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if key.bytes().all(lower) {
+        Cow::Borrowed(key)
+    } else {
+        Cow::Owned(key.to_lowercase())
     }
 }
 
@@ -84,6 +106,16 @@ mod tests {
             Some(["A".to_owned(), "b".to_owned()].as_slice())
         );
         assert_eq!(context.values("aws:PrincipalArn"), None);
+    }
+
+    #[test]
+    fn what_a_request_knows_lies_over_what_is_known_of_its_caller() {
+        let caller = Context::from_iter([("aws:SourceIp", "10.0.0.1"), ("aws:ViaAWSService", "false")]);
+        let request = Context::from_iter([("aws:ViaAWSService", "true")]).over(&Arc::new(caller));
+        let given = |key| request.values(key).map(|values| values.join(","));
+        assert_eq!(given("aws:viaawsservice").as_deref(), Some("true"));
+        assert_eq!(given("AWS:SourceIp").as_deref(), Some("10.0.0.1"));
+        assert_eq!(given("aws:PrincipalArn"), None);
     }
 
     #[test]

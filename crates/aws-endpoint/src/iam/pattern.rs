@@ -158,7 +158,12 @@ fn simulate(
     let mut current = Vec::with_capacity(8);
     let mut next = Vec::with_capacity(8);
     enter(tokens, start, &mut current);
+    // A free asterisk at the end takes whatever is left.
+    let open = tokens.last() == Some(&Token::Many) && !confined(tokens.len() - 1);
     for char in chars {
+        if open && current.last() == Some(&tokens.len()) {
+            return true;
+        }
         for &at in &current {
             match tokens.get(at) {
                 Some(Token::Char(wanted)) if same(*wanted, char) => enter(tokens, at + 1, &mut next),

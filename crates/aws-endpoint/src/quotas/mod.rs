@@ -6,6 +6,9 @@
 //! region has its own, and IAM, which is global, one for all regions. Calls are counted once they are known to
 //! be signed by the account: a stranger uses up nothing.
 //!
+//! Read on AWS's page: the combined rates of Secrets Manager's reads, of its resource-policy calls and of its updates.
+//! From memory, and unverified: every other figure, STS's and Parameter Store's among them.
+//!
 //! Left out: what AWS publishes no figure for (IAM's and EKS's own calls, `AssumeRoleForPodIdentity`,
 //! `AssumeRoleWithWebIdentity`, which comes without credentials and so outside the quota of STS), bursts
 //! beyond a second, and Parameter Store's adjustable higher throughput of 10,000 `GetParameter` a second.

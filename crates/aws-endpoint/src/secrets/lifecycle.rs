@@ -90,6 +90,11 @@ pub(super) fn update(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 
 /// `DescribeSecret`.
 pub(super) fn describe(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
+    describe_as_is(store, call)
+}
+
+/// `DescribeSecret`, which changes nothing.
+pub(super) fn describe_as_is(store: &SecretStore, call: &Call<'_>) -> Outcome {
     let secret = store.secret(call.region, secret_id(call.body)?)?;
     let mut answer = described(secret, call.region, "VersionIdsToStages");
     if !secret.replicas.is_empty() {

@@ -134,6 +134,39 @@ pub fn execute(
     Ok(outcome)
 }
 
+/// Carries out one of the operations that are called most, where it changes nothing, so that many may at a time:
+/// `None` for any other, which is for [`execute`].
+pub(crate) fn execute_as_is(
+    store: &SecretStore,
+    kms: &KmsStore,
+    region: &str,
+    operation: &str,
+    body: &Value,
+    now: Timestamp,
+    defects: Defects,
+) -> Option<Result<Value, SecretsError>> {
+    if store.has_expired(now) {
+        return None;
+    }
+    let call = Call {
+        kms,
+        region,
+        body: Body(body),
+        now,
+        defects,
+    };
+    match operation {
+        "GetSecretValue" => values::value_as_is(store, &call),
+        "DescribeSecret" => Some(lifecycle::describe_as_is(store, &call)),
+        _ => None,
+    }
+}
+
+/// Whether it is worth asking [`execute_as_is`].
+pub(crate) fn may_change_nothing(operation: &str) -> bool {
+    matches!(operation, "GetSecretValue" | "DescribeSecret")
+}
+
 impl SecretStore {
     /// Everything there is, values included, to be kept in a file.
     #[must_use]

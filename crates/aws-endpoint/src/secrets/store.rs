@@ -98,13 +98,17 @@ impl SecretStore {
         }
     }
 
+    /// Whether [`Self::expire`] has something to do.
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.deletions.first().is_some_and(|(end, ..)| *end <= now)
+    }
+
     /// Removes the secrets whose recovery window has ended.
     pub fn expire(&mut self, now: Timestamp) {
-        while let Some((end, region, name)) = self.deletions.pop_first() {
-            if end > now {
-                self.deletions.insert((end, region, name));
+        while self.has_expired(now) {
+            let Some((end, region, name)) = self.deletions.pop_first() else {
                 return;
-            }
+            };
             let secret = self.regions.get(&region).and_then(|secrets| secrets.get(&name));
             if secret.is_some_and(|secret| secret.deletion == Some(end)) {
                 self.remove(&region, &name);
@@ -143,6 +147,15 @@ impl SecretStore {
         secrets
             .and_then(|secrets| secrets.get_mut(name))
             .ok_or_else(SecretsError::not_found)
+    }
+
+    /// As [`Self::secret`], for what a secret marked for deletion refuses.
+    pub(super) fn live(&self, region: &str, id: &str) -> Result<&Secret, SecretsError> {
+        let secret = self.secret(region, id)?;
+        if secret.deletion.is_some() {
+            return Err(SecretsError::marked_for_deletion());
+        }
+        Ok(secret)
     }
 
     /// As [`Self::secret_mut`], for what a secret marked for deletion refuses.

@@ -20,20 +20,43 @@ const STAGES: usize = 20;
 
 /// `GetSecretValue`.
 pub(super) fn value(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
+    let (secret, index) = wanted(store, call)?;
+    let answer = answered(store, call, secret, index);
+    let secret = store.live_mut(call.region, secret_id(call.body)?)?;
+    let today = Some(day(call.now));
+    secret.accessed = today;
+    secret.versions[index].accessed = today;
+    Ok(answer)
+}
+
+/// `GetSecretValue` where it changes nothing: `None` for the first one of a day, which is noted.
+pub(super) fn value_as_is(store: &SecretStore, call: &Call<'_>) -> Option<Outcome> {
+    let (secret, index) = match wanted(store, call) {
+        Ok(found) => found,
+        Err(error) => return Some(Err(error)),
+    };
+    let today = Some(day(call.now));
+    let noted = secret.accessed == today && secret.versions[index].accessed == today;
+    noted.then(|| Ok(answered(store, call, secret, index)))
+}
+
+/// The secret, and which of its versions, that a caller may have.
+fn wanted<'s>(store: &'s SecretStore, call: &Call<'_>) -> Result<(&'s Secret, usize), SecretsError> {
     let id = secret_id(call.body)?;
     let wanted = Wanted::new(call.body)?;
+    let secret = store.live(call.region, id)?;
+    let index = wanted.index(secret, call.defects.stale_after_put)?;
+    check_readable(call, secret.versions[index].key.as_deref())?;
+    Ok((secret, index))
+}
+
+fn answered(store: &SecretStore, call: &Call<'_>, secret: &Secret, index: usize) -> Value {
     let planted = if call.defects.other_tenants_secret {
-        value_of_another_tenant(store, call.region, id)
+        value_of_another_tenant(store, call.region, &secret.name)
     } else {
         None
     };
-    let secret = store.live_mut(call.region, id)?;
-    let index = wanted.index(secret, call.defects.stale_after_put)?;
-    check_readable(call, secret.versions[index].key.as_deref())?;
-    let today = day(call.now);
-    secret.accessed = Some(today);
-    secret.versions[index].accessed = Some(today);
-    Ok(answer(secret, &secret.versions[index], planted))
+    answer(secret, &secret.versions[index], planted)
 }
 
 /// `PutSecretValue`.

@@ -1,7 +1,6 @@
 //! The text that is signed: method, path, query, headers and a digest of the body, each in one form only.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 
@@ -72,9 +71,10 @@ pub(super) fn sha256(text: &str) -> Digest {
 }
 
 pub(super) fn hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
-        // Writing into a String never fails.
-        let _ = write!(text, "{byte:02x}");
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 
@@ -161,6 +161,10 @@ fn header(text: &mut String, request: &Signed<'_>, name: &str) {
         }
         // Header values are bytes; those that are no UTF-8 stand for the characters of Latin-1.
         match value.to_str() {
+            // As nearly all are.
+            Ok(value) if !value.starts_with(' ') && !value.ends_with(' ') && !value.contains("  ") => {
+                text.push_str(value);
+            }
             Ok(value) => single_spaced(text, value.chars()),
             Err(_) => match std::str::from_utf8(value.as_bytes()) {
                 Ok(value) => single_spaced(text, value.chars()),

@@ -5,9 +5,9 @@ use std::sync::{PoisonError, RwLock};
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
-/// A secret's signing key. Shown by nothing.
-#[derive(Clone, Copy)]
-pub struct SigningKey([u8; 32]);
+/// A secret's signing key, ready to be used. Shown by nothing.
+#[derive(Clone)]
+pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
     /// Derives the key of a secret of any length for `scope`: date, region, service.
@@ -16,25 +16,19 @@ impl SigningKey {
         let mut prefixed = Vec::with_capacity(4 + secret.len());
         prefixed.extend_from_slice(b"AWS4");
         prefixed.extend_from_slice(secret.as_bytes());
-        let first = Self::step(&prefixed, date);
-        let steps = [region, service, "aws4_request"];
-        steps
-            .into_iter()
-            .fold(first, |key, word| Self::step(&key.0, word))
-    }
-
-    fn step(key: &[u8], word: &str) -> Self {
-        let tag = hmac::sign(&hmac::Key::new(HMAC_SHA256, key), word.as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(tag.as_ref());
-        Self(bytes)
+        let steps = [date, region, service, "aws4_request"];
+        let first = hmac::Key::new(HMAC_SHA256, &prefixed);
+        let step = |key: hmac::Key, word: &str| {
+            hmac::Key::new(HMAC_SHA256, hmac::sign(&key, word.as_bytes()).as_ref())
+        };
+        Self(steps.into_iter().fold(first, step))
     }
 
     /// Whether `signature` (hexadecimal, lower case) is that of the text made of `parts`. Takes as long
     /// for a wrong one as for the right one.
     #[must_use]
     pub fn verifies(&self, parts: &[&str], signature: &str) -> bool {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA256, &self.0));
+        let mut context = hmac::Context::with_key(&self.0);
         for part in parts {
             context.update(part.as_bytes());
         }
@@ -85,7 +79,7 @@ impl SigningKeys {
         if let Some(known) = known.get(credential)
             && *known.secret == *secret
         {
-            return known.key;
+            return known.key.clone();
         }
         drop(known);
         let key = derive();
@@ -93,8 +87,11 @@ impl SigningKeys {
         if known.len() >= Self::MOST {
             known.clear();
         }
-        let secret = secret.into();
-        known.insert(credential.into(), Known { secret, key });
+        let entry = Known {
+            secret: secret.into(),
+            key: key.clone(),
+        };
+        known.insert(credential.into(), entry);
         key
     }
 

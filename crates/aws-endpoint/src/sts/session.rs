@@ -1,6 +1,6 @@
 //! What a call wants a session to be, and the session that comes of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -174,6 +174,7 @@ pub(crate) fn issue(state: &State, grant: Grant<'_>, now: Timestamp) -> Issued {
         issued: Some(now),
         expires: Some(expires),
         labels,
+        context: OnceLock::new(),
     };
     state.world().keys.add(Arc::new(session), now);
     issued

@@ -252,7 +252,7 @@ async fn a_signature_for_one_service_or_region_is_none_for_another() {
 #[tokio::test]
 async fn what_is_not_here_is_refused() {
     let site = Site::start().await;
-    for operation in ["RotateSecret", "ShredSecret"] {
+    for operation in ["RotateEverything", "ShredSecret"] {
         let answer = site.secrets(&site.root, operation, json!({})).await;
         let (status, code, _) = answer.error();
         assert_eq!(
@@ -270,7 +270,7 @@ async fn what_is_not_here_is_refused() {
         let (status, code, _) = answer.error();
         assert_eq!((status, code.as_str()), (400, "InvalidAction"), "{}", answer.text);
     }
-    let request = json_request("ssm", REGION, "GetParameter", &json!({}));
+    let request = json_request("s3", REGION, "GetObject", &json!({}));
     let answer = site.send(signed(request, &site.root)).await;
     assert_eq!(answer.code(), "UnknownService");
 }
