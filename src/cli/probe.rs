@@ -8,16 +8,13 @@ use std::{
 
 use clap::Args;
 use mountproof_run_tls::RunCa;
-use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
 
 use super::output::{OK, Output, USAGE, style};
 use crate::{
-    aws::{AdminKey, Answer, Aws, AwsAccess, AwsError, Genuine, Judged, judge},
-    kubernetes::{Kubernetes, KubernetesAccess},
+    aws::{AdminKey, Answer, Aws, AwsAccess, AwsError, Judged, judge},
+    environment::TokenIssuer,
     redact::Redactor,
     report::ExitCode,
-    secret::Credential,
-    tenant::{AUDIENCE, Marks},
 };
 
 /// Longest wait for an endpoint that is started once the issuer's authority is there.
@@ -106,8 +103,8 @@ pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>)
     };
     let issuer = match &args.issuer_ca_out {
         None => None,
-        Some(file) => match Issuer::start().await {
-            Ok(issuer) => match fs::write(file, issuer.api.ca_pem()) {
+        Some(file) => match TokenIssuer::start().await {
+            Ok(issuer) => match fs::write(file, issuer.ca_pem()) {
                 Ok(()) => Some(issuer),
                 Err(error) => {
                     return complain(output, format!("cannot write {}: {error}", file.display()), USAGE);
@@ -118,7 +115,7 @@ pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>)
     };
     let judged = ask(access, key, issuer.as_ref()).await;
     if let Some(issuer) = issuer {
-        issuer.api.stop().await;
+        issuer.stop().await;
     }
     match judged {
         Ok(judged) => print(&judged, output),
@@ -130,7 +127,11 @@ pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>)
     }
 }
 
-async fn ask(mut access: AwsAccess, key: AdminKey, issuer: Option<&Issuer>) -> Result<Vec<Judged>, AwsError> {
+async fn ask(
+    mut access: AwsAccess,
+    key: AdminKey,
+    issuer: Option<&TokenIssuer>,
+) -> Result<Vec<Judged>, AwsError> {
     let arn = whoami(&access, &key, issuer.is_some()).await?;
     access.account = arn.split(':').nth(4).unwrap_or_default().to_owned();
     let run = uuid::Uuid::new_v4().simple().to_string();
@@ -151,41 +152,6 @@ async fn whoami(access: &AwsAccess, key: &AdminKey, wait: bool) -> Result<String
             }
             seen => return seen,
         }
-    }
-}
-
-/// An issuer of genuine tokens: a cluster of its own, with a key of its own.
-struct Issuer {
-    api: ApiServer,
-}
-
-impl Issuer {
-    async fn start() -> Result<Self, String> {
-        let failed = |error: &dyn std::error::Error| format!("cannot issue tokens: {error}");
-        let ca = RunCa::generate("probe").map_err(|error| failed(&error))?;
-        let api = ApiServer::start(ApiServerConfig::on_loopback(ca)).await;
-        Ok(Self {
-            api: api.map_err(|error| failed(&error))?,
-        })
-    }
-
-    async fn tokens(&self, run: &str) -> Result<Genuine, String> {
-        let access = KubernetesAccess {
-            url: self.api.url(),
-            trust_pem: self.api.ca_pem().to_owned(),
-            token: Credential::new(self.api.admin_token().expose()),
-        };
-        let said = |error: crate::kubernetes::KubernetesError| error.to_string();
-        let cluster = Kubernetes::connect(&access, &Marks::of_run(run))
-            .await
-            .map_err(said)?;
-        let token = async |audience: &str| cluster.token("default", "default", audience).await.map_err(said);
-        Ok(Genuine {
-            issuer: self.api.issuer().to_owned(),
-            subject: "system:serviceaccount:default:default".to_owned(),
-            token: token(AUDIENCE).await?,
-            for_another: token("vault").await?,
-        })
     }
 }
 

@@ -8,6 +8,7 @@ mod access;
 mod clusters;
 mod embedded;
 mod fault;
+mod issuer;
 mod parts;
 mod plant;
 mod planted;
@@ -22,6 +23,7 @@ pub use self::{
     clusters::StandInClusters,
     embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
     fault::{Fault, Trouble},
+    issuer::TokenIssuer,
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };

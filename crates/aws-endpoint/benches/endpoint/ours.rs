@@ -98,14 +98,14 @@ async fn counted(calls: usize, file: &str, secure: bool) -> u64 {
         secret: served.ready.secret.clone(),
         token: None,
     };
-    let plain = Way::http(served.ready.http);
-    populate(&plain, &root, &issuer, plan).await;
-    let caller = assume(&plain, &root, SystemTime::now()).await;
+    let over_http = Way::http(served.ready.http);
+    populate(&over_http, &root, &issuer, plan).await;
+    let caller = assume(&over_http, &root, SystemTime::now()).await;
     let reads = reads(plan, &caller, SystemTime::now());
     let way = if secure {
         https(served.ready.https, &served.ready.ca, SECRETS)
     } else {
-        plain
+        over_http
     };
     run(&way, &reads, 1, Pace::Closed, Until::Calls(calls)).await;
     served.ended().await;
