@@ -5,7 +5,7 @@
 //! --release --test oracles`. Without it each is reported as ignored; with it, what cannot be had is a failure.
 //! What is fetched is pinned in `fixtures/oracles/` and kept in `target/oracles/`.
 
-mod boto3_eks;
+mod boto3;
 mod iam_simulate;
 mod localstack;
 mod moto;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> = [
         support::trials(),
-        boto3_eks::trials(),
+        boto3::trials(),
         iam_simulate::trials(),
         localstack::trials(),
         moto::trials(),
