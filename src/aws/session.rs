@@ -31,21 +31,9 @@ impl Aws {
             .send()
             .await
             .map_err(|error| AwsError::of(OPERATION, error))?;
-        let given = answer
-            .credentials()
-            .ok_or_else(|| AwsError::because(OPERATION, "the answer has no credentials".to_owned()))?;
-        let credentials = Credentials::new(
-            given.access_key_id(),
-            given.secret_access_key(),
-            Some(given.session_token().to_owned()),
-            None,
-            "web-identity",
-        );
-        Ok(Session::new(self.access.clone(), self.http.clone(), credentials))
+        self.session(OPERATION, answer.credentials())
     }
-}
 
-impl Aws {
     /// A session of a role that trusts the administrator's account. Not retried.
     pub async fn assume_as_administrator(&self, role_arn: &str) -> Result<Session, AwsError> {
         const OPERATION: &str = "sts:AssumeRole";
@@ -57,15 +45,23 @@ impl Aws {
             .send()
             .await
             .map_err(|error| AwsError::of(OPERATION, error))?;
-        let given = answer
-            .credentials()
-            .ok_or_else(|| AwsError::because(OPERATION, "the answer has no credentials".to_owned()))?;
+        self.session(OPERATION, answer.credentials())
+    }
+
+    /// A client with what `operation` gave.
+    fn session(
+        &self,
+        operation: &'static str,
+        given: Option<&aws_sdk_sts::types::Credentials>,
+    ) -> Result<Session, AwsError> {
+        let given =
+            given.ok_or_else(|| AwsError::because(operation, "the answer has no credentials".to_owned()))?;
         let credentials = Credentials::new(
             given.access_key_id(),
             given.secret_access_key(),
             Some(given.session_token().to_owned()),
             None,
-            "assumed-role",
+            "sts",
         );
         Ok(Session::new(self.access.clone(), self.http.clone(), credentials))
     }
