@@ -7,7 +7,7 @@
 //!
 //! A cluster signs its service accounts' tokens with a key of its own, published under
 //! `https://oidc.eks.<region>.amazonaws.com/id/<id>`. Who calls its API server with a `k8s-aws-v1.` token is
-//! told by [`token`] and [`identity`].
+//! told by [`token`] and `identity`.
 //!
 //! Left out: networks (subnets are kept as they come), Fargate, identity providers, insights, Auto Mode, logging,
 //! encryption; session policies and target roles of pod identity associations, which are refused. Unverified:

@@ -2,7 +2,7 @@
 //! HTTP: a JSON body in, a JSON body or an error out.
 //!
 //! Imitated: the KMS API reference, version 2014-11-01. A key's policy has to allow every use of the key; where
-//! it names the account, the account's own policies decide. [`usage`] is what other services ask.
+//! it names the account, the account's own policies decide. `usage` is what other services ask.
 //!
 //! Left out: everything that has to do with cryptography (`Encrypt`, `Decrypt`, `GenerateDataKey`, `Sign`,
 //! ..: no operation of this endpoint's services needs an answer of these, only to be allowed them), grants,

@@ -5,7 +5,7 @@
 //! then calls [`execute`]. `BatchGetSecretValue` has to be allowed as a whole and for every secret:
 //! [`batch`] names the secrets.
 //!
-//! Left out: rotation functions ([`rotation`] answers as AWS does where there is none), secrets of AWS services and
+//! Left out: rotation functions (`rotation` answers as AWS does where there is none), secrets of AWS services and
 //! partners, and replicas in other accounts. Nothing is encrypted; what a KMS key is for is to decide who may read.
 //!
 //! Unverified against AWS, as no recording of it was found: the texts about a key that is not there (beyond
