@@ -1,9 +1,9 @@
 //! LocalStack in a container of Docker's, for as long as the endpoint before it runs.
 //!
 //! Spoken to through the `docker` command, which finds the engine that its user works with (`DOCKER_HOST`, contexts,
-//! TLS) and speaks the version of the API that the engine has. `testcontainers` asks for one version and does not
-//! negotiate: 0.28 (bollard 0.21) for 1.53, 0.27 for 1.52, 0.25 and 0.26 for 1.49, 0.23 and 0.24 for 1.47, 0.16 to 0.20
-//! for 1.44. Debian 12's engine (20.10) has 1.41 and answers each of them "client version 1.53 is too new. Maximum
+//! TLS) and speaks the version of the API that the engine has. `testcontainers`, by its source, asks for one version
+//! (0.28 for 1.53, 0.27 for 1.52, 0.25 and 0.26 for 1.49, 0.23 and 0.24 for 1.47), while Debian 12's engine (20.10) has
+//! 1.41 and answered requests of 1.42, 1.44 and 1.53 with "client version 1.53 is too new. Maximum
 //! supported API version is 1.41". The port is published on the loopback interface only, as what is behind it lets in
 //! whoever asks.
 //!
