@@ -178,9 +178,7 @@ impl Call<'_> {
             resource: known.trace.resource,
             verdict: match refusal {
                 None if refused_there.is_some() => CallVerdict::Failed,
-                None => CallVerdict::Allowed,
-                Some(refusal) if refusal.denied => CallVerdict::Denied,
-                Some(_) => CallVerdict::Failed,
+                refusal => CallVerdict::of(refusal),
             },
             statement: known.trace.statement,
             reason: refusal.and_then(|refusal| refusal.reason.clone()),

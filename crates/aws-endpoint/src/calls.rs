@@ -8,6 +8,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::answer::Refusal;
+
 /// One call. Holds no token, no key and no secret's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRecord {
@@ -90,6 +92,17 @@ pub enum CallVerdict {
     Denied,
     /// Neither: what was asked for does not exist, or makes no sense.
     Failed,
+}
+
+impl CallVerdict {
+    /// Of a call that was answered, with `refusal` where there was one.
+    pub(crate) fn of(refusal: Option<&Refusal>) -> Self {
+        match refusal {
+            None => Self::Allowed,
+            Some(refusal) if refusal.denied => Self::Denied,
+            Some(_) => Self::Failed,
+        }
+    }
 }
 
 /// The newest calls. Cheap to clone; clones share the log.

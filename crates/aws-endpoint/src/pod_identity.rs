@@ -374,11 +374,7 @@ pub(crate) async fn credentials(
         subject: trace.subject,
         asked: trace.resource.clone(),
         resource: trace.resource,
-        verdict: match refusal {
-            None => CallVerdict::Allowed,
-            Some(refusal) if refusal.denied => CallVerdict::Denied,
-            Some(_) => CallVerdict::Failed,
-        },
+        verdict: CallVerdict::of(refusal),
         statement: trace.statement,
         reason: refusal.and_then(|refusal| refusal.reason.clone()),
         status: refusal.map_or(200, |refusal| refusal.status),
