@@ -95,6 +95,14 @@ impl Served {
         crate::rss(self.child.id()?)
     }
 
+    /// Tells callgrind, under which it runs, what to do now.
+    pub(crate) async fn control(&self, what: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let mut command = Command::new("callgrind_control");
+        let output = command.args([what, &pid]).output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// Lets it end by itself.
     pub(crate) async fn ended(mut self) {
         drop(self.input);
