@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use rand::RngExt as _;
+use rand::{RngExt as _, distr::Alphanumeric};
 
 use crate::iam::{NamedPolicy, Principal, store::Tag};
 
@@ -21,7 +21,7 @@ impl RootCredentials {
     pub fn random() -> Self {
         Self {
             access_key_id: format!("AKIA{}", random(UPPER, 16)),
-            secret_access_key: random(KEY, 40),
+            secret_access_key: alphanumeric(40),
         }
     }
 
@@ -133,13 +133,18 @@ impl Keys {
 pub(crate) fn temporary() -> (String, String, String) {
     (
         format!("ASIA{}", random(UPPER, 16)),
-        random(KEY, 40),
-        random(KEY, 360),
+        alphanumeric(40),
+        alphanumeric(360),
     )
 }
 
 const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const KEY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Random letters and digits, from the same generator; for what is long.
+fn alphanumeric(length: usize) -> String {
+    let random = rand::rng().sample_iter(Alphanumeric);
+    random.take(length).map(char::from).collect()
+}
 
 /// Random characters of `alphabet`, from the system's generator.
 pub(crate) fn random(alphabet: &[u8], length: usize) -> String {

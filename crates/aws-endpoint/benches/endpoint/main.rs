@@ -69,6 +69,9 @@ fn main() {
     if has(server::FLAG) {
         return runtime.block_on(server::serve());
     }
+    if has(server::BACKEND_FLAG) {
+        return runtime.block_on(server::serve_backend());
+    }
     if has("--instructions") {
         return runtime.block_on(instructions());
     }

@@ -12,7 +12,7 @@ use crate::{
     Plan, https,
     load::{Client, Pace, Until, Way, bytes, run},
     row,
-    server::Served,
+    server::{Served, Unguarding},
     support::{Caller, Issuer, REGION, iam_request, now, secrets_request, signed, signed_at, sts_request},
 };
 
@@ -69,8 +69,50 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
         served.rss(),
     );
 
+    let gated = through_gateway(plan, &issuer, ca.certificate_pem()).await;
+    println!(
+        "  the gateway before a backend on the same cores: {:.0}% of the calls without one, three calls of its own for each",
+        gated / closed.rate * 100.0
+    );
+
     day(plan, &mut served, &secure, &tokens, &root).await;
     http.rate
+}
+
+/// Prints what is left with a backend that keeps the secrets; how many `GetSecretValue` a second. For each the
+/// gateway asks the backend for the secret, for its policy, and once it is decided for the value.
+async fn through_gateway(plan: Plan, issuer: &Issuer, trust: &str) -> f64 {
+    let plan = Plan {
+        secrets: 200,
+        roles: 10,
+        ..plan
+    };
+    let backend = Unguarding::start().await;
+    let served = Served::start_before(&backend, trust).await;
+    let root = Caller {
+        id: served.ready.key.clone(),
+        secret: served.ready.secret.clone(),
+        token: None,
+    };
+    let over_http = Way::http(served.ready.http);
+    populate(&over_http, &root, issuer, plan).await;
+    let caller = assume(&over_http, &root, SystemTime::now()).await;
+    let reads = reads(plan, &caller, SystemTime::now());
+    let secure = https(served.ready.https, &served.ready.ca, SECRETS);
+    let gated = run(
+        &secure,
+        &reads,
+        plan.connections,
+        Pace::Closed,
+        Until::Time(plan.time),
+    )
+    .await;
+    row(
+        "GetSecretValue through the gateway, HTTPS, closed loop",
+        &gated,
+        served.rss(),
+    );
+    gated.rate
 }
 
 /// A kind of call whose cost is counted.
@@ -107,7 +149,7 @@ pub(crate) async fn cost(counted: Counted, file: &str) -> Cost {
         "--compress-strings=no",
         &output,
     ];
-    let served = Served::start_under(&runner, ca.certificate_pem()).await;
+    let served = Served::start_under(&runner, ca.certificate_pem(), None).await;
     let root = Caller {
         id: served.ready.key.clone(),
         secret: served.ready.secret.clone(),
