@@ -59,6 +59,7 @@ fn client(about: &Value) -> Aws {
         account: "000000000000".to_owned(),
         endpoint: about["http"].as_str().unwrap().to_owned(),
         trust_pem: about["ca"].as_str().unwrap().to_owned(),
+        proxy: None,
     };
     Aws::connect(access, AdminKey::new("test", "short")).unwrap()
 }
