@@ -174,6 +174,17 @@ impl Call<'_> {
 
     pub(crate) fn log(self, known: Known, result: &Result<Outcome, Refusal>, status: u16, began: Instant) {
         let refusal = result.as_ref().err();
+        if let Some(fault) = &known.fault {
+            // What only its caller would see otherwise, where no program reads the log.
+            tracing::info!(
+                service = self.service.name(),
+                operation = self.operation,
+                region = self.region,
+                status,
+                fault,
+                "a fault struck a call"
+            );
+        }
         let refused_there = match result {
             Ok(Outcome::Relayed(answer)) => answer.error(),
             _ => None,
