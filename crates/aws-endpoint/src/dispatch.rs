@@ -13,6 +13,7 @@ use crate::{
     ssm,
     state::World,
     sts,
+    wire::body::{Fields, Texts},
 };
 
 impl Call<'_> {
@@ -62,7 +63,7 @@ impl Call<'_> {
             return sts::assume_role_with_web_identity(call, &mut known.trace).await;
         }
         let session = self.signed(known)?;
-        match self.operation.as_str() {
+        match &*self.operation {
             "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
             "AssumeRole" => sts::assume_role(call, &session, &mut known.trace),
             "GetAccessKeyInfo" => sts::access_key_info(call),
@@ -72,12 +73,13 @@ impl Call<'_> {
 
     fn secrets(&self, known: &mut Known) -> Result<Outcome, Refusal> {
         let session = self.signed(known)?;
-        let body = self.json()?;
         if secrets::may_change_nothing(&self.operation)
+            && let Some(body) = Texts::read(self.body)
             && let Some(read) = self.secrets_as_they_are(&session, &body, known)?
         {
             return Ok(read);
         }
+        let body = self.json()?;
         let mut world = self.state.world();
         world.secrets.expire(self.now);
         let (region, operation) = (&self.region, &self.operation);
@@ -85,7 +87,7 @@ impl Call<'_> {
             .map_err(from_secrets)?;
         let caller = self.caller(&session, &world);
         self.authorise(&caller, &session, wanted, known)?;
-        let defects = self.state.defects();
+        let defects = self.defects;
         let World { secrets, kms, .. } = &mut *world;
         if self.operation == "BatchGetSecretValue" {
             let batch = secrets::batch::members(secrets, kms, region, &body).map_err(from_secrets)?;
@@ -106,7 +108,7 @@ impl Call<'_> {
     fn secrets_as_they_are(
         &self,
         session: &Session,
-        body: &Value,
+        body: &dyn Fields,
         known: &mut Known,
     ) -> Result<Option<Outcome>, Refusal> {
         let world = self.state.world_as_is();
@@ -115,8 +117,7 @@ impl Call<'_> {
         let wanted = secrets::authorisation(secrets, kms, region, operation, body).map_err(from_secrets)?;
         let caller = self.caller(session, &world);
         self.authorise(&caller, session, wanted, known)?;
-        let defects = self.state.defects();
-        secrets::execute_as_is(secrets, kms, region, operation, body, self.now, defects)
+        secrets::execute_as_is(secrets, kms, region, operation, body, self.now, self.defects)
             .transpose()
             .map(|read| read.map(Outcome::Written))
             .map_err(from_secrets)
@@ -125,6 +126,9 @@ impl Call<'_> {
     fn parameters(&self, known: &mut Known) -> Result<Outcome, Refusal> {
         let session = self.signed(known)?;
         let body = self.json()?;
+        if ssm::only_reads(&self.operation) {
+            return self.parameters_as_they_are(&session, &body, known);
+        }
         let mut world = self.state.world();
         let (region, operation) = (&self.region, &self.operation);
         let wanted =
@@ -138,9 +142,41 @@ impl Call<'_> {
             .map_err(from_ssm)
     }
 
+    /// Reads beside others who read.
+    fn parameters_as_they_are(
+        &self,
+        session: &Session,
+        body: &Value,
+        known: &mut Known,
+    ) -> Result<Outcome, Refusal> {
+        let world = self.state.world_as_is();
+        let (region, operation) = (&self.region, &self.operation);
+        let wanted =
+            ssm::authorisation(&world.parameters, &world.kms, region, operation, body).map_err(from_ssm)?;
+        let caller = self.caller(session, &world);
+        self.authorise(&caller, session, wanted, known)?;
+        let user = session.principal.arn();
+        ssm::read(
+            &world.parameters,
+            &world.kms,
+            region,
+            operation,
+            body,
+            self.now,
+            &user,
+        )
+        .map(Outcome::Json)
+        .map_err(from_ssm)
+    }
+
     fn keys(&self, known: &mut Known) -> Result<Outcome, Refusal> {
         let session = self.signed(known)?;
         let body = self.json()?;
+        if kms::only_reads(&self.operation)
+            && let Some(read) = self.keys_as_they_are(&session, &body, known)?
+        {
+            return Ok(read);
+        }
         let mut world = self.state.world();
         world.kms.expire(self.now);
         let (region, operation) = (&self.region, &self.operation);
@@ -150,6 +186,27 @@ impl Call<'_> {
         self.authorise(&caller, &session, wanted, known)?;
         kms::execute(&mut world.kms, region, operation, &body, self.now)
             .map(Outcome::Json)
+            .map_err(|error| from_json(error.code, error.message))
+    }
+
+    /// Reads beside others who read; `None` when keys are to be removed first.
+    fn keys_as_they_are(
+        &self,
+        session: &Session,
+        body: &Value,
+        known: &mut Known,
+    ) -> Result<Option<Outcome>, Refusal> {
+        let world = self.state.world_as_is();
+        if world.kms.has_expired(self.now) {
+            return Ok(None);
+        }
+        let (region, operation) = (&self.region, &self.operation);
+        let wanted = kms::authorisation(&world.kms, region, operation, body)
+            .map_err(|error| from_json(error.code, error.message))?;
+        let caller = self.caller(session, &world);
+        self.authorise(&caller, session, wanted, known)?;
+        kms::read(&world.kms, region, operation, body, self.now)
+            .map(|read| Some(Outcome::Json(read)))
             .map_err(|error| from_json(error.code, error.message))
     }
 }

@@ -1,8 +1,10 @@
 //! The services there are, how a request finds its own, and what their answers look like.
 
+use std::borrow::Cow;
+
 use http::{header::HOST, request::Parts};
 
-use crate::{answer::Protocol, iam, sigv4::Scope, sts};
+use crate::{answer::Protocol, iam, kms, secrets, sigv4::Scope, ssm, sts};
 
 /// A service of AWS that this endpoint serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +69,18 @@ impl Service {
             Self::SecretsManager | Self::Ssm | Self::Kms => Protocol::Json,
             Self::Eks | Self::EksAuth => Protocol::Rest,
         }
+    }
+
+    /// The name of one of its operations, there or not, for as long as anybody wants it.
+    pub(crate) fn operation(self, name: &str) -> Cow<'static, str> {
+        let known = match self {
+            Self::Sts => sts::OPERATIONS.into_iter().find(|known| *known == name),
+            Self::SecretsManager => secrets::operations().find(|known| *known == name),
+            Self::Ssm => ssm::operations().find(|known| *known == name),
+            Self::Kms => kms::operations().find(|known| *known == name),
+            Self::Iam | Self::Eks | Self::EksAuth => None,
+        };
+        known.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed)
     }
 
     fn named(name: &str) -> Option<Self> {

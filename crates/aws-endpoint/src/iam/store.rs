@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
 use super::evaluate::NamedPolicy;
 use super::policy::{Document, Policy, PolicyError};
@@ -21,7 +22,7 @@ pub struct IamState {
     account: String,
     random: StdRng,
     /// By name.
-    pub(super) roles: BTreeMap<String, Role>,
+    pub(super) roles: BTreeMap<String, Arc<Role>>,
     /// By ARN.
     pub(super) policies: BTreeMap<String, ManagedPolicy>,
     /// By ARN.
@@ -136,7 +137,7 @@ pub struct Tag {
 #[derive(Debug, Clone, Default)]
 pub struct RolePolicies {
     /// Attached and inline policies.
-    pub identity: Vec<NamedPolicy>,
+    pub identity: SmallVec<[NamedPolicy; 4]>,
     /// The permissions boundary.
     pub boundary: Option<NamedPolicy>,
 }
@@ -163,12 +164,12 @@ impl IamState {
     /// The role of this name.
     #[must_use]
     pub fn role(&self, name: &str) -> Option<&Role> {
-        self.roles.get(name)
+        self.roles.get(name).map(|role| &**role)
     }
 
     /// The role of this ARN, path and account included.
     #[must_use]
-    pub fn role_by_arn(&self, arn: &str) -> Option<&Role> {
+    pub fn role_by_arn(&self, arn: &str) -> Option<&Arc<Role>> {
         let name = arn.rsplit('/').next()?;
         self.roles.get(name).filter(|role| role.arn == arn)
     }
@@ -218,7 +219,8 @@ impl IamState {
     /// Everything there is, to be kept in a file.
     #[must_use]
     pub fn saved(&self) -> Value {
-        json!({"roles": self.roles, "policies": self.policies, "providers": self.providers})
+        let roles: BTreeMap<&String, &Role> = self.roles.iter().map(|(name, role)| (name, &**role)).collect();
+        json!({"roles": roles, "policies": self.policies, "providers": self.providers})
     }
 
     /// Takes over what was [`saved`](Self::saved), in place of what there is.
@@ -236,9 +238,13 @@ impl IamState {
                 "the policy {name} lacks its default version"
             )));
         }
-        let roles = Deserialize::deserialize(&saved["roles"])?;
+        let roles: BTreeMap<String, Role> = Deserialize::deserialize(&saved["roles"])?;
         self.providers = Deserialize::deserialize(&saved["providers"])?;
-        (self.roles, self.policies) = (roles, policies);
+        self.roles = roles
+            .into_iter()
+            .map(|(name, role)| (name, Arc::new(role)))
+            .collect();
+        self.policies = policies;
         Ok(())
     }
 
@@ -258,6 +264,7 @@ impl IamState {
     pub(super) fn attached_to<'a>(&'a self, arn: &'a str) -> impl Iterator<Item = &'a Role> {
         self.roles
             .values()
+            .map(|role| &**role)
             .filter(move |role| role.attached.iter().any(|attached| attached == arn))
     }
 
@@ -265,6 +272,7 @@ impl IamState {
     pub(super) fn bounded_by<'a>(&'a self, arn: &'a str) -> impl Iterator<Item = &'a Role> {
         self.roles
             .values()
+            .map(|role| &**role)
             .filter(move |role| role.boundary.as_deref() == Some(arn))
     }
 

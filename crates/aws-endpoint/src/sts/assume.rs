@@ -45,6 +45,7 @@ pub(crate) fn assume_role(call: Call<'_>, caller: &Session, trace: &mut Trace) -
             resource: &role.arn,
             account: &call.state.account,
             keys: &keys,
+            resource_key: None,
             resource_policy: None,
             trust: Some(&role.trust.named),
         });
