@@ -202,3 +202,40 @@ fn object(elements: &[Element]) -> Value {
     });
     Value::Object(members.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The room of the request's headers is used again, and nothing else of them.
+    #[test]
+    fn an_answer_has_no_header_of_its_request() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::CONTENT_LENGTH,
+            header::COOKIE,
+        ] {
+            headers.insert(&name, HeaderValue::from_static("of the request"));
+        }
+        let mut result = Err(Refusal::new(404, "NoSuchThing", "there is none"));
+        let answer = write(Protocol::Rest, "", &mut result, "id");
+        let response = answer.respond(headers, "id");
+        let mut said: Vec<_> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
+            .collect();
+        said.sort_unstable();
+        assert_eq!(
+            said,
+            [
+                ("content-type", "application/json"),
+                ("x-amzn-errortype", "NoSuchThing"),
+                ("x-amzn-requestid", "id"),
+            ]
+        );
+        assert_eq!(response.status(), 404);
+    }
+}

@@ -128,3 +128,24 @@ impl<'a> Head<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_operations_stay_what_they_are_and_those_that_are_known_are_not_copied() {
+        for (service, name, known) in [
+            (Service::SecretsManager, "GetSecretValue", true),
+            (Service::Sts, "AssumeRoleWithWebIdentity", true),
+            (Service::Ssm, "GetParameters", true),
+            (Service::Kms, "DescribeKey", true),
+            (Service::Kms, "GetSecretValue", false),
+            (Service::SecretsManager, "", false),
+        ] {
+            let named = service.operation(name);
+            assert_eq!(named, name);
+            assert_eq!(matches!(named, Cow::Borrowed(_)), known, "{name}");
+        }
+    }
+}

@@ -26,7 +26,7 @@ pub struct IamState {
     /// By ARN.
     pub(super) policies: BTreeMap<String, ManagedPolicy>,
     /// By ARN.
-    pub(super) providers: BTreeMap<String, OidcProvider>,
+    pub(super) providers: BTreeMap<String, Arc<OidcProvider>>,
 }
 
 /// A role.
@@ -188,7 +188,7 @@ impl IamState {
 
     /// The provider of tokens whose `iss` is this, `https://` included.
     #[must_use]
-    pub fn provider_of_issuer(&self, issuer: &str) -> Option<&OidcProvider> {
+    pub fn provider_of_issuer(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
         let url = issuer.strip_prefix("https://")?;
         self.providers.get(&self.provider_arn(url))
     }
@@ -219,8 +219,7 @@ impl IamState {
     /// Everything there is, to be kept in a file.
     #[must_use]
     pub fn saved(&self) -> Value {
-        let roles: BTreeMap<&String, &Role> = self.roles.iter().map(|(name, role)| (name, &**role)).collect();
-        json!({"roles": roles, "policies": self.policies, "providers": self.providers})
+        json!({"roles": seen(&self.roles), "policies": self.policies, "providers": seen(&self.providers)})
     }
 
     /// Takes over what was [`saved`](Self::saved), in place of what there is.
@@ -239,12 +238,10 @@ impl IamState {
             )));
         }
         let roles: BTreeMap<String, Role> = Deserialize::deserialize(&saved["roles"])?;
-        self.providers = Deserialize::deserialize(&saved["providers"])?;
-        self.roles = roles
-            .into_iter()
-            .map(|(name, role)| (name, Arc::new(role)))
-            .collect();
+        let providers: BTreeMap<String, OidcProvider> = Deserialize::deserialize(&saved["providers"])?;
+        self.roles = shared(roles);
         self.policies = policies;
+        self.providers = shared(providers);
         Ok(())
     }
 
@@ -283,6 +280,18 @@ impl IamState {
         id.extend((0..17).map(|_| char::from(ALPHABET[self.random.random_range(0..ALPHABET.len())])));
         id
     }
+}
+
+/// What is in the map, for who writes it down.
+fn seen<T>(shared: &BTreeMap<String, Arc<T>>) -> BTreeMap<&str, &T> {
+    shared.iter().map(|(name, one)| (name.as_str(), &**one)).collect()
+}
+
+/// The opposite of [`seen`].
+fn shared<T>(read: BTreeMap<String, T>) -> BTreeMap<String, Arc<T>> {
+    read.into_iter()
+        .map(|(name, one)| (name, Arc::new(one)))
+        .collect()
 }
 
 impl ManagedPolicy {

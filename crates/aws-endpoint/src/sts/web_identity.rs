@@ -106,7 +106,7 @@ pub(crate) async fn assume_role_with_web_identity(
     answer.push(Element::text("SubjectFromWebIdentityToken", claims.sub));
     let audience = claims.audiences.into_iter().next().unwrap_or_default();
     answer.push(Element::text("Audience", audience));
-    answer.push(Element::text("Provider", provider.arn));
+    answer.push(Element::text("Provider", provider.arn.as_str()));
     Ok(Outcome::Xml(Some(answer)))
 }
 
