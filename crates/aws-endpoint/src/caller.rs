@@ -12,6 +12,7 @@ use crate::{
         Context, Decision, IamState, NamedPolicy, PolicySet, Principal, Request, Rules, evaluate,
         store::{Role, RolePolicies},
     },
+    kms::DefaultKeys,
 };
 
 /// Where, when and over what a request came.
@@ -61,6 +62,18 @@ impl<'a> Caller<'a> {
             policies: policies.unwrap_or_default(),
             context: Arc::new(caller_context(session, role, circumstances)),
             rules,
+        }
+    }
+
+    /// What is to be decided about default keys: nothing, unless a policy denies a use of some key.
+    pub(crate) fn default_keys(&self) -> DefaultKeys {
+        let session = self.session.policies.as_deref().unwrap_or_default();
+        let RolePolicies { identity, boundary } = &self.policies;
+        let mut policies = identity.iter().chain(boundary).chain(session);
+        if policies.any(|named| named.policy.denies_one_of(&DefaultKeys::USES)) {
+            DefaultKeys::Decided
+        } else {
+            DefaultKeys::Granted
         }
     }
 
