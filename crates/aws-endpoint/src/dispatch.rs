@@ -65,7 +65,13 @@ impl Call<'_> {
         match self.operation.as_str() {
             "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
             "AssumeRole" => sts::assume_role(call, &session, &mut known.trace),
-            "GetAccessKeyInfo" => sts::access_key_info(call),
+            "GetAccessKeyInfo" => {
+                let answer = sts::access_key_info(call)?;
+                let wanted = Authorisation::new("sts:GetAccessKeyInfo".to_owned(), "*".to_owned());
+                let caller = self.caller(&session, &self.state.world_as_is());
+                self.authorise(&caller, &session, &wanted, known)?;
+                Ok(answer)
+            }
             other => Err(invalid_action(other)),
         }
     }

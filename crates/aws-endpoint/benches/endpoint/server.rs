@@ -32,6 +32,7 @@ pub(crate) async fn serve() {
     let trust: String = serde_json::from_str(&line().unwrap()).unwrap();
     let ca = RunCa::generate("bench").unwrap();
     let mut config = EndpointConfig::new("000000000000", &ca);
+    config.root_assumes_roles = true;
     config.plain_listen = Some((Ipv4Addr::LOCALHOST, 0).into());
     config.issuer_trust_pem = trust;
     let endpoint = Endpoint::start(config).await.unwrap();
