@@ -69,7 +69,7 @@ impl Call<'_> {
                 let answer = sts::access_key_info(call)?;
                 let wanted = Authorisation::new("sts:GetAccessKeyInfo".to_owned(), "*".to_owned());
                 let caller = self.caller(&session, &self.state.world_as_is());
-                self.authorise(&caller, &session, &wanted, known)?;
+                self.authorise(&caller, &session, wanted, known)?;
                 Ok(answer)
             }
             other => Err(invalid_action(other)),
