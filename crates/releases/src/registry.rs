@@ -270,8 +270,7 @@ impl<'a> Registry<'a> {
                 };
                 match of_oci(self, descriptor, OciDistributionError::IoError(error)) {
                     // The length that was promised did not come.
-                    RegistryError::Unreachable { .. } => cut_off,
-                    RegistryError::DigestMismatch { .. } if done < descriptor.size => cut_off,
+                    RegistryError::BrokeOff { .. } => cut_off,
                     other => other,
                 }
             })?;

@@ -212,7 +212,11 @@ async fn each_trouble_of_a_registry_is_named_with_what_to_do() {
             "sent something else where the manifest should be",
         ),
         (At::Manifests, DOCUMENT, "its manifest cannot be read"),
-        (At::Manifests, Trouble::CutOff, "cannot be reached"),
+        (
+            At::Manifests,
+            Trouble::CutOff,
+            "broke off while sending the manifest",
+        ),
         (At::Manifests, Trouble::Endless, "the manifest from"),
         (At::Manifests, Trouble::OtherDigestInHeader, "the manifest from"),
         (
@@ -236,7 +240,7 @@ async fn each_trouble_of_a_registry_is_named_with_what_to_do() {
             "asks for patience (too many requests, asked 4 times)",
         ),
         (At::Blobs, Trouble::Status(500), "fails with status 500"),
-        (At::Blobs, Trouble::CutOff, "try again"),
+        (At::Blobs, Trouble::CutOff, "bytes and ended: try again"),
         (
             At::Blobs,
             Trouble::OtherBytes,
