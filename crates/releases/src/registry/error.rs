@@ -226,8 +226,8 @@ pub(super) fn of_oci(
     let name = registry.registry();
     match error {
         OciDistributionError::RequestError(error) => of_http(registry, "blob", error),
-        OciDistributionError::UnauthorizedError { .. } => registry.unauthorised(),
-        OciDistributionError::ServerError { code: 401 | 403, .. } => registry.unauthorised(),
+        OciDistributionError::UnauthorizedError { .. }
+        | OciDistributionError::ServerError { code: 401 | 403, .. } => registry.unauthorised(),
         OciDistributionError::ServerError { code: 404, .. } => registry.not_found(),
         OciDistributionError::ServerError { code: 429, .. } => RegistryError::Throttled {
             registry: name,

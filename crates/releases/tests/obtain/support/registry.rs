@@ -262,7 +262,7 @@ async fn troubled(trouble: Trouble, body: Vec<u8>) -> Response {
             other.into_response()
         }
         Trouble::Endless => {
-            let piece = Bytes::from_static(&[b'{'; 64 * 1024]);
+            let piece = Bytes::from(vec![b'{'; 64 * 1024]);
             let pieces = stream::repeat(piece).map(Ok::<_, std::io::Error>);
             Body::from_stream(pieces).into_response()
         }
