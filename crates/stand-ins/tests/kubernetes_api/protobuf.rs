@@ -47,14 +47,31 @@ async fn a_secret_in_protobuf_is_the_same_secret_as_in_json() {
             "controller": true, "blockOwnerDeletion": true}])
     );
     assert_eq!(metadata["finalizers"], json!(["x/y"]));
+}
 
+#[tokio::test]
+async fn an_update_in_protobuf_changes_what_it_changes() {
+    let cluster = cluster().await;
+    // Without its owner, which is none: the garbage collector would come for it. Field 15 is nobody's.
+    let orphan = || {
+        let mut bytes = fresh();
+        let at = bytes
+            .windows(3)
+            .position(|window| window == [0x6a, 0x20, 0x0a])
+            .unwrap();
+        bytes[at] = 0x7a;
+        bytes
+    };
+    let made = cluster.send("POST", SECRETS, PROTOBUF, orphan()).await.json();
+    let metadata = &made["metadata"];
+    assert!(metadata["ownerReferences"].is_null(), "{made}");
     let path = format!("{SECRETS}/synced");
-    let same = cluster.send("PUT", &path, PROTOBUF, fresh()).await.json();
+    let same = cluster.send("PUT", &path, PROTOBUF, orphan()).await.json();
     assert_eq!(
         same["metadata"]["resourceVersion"], metadata["resourceVersion"],
         "an update without a change is none"
     );
-    let mut changed = fresh();
+    let mut changed = orphan();
     let value = [0, 1, 255, b'x'];
     let at = changed.windows(4).position(|window| window == value).unwrap();
     changed[at + 3] = b'y';
