@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use super::{list::TenantArgs, output::Output, scenarios::SelectionArgs};
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{EmbeddedOptions, Fault, Plant},
+    environment::{LocalOptions, Fault, Plant},
     journal::Sink,
     redact::Redactor,
     report::{
@@ -235,14 +235,14 @@ impl RunArgs {
             deadline: self.deadline,
             out: self.out.clone(),
             command,
-            embedded: EmbeddedOptions {
+            environment: LocalOptions {
                 plants: self.plant.clone(),
                 faults: self.fault.clone(),
                 kubernetes_listen: self.kubernetes_listen,
                 aws_listen: self.aws_listen,
                 clock: self.kubelet_clock,
                 provider_qps: self.provider_qps,
-                ..EmbeddedOptions::default()
+                ..LocalOptions::default()
             },
         }
     }

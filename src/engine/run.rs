@@ -139,7 +139,7 @@ pub async fn run(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         run_id: run_id.clone(),
         seed,
-        environment: "embedded".to_owned(),
+        environment: options.environment.name().to_owned(),
         command: options.command.clone(),
         machine: machine::this(),
         tenants: options.tenants.clone(),
@@ -186,7 +186,7 @@ pub async fn run(
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
     for case in &mut cases {
-        super::overrides::apply(case, &options.load, options.embedded.clock);
+        super::overrides::apply(case, &options.load, options.environment.clock);
     }
     if options.shuffle {
         cases.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -226,8 +226,8 @@ impl Life {
                 fault.trouble.what()
             )));
         };
-        let environment = environment::start_embedded(
-            &self.options.embedded,
+        let environment = environment::start_local(
+            &self.options.environment,
             &self.scratch,
             &self.options.region,
             self.seed,

@@ -5,10 +5,13 @@
 //! its capabilities.
 
 mod access;
+mod call_log;
 mod clusters;
-mod embedded;
+mod described;
 mod fault;
 mod issuer;
+mod local;
+mod node;
 mod parts;
 mod plant;
 mod planted;
@@ -21,12 +24,14 @@ use std::{
 
 pub use self::{
     clusters::StandInClusters,
-    embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
+    local::{LocalOptions, Programs, StartError, scratch_folder, start as start_local},
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };
+pub use mountproof_releases::Release;
+
 use crate::{
     aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, provision::Reach, verdict::denial::Call,
 };

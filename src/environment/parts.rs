@@ -1,12 +1,16 @@
-//! The parts of the embedded environment while they run: ended in order, or by a fault.
+//! The parts of an environment on this machine while they run: ended in order, or by a fault.
 
 use std::{sync::Arc, time::Duration};
 
 use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Latency, Reach};
-use mountproof_stand_ins::{driver::Driver, kubelet::Kubelet, kubernetes::ApiServer, provider::Provider};
+use mountproof_stand_ins::{kubelet::Kubelet, kubernetes::ApiServer};
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{Fault, Trouble, embedded::EndpointLog};
+use super::{
+    Fault, Trouble,
+    call_log::EndpointLog,
+    node::{DriverPart, ProviderPart},
+};
 
 /// How long the endpoint takes for an answer when it is slow.
 const SLOW: Duration = Duration::from_secs(1);
@@ -19,8 +23,8 @@ pub type Struck = Arc<dyn Fn(Fault) + Send + Sync>;
 /// Every part, each until it is ended.
 pub(super) struct Parts {
     kubelet: Mutex<Option<Kubelet>>,
-    driver: Mutex<Option<Driver>>,
-    provider: Mutex<Option<Provider>>,
+    driver: Mutex<Option<DriverPart>>,
+    provider: Mutex<Option<ProviderPart>>,
     endpoint: Mutex<Option<Endpoint>>,
     api: Mutex<Option<ApiServer>>,
     log: Arc<EndpointLog>,
@@ -29,8 +33,8 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn new(
         kubelet: Kubelet,
-        driver: Driver,
-        provider: Provider,
+        driver: DriverPart,
+        provider: ProviderPart,
         endpoint: Endpoint,
         api: ApiServer,
         log: Arc<EndpointLog>,
