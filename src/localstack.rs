@@ -1,39 +1,45 @@
-//! LocalStack in a container of Docker's, for as long as the endpoint before it runs.
+//! LocalStack in a container, for as long as the endpoint before it runs.
 //!
-//! Spoken to through the `docker` command, which finds the engine that its user works with (`DOCKER_HOST`, contexts,
-//! TLS) and speaks the version of the API that the engine has. `testcontainers`, by its source, asks for one version
-//! (0.28 for 1.53, 0.27 for 1.52, 0.25 and 0.26 for 1.49, 0.23 and 0.24 for 1.47), while Debian 12's engine (20.10) has
-//! 1.41 and answered requests of 1.42, 1.44 and 1.53 with "client version 1.53 is too new. Maximum
-//! supported API version is 1.41". The port is published on the loopback interface only, as what is behind it lets in
-//! whoever asks.
+//! Started by testcontainers, which finds the engine (`DOCKER_HOST`, the rootless sockets) and pulls the image where it
+//! is missing. The port is published on the loopback interface only, as what is behind it lets in whoever asks.
 //!
-//! The container goes when the endpoint stops. One whose process was killed is known by its labels, and is removed by
+//! The container goes when the endpoint stops. One whose process was killed is known by its label, and is removed by
 //! the next that starts one, and by `sweep`.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
+use std::{collections::HashMap, fs, time::Duration};
+
+use testcontainers::{
+    ContainerAsync, GenericImage, ImageExt as _, TestcontainersError,
+    bollard::{
+        Docker,
+        errors::Error as EngineError,
+        models::{HostConfig, PortBinding},
+        query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder},
+    },
+    core::{
+        IntoContainerPort as _, WaitFor,
+        client::{ClientError, docker_client_instance},
+        error::WaitContainerError,
+        logs::WaitLogError,
+    },
+    runners::AsyncRunner as _,
 };
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// The last image that asks for no account.
 pub const DEFAULT_IMAGE: &str = "localstack/localstack:4.14.0";
 
 /// The port inside of the container.
-const PORT: &str = "4566/tcp";
+const PORT: u16 = 4566;
 /// What the container says when it serves.
 const READY: &str = "Ready.";
-/// Whose container it is: the process that started it. Both together mean one process, as ids come again.
+/// Whose container it is: the process that started it. Its value means one process, as ids come again.
 const OWNER: &str = "mountproof.owner";
 /// Longest wait for the engine to answer something short.
 const ENGINE: Duration = Duration::from_secs(20);
-/// Longest wait for a container to be made; the image may have to be pulled.
-const CREATION: Duration = Duration::from_mins(10);
-/// How often it is asked whether to give up.
-const GLANCE: Duration = Duration::from_millis(100);
+/// Longest wait for an image to be pulled.
+const PULL: Duration = Duration::from_mins(10);
 /// Longest wait for LocalStack to serve.
 const START: Duration = Duration::from_mins(2);
 
@@ -58,50 +64,56 @@ pub enum LocalStackError {
     },
 }
 
-/// A running LocalStack. Dropping it removes its container.
+/// A running LocalStack.
 #[derive(Debug)]
 pub struct LocalStack {
-    container: String,
+    container: ContainerAsync<GenericImage>,
     url: String,
 }
 
 impl LocalStack {
-    /// Starts a container from `image`, pulling it where it is missing, and waits until it serves, or until `stop`
-    /// says to give up. Blocks.
+    /// Starts a container from `image`, pulling it where it is missing, and waits until it serves, or until it is told
+    /// to give up.
     ///
     /// # Errors
     /// Where there is no Docker, and when the container does not come up; it is removed then.
-    pub fn start(image: &str, stop: &dyn Fn() -> bool) -> Result<Self, LocalStackError> {
-        check_engine()?;
-        let failed = |because: String| LocalStackError::NotStarted {
+    pub async fn start(image: &str, stopping: &CancellationToken) -> Result<Self, LocalStackError> {
+        let docker = engine()
+            .await
+            .map_err(|because| LocalStackError::NoDocker { because })?;
+        // Of no concern to this one, if it fails.
+        let _ = remove_orphans().await;
+        let me = owner(std::process::id()).unwrap_or_default();
+        let started = tokio::select! {
+            started = timeout(PULL + START, Self::started(image, &me)) =>
+                started.unwrap_or_else(|_| Err(format!("not there after {} min", (PULL + START).as_secs() / 60))),
+            () = stopping.cancelled() => Err("asked to stop".to_owned()),
+        };
+        if started.is_err() {
+            // Given up half-way, its container may be there already.
+            remove_all(&docker, |owned_by| owned_by == me).await.ok();
+        }
+        started.map_err(|because| LocalStackError::NotStarted {
             image: image.to_owned(),
             because,
-        };
-        // Of no concern to this one, if it fails.
-        let _ = remove_orphans();
-        let label = format!("{OWNER}={}", owner(std::process::id()).unwrap_or_default());
-        let run = [
-            "run",
-            "--detach",
-            "--publish",
-            "127.0.0.1::4566",
-            "--label",
-            &label,
+        })
+    }
+
+    async fn started(image: &str, owner: &str) -> Result<Self, String> {
+        let (name, tag) = name_and_tag(image);
+        let request = GenericImage::new(name, tag)
+            .with_wait_for(WaitFor::message_on_stdout(READY))
+            .with_label(OWNER, owner)
             // Reports nothing home.
-            "--env",
-            "DISABLE_EVENTS=1",
-            image,
-        ];
-        let container = docker_until(&run, CREATION, stop).map_err(failed)?;
-        let mut started = Self {
-            container: container.lines().last().unwrap_or_default().to_owned(),
-            url: String::new(),
-        };
-        started.until_ready(stop).map_err(failed)?;
-        let published = docker(&["port", &started.container, PORT], ENGINE).map_err(failed)?;
-        let address = published.lines().next().unwrap_or_default();
-        started.url = format!("http://{address}");
-        Ok(started)
+            .with_env_var("DISABLE_EVENTS", "1")
+            .with_host_config_modifier(on_loopback)
+            .with_startup_timeout(START);
+        let container = request.start().await.map_err(|error| said(&error))?;
+        let port = container.get_host_port_ipv4(PORT.tcp()).await;
+        Ok(Self {
+            url: format!("http://127.0.0.1:{}", port.map_err(|error| said(&error))?),
+            container,
+        })
     }
 
     /// Where it is: `http://127.0.0.1:PORT`.
@@ -113,59 +125,18 @@ impl LocalStack {
     /// The container's id.
     #[must_use]
     pub fn container(&self) -> &str {
-        &self.container
+        self.container.id()
     }
 
-    /// Reads the container's log until it says that it is ready.
-    fn until_ready(&self, stop: &dyn Fn() -> bool) -> Result<(), String> {
-        let mut following = Command::new("docker")
-            .args(["logs", "--follow", &self.container])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let (sender, lines) = mpsc::channel();
-        if let Some(out) = following.stdout.take() {
-            forward_lines(out, sender.clone());
-        }
-        if let Some(err) = following.stderr.take() {
-            forward_lines(err, sender);
-        }
-        let until = Instant::now() + START;
-        let mut last = String::new();
-        let ready = loop {
-            match lines.recv_timeout(GLANCE) {
-                Ok(line) if line.trim() == READY => break Ok(()),
-                Ok(line) => last = line,
-                Err(mpsc::RecvTimeoutError::Timeout) if stop() => break Err("asked to stop".to_owned()),
-                Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < until => {}
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    break Err(format!(
-                        "not ready after {} s; its log ends with: {last}",
-                        START.as_secs()
-                    ));
-                }
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    break Err(format!("it ended; its log ends with: {last}"));
-                }
-            }
-        };
-        end(&mut following);
-        ready
-    }
-}
-
-impl Drop for LocalStack {
-    fn drop(&mut self) {
-        // Volumes are the container's own: there is nothing in them that anyone asked to keep.
-        if let Err(because) = remove(&self.container) {
-            tracing::warn!(
-                container = self.container,
-                because,
-                "LocalStack is still there: mountproof sweep"
-            );
-        }
+    /// Removes it. Dropping it does the same where the runtime still lives.
+    ///
+    /// # Errors
+    /// What Docker says.
+    pub async fn removed(self) -> Result<(), String> {
+        timeout(ENGINE, self.container.rm())
+            .await
+            .map_err(|_| late())?
+            .map_err(|error| said(&error))
     }
 }
 
@@ -173,46 +144,91 @@ impl Drop for LocalStack {
 ///
 /// # Errors
 /// What Docker says.
-pub fn remove_orphans() -> Result<Vec<String>, String> {
-    let orphans = orphans()?;
-    for container in &orphans {
-        remove(container)?;
-    }
-    Ok(orphans)
-}
-
-/// Removes a container with its volumes.
-///
-/// # Errors
-/// What Docker says.
-pub fn remove(container: &str) -> Result<(), String> {
-    docker(&["rm", "--force", "--volumes", container], ENGINE).map(drop)
+pub async fn remove_orphans() -> Result<Vec<String>, String> {
+    remove_all(&engine().await?, |owned_by| !lives(owned_by)).await
 }
 
 /// The containers whose process is gone.
 ///
 /// # Errors
 /// What Docker says; also where there is none.
-pub fn orphans() -> Result<Vec<String>, String> {
-    let filter = format!("label={OWNER}");
-    let format = format!("{{{{.ID}}}} {{{{.Label \"{OWNER}\"}}}}");
-    let listed = docker(
-        &[
-            "ps",
-            "--all",
-            "--no-trunc",
-            "--filter",
-            &filter,
-            "--format",
-            &format,
-        ],
-        ENGINE,
-    )?;
-    let orphans = listed.lines().filter_map(|line| line.split_once(' '));
-    Ok(orphans
-        .filter(|(_, owned_by)| !lives(owned_by))
-        .map(|(container, _)| container.to_owned())
-        .collect())
+pub async fn orphans() -> Result<Vec<String>, String> {
+    owned(&engine().await?, |owned_by| !lives(owned_by)).await
+}
+
+/// Removes a container with its volumes.
+///
+/// # Errors
+/// What Docker says.
+pub async fn remove(container: &str) -> Result<(), String> {
+    remove_by(&engine().await?, container).await
+}
+
+/// The engine, if it answers.
+async fn engine() -> Result<Docker, String> {
+    let asked = timeout(ENGINE, async {
+        let docker = docker_client_instance()
+            .await
+            .map_err(|error| engine_said(&error))?;
+        docker.ping().await.map_err(|error| with_causes(&error))?;
+        Ok(docker)
+    });
+    asked.await.map_err(|_| late())?
+}
+
+async fn remove_all(docker: &Docker, whose: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
+    let containers = owned(docker, whose).await?;
+    for container in &containers {
+        remove_by(docker, container).await?;
+    }
+    Ok(containers)
+}
+
+async fn remove_by(docker: &Docker, container: &str) -> Result<(), String> {
+    // Volumes are the container's own: there is nothing in them that anyone asked to keep.
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    match timeout(ENGINE, docker.remove_container(container, Some(options))).await {
+        Ok(Ok(())) | Ok(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(late()),
+    }
+}
+
+/// The containers whose owner is one of these.
+async fn owned(docker: &Docker, whose: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
+    let filters = HashMap::from([("label", vec![OWNER])]);
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let listed = timeout(ENGINE, docker.list_containers(Some(options)))
+        .await
+        .map_err(|_| late())?
+        .map_err(|error| error.to_string())?;
+    let owned = listed.into_iter().filter(|container| {
+        let owner = container.labels.as_ref().and_then(|labels| labels.get(OWNER));
+        owner.is_some_and(|owner| whose(owner))
+    });
+    Ok(owned.filter_map(|container| container.id).collect())
+}
+
+/// Publishes the port on the loopback interface alone; by itself testcontainers publishes every port on all of them.
+fn on_loopback(host: &mut HostConfig) {
+    host.publish_all_ports = Some(false);
+    let binding = PortBinding {
+        host_ip: Some("127.0.0.1".to_owned()),
+        // A free one.
+        host_port: Some(String::new()),
+    };
+    host.port_bindings = Some(HashMap::from([(PORT.tcp().to_string(), Some(vec![binding]))]));
+}
+
+/// The two sides of the colon that does not belong to a registry's port.
+fn name_and_tag(image: &str) -> (&str, &str) {
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
 }
 
 /// A process among all that there were since this machine started: its id, when it started, and the machine's start.
@@ -231,90 +247,47 @@ fn lives(owned_by: &str) -> bool {
     pid.is_none_or(|pid| owner(pid).as_deref() == Some(owned_by))
 }
 
-fn check_engine() -> Result<(), LocalStackError> {
-    match docker(&["version", "--format", "{{.Server.Version}}"], ENGINE) {
-        Ok(_) => Ok(()),
-        Err(because) => Err(LocalStackError::NoDocker { because }),
+fn late() -> String {
+    format!("Docker did not answer within {} s", ENGINE.as_secs())
+}
+
+/// One line of what went wrong; of a container that ended, how its log ends.
+fn said(error: &TestcontainersError) -> String {
+    match error {
+        TestcontainersError::WaitContainer(WaitContainerError::WaitLog(WaitLogError::EndOfStream(log))) => {
+            let last = log.iter().rev().map(|line| String::from_utf8_lossy(line));
+            let last = last
+                .map(|line| line.trim().to_owned())
+                .find(|line| !line.is_empty());
+            format!("it ended; its log ends with: {}", last.unwrap_or_default())
+        }
+        TestcontainersError::WaitContainer(WaitContainerError::StartupTimeout) => {
+            format!("not ready after {} s", START.as_secs())
+        }
+        TestcontainersError::Client(error) => engine_said(error),
+        other => other.to_string(),
     }
 }
 
-/// What a `docker` command printed, or the last line of what it complained of.
-fn docker(arguments: &[&str], within: Duration) -> Result<String, String> {
-    docker_until(arguments, within, &|| false)
-}
-
-/// As [`docker`], or until `stop` says to give up.
-fn docker_until(arguments: &[&str], within: Duration, stop: &dyn Fn() -> bool) -> Result<String, String> {
-    let mut child = Command::new("docker")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => "there is no docker command".to_owned(),
-            _ => format!("docker: {error}"),
-        })?;
-    let (out, err) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let until = Instant::now() + within;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if stop() => {
-                end(&mut child);
-                return Err("asked to stop".to_owned());
-            }
-            Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
-            _ => {
-                end(&mut child);
-                return Err(format!(
-                    "docker {} was not done after {} s",
-                    arguments[0],
-                    within.as_secs()
-                ));
-            }
-        }
-    };
-    let text = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default().trim().to_owned();
-    let (out, err) = (text(out), text(err));
-    if status.success() {
-        return Ok(out);
+fn engine_said(error: &ClientError) -> String {
+    match error {
+        ClientError::Init(error) => with_causes(error),
+        other => other.to_string(),
     }
-    let complaint = err
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty() && !line.starts_with("See '") && !line.starts_with("Run '"));
-    Err(complaint
-        .unwrap_or("docker failed without a word")
-        .trim()
-        .to_owned())
 }
 
-fn drain(stream: Option<impl std::io::Read + Send + 'static>) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            // What came until it broke is what there is.
-            let _ = stream.read_to_end(&mut bytes);
+/// The text of an error and of what is behind it, each once: by itself the engine's client only says that it failed.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
         }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-fn forward_lines(stream: impl std::io::Read + Send + 'static, to: mpsc::Sender<String>) {
-    thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if to.send(line).is_err() {
-                return;
-            }
-        }
-    });
-}
-
-fn end(child: &mut Child) {
-    // It may have ended by itself.
-    let _ = child.kill();
-    let _ = child.wait();
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -348,5 +321,39 @@ mod tests {
     #[test]
     fn a_label_that_cannot_be_read_is_nobody_to_remove() {
         assert!(lives("") && lives("somebody"));
+    }
+
+    #[test]
+    fn an_image_is_named_as_people_name_it() {
+        for (image, expected) in [
+            (DEFAULT_IMAGE, ("localstack/localstack", "4.14.0")),
+            ("localstack/localstack", ("localstack/localstack", "latest")),
+            ("registry:5000/localstack", ("registry:5000/localstack", "latest")),
+            (
+                "registry:5000/localstack:4.5",
+                ("registry:5000/localstack", "4.5"),
+            ),
+            ("localstack@sha256:0abc", ("localstack@sha256", "0abc")),
+        ] {
+            assert_eq!(name_and_tag(image), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_published_on_loopback_alone() {
+        let mut host = HostConfig {
+            publish_all_ports: Some(true),
+            ..HostConfig::default()
+        };
+        on_loopback(&mut host);
+        assert_eq!(host.publish_all_ports, Some(false));
+        let bindings = host.port_bindings.unwrap();
+        let addresses: Vec<_> = bindings
+            .values()
+            .flatten()
+            .flatten()
+            .map(|b| b.host_ip.as_deref())
+            .collect();
+        assert_eq!(addresses, [Some("127.0.0.1")]);
     }
 }

@@ -251,8 +251,18 @@ async fn given_up(
     // An error is that it was asked to end, and has.
     if let Ok(started) = starting.await {
         started.endpoint.stop().await;
+        if let Some(localstack) = started.localstack {
+            removed(localstack).await;
+        }
     }
     Ok(())
+}
+
+async fn removed(localstack: LocalStack) {
+    let container = localstack.container().to_owned();
+    if let Err(because) = localstack.removed().await {
+        tracing::warn!(container, because, "LocalStack is still there: mountproof sweep");
+    }
 }
 
 /// A running endpoint, its folder, and what keeps its secrets.
@@ -275,7 +285,9 @@ impl Started {
             None => (None, None),
             Some(BackendChoice::At(backend)) => (Some(backend.clone()), None),
             Some(BackendChoice::LocalStack) => {
-                let localstack = in_docker(args.localstack_image.clone(), stopping.clone()).await?;
+                let localstack = LocalStack::start(&args.localstack_image, stopping)
+                    .await
+                    .map_err(Trouble::environment)?;
                 let backend = Backend::new("localstack", localstack.url()).map_err(Trouble::environment)?;
                 (Some(backend), Some(localstack))
             }
@@ -330,6 +342,9 @@ impl Started {
     /// Stops serving, then saves what there is.
     async fn ended(self, file: Option<&Path>) -> Result<(), Trouble> {
         let saved = self.endpoint.stopped().await;
+        if let Some(localstack) = self.localstack {
+            removed(localstack).await;
+        }
         let Some(file) = file else {
             return Ok(());
         };
@@ -431,16 +446,6 @@ impl Drop for Folder {
             // What cannot be removed is in the system's folder for such things.
             let _ = fs::remove_dir_all(&self.path);
         }
-    }
-}
-
-/// LocalStack in Docker; the thread that waits for it gives up when asked to.
-async fn in_docker(image: String, stopping: CancellationToken) -> Result<LocalStack, Trouble> {
-    let starting =
-        tokio::task::spawn_blocking(move || LocalStack::start(&image, &|| stopping.is_cancelled()));
-    match starting.await {
-        Ok(started) => started.map_err(Trouble::environment),
-        Err(error) => Err(Trouble::environment(error)),
     }
 }
 

@@ -98,7 +98,7 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
                 Ok(error.exit_code().code())
             }
         },
-        Command::Sweep(args) => sweep::run(args, output),
+        Command::Sweep(args) => sweep::run(args, output).await,
         Command::Doctor(args) => doctor::run(args, output),
         Command::Endpoint(args) => endpoint::run(args, &redactor, output).await,
         Command::Probe(args) => probe::run(args, &redactor, output).await,

@@ -41,14 +41,14 @@ pub struct SweepArgs {
 }
 
 /// Sweeps and prints what was done. Answers with the exit code.
-pub fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
+pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
     // Of one run only: they belong to none.
     let orphans = match args.run {
         Some(_) => Vec::new(),
         // Where there is no Docker there are none.
-        None => localstack::orphans().unwrap_or_default(),
+        None => localstack::orphans().await.unwrap_or_default(),
     };
-    let stays = containers(&orphans, localstack::remove, args.dry_run, output)?;
+    let stays = containers(&orphans, localstack::remove, args.dry_run, output).await?;
     let code = runs(args, output)?;
     Ok(if stays && code == OK {
         ExitCode::InvalidRun.code()
@@ -58,9 +58,9 @@ pub fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
 }
 
 /// Removes these containers; whether one stays.
-fn containers(
+async fn containers(
     orphans: &[String],
-    remove: impl Fn(&str) -> Result<(), String>,
+    remove: impl AsyncFn(&str) -> Result<(), String>,
     dry: bool,
     output: &mut Output<'_>,
 ) -> io::Result<bool> {
@@ -71,7 +71,7 @@ fn containers(
             writeln!(output.out, "would remove  LocalStack container {id}")?;
             continue;
         }
-        match remove(container) {
+        match remove(container).await {
             Ok(()) => writeln!(output.out, "removed  LocalStack container {id}")?,
             Err(because) => {
                 stays = true;
@@ -180,6 +180,8 @@ mod tests {
 
     use std::{fs, path::Path};
 
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::provision::{Ledger, MARKER};
 
@@ -215,7 +217,7 @@ mod tests {
                 err: &mut err,
             };
             let removed = std::cell::RefCell::new(Vec::new());
-            let remove = |container: &str| {
+            let remove = async |container: &str| {
                 removed.borrow_mut().push(container.to_owned());
                 if container.starts_with('b') {
                     Err("no".to_owned())
@@ -224,7 +226,10 @@ mod tests {
                 }
             };
             let orphans = ["a".repeat(64), "b".repeat(64)];
-            let stays = containers(&orphans, remove, dry, &mut output).unwrap();
+            let stays = containers(&orphans, remove, dry, &mut output)
+                .now_or_never()
+                .unwrap()
+                .unwrap();
             let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
             (stays, removed.into_inner().len(), text)
         };
