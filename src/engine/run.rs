@@ -19,7 +19,7 @@ use super::{
     dispatch::{Dispatch, dispatch},
     machine, micros,
     options::RunOptions,
-    probe,
+    probe, programs,
     signals::{self, Ending},
     world::{Values, World, plain_request, tenant_ready},
 };
@@ -151,9 +151,11 @@ pub async fn run(
     }
     let folder = folder.keep();
     let life = Life {
-        scratch: environment::scratch_folder(&run_id),
+        scratch: environment::scratch_folder(&run_id, &options.environment),
         marks: Marks::of_run(&run_id),
-        values: Arc::new(Values::new(redactor, seed)),
+        values: Arc::new(Values::new(redactor.clone(), seed)),
+        redactor,
+        folder: folder.clone(),
         environment: Mutex::default(),
         options,
         seed,
@@ -201,6 +203,9 @@ struct Life {
     cluster: ClusterName,
     marks: Marks,
     scratch: PathBuf,
+    /// The run's own, with its reports.
+    folder: PathBuf,
+    redactor: Redactor,
     values: Arc<Values>,
     ledger: Arc<Ledger>,
     journal: Journal,
@@ -381,8 +386,12 @@ impl Life {
         let mut report = Teardown::default();
         if let Some(environment) = environment {
             report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster).await;
+            let processes = environment.processes();
             if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
                 self.warn(format!("the environment did not end within {STOP:?}"));
+            }
+            if let Err(error) = programs::keep_logs(&processes, &self.folder, &self.redactor) {
+                self.warn(format!("the programs' logs could not be kept: {error}"));
             }
             // What is said to be left in a world that was in this process is gone by now.
             let Reach::Embedded = environment.reach;

@@ -2,18 +2,18 @@
 
 use mountproof_stand_ins::driver::MountKind;
 
-use super::{LocalOptions, Release};
+use super::{
+    LocalOptions,
+    node::{DriverPart, ProviderPart},
+};
 use crate::journal::Component;
 
 /// What stands at each seam.
-pub(super) fn components(options: &LocalOptions) -> Vec<Component> {
-    let (driver, provider) = match &options.programs {
-        None => (driver_stand_in(), provider_stand_in()),
-        Some(programs) => (
-            program("driver", &programs.driver),
-            program("provider", &programs.provider),
-        ),
-    };
+pub(super) fn components(
+    options: &LocalOptions,
+    driver: &DriverPart,
+    provider: &ProviderPart,
+) -> Vec<Component> {
     vec![
         stand_in(
             "kubernetes",
@@ -27,8 +27,8 @@ pub(super) fn components(options: &LocalOptions) -> Vec<Component> {
             "1.36",
             &["binds pods itself", "containers do not run"],
         ),
-        driver,
-        provider,
+        driver.component(options),
+        provider.component(options),
         stand_in(
             "aws",
             "AWS endpoint",
@@ -38,7 +38,7 @@ pub(super) fn components(options: &LocalOptions) -> Vec<Component> {
     ]
 }
 
-fn driver_stand_in() -> Component {
+pub(super) fn driver_stand_in() -> Component {
     stand_in(
         "driver",
         "driver stand-in",
@@ -47,7 +47,7 @@ fn driver_stand_in() -> Component {
     )
 }
 
-fn provider_stand_in() -> Component {
+pub(super) fn provider_stand_in() -> Component {
     stand_in(
         "provider",
         "provider stand-in",
@@ -63,17 +63,6 @@ fn stand_in(seam: &str, name: &str, version: &str, notes: &[&str]) -> Component 
         version: version.to_owned(),
         stand_in: true,
         notes: notes.iter().map(|&note| note.to_owned()).collect(),
-    }
-}
-
-/// A program: what it says of itself once it runs is added then.
-fn program(seam: &str, release: &Release) -> Component {
-    Component {
-        seam: seam.to_owned(),
-        name: release.source.clone(),
-        version: release.version.clone().unwrap_or_else(|| "unknown".to_owned()),
-        stand_in: false,
-        notes: vec![release.digest.clone(), release.platform.clone()],
     }
 }
 
@@ -101,6 +90,7 @@ pub(super) fn notes(options: &LocalOptions, mount: Option<MountKind>) -> Vec<Str
         ),
     });
     notes.push(format!("rotation poll interval {:?}", options.rotation));
+    notes.extend(options.notes.iter().cloned());
     notes.extend(
         options
             .plants

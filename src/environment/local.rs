@@ -77,6 +77,8 @@ pub struct LocalOptions {
     pub rotation: Duration,
     /// Releases in the places of the stand-ins: the environment is `host` then, and this process is confined.
     pub programs: Option<Programs>,
+    /// What else a report should say of this environment.
+    pub notes: Vec<String>,
 }
 
 /// Driver and provider of a release, as programs.
@@ -110,6 +112,7 @@ impl Default for LocalOptions {
             provider_qps: 500.0,
             rotation: Duration::from_secs(1),
             programs: None,
+            notes: Vec::new(),
         }
     }
 }
@@ -146,8 +149,13 @@ impl StartError {
 /// Where the embedded environment of a run keeps its sockets and mounts: short, as the paths of
 /// sockets are. It must be on record before [`start`] makes it.
 #[must_use]
-pub fn scratch_folder(run_id: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("mountproof-{run_id}"))
+pub fn scratch_folder(run_id: &str, options: &LocalOptions) -> PathBuf {
+    let folder = match options.programs {
+        None => std::env::temp_dir(),
+        // The confinement's own, which goes with it.
+        Some(_) => PathBuf::from("/run"),
+    };
+    folder.join(format!("mountproof-{run_id}"))
 }
 
 /// Starts every part, in the order in which they need each other, for the run with these marks.
@@ -295,7 +303,7 @@ pub async fn start(
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: described::components(options),
+        components: described::components(options, &driver, &provider),
         capabilities: Vec::new(),
         notes: described::notes(options, driver.mount_kind()),
     };
@@ -305,7 +313,9 @@ pub async fn start(
     });
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
     let striking = parts.strike(&options.faults, struck).await;
+    let node_parts = Arc::clone(&parts);
     Ok(Environment {
+        programs: Some(node_parts),
         ready,
         reach: Reach::Embedded,
         kubernetes,

@@ -50,6 +50,8 @@ pub struct Environment {
     pub node: Node,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
+    /// The node's programs, where they are processes of this environment's.
+    pub programs: Option<Arc<dyn NodePrograms>>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
     pace: Option<Box<dyn KubeletPace>>,
     /// What becomes of it without this process.
@@ -78,6 +80,7 @@ impl Environment {
                 csi_socket: PathBuf::new(),
             },
             calls: None,
+            programs: None,
             pace: None,
             reach: Reach::Embedded,
             stop: Mutex::new(None),
@@ -142,6 +145,31 @@ pub trait CallLog: Send + Sync {
     fn since(&self, cursor: u64) -> Vec<Call>;
     /// How many calls are no longer kept.
     fn forgotten(&self) -> u64;
+}
+
+/// The processes that stand in the driver's and the provider's places.
+pub trait NodePrograms: Send + Sync {
+    /// Each of them; none where the stand-ins run in this process.
+    fn processes(&self) -> Vec<NodeProcess>;
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct NodeProcess {
+    /// `driver` or `provider`.
+    pub name: &'static str,
+    /// How it ended, where it is gone though nobody asked it to go.
+    pub ended: Option<String>,
+    /// What it wrote. It may hold secrets.
+    pub log: PathBuf,
+}
+
+impl Environment {
+    /// The processes of the node.
+    #[must_use]
+    pub fn processes(&self) -> Vec<NodeProcess> {
+        self.programs.as_ref().map_or_else(Vec::new, |programs| programs.processes())
+    }
 }
 
 /// Ends what was started for an environment.
