@@ -3,7 +3,7 @@
 use crate::{
     environment::Environment,
     journal::Capability,
-    scenario::capability::{CALL_LOG, CSI_SOCKET, IAM_ENFORCEMENT, ROTATION},
+    scenario::capability::{CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, IAM_ENFORCEMENT, ROTATION},
     secret::Credential,
 };
 
@@ -36,6 +36,14 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
                     .unwrap_or_default()
                     .to_string_lossy()
             ),
+        ),
+        capability(
+            EXPIRED_TOKENS,
+            environment.expired.is_some(),
+            match &environment.expired {
+                Some(_) => "the key that signs service-account tokens is at hand",
+                None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
         ),
     ]
 }

@@ -52,14 +52,14 @@ impl CallLog for EndpointLog {
 fn call(record: CallRecord) -> crate::verdict::denial::Call {
     crate::verdict::denial::Call {
         allowed: record.verdict == CallVerdict::Allowed,
-        action: record.action,
-        role: record.role,
-        principal: record.principal,
+        action: record.action(),
+        role: record.role.as_deref().map(str::to_owned),
+        principal: record.principal.as_deref().map(str::to_owned),
         subject: record.subject,
         asked: record.asked,
         resource: record.resource,
         error: record.error,
-        statement: record.statement,
+        statement: record.statement.map(|statement| statement.to_string()),
         reason: record.reason,
     }
 }

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{FutureExt as _, future::BoxFuture};
 use mountproof_aws_endpoint::{self as aws_endpoint, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
@@ -26,7 +27,7 @@ use mountproof_stand_ins::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Defect, DriverDefect, Environment, Fault, KubeletPace, Node, Plant, Release, Trouble, access,
+    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble, access,
     call_log::EndpointLog,
     described,
     node::{DriverPart, ProviderPart},
@@ -289,6 +290,7 @@ pub async fn start(
         account: ACCOUNT.to_owned(),
         endpoint: format!("https://{}", endpoint.address()),
         trust_pem: ca.certificate_pem().to_owned(),
+        proxy: Some(format!("http://{}", endpoint.address())),
     };
     let root_key = endpoint.root_credentials();
     let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
@@ -312,6 +314,7 @@ pub async fn start(
         hurried: Clock::faster(options.clock),
     });
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
+    let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
     let node_parts = Arc::clone(&parts);
     Ok(Environment {
@@ -328,6 +331,7 @@ pub async fn start(
         },
         calls: Some(log),
         pace: Some(pace),
+        expired: Some(expired),
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);
@@ -397,6 +401,15 @@ impl KubeletPace for Pace {
     fn set_real(&self, real: bool) {
         self.time
             .run_at(if real { Clock::default() } else { self.hurried });
+    }
+}
+
+/// The Kubernetes stand-in, which has the key that its tokens are signed with.
+struct Issuer(Arc<Parts>);
+
+impl ExpiredTokens for Issuer {
+    fn token<'a>(&'a self, namespace: &'a str, audience: &'a str) -> BoxFuture<'a, Option<Credential>> {
+        async move { self.0.expired_token(namespace, audience).await }.boxed()
     }
 }
 

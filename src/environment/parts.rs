@@ -11,6 +11,7 @@ use super::{
     call_log::EndpointLog,
     node::{DriverPart, ProviderPart},
 };
+use crate::secret::Credential;
 
 /// How long the endpoint takes for an answer when it is slow.
 const SLOW: Duration = Duration::from_secs(1);
@@ -95,6 +96,13 @@ impl Parts {
         if let Some(endpoint) = self.endpoint.lock().await.as_ref() {
             endpoint.set_faults(fault.into());
         }
+    }
+
+    /// A genuine token of a namespace's `default` `ServiceAccount` whose time is over.
+    pub(super) async fn expired_token(&self, namespace: &str, audience: &str) -> Option<Credential> {
+        let api = self.api.lock().await;
+        let token = api.as_ref()?.expired_token(namespace, "default", audience)?;
+        Some(Credential::new(token.expose()))
     }
 
     /// Ends everything, pods' parts first.

@@ -18,6 +18,10 @@ pub(super) fn endpoint_defects(plants: &[Plant]) -> Defects {
                 EndpointDefect::SkipRequestSignature => &mut defects.skip_request_signature,
                 EndpointDefect::StaleAfterPut => &mut defects.stale_after_put,
                 EndpointDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
+                EndpointDefect::IgnoreResourcePolicy => &mut defects.ignore_resource_policy,
+                EndpointDefect::IgnoreBoundary => &mut defects.ignore_boundary,
+                EndpointDefect::AcceptExpiredToken => &mut defects.accept_expired_token,
+                EndpointDefect::AcceptAnyRegion => &mut defects.accept_any_region,
             } = true;
         }
     }

@@ -8,6 +8,9 @@ pub const CALL_LOG: &str = "call-log";
 pub const ROTATION: &str = "rotation";
 /// The driver's socket can be reached, so that the `csi` lens can look.
 pub const CSI_SOCKET: &str = "csi-socket";
+/// A token can be had that its issuer signed and whose time is over: Kubernetes gives out none for less than ten
+/// minutes, so the issuer's key has to be at hand.
+pub const EXPIRED_TOKENS: &str = "expired-tokens";
 
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
@@ -18,4 +21,8 @@ pub const KNOWN: &[(&str, &str)] = &[
     (CALL_LOG, "the AWS endpoint's call log can be read"),
     (ROTATION, "mounted files follow a secret's new value"),
     (CSI_SOCKET, "the driver's socket can be reached"),
+    (
+        EXPIRED_TOKENS,
+        "a genuine service-account token can be had whose time is over",
+    ),
 ];
