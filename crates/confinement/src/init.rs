@@ -3,7 +3,6 @@
 use std::{
     env, fs, io,
     io::Write as _,
-    net::Shutdown,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::{net::UnixStream, process::CommandExt as _, process::parent_id},
@@ -82,7 +81,7 @@ fn start(grace: Duration) -> io::Result<u8> {
     let (ended, end) = mpsc::channel();
     thread::spawn({
         let ended = ended.clone();
-        move || pass_signals(outer, &to_inner, grace, &ended)
+        move || pass_signals(outer, to_inner, grace, &ended)
     });
     thread::spawn(move || collect(pid, &ended));
     let code = match end.recv() {
@@ -98,10 +97,10 @@ fn start(grace: Duration) -> io::Result<u8> {
     Ok(code)
 }
 
-fn pass_signals(mut outer: UnixStream, mut inner: &UnixStream, grace: Duration, ended: &Sender<Ended>) {
+fn pass_signals(mut outer: UnixStream, mut inner: UnixStream, grace: Duration, ended: &Sender<Ended>) {
     // An error is an end as well.
     let _ = io::copy(&mut outer, &mut inner);
-    let _ = inner.shutdown(Shutdown::Both);
+    drop(inner);
     thread::sleep(grace);
     let _ = ended.send(Ended::OutOfTime);
 }

@@ -46,13 +46,12 @@
 //!
 //! # Left out
 //!
+//! - Other systems than Linux.
 //! - In a user namespace there is one user, root, who is whoever started the program. Files of others belong to `nobody` and
 //!   cannot be given to anybody; root cannot write into the folders of others, as root outside can.
 //! - `/sys` is the host's, its list of network interfaces included.
 //! - Stopping (Ctrl-Z) stops the outer process only. `nohup` is not respected: SIGHUP is passed on.
 //! - On a system that keeps its programs below `/run` (`NixOS`) [`View::keep`] has to name them.
-
-#![cfg(target_os = "linux")]
 
 mod init;
 mod loopback;

@@ -1,7 +1,12 @@
 //! The loopback interface of a new network namespace: it is down and has no address. Settings are messages of
 //! rtnetlink(7), each acknowledged by the kernel before it returns from taking it.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -26,6 +31,8 @@ const IFA_LOCAL: u16 = 2;
 const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+/// How long the kernel may take to make an address usable, which it does in the background: far more than it needs.
+const USABLE_WITHIN: Duration = Duration::from_secs(10);
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
@@ -39,23 +46,35 @@ pub(crate) fn set_up(addresses: &[Address]) -> Result<Vec<String>, Error> {
     settle(&socket, RTM_NEWLINK, 0, &up()).map_err(|source| failed("bring it up", source))?;
     let mut notes = Vec::new();
     for (address, prefix) in addresses {
-        let Err(source) = settle(
+        let set = settle(
             &socket,
             RTM_NEWADDR,
             NLM_F_CREATE,
             &new_address(*address, *prefix),
-        ) else {
-            continue;
-        };
-        if address.is_ipv6() && is_without_ipv6(&source) {
-            notes.push(format!(
-                "IPv6 is off in this kernel: nothing can listen on {address}"
-            ));
-        } else {
-            return Err(failed(&format!("set {address}/{prefix}"), source));
+        );
+        match set.and_then(|()| usable(*address)) {
+            Err(error) if address.is_ipv6() && is_without_ipv6(&error) => {
+                notes.push(format!(
+                    "IPv6 is off in this kernel: nothing can listen on {address}"
+                ));
+            }
+            set => set.map_err(|source| failed(&format!("set {address}/{prefix}"), source))?,
         }
     }
     Ok(notes)
+}
+
+/// Waits until somebody who listens on it can be reached: IPv6 first looks whether another machine has the address.
+fn usable(address: IpAddr) -> io::Result<()> {
+    let end = Instant::now() + USABLE_WITHIN;
+    loop {
+        let tried = TcpListener::bind((address, 0))
+            .and_then(|listener| TcpStream::connect_timeout(&listener.local_addr()?, USABLE_WITHIN));
+        match tried {
+            Err(_) if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
+            tried => return tried.map(drop),
+        }
+    }
 }
 
 /// Built without, not loaded, or disabled on the interface.
@@ -140,6 +159,7 @@ fn acknowledged(answer: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a panic is the failure")]
 mod tests {
     use super::*;
 

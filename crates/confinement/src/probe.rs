@@ -1,6 +1,11 @@
 //! Whether this machine can confine a program, found by doing it with one that ends at once.
 
-use std::{fs, io, process::Stdio, time::Duration};
+use std::{
+    fmt::{self, Display, Formatter},
+    fs, io,
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::{process::Command, time::timeout};
 
@@ -54,6 +59,15 @@ impl Kind {
             Self::AsRoot => &[],
         };
         user.iter().chain(NAMESPACES).copied()
+    }
+}
+
+impl Display for Kind {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::UserNamespace => "in a user namespace",
+            Self::AsRoot => "as root, without a user namespace",
+        })
     }
 }
 

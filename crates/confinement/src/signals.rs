@@ -77,19 +77,13 @@ impl Signals {
     /// The next one, [`Signal::OuterGone`] at last and nothing after it. A call that is dropped loses none.
     pub async fn next(&mut self) -> Option<Signal> {
         let from = self.from.as_mut()?;
-        loop {
-            match from.read_u8().await {
-                Ok(byte) => {
-                    if let Some(signal) = Signal::of(byte) {
-                        return Some(signal);
-                    }
-                }
-                Err(_) => {
-                    self.from = None;
-                    return Some(Signal::OuterGone);
-                }
+        while let Ok(byte) = from.read_u8().await {
+            if let Some(signal) = Signal::of(byte) {
+                return Some(signal);
             }
         }
+        self.from = None;
+        Some(Signal::OuterGone)
     }
 }
 

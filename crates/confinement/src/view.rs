@@ -86,22 +86,31 @@ pub fn enter(view: &View) -> Result<Entered, Error> {
     fresh_run(&view.keep)?;
     own_etc(&own.etc)?;
     own.run.write("/run")?;
-    Ok(Entered {
-        notes: loopback::set_up(&view.addresses)?,
-    })
+    let users = fs::read_to_string("/proc/self/uid_map").map_err(cannot("read who is who"))?;
+    let mut notes = loopback::set_up(&view.addresses)?;
+    if is_everybody(&users) {
+        notes.push("no user namespace: root inside is root of the machine".to_owned());
+    }
+    Ok(Entered { notes })
+}
+
+/// PURE. Whether a map of users (`user_namespaces`(7)) is that of a machine's first namespace, where all are who they are.
+fn is_everybody(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// What is at a place of the confinement's own.
+#[derive(Debug, PartialEq, Eq)]
 enum Own {
     Folder,
     File(Vec<u8>),
 }
 
 /// Such places, relative to where they are.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Places(BTreeMap<PathBuf, Own>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct AllPlaces {
     etc: Places,
     run: Places,
@@ -237,7 +246,11 @@ fn mirror(folder: &Path, own: &Places) -> Result<(), Error> {
                 .and_then(|target| symlink(target, &to))
                 .map_err(cannot(format!("link {}", to.display())))?;
         } else {
-            bind(&from, &to, kind.is_dir())?;
+            match bind(&from, &to, kind.is_dir()) {
+                // Removed since the folder was read.
+                Err(Error::View { .. }) if !from.exists() => {}
+                bound => bound?,
+            }
         }
     }
     Ok(())
@@ -270,5 +283,59 @@ fn cannot<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Erro
     move |source| Error::View {
         what: what.into(),
         source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_places_are_below_run_and_etc_and_nowhere_else() {
+        for (path, etc, run) in [
+            ("/etc/kubernetes/x", Some("kubernetes/x"), None),
+            ("/run/x", None, Some("x")),
+            ("/var/run/secrets/x", None, Some("secrets/x")),
+        ] {
+            let places = own(&View {
+                hosts: Vec::new(),
+                folders: vec![path.into()],
+                ..View::default()
+            })
+            .expect("it is allowed");
+            let here = |places: &Places, path: Option<&str>| {
+                path.is_none_or(|path| places.0.get(Path::new(path)) == Some(&Own::Folder))
+            };
+            assert!(here(&places.etc, etc) && here(&places.run, run), "{path}");
+        }
+        for path in [
+            "/",
+            "/etc",
+            "/run",
+            "/etcetera/x",
+            "/tmp/x",
+            "/run/../tmp/x",
+            "/var/lib/x",
+            "run/x",
+            "",
+        ] {
+            let view = View {
+                files: vec![(path.into(), Vec::new())],
+                ..View::default()
+            };
+            assert!(matches!(own(&view), Err(Error::Misplaced { .. })), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_machines_own_map_of_users_is_told_from_a_user_namespaces() {
+        assert!(is_everybody("         0          0 4294967295\n"));
+        for map in [
+            "         0          0          1\n",
+            "0 1000 1\n1 100000 65536\n",
+            "",
+        ] {
+            assert!(!is_everybody(map), "{map}");
+        }
     }
 }

@@ -8,17 +8,22 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use tempfile::TempDir;
 
 use crate::{
     NOT_CONFINED,
     inside::machine_folders,
-    machine::{
-        NEST, Outer, User, binary, child_of, members, mounts_of, namespace, shared_folder, signal, until,
-    },
+    machine::{NEST, Namespace, Outer, User, binary, child_of, mounts_of, shared_folder, until},
 };
 
-pub(crate) const CONFINED: &[(&str, fn(User))] = &[
+/// A promise by its name, tried as a user.
+type Confined = (&'static str, fn(User));
+/// A promise by its name.
+type Nested = (&'static str, fn());
+
+pub(crate) const CONFINED: &[Confined] = &[
     ("loopback_is_the_only_network", loopback_is_the_only_network),
     ("without_ipv6_a_note_says_so", without_ipv6_a_note_says_so),
     ("files_are_made_inside_only", files_are_made_inside_only),
@@ -39,9 +44,13 @@ pub(crate) const CONFINED: &[(&str, fn(User))] = &[
     ("orphans_are_collected", orphans_are_collected),
 ];
 
-/// In a user namespace of the test's, where the kernel can be told to refuse.
-pub(crate) const REFUSED: &[(&str, fn())] = &[
+/// In a user namespace of the test's, where the machine can be made another.
+pub(crate) const NESTED: &[Nested] = &[
     ("outside_nothing_is_entered", outside_nothing_is_entered),
+    (
+        "of_the_hosts_run_only_what_is_kept_is_seen",
+        of_the_hosts_run_only_what_is_kept_is_seen,
+    ),
     (
         "without_unshare_its_package_is_named",
         without_unshare_its_package_is_named,
@@ -144,14 +153,20 @@ fn exit_codes_are_handed_through(user: User) {
     }
 }
 
+/// To whom a signal goes.
+type Send = fn(Pid, Signal) -> rustix::io::Result<()>;
+
 fn signals_reach_the_inner_process(user: User) {
-    for (sent, name, code) in [
-        (Signal::INT, "Interrupt", 41),
-        (Signal::TERM, "Terminate", 42),
-        (Signal::HUP, "Hangup", 43),
-    ] {
+    let cases: [(Signal, Send, &str, i32); 4] = [
+        (Signal::INT, kill_process, "Interrupt", 41),
+        (Signal::TERM, kill_process, "Terminate", 42),
+        (Signal::HUP, kill_process, "Hangup", 43),
+        // As a terminal does for Ctrl-C: who is not in the outer process's group gets it from there only.
+        (Signal::INT, kill_process_group, "Interrupt", 41),
+    ];
+    for (sent, send, name, code) in cases {
         let stay = Stay::start(user, "stay");
-        signal(stay.outer.pid(), sent);
+        send(stay.outer.pid(), sent).unwrap();
         let (status, lines, errors) = stay.outer.end();
         assert_eq!(
             (status.code(), lines),
@@ -164,7 +179,7 @@ fn signals_reach_the_inner_process(user: User) {
 
 fn a_killed_outer_process_leaves_nothing(user: User) {
     let stay = Stay::start(user, "stay");
-    signal(stay.outer.pid(), Signal::KILL);
+    kill_process(stay.outer.pid(), Signal::KILL).unwrap();
     // The inner process ends in order: it has the time to write this.
     let diary = stay.folder.path().join("diary");
     until("the inner process is told", || {
@@ -176,7 +191,7 @@ fn a_killed_outer_process_leaves_nothing(user: User) {
 
 fn an_inner_process_that_hangs_is_cut_off(user: User) {
     let stay = Stay::start(user, "stay-deaf");
-    signal(stay.outer.pid(), Signal::KILL);
+    kill_process(stay.outer.pid(), Signal::KILL).unwrap();
     assert_nothing_left(&stay.token, &stay.namespace);
 }
 
@@ -193,7 +208,7 @@ fn whoever_is_killed_inside_leaves_nothing(user: User) {
     ] {
         let stay = Stay::start(user, "stay");
         let victim = (0..generation).fold(stay.outer.pid(), |pid, _| child_of(pid));
-        signal(victim, Signal::KILL);
+        kill_process(victim, Signal::KILL).unwrap();
         assert_nothing_left(&stay.token, &stay.namespace);
         let (status, _, errors) = stay.outer.end();
         assert_eq!(status.code(), Some(i32::from(code)), "{who}: {errors}");
@@ -211,9 +226,9 @@ fn orphans_are_collected(user: User) {
 struct Stay {
     outer: Outer,
     token: String,
-    namespace: std::path::PathBuf,
+    namespace: Namespace,
     /// What the inner process writes on the host's file system.
-    folder: tempfile::TempDir,
+    folder: TempDir,
 }
 
 impl Stay {
@@ -222,9 +237,9 @@ impl Stay {
         let diary = folder.path().join("diary");
         let mut outer = Outer::start(user, &[role, &token, diary.to_str().unwrap()]);
         outer.wait_for(&format!("ready={token}"));
-        let namespace = namespace(child_of(outer.pid())).unwrap();
+        let namespace = Namespace::made_by(child_of(outer.pid()));
         // unshare, init, the inner process, and who does not listen; the pause of that one comes and goes.
-        assert!(members(&namespace).len() >= 4, "{:?}", members(&namespace));
+        assert!(namespace.members().len() >= 4, "{:?}", namespace.members());
         assert_eq!(mounts_of(&token), [""; 0], "seen from the host");
         Self {
             outer,
@@ -235,13 +250,13 @@ impl Stay {
     }
 }
 
-fn assert_nothing_left(token: &str, of: &std::path::Path) {
-    until("nobody is left inside", || members(of).is_empty());
+fn assert_nothing_left(token: &str, namespace: &Namespace) {
+    until("nobody is left inside", || namespace.members().is_empty());
     assert_eq!(mounts_of(token), [""; 0]);
 }
 
 fn outside_nothing_is_entered() {
-    // In a namespace, lest a broken check covers the host's folders.
+    // In a lest a broken check covers the host's folders.
     for word in ["", "--inside-confinement "] {
         let script = format!(
             "{} {word}stray; code=$?; [ ! -e /run/secrets ] && exit $code",
@@ -254,6 +269,29 @@ fn outside_nothing_is_entered() {
             "{output:?}"
         );
     }
+}
+
+fn of_the_hosts_run_only_what_is_kept_is_seen() {
+    let host = "mount -t tmpfs host /run && mkdir /run/reports && echo shown > /run/file && echo hidden > /run/other";
+    let script = format!(
+        "{host} && {} outer kept && cat /run/reports/report && ls /run",
+        binary().display()
+    );
+    let output = nested(&script).output().unwrap();
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "file=shown",
+            "entries of /run=file reports secrets secrets-store-csi-providers",
+            "made inside",
+            "file",
+            "other",
+            "reports"
+        ],
+        "{output:?}"
+    );
 }
 
 fn without_unshare_its_package_is_named() {

@@ -8,7 +8,7 @@ use std::{
     fs, io,
     net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs as _},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio, id},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use std::{
 use mountproof_confinement::{POD_IDENTITY_AGENT, SERVICE_ACCOUNT, Signal, Signals, View, enter};
 use rustix::{
     mount::{MountFlags, mount},
-    process::{Pid, Signal as Kill, kill_process},
+    process::{Pid, Signal as Kill, getpid, kill_process},
 };
 
 use crate::machine::{DEADLINE, processes};
@@ -34,6 +34,11 @@ pub(crate) async fn play(role: &str, arguments: &[&str]) -> ExitCode {
             ),
             (Path::new(SERVICE_ACCOUNT).join("token"), b"a token".to_vec()),
         ],
+        keep: if role == "kept" {
+            vec!["/run/reports".into(), "/run/file".into()]
+        } else {
+            Vec::new()
+        },
         ..View::default()
     })
     .unwrap();
@@ -43,8 +48,9 @@ pub(crate) async fn play(role: &str, arguments: &[&str]) -> ExitCode {
     match (role, arguments) {
         ("network" | "without-ipv6", [port]) => network(port.parse().unwrap()),
         ("files", [token]) => files(token),
+        ("kept", []) => kept(),
         ("exit", [code]) => return ExitCode::from(code.parse::<u8>().unwrap()),
-        ("die", []) => kill_process(Pid::from_raw(id().cast_signed()).unwrap(), Kill::KILL).unwrap(),
+        ("die", []) => kill_process(getpid(), Kill::KILL).unwrap(),
         ("orphan", []) => orphan(),
         ("stay", [token, diary]) => return stay(token, diary, false).await,
         ("stay-deaf", [token, diary]) => return stay(token, diary, true).await,
@@ -94,6 +100,7 @@ fn kind<T>(result: &io::Result<T>) -> String {
 }
 
 fn files(token: &str) {
+    entries_of_run();
     for folder in machine_folders() {
         fs::write(folder.join(token), "made inside").unwrap();
         say("made", folder.join(token).display());
@@ -114,17 +121,20 @@ fn files(token: &str) {
             fs::read_dir(folder).map_or(0, Iterator::count),
         );
     }
+}
+
+fn entries_of_run() {
     let entries = fs::read_dir("/run")
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
-    let names = entries
-        .map(|name| name.into_string().unwrap())
-        .filter(|name| !name.contains(token));
-    let sorted: BTreeSet<String> = names.collect();
-    say(
-        "entries of /run",
-        sorted.into_iter().collect::<Vec<_>>().join(" "),
-    );
+    let names: BTreeSet<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    say("entries of /run", names.into_iter().collect::<Vec<_>>().join(" "));
+}
+
+fn kept() {
+    say("file", fs::read_to_string("/run/file").unwrap().trim());
+    fs::write("/run/reports/report", "made inside\n").unwrap();
+    entries_of_run();
 }
 
 /// Where a driver, a provider or the harness writes.
@@ -148,10 +158,10 @@ fn orphan() {
         .status();
     assert!(parent.unwrap().success());
     let of_init = || {
-        processes()
-            .iter()
-            .filter(|process| process.parent == 1 && process.pid != id())
-            .count()
+        let all = processes()
+            .into_iter()
+            .filter(|process| process.parent == Some(Pid::INIT));
+        all.filter(|process| process.pid != getpid()).count()
     };
     say("orphans of init", of_init());
     fs::write("/run/go", "").unwrap();
@@ -175,19 +185,17 @@ async fn stay(token: &str, diary: &str, deaf: bool) -> ExitCode {
         .status()
         .unwrap();
     say("ready", token);
-    loop {
-        let signal = signals.next().await;
-        fs::write(diary, format!("{signal:?}")).unwrap();
-        say("signal", format!("{signal:?}"));
-        if deaf {
-            // Of no use any more, and does not see it.
-            std::future::pending::<()>().await;
-        }
-        match signal {
-            Some(Signal::Interrupt) => return ExitCode::from(41),
-            Some(Signal::Terminate) => return ExitCode::from(42),
-            Some(Signal::Hangup) => return ExitCode::from(43),
-            Some(Signal::OuterGone) | None => return ExitCode::from(44),
-        }
+    let signal = signals.next().await;
+    fs::write(diary, format!("{signal:?}")).unwrap();
+    say("signal", format!("{signal:?}"));
+    if deaf {
+        // Stands for one that hangs in its teardown.
+        std::future::pending::<()>().await;
     }
+    ExitCode::from(match signal {
+        Some(Signal::Interrupt) => 41,
+        Some(Signal::Terminate) => 42,
+        Some(Signal::Hangup) => 43,
+        Some(Signal::OuterGone) | None => 44,
+    })
 }

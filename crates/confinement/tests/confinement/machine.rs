@@ -3,9 +3,9 @@
 use std::{
     env,
     fmt::{self, Display, Formatter},
-    fs,
-    io::{BufRead as _, BufReader, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader, Read as _},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -17,11 +17,11 @@ use std::{
 };
 
 use mountproof_confinement::INSIDE;
-use rustix::process::{Pid, Signal, getuid, kill_process};
+use rustix::process::{Pid, getuid};
 use tempfile::TempDir;
 
 /// For every wait.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A user namespace to forbid things in.
 pub(crate) const NEST: [&str; 8] = [
@@ -73,7 +73,11 @@ impl User {
         } else {
             Command::new(binary())
         };
-        command.args(arguments).current_dir("/").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .process_group(0);
         command
     }
 }
@@ -121,8 +125,8 @@ impl Outer {
         Self { child, lines }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Reads until a line is there.
@@ -171,10 +175,6 @@ impl Drop for Outer {
     }
 }
 
-pub(crate) fn signal(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
-}
-
 /// Looks until it is true.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
@@ -190,50 +190,70 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[derive(Debug)]
 pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) parent: u32,
+    pub(crate) pid: Pid,
+    /// Nobody for the first process, and where the parent is in a namespace around this one.
+    pub(crate) parent: Option<Pid>,
 }
 
 /// All that `/proc` shows, the dead that nobody collected among them.
 pub(crate) fn processes() -> Vec<Process> {
-    let pids = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| {
+    let entries = fs::read_dir("/proc").unwrap();
+    let processes = entries.filter_map(|entry| {
+        let pid = Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?)?;
         // `pid (name) state parent`, and a name may contain anything.
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = of(pid, "stat", fs::read_to_string)?;
         let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-        Some(Process { pid, parent })
-    })
-    .collect()
+        Some(Process {
+            pid,
+            parent: Pid::from_raw(parent),
+        })
+    });
+    processes.collect()
 }
 
 /// The one child of a process that is a part of the confinement. Init also has those who lost their parents.
-pub(crate) fn child_of(pid: u32) -> u32 {
-    let is_part =
-        |pid: u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(INSIDE));
-    let all = processes()
+pub(crate) fn child_of(parent: Pid) -> Pid {
+    let is_part = |pid| of(pid, "cmdline", fs::read_to_string).is_some_and(|line| line.contains(INSIDE));
+    let children = processes()
         .into_iter()
-        .filter(|process| process.parent == pid && is_part(process.pid));
-    let children: Vec<u32> = all.map(|process| process.pid).collect();
+        .filter(|process| process.parent == Some(parent) && is_part(process.pid));
+    let children: Vec<Pid> = children.map(|process| process.pid).collect();
     let [child] = children[..] else {
-        panic!("{pid} has the children {children:?}")
+        panic!("{parent:?} has the children {children:?}")
     };
     child
 }
 
-/// The mount namespace of a living process, by name.
-pub(crate) fn namespace(pid: u32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()
+/// The process namespace that `unshare` has made, held open lest its name goes to another.
+pub(crate) struct Namespace {
+    name: PathBuf,
+    _held: File,
 }
 
-/// Who lives in it.
-pub(crate) fn members(of: &Path) -> Vec<u32> {
-    processes()
-        .iter()
-        .map(|process| process.pid)
-        .filter(|pid| namespace(*pid).is_some_and(|its| its == of))
-        .collect()
+const NAMESPACE: &str = "ns/pid_for_children";
+
+impl Namespace {
+    pub(crate) fn made_by(unshare: Pid) -> Self {
+        Self {
+            name: of(unshare, NAMESPACE, fs::read_link).unwrap(),
+            _held: of(unshare, NAMESPACE, File::open).unwrap(),
+        }
+    }
+
+    /// Who lives in it, and `unshare`.
+    pub(crate) fn members(&self) -> Vec<Pid> {
+        let is_member = |pid| of(pid, NAMESPACE, fs::read_link).is_some_and(|name| name == self.name);
+        processes()
+            .into_iter()
+            .map(|process| process.pid)
+            .filter(|pid| is_member(*pid))
+            .collect()
+    }
+}
+
+/// What `/proc` says of a process, while it lives.
+fn of<T>(pid: Pid, what: &str, read: impl FnOnce(String) -> io::Result<T>) -> Option<T> {
+    read(format!("/proc/{}/{what}", pid.as_raw_pid())).ok()
 }
 
 /// The host's mounts that are ours, or a test's.
