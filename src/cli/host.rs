@@ -23,10 +23,7 @@ use mountproof_releases::{Options, Part, Progress, Release, Repositories, Source
 use rustix::process::{getpid, kill_process};
 
 use super::output::{Output, USAGE, style};
-use crate::{
-    environment::Programs,
-    report::ExitCode,
-};
+use crate::{environment::Programs, report::ExitCode};
 
 /// Which driver and which provider.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +38,11 @@ pub struct HostArgs {
     pub driver_version: Option<String>,
 
     /// The provider, named in the same ways.
-    #[arg(long, value_name = "PROGRAM|IMAGE|ARCHIVE", conflicts_with = "provider_version")]
+    #[arg(
+        long,
+        value_name = "PROGRAM|IMAGE|ARCHIVE",
+        conflicts_with = "provider_version"
+    )]
     pub provider: Option<String>,
 
     /// The provider: its official image of this version, such as 3.1.1.
@@ -210,7 +211,11 @@ async fn obtained(
     quiet: bool,
     output: &mut Output<'_>,
 ) -> io::Result<Result<Release, mountproof_releases::ObtainError>> {
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let bar = if quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(0)
+    };
     bar.set_style(
         ProgressStyle::with_template("  {msg} {bytes} of {total_bytes} {bar:30}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -247,7 +252,10 @@ async fn obtained(
 fn said(release: &Release) -> String {
     let version = release.version.as_deref().unwrap_or("of an unknown version");
     let offline = match &release.offline {
-        Some(offline) => format!(", from the cache as of {} ({})", offline.resolved_at, offline.because),
+        Some(offline) => format!(
+            ", from the cache as of {} ({})",
+            offline.resolved_at, offline.because
+        ),
         None => String::new(),
     };
     format!("{} {version}, {}{offline}", release.source, release.digest)
@@ -255,7 +263,11 @@ fn said(release: &Release) -> String {
 
 /// `$XDG_CACHE_HOME/mountproof/releases`.
 fn cache() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let caches = variable("XDG_CACHE_HOME")
         .filter(|folder| folder.is_absolute())
         .or_else(|| Some(variable("HOME")?.join(".cache")));
@@ -284,7 +296,16 @@ mod tests {
 
     #[test]
     fn a_report_shows_the_command_that_was_typed() {
-        let given = ["mountproof", "--inside-confinement", "run", "--env", "host", "--obtained", "{}", "positive"];
+        let given = [
+            "mountproof",
+            "--inside-confinement",
+            "run",
+            "--env",
+            "host",
+            "--obtained",
+            "{}",
+            "positive",
+        ];
         let expected = ["mountproof", "run", "--env", "host", "positive"];
         assert_eq!(typed(given.map(str::to_owned)), expected);
     }

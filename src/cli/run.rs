@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{LocalOptions, Fault, Plant},
+    environment::{Fault, LocalOptions, Plant},
     journal::Sink,
     redact::Redactor,
     report::{

@@ -75,7 +75,8 @@ pub(super) fn notes(options: &LocalOptions, mount: Option<MountKind>) -> Vec<Str
     notes.push(match mount {
         Some(MountKind::Tmpfs) => "secrets are mounted on tmpfs".to_owned(),
         Some(_) => "secrets are in a private folder: mounting tmpfs is not allowed here".to_owned(),
-        None => "driver and provider run as processes, confined with the harness in namespaces of their own".to_owned(),
+        None => "driver and provider run as processes, confined with the harness in namespaces of their own"
+            .to_owned(),
     });
     notes.push(match &options.programs {
         None => format!(

@@ -27,7 +27,8 @@ use mountproof_stand_ins::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble, access,
+    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
+    access,
     call_log::EndpointLog,
     described,
     node::{DriverPart, ProviderPart},

@@ -179,7 +179,9 @@ impl Environment {
     /// The processes of the node.
     #[must_use]
     pub fn processes(&self) -> Vec<NodeProcess> {
-        self.programs.as_ref().map_or_else(Vec::new, |programs| programs.processes())
+        self.programs
+            .as_ref()
+            .map_or_else(Vec::new, |programs| programs.processes())
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig, MountKind},
-    programs::{AccountPlace, DriverOptions, DriverProgram, LeftOut, ProgramSpec, ProviderOptions, ProviderProgram},
+    programs::{
+        AccountPlace, DriverOptions, DriverProgram, LeftOut, ProgramSpec, ProviderOptions, ProviderProgram,
+    },
     provider::{Provider, ProviderConfig},
 };
 
@@ -25,7 +27,9 @@ impl DriverPart {
         logs: &Path,
     ) -> Result<Self, StartError> {
         let Some(programs) = &options.programs else {
-            let driver = Driver::start(config).await.map_err(StartError::of("driver stand-in"))?;
+            let driver = Driver::start(config)
+                .await
+                .map_err(StartError::of("driver stand-in"))?;
             driver.defects().set_for(
                 planted::driver_defects(&options.plants),
                 planted::times(&options.plants, |defect| matches!(defect, Defect::Driver(_))),
@@ -33,7 +37,8 @@ impl DriverPart {
             return Ok(Self::StandIn(driver));
         };
         let log = logs.join("driver.log");
-        let started = DriverProgram::start(&spec(&programs.driver), &config, &DriverOptions::default(), &log).await;
+        let started =
+            DriverProgram::start(&spec(&programs.driver), &config, &DriverOptions::default(), &log).await;
         started.map(Self::Program).map_err(StartError::of("driver"))
     }
 
@@ -157,7 +162,10 @@ fn component(
     notes.push(flags.join(" "));
     notes.extend(left_out.iter().map(LeftOut::to_string));
     notes.extend(release.offline.as_ref().map(|offline| {
-        format!("from the cache as of {}: {}", offline.resolved_at, offline.because)
+        format!(
+            "from the cache as of {}: {}",
+            offline.resolved_at, offline.because
+        )
     }));
     Component {
         seam: seam.to_owned(),

@@ -7,7 +7,7 @@ use mountproof_stand_ins::{kubelet::Kubelet, kubernetes::ApiServer};
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
-    Fault, NodePrograms, NodeProcess, Trouble,
+    Fault, NodeProcess, NodePrograms, Trouble,
     call_log::EndpointLog,
     node::{DriverPart, ProviderPart},
 };
@@ -128,8 +128,16 @@ impl Parts {
 impl NodePrograms for Parts {
     fn processes(&self) -> Vec<NodeProcess> {
         // A part that is being ended right now is none of those that ended by themselves.
-        let driver = self.driver.try_lock().ok().and_then(|part| part.as_ref()?.process());
-        let provider = self.provider.try_lock().ok().and_then(|part| part.as_ref()?.process());
+        let driver = self
+            .driver
+            .try_lock()
+            .ok()
+            .and_then(|part| part.as_ref()?.process());
+        let provider = self
+            .provider
+            .try_lock()
+            .ok()
+            .and_then(|part| part.as_ref()?.process());
         driver.into_iter().chain(provider).collect()
     }
 }
