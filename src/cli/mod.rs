@@ -4,6 +4,7 @@ pub mod completions;
 pub mod doctor;
 pub mod endpoint;
 pub mod explain;
+pub mod host;
 pub mod lint;
 pub mod list;
 pub mod output;
@@ -13,6 +14,7 @@ pub mod report;
 pub mod run;
 pub mod scenarios;
 pub mod schema;
+pub mod standin;
 pub mod sweep;
 
 use std::io;
@@ -44,6 +46,10 @@ pub struct Cli {
     /// Print failures and the last block only
     #[arg(long, short, global = true)]
     pub quiet: bool,
+
+    /// Set by a command that runs itself again in a confinement; see `mountproof_confinement::INSIDE`.
+    #[arg(long = "inside-confinement", hide = true)]
+    pub inside_confinement: bool,
 
     /// What to do.
     #[command(subcommand)]
@@ -77,6 +83,10 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    // Of use to whoever tests mountproof, and to nobody who tests secrets: the main help leaves it out.
+    /// Run the stand-in of the driver or of the provider as a program of its own
+    #[command(hide = true)]
+    Standin(standin::StandinArgs),
 }
 
 /// Runs a command; returns the exit code. `redactor` learns every secret value on the way: who made it
@@ -105,5 +115,6 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
         Command::Explain(args) => explain::run(args, output),
         Command::Schema(args) => schema::run(args, results::schema, output),
         Command::Completions(args) => completions::run(args, output),
+        Command::Standin(args) => standin::run(args, output).await,
     }
 }

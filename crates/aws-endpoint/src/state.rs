@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) sts_off: Lock<Vec<String>>,
     /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
     pub(crate) moto_reset: AtomicBool,
+    /// Whether the root key may assume roles.
+    pub(crate) root_assumes_roles: AtomicBool,
     world: Lock<World>,
     defects: Lock<Defects>,
     faults: watch::Sender<Faults>,
@@ -126,6 +128,7 @@ impl State {
             clusters: OnceLock::new(),
             sts_off: Lock::default(),
             moto_reset: AtomicBool::new(false),
+            root_assumes_roles: AtomicBool::new(false),
             world: Lock::new(world),
             defects: Lock::default(),
             faults: watch::Sender::default(),

@@ -94,6 +94,34 @@ pub struct DriverDefects {
     pub no_pod_status: bool,
     /// Never answers a publish: each ends when its caller has had enough.
     pub never_answers: bool,
+    /// Writes what kubelet gives it to its log, tokens too: CVE-2023-2878, in versions before 1.3.3. Its log is standard
+    /// error, so it shows in the stand-in as a program only.
+    pub tokens_in_log: bool,
+}
+
+impl DriverDefects {
+    /// What [`Self::plant`] knows.
+    pub const NAMES: &'static [&'static str] = &[
+        "empty-mount",
+        "file-left-after-unmount",
+        "no-pod-status",
+        "never-answers",
+        "tokens-in-log",
+    ];
+
+    /// Switches on the one called `name`, if there is one.
+    #[must_use]
+    pub fn plant(&mut self, name: &str) -> Option<()> {
+        *match name {
+            "empty-mount" => &mut self.empty_mount,
+            "file-left-after-unmount" => &mut self.file_left_after_unmount,
+            "no-pod-status" => &mut self.no_pod_status,
+            "never-answers" => &mut self.never_answers,
+            "tokens-in-log" => &mut self.tokens_in_log,
+            _ => return None,
+        } = true;
+        Some(())
+    }
 }
 
 /// What a broken provider does.
@@ -116,9 +144,60 @@ pub struct ProviderDefects {
     pub ignores_version: bool,
 }
 
+impl ProviderDefects {
+    /// What [`Self::plant`] knows.
+    pub const NAMES: &'static [&'static str] = &[
+        "wrong-mode",
+        "stale-after-rotation",
+        "other-tenants-secret",
+        "ignores-denial",
+        "ignores-version",
+    ];
+
+    /// Switches on the one called `name`, if there is one.
+    #[must_use]
+    pub fn plant(&mut self, name: &str) -> Option<()> {
+        *match name {
+            "wrong-mode" => &mut self.wrong_mode,
+            "stale-after-rotation" => &mut self.stale_after_rotation,
+            "other-tenants-secret" => &mut self.other_tenants_secret,
+            "ignores-denial" => &mut self.ignores_denial,
+            "ignores-version" => &mut self.ignores_version,
+            _ => return None,
+        } = true;
+        Some(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_plants_a_defect_of_its_own() {
+        let mut driver = Vec::new();
+        for name in DriverDefects::NAMES {
+            let mut defects = DriverDefects::default();
+            assert_eq!(defects.plant(name), Some(()));
+            assert!(
+                defects != DriverDefects::default() && !driver.contains(&defects),
+                "{name}"
+            );
+            driver.push(defects);
+        }
+        let mut provider = Vec::new();
+        for name in ProviderDefects::NAMES {
+            let mut defects = ProviderDefects::default();
+            assert_eq!(defects.plant(name), Some(()));
+            assert!(
+                defects != ProviderDefects::default() && !provider.contains(&defects),
+                "{name}"
+            );
+            provider.push(defects);
+        }
+        assert_eq!(DriverDefects::default().plant("wrong-mode"), None);
+        assert_eq!(ProviderDefects::default().plant("empty-mount"), None);
+    }
 
     #[test]
     fn a_switch_shows_as_often_as_it_may_and_others_do_not_count() {

@@ -39,7 +39,7 @@ use self::store::Secret;
 use crate::authorisation::Authorisation;
 use crate::defects::Defects;
 use crate::iam::Context;
-use crate::kms::KmsStore;
+use crate::kms::{DefaultKeys, KmsStore};
 use crate::wire::body::Fields;
 use crate::wire::json::written;
 
@@ -51,6 +51,7 @@ use crate::wire::json::written;
 pub fn authorisation(
     store: &SecretStore,
     kms: &KmsStore,
+    default_keys: DefaultKeys,
     region: &str,
     operation: &str,
     body: &dyn Fields,
@@ -91,7 +92,7 @@ pub fn authorisation(
             .then_some("secretsmanager:TagResource"),
         further: Vec::new(),
     };
-    keys::add_key_uses(&mut wanted, kms, region, operation, body, secret)?;
+    keys::add_key_uses(&mut wanted, kms, default_keys, region, operation, body, secret)?;
     Ok(wanted)
 }
 
