@@ -193,7 +193,7 @@ impl World {
         events["items"].as_array().unwrap().iter().any(|event| {
             let told = event["message"]
                 .as_str()
-                .or(event["note"].as_str())
+                .or_else(|| event["note"].as_str())
                 .unwrap_or_default();
             let of = |field: &str| event[field]["name"] == name;
             (of("involvedObject") || of("regarding")) && told.contains(DENIED)
