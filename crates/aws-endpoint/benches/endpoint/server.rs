@@ -38,7 +38,7 @@ struct Begin {
 }
 
 /// How often calls waited for a lock since this was asked last.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Waits {
     pub(crate) log: u64,
     pub(crate) others: u64,
