@@ -7,6 +7,6 @@ mod go;
 mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
+pub mod programs;
 pub mod provider;
-pub mod real;
 pub mod rest;

@@ -290,7 +290,7 @@ impl Bench {
             );
             self.say(line);
         }
-        let lines = self.world.provider_log();
+        let lines = self.world.provider_log().await;
         let new: Vec<_> = lines[self.log_lines.min(lines.len())..].to_vec();
         self.log_lines = lines.len();
         for line in new {

@@ -11,8 +11,11 @@ use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig},
     kubernetes::{ApiServer, ApiServerConfig},
+    programs::{
+        AccountPlace, DriverOptions, DriverProgram, ProgramSpec, ProviderOptions, ProviderProgram,
+        SharedFolder,
+    },
     provider::{LogLevel, Provider, ProviderConfig},
-    real::{RealDriver, RealProvider, SharedFolder},
     rest::{ApiAccess, ApiClient, BearerToken, PatchKind},
 };
 use serde_json::{Value, json};
@@ -52,12 +55,12 @@ pub(crate) struct Setup {
 
 enum AnyDriver {
     StandIn(Driver),
-    Real(RealDriver),
+    Real(Box<DriverProgram>),
 }
 
 enum AnyProvider {
     StandIn(Provider),
-    Real(RealProvider),
+    Real(Box<ProviderProgram>),
 }
 
 pub(crate) struct World {
@@ -214,11 +217,9 @@ impl World {
             None => AnyDriver::StandIn(Driver::start(self.driver_config.clone()).await.unwrap()),
             Some(program) => {
                 let log = self.log("driver");
-                AnyDriver::Real(
-                    RealDriver::start(program, &self.driver_config, &log)
-                        .await
-                        .unwrap(),
-                )
+                let (spec, options) = (ProgramSpec::new(program), DriverOptions::default());
+                let started = DriverProgram::start(&spec, &self.driver_config, &options, &log).await;
+                AnyDriver::Real(Box::new(started.unwrap()))
             }
         };
         self.driver = Some(started);
@@ -238,11 +239,10 @@ impl World {
             None => AnyProvider::StandIn(Provider::start(self.provider_config.clone()).unwrap()),
             Some(program) => {
                 let log = self.log("provider");
-                AnyProvider::Real(
-                    RealProvider::start(program, &self.provider_config, &log)
-                        .await
-                        .unwrap(),
-                )
+                let options = ProviderOptions::new(AccountPlace::OwnMountNamespace);
+                let spec = ProgramSpec::new(program);
+                let started = ProviderProgram::start(&spec, &self.provider_config, &options, &log).await;
+                AnyProvider::Real(Box::new(started.unwrap()))
             }
         };
         self.provider = Some(started);
@@ -260,7 +260,7 @@ impl World {
     }
 
     /// What the provider wrote to its log, as far as it warns or worse: without klog's head.
-    pub(crate) fn provider_log(&self) -> Vec<String> {
+    pub(crate) async fn provider_log(&self) -> Vec<String> {
         match (&self.setup.provider, &self.provider) {
             (None, Some(AnyProvider::StandIn(provider))) => {
                 let mut lines = self.earlier_log.clone();
@@ -268,7 +268,10 @@ impl World {
                 lines
             }
             (None, _) => self.earlier_log.clone(),
-            _ => {
+            (_, provider) => {
+                if let Some(AnyProvider::Real(provider)) = provider {
+                    provider.settle_log().await;
+                }
                 let text = std::fs::read_to_string(self.log("provider")).unwrap_or_default();
                 let lines = text.lines().filter_map(|line| {
                     let (head, text) = line.split_once("] ")?;

@@ -1,0 +1,296 @@
+//! A release of the driver.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mountproof_csi_protocol::{
+    connect,
+    csi::{GetPluginInfoRequest, identity_client::IdentityClient},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    ProgramSpec, READY, StartError, file,
+    flags::{Chosen, KnownFlags, LeftOut, Wanted, choose},
+    process::{Process, ask, clean, known_flags},
+    write_private,
+};
+use crate::{
+    driver::{DriverConfig, Registrar},
+    rest::ApiAccess,
+};
+
+/// How long it may take to tell its version over CSI.
+const TELLING: Duration = Duration::from_secs(5);
+
+/// What a driver program is told beside its [`DriverConfig`].
+#[derive(Debug, Clone)]
+pub struct DriverOptions {
+    /// `-v`. At 5 it says every step, and versions before 1.3.3 said tokens too (CVE-2023-2878).
+    pub verbosity: u8,
+    /// `--metrics-addr`; none turns its metrics off.
+    pub metrics: Option<SocketAddr>,
+    /// How long it may take to serve.
+    pub ready: Duration,
+}
+
+impl Default for DriverOptions {
+    fn default() -> Self {
+        Self {
+            verbosity: 5,
+            metrics: None,
+            ready: READY,
+        }
+    }
+}
+
+/// A running driver program, registered with kubelet.
+#[derive(Debug)]
+pub struct DriverProgram {
+    spec: ProgramSpec,
+    config: DriverConfig,
+    chosen: Chosen,
+    version: Option<String>,
+    ready: Duration,
+    log: PathBuf,
+    process: Process,
+    registrar: Option<Registrar>,
+}
+
+impl DriverProgram {
+    /// Runs the program of `spec` as `config` and `options` say, its output appended to `log`, and registers it with
+    /// kubelet. Its `mount`, `qps`, `burst` and `defects` cannot be told to a program.
+    pub async fn start(
+        spec: &ProgramSpec,
+        config: &DriverConfig,
+        options: &DriverOptions,
+        log: &Path,
+    ) -> Result<Self, StartError> {
+        let home = config.csi_socket.parent().unwrap_or_else(|| Path::new("/"));
+        fs::create_dir_all(home).map_err(file(home))?;
+        let kubeconfig = home.join("kubeconfig");
+        write_private(&kubeconfig, &kubeconfig_of(&config.api))?;
+        let known = known_flags(spec).await?;
+        let chosen = choose(&known, &wanted(config, options, &kubeconfig)).map_err(|flag| {
+            StartError::NotThisProgram {
+                program: spec.program.clone(),
+                part: "driver",
+                flag,
+            }
+        })?;
+        let process = run(spec, &chosen, &config.csi_socket, log, options.ready).await?;
+        let registrar = match &config.registration {
+            Some(folder) => {
+                let started = Registrar::start(&config.name, &config.csi_socket, folder);
+                Some(started.map_err(file(folder))?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            version: version(spec, &known, &config.csi_socket).await?,
+            spec: spec.clone(),
+            config: config.clone(),
+            chosen,
+            ready: options.ready,
+            log: log.to_owned(),
+            process,
+            registrar,
+        })
+    }
+
+    /// What it says its version is, without a leading `v`: as `--version` prints it, or, before 1.4.0, as it tells
+    /// kubelet's registrar. A build that was not told its version is `local-dev`.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The flags it was started with.
+    #[must_use]
+    pub fn flags(&self) -> &[String] {
+        &self.chosen.arguments
+    }
+
+    /// The flags that it does not know, and what is so instead.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.chosen.left_out
+    }
+
+    /// Where it serves `csi.v1`.
+    #[must_use]
+    pub fn csi_socket(&self) -> &Path {
+        &self.config.csi_socket
+    }
+
+    /// The file with its output, that of earlier starts included.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        self.process.output().path()
+    }
+
+    /// Waits until everything it has written is in its log.
+    pub async fn settle_log(&self) {
+        self.process.output().settle().await;
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// How it ended, if it did: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    #[must_use]
+    pub fn exited(&self) -> Option<String> {
+        self.process.exited()
+    }
+
+    /// Waits until it ends; says how.
+    pub async fn ended(&self) -> String {
+        self.process.ended().await
+    }
+
+    /// Kills it where it stands. It stays registered, and its mounts and its dead socket stay, as on a node.
+    pub async fn kill(&self) {
+        self.process.kill().await;
+    }
+
+    /// Ends it if it runs, and starts the same anew, as its container is.
+    pub async fn restart(&mut self) -> Result<(), StartError> {
+        self.process.stop().await;
+        let socket = &self.config.csi_socket;
+        self.process = run(&self.spec, &self.chosen, socket, &self.log, self.ready).await?;
+        Ok(())
+    }
+
+    /// Unregisters and ends it. Its mounts stay.
+    pub async fn stop(self) {
+        if let Some(registrar) = self.registrar {
+            registrar.stop().await;
+        }
+        self.process.stop().await;
+        if let Some(home) = self.config.csi_socket.parent() {
+            let _ = fs::remove_file(home.join("kubeconfig"));
+        }
+    }
+}
+
+async fn run(
+    spec: &ProgramSpec,
+    chosen: &Chosen,
+    socket: &Path,
+    log: &Path,
+    ready: Duration,
+) -> Result<Process, StartError> {
+    let mut command = clean(&spec.program);
+    command.args(&spec.arguments).args(&chosen.arguments);
+    Process::start(command, &spec.program, socket, log, ready).await
+}
+
+fn wanted(config: &DriverConfig, options: &DriverOptions, kubeconfig: &Path) -> Vec<Wanted> {
+    let shown = |path: &Path| path.display().to_string();
+    let folders: Vec<String> = config
+        .additional_providers_dirs
+        .iter()
+        .map(|path| shown(path))
+        .collect();
+    let metrics = options
+        .metrics
+        .map_or_else(|| "0".to_owned(), |address| address.to_string());
+    let mut wanted = vec![
+        // It puts a slash before what follows the scheme.
+        Wanted::essential("endpoint", format!("unix:/{}", shown(&config.csi_socket))),
+        Wanted::essential("nodeid", &config.node_id),
+        Wanted::essential("provider-volume", shown(&config.providers_dir)),
+        Wanted::essential("kubeconfig", shown(kubeconfig)),
+        Wanted::defaulted(
+            "drivername",
+            &config.name,
+            crate::driver::NAME,
+            "it registers the name it was built with",
+        ),
+        Wanted::defaulted(
+            "additional-provider-volume-paths",
+            folders.join(","),
+            "",
+            "it looks for providers in --provider-volume only",
+        ),
+        Wanted::optional("metrics-addr", metrics, "it serves its metrics where it likes"),
+        Wanted::optional("v", options.verbosity.to_string(), "its log says less"),
+    ];
+    if let Some(interval) = config.rotation {
+        let interval = format!("{}ms", interval.as_millis());
+        wanted.push(Wanted::optional(
+            "enable-secret-rotation",
+            "true",
+            "it does not rotate",
+        ));
+        wanted.push(Wanted::optional(
+            "rotation-poll-interval",
+            interval,
+            "it rotates when it likes",
+        ));
+    }
+    wanted
+}
+
+/// What `--version` prints.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Built {
+    build_version: String,
+}
+
+async fn version(
+    spec: &ProgramSpec,
+    known: &KnownFlags,
+    socket: &Path,
+) -> Result<Option<String>, StartError> {
+    if known.knows("version") {
+        let (_, said) = ask(spec, "--version").await?;
+        let built = said
+            .lines()
+            .find_map(|line| serde_json::from_str::<Built>(line).ok());
+        if let Some(built) = built {
+            return Ok(Some(plain(&built.build_version)));
+        }
+    }
+    let mut client = IdentityClient::new(connect(socket));
+    let info = tokio::time::timeout(TELLING, client.get_plugin_info(GetPluginInfoRequest {})).await;
+    let told = info
+        .ok()
+        .and_then(Result::ok)
+        .map(|info| info.into_inner().vendor_version);
+    Ok(told
+        .filter(|version| !version.is_empty())
+        .map(|version| plain(&version)))
+}
+
+/// `v1.6.0` is `1.6.0`.
+fn plain(version: &str) -> String {
+    let number = version
+        .strip_prefix('v')
+        .filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    number.unwrap_or(version).to_owned()
+}
+
+fn kubeconfig_of(api: &ApiAccess) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    // JSON is YAML.
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "run", "cluster": {
+            "server": api.url, "certificate-authority-data": STANDARD.encode(&api.ca_pem)}}],
+        "users": [{"name": "run", "user": {"token": api.token.expose()}}],
+        "contexts": [{"name": "run", "context": {"cluster": "run", "user": "run"}}],
+        "current-context": "run",
+    })
+    .to_string()
+}
