@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     aws::{AdminKey, Aws, AwsAccess},
+    generation::DriverGeneration,
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
     provision::{Ledger, MARKER, Object, Reach},
@@ -314,7 +315,10 @@ pub async fn start(
 /// What the driver's chart installs.
 async fn install(kubernetes: &Kubernetes, marks: &Marks, ledger: &Ledger) -> Result<(), StartError> {
     let mut manifests = tenant::custom_resource_definitions(marks).to_vec();
-    manifests.push(tenant::csi_driver(marks));
+    manifests.push(tenant::csi_driver(
+        marks,
+        DriverGeneration::of(mountproof_stand_ins::driver::VERSION),
+    ));
     let planned: Vec<Object> = manifests
         .iter()
         .map(|manifest| Object::Kubernetes(ObjectRef::of(manifest)))

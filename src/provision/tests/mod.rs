@@ -154,13 +154,18 @@ fn requests(names: &[&str]) -> Vec<TenantRequest> {
         .collect()
 }
 
+/// The newest driver.
+fn newest() -> crate::generation::DriverGeneration {
+    crate::generation::DriverGeneration::of(mountproof_stand_ins::driver::VERSION)
+}
+
 /// What an environment installs, then tenants.
 async fn provide(provisioner: &Provisioner, names: &[&str]) -> Result<Vec<Tenant>, ProvisionError> {
     for manifest in tenant::custom_resource_definitions(provisioner.marks()) {
         provisioner.create(&manifest).await?;
     }
     provisioner
-        .create(&tenant::csi_driver(provisioner.marks()))
+        .create(&tenant::csi_driver(provisioner.marks(), newest()))
         .await?;
     provisioner.provide_cluster().await?;
     provisioner
@@ -334,7 +339,7 @@ async fn what_is_not_the_runs_own_is_left_alone() {
         }
     }
     // What a cluster has once is used, and stays.
-    let driver = tenant::csi_driver(&others);
+    let driver = tenant::csi_driver(&others, newest());
     stage.kubernetes().create(&driver).await.unwrap();
     aws.provide_oidc(&stage.environment.issuer, AUDIENCE, &tags)
         .await
