@@ -194,6 +194,7 @@ impl Site {
                 account: ACCOUNT.to_owned(),
                 endpoint: format!("https://{}", self.endpoint.address()),
                 trust_pem: self.ca.certificate_pem().to_owned(),
+                proxy: None,
             },
             AdminKey::new(&root.access_key_id, root.secret_access_key()),
         )

@@ -2,8 +2,8 @@
 //!
 //! - One trial per case, by the name that the command line prints: `cargo test --test conformance
 //!   positive`. All of them run in one embedded environment, when the first is asked for.
-//! - One trial per planted defect, `defect::<seam>:<name>`: the scenario that must catch it goes red,
-//!   and for the right reason.
+//! - One trial per planted defect, `defect::<seam>:<name>`: of the scenario that must catch it exactly the
+//!   cases go red that must, and the run ends with the exit code that it must.
 //!
 //! Under nextest every trial is a process of its own, which then runs its own case alone.
 
@@ -20,7 +20,7 @@ use mountproof::{
     environment::{EmbeddedOptions, Plant},
     journal::Verdict,
     redact::Redactor,
-    report::RunSummary,
+    report::{RunSummary, outcome},
     scenario::{Case, bind, load, model::Action, shipped},
 };
 
@@ -29,6 +29,61 @@ const TENANTS: [&str; 2] = ["team-red", "team-blue"];
 
 /// Longest wait for a mount where a defect is planted.
 const MOUNT: Duration = Duration::from_secs(20);
+
+/// For each defect the cases that must turn red, and the exit code of the run: 4 where a tenant reaches what it must
+/// not, 1 where a mount is spoilt.
+const RED: [(&str, &[&str], u8); 23] = [
+    (
+        "endpoint:skip-token-signature",
+        &["impostor-refused[with=forged-signature]"],
+        4,
+    ),
+    (
+        "endpoint:ignore-audience",
+        &["impostor-refused[with=other-audience]"],
+        4,
+    ),
+    (
+        "endpoint:ignore-trust-policy",
+        &["annotation-names-other-role"],
+        4,
+    ),
+    ("endpoint:ignore-resource", &CROSS_NAMESPACE, 4),
+    ("endpoint:prefix-match", &CROSS_NAMESPACE, 4),
+    (
+        "endpoint:skip-request-signature",
+        &["impostor-refused[with=forged-request]"],
+        4,
+    ),
+    ("endpoint:stale-after-put", &["rotation"], 1),
+    ("endpoint:other-tenants-secret", &POSITIVE, 4),
+    ("endpoint:ignore-resource-policy", &["resource-policy-denied"], 4),
+    ("endpoint:ignore-boundary", &["boundary-denied"], 4),
+    ("endpoint:accept-expired-token", &["expired-token-refused"], 4),
+    (
+        "endpoint:accept-any-region",
+        &["impostor-refused[with=other-region]"],
+        4,
+    ),
+    ("driver:empty-mount", &POSITIVE, 1),
+    ("driver:file-left-after-unmount", &POSITIVE, 1),
+    ("driver:no-pod-status", &POSITIVE, 1),
+    ("driver:never-answers", &POSITIVE, 1),
+    ("provider:wrong-mode", &POSITIVE, 1),
+    ("provider:stale-after-rotation", &["rotation"], 1),
+    ("provider:other-tenants-secret", &CROSS_NAMESPACE, 4),
+    ("provider:ignores-denial", &CROSS_NAMESPACE, 4),
+    ("provider:ignores-version", &["class-formats"], 1),
+    ("provider:ignores-permission", &["class-permissions"], 1),
+    ("provider:refuses-secret-twice", &["class-secret-twice"], 1),
+];
+
+const POSITIVE: [&str; 2] = ["positive[team-blue]", "positive[team-red]"];
+
+const CROSS_NAMESPACE: [&str; 2] = [
+    "cross-namespace-denied[team-blue]",
+    "cross-namespace-denied[team-red]",
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -98,26 +153,33 @@ fn defect_is_caught(plant: Plant) -> Result<(), Failed> {
     if cases.is_empty() {
         return Err(format!("there is no scenario {}", plant.caught_by()).into());
     }
+    let (_, expected, exit) = RED
+        .into_iter()
+        .find(|(name, ..)| *name == plant.name())
+        .ok_or("it has no row in the table of this file")?;
     let summary = summary_of(cases, vec![plant])?;
-    let red: Vec<_> = summary
+    let mut red: Vec<&str> = summary
         .cases
         .iter()
         .filter(|case| case.verdict == Verdict::Failed)
+        .map(|case| case.plan.case.as_str())
         .collect();
-    if red.is_empty() {
-        let seen: Vec<String> = summary
-            .cases
-            .iter()
-            .map(|case| format!("{} {}: {}", case.verdict, case.plan.case, case.summary))
-            .collect();
-        return Err(format!(
-            "{plant} ({}) turned nothing red:\n{}",
-            plant.what(),
-            seen.join("\n")
-        )
-        .into());
+    red.sort_unstable();
+    let ended = outcome(&summary).code();
+    if red == expected && ended == exit {
+        return Ok(());
     }
-    Ok(())
+    let seen: Vec<String> = summary
+        .cases
+        .iter()
+        .map(|case| format!("{} {}: {}", case.verdict, case.plan.case, case.summary))
+        .collect();
+    Err(format!(
+        "{plant} ({}) was to turn {expected:?} red and to end with {exit}, not {ended}:\n{}",
+        plant.what(),
+        seen.join("\n")
+    )
+    .into())
 }
 
 /// The case with less time for its mounts: where the defect is that nothing ever comes, waiting longer

@@ -68,11 +68,7 @@ fn the_binary_carries_the_folder() {
 fn shipped_scenarios_are_in_order() {
     let loaded = load(&shipped());
     assert_eq!(rendered(&shipped()), "");
-    assert_eq!(
-        loaded.scenarios.len(),
-        15,
-        "one of thirteen has three combinations"
-    );
+    assert_eq!(loaded.scenarios.len(), 19, "one of sixteen has four combinations");
     let binding = bind(
         &loaded.scenarios,
         &["team-red".to_owned(), "team-blue".to_owned()],
@@ -98,6 +94,9 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
         "no-role-annotation",
         "own-class-names-other-arn",
         "class-from-other-namespace",
+        "resource-policy-denied",
+        "boundary-denied",
+        "expired-token-refused",
         "rotation",
         "fetch-throughput",
         "mount-latency",
@@ -119,7 +118,7 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
             }
         }
     }
-    assert_eq!(denials, 6);
+    assert_eq!(denials, 8);
 }
 
 /// Set `MOUNTPROOF_UPDATE=1`, or run `mountproof schema scenario --write`, after a change of
@@ -300,7 +299,7 @@ fn lint_says_ok_or_exits_with_2() {
     let (out, err, code) = typed(&["lint", scenarios.to_str().unwrap()]);
     assert_eq!(
         (out.as_str(), err.as_str(), code),
-        ("ok  13 files, no problems\n", "", 0)
+        ("ok  16 files, no problems\n", "", 0)
     );
 
     let folder = tempfile::tempdir().unwrap();
@@ -391,8 +390,8 @@ fn list_shows_the_plan() {
     assert_eq!(positive["tenants"]["red"], "ns-0001");
     assert_eq!(
         value["unbound"].as_array().unwrap().len(),
-        4,
-        "four scenarios need a second tenant"
+        5,
+        "five scenarios need a second tenant"
     );
     let (out, err, code) = typed(&["list", "postive"]);
     assert_eq!((out.as_str(), code), ("", 2));

@@ -14,7 +14,7 @@ use mountproof::scenario::{
     raw::{
         RawArrival, RawBecause, RawContent, RawCreate, RawDelete, RawDeny, RawEach, RawEvent, RawEvidence,
         RawExpect, RawFetchLoad, RawFiles, RawImpostor, RawJmesPath, RawLens, RawLoad, RawMetadata, RawMount,
-        RawMountLoad, RawObject, RawScenario, RawStep, RawTenant, RawTrue, RawUpdate,
+        RawMountLoad, RawObject, RawResourcePolicy, RawScenario, RawStep, RawTenant, RawTrue, RawUpdate,
     },
     render,
     shipped::SHIPPED,
@@ -263,8 +263,21 @@ fn content() -> BoxedStrategy<RawContent> {
 }
 
 fn tenant() -> BoxedStrategy<RawTenant> {
-    (of(any::<bool>()), of(text()), of(ordered(at(content()))))
-        .prop_map(|(own, role, secrets)| RawTenant { own, role, secrets })
+    let policy = at(vec(text(), 0..3)).prop_map(|deny| RawResourcePolicy { deny });
+    (
+        of(any::<bool>()),
+        of(text()),
+        of(ordered(at(content()))),
+        of(ordered(policy)),
+        of(at(vec(text(), 0..3))),
+    )
+        .prop_map(|(own, role, secrets, resource_policies, boundary)| RawTenant {
+            own,
+            role,
+            secrets,
+            resource_policies,
+            boundary,
+        })
         .boxed()
 }
 
@@ -347,11 +360,15 @@ fn create() -> BoxedStrategy<RawCreate> {
 }
 
 fn deny() -> BoxedStrategy<RawDeny> {
-    let because = (of(text()), of(text()), of(text())).prop_map(|(error, action, event)| RawBecause {
-        error,
-        action,
-        event,
-    });
+    let because =
+        (of(text()), of(text()), of(text()), of(text())).prop_map(|(error, action, reason, event)| {
+            RawBecause {
+                error,
+                action,
+                reason,
+                event,
+            }
+        });
     (mount(), text(), at(because), of(text()))
         .prop_map(|(mount, control, because, hold)| RawDeny {
             name: mount.name,
@@ -372,11 +389,23 @@ fn deny() -> BoxedStrategy<RawDeny> {
 
 fn impostor() -> BoxedStrategy<RawImpostor> {
     let with = prop_oneof![
-        3 => at(select(vec!["forged-signature", "other-audience", "forged-request"]).prop_map(str::to_owned)),
+        3 => at(select(vec![
+            "forged-signature",
+            "other-audience",
+            "expired-token",
+            "forged-request",
+            "other-region",
+        ])
+        .prop_map(str::to_owned)),
         1 => text(),
     ];
     let code = prop_oneof![
-        3 => at(select(vec!["InvalidIdentityToken", "InvalidSignatureException"]).prop_map(str::to_owned)),
+        3 => at(select(vec![
+            "InvalidIdentityToken",
+            "ExpiredTokenException",
+            "InvalidSignatureException",
+        ])
+        .prop_map(str::to_owned)),
         1 => text(),
     ];
     (text(), with, at(vec(code, 0..3)), of(text()))

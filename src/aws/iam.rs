@@ -149,6 +149,19 @@ impl Aws {
         Ok(format!("arn:aws:iam::{}:role/{name}", self.access.account))
     }
 
+    /// Limits a role by a managed policy, whatever its own policies allow.
+    pub async fn bound_role(&self, name: &str, policy_arn: &str) -> Result<(), AwsError> {
+        let put = self
+            .iam
+            .put_role_permissions_boundary()
+            .role_name(name)
+            .permissions_boundary(policy_arn)
+            .send()
+            .await;
+        put.map(drop)
+            .map_err(|error| AwsError::of("iam:PutRolePermissionsBoundary", error))
+    }
+
     /// Removes a role with its attachments and inline policies; none is fine.
     pub async fn remove_role(&self, name: &str) -> Result<(), AwsError> {
         absent_is_fine(self.remove_present_role(name).await)

@@ -54,6 +54,8 @@ pub struct AwsAccess {
     pub endpoint: String,
     /// Authorities to trust, as PEM.
     pub trust_pem: String,
+    /// URL of the HTTP proxy behind which AWS's own host names are this endpoint; absent where they are not.
+    pub proxy: Option<String>,
 }
 
 /// An administrator's key.
@@ -91,14 +93,9 @@ impl Aws {
     /// When `trust_pem` holds no certificate.
     pub fn connect(access: AwsAccess, key: AdminKey) -> Result<Self, AwsError> {
         check_trust(&access.trust_pem)?;
-        let trust = TrustStore::empty().with_pem_certificate(access.trust_pem.as_bytes());
-        let context = TlsContext::builder()
-            .with_trust_store(trust)
-            .build()
-            .map_err(|error| AwsError::local("connect to AWS", &error))?;
         let http = Builder::new()
             .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(context)
+            .tls_context(tls_context(&access)?)
             .pool_max_idle_per_host(256)
             .build_https();
         let config = config(&access, &http)
@@ -131,6 +128,15 @@ impl Aws {
             .map_err(|error| AwsError::of("sts:GetCallerIdentity", error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
+}
+
+/// Trusts what the endpoint is to be trusted by, and nothing else.
+fn tls_context(access: &AwsAccess) -> Result<TlsContext, AwsError> {
+    let trust = TrustStore::empty().with_pem_certificate(access.trust_pem.as_bytes());
+    TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| AwsError::local("connect to AWS", &error))
 }
 
 /// What every client shares: no credentials, no retries.
@@ -187,6 +193,7 @@ mod tests {
                 account: "000000000000".to_owned(),
                 endpoint: "https://127.0.0.1:1".to_owned(),
                 trust_pem: pem.to_owned(),
+                proxy: None,
             };
             assert!(
                 Aws::connect(access, AdminKey::new("AKIA", "key")).is_err(),

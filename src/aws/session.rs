@@ -1,9 +1,14 @@
 //! AWS with the credentials that a `ServiceAccount`'s token is worth.
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_http_client::{
+    Builder, Connector,
+    proxy::ProxyConfig,
+    tls::{self, rustls_provider::CryptoMode},
+};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use super::{Aws, AwsAccess, AwsError, config, secrets::current_value};
+use super::{Aws, AwsAccess, AwsError, config, secrets::current_value, tls_context};
 use crate::secret::{Credential, SecretValue};
 
 /// Name of the harness's own sessions.
@@ -84,6 +89,39 @@ impl Session {
     /// The current value of a secret.
     pub async fn read(&self, name: &str) -> Result<SecretValue, AwsError> {
         current_value(&self.secrets, name).await
+    }
+
+    /// The same session at the host that has its region in its name, as AWS's own have, with requests that are signed
+    /// for `region`.
+    ///
+    /// # Errors
+    ///
+    /// When no host of this endpoint names a region.
+    pub fn at_regional_host(&self, region: &str) -> Result<Self, AwsError> {
+        const OPERATION: &str = "reach Secrets Manager at its regional host";
+        let proxy = self.access.proxy.as_ref().ok_or_else(|| {
+            AwsError::because(
+                OPERATION,
+                "no host of this endpoint has a region in its name".to_owned(),
+            )
+        })?;
+        let proxy = ProxyConfig::all(proxy).map_err(|error| AwsError::local(OPERATION, &error))?;
+        let context = tls_context(&self.access)?;
+        let http = Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = Connector::builder()
+                .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context.clone())
+                .proxy_config(proxy.clone());
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+            connector.build()
+        });
+        let access = AwsAccess {
+            region: region.to_owned(),
+            endpoint: format!("https://secretsmanager.{}.amazonaws.com", self.access.region),
+            ..self.access.clone()
+        };
+        Ok(Self::new(access, http, self.credentials.clone()))
     }
 
     /// The same session with a secret key that is not its own: its requests carry wrong signatures.

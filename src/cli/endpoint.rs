@@ -54,6 +54,7 @@ Faults, one each --fault or line of --faults:
   reset:PERCENT        reset:middle:PERCENT             before, or in the middle of the answer
   slow-body:1KiB/s     clock-step:1h
   outage               outage:region:NAME               outage:service:NAME
+MOUNTPROOF_LOG=info names each that strikes a call.
 
 HTTPS_PROXY=http://<address> reaches *.amazonaws.com here, for clients that ignore AWS_ENDPOINT_URL: they
 then have to trust the authority in ca_file (AWS_CA_BUNDLE, SSL_CERT_FILE).")]
@@ -236,7 +237,7 @@ fn faults(args: &EndpointArgs) -> Result<Faults, Trouble> {
     };
     let text = fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
     let from_file = Faults::parse(&text).map_err(|error| Trouble {
-        message: format!("{}: {error}", file.display()),
+        message: format!("{}:{error}", file.display()),
         code: USAGE,
     })?;
     Ok(args.fault.iter().chain(from_file.iter()).cloned().collect())

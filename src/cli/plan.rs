@@ -58,6 +58,7 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     )?;
 
     let (mut pods, mut own, mut secrets) = (0_u64, 0, 0);
+    let (mut policies, mut boundaries) = (0, 0);
     let mut longest = Duration::ZERO;
     for case in &cases {
         own += case
@@ -71,6 +72,10 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
             .iter()
             .map(|tenant| tenant.secrets.len())
             .sum::<usize>();
+        for tenant in &case.scenario.tenants {
+            policies += tenant.denied_by_secret.len();
+            boundaries += usize::from(tenant.boundary.is_some());
+        }
         for step in &case.scenario.steps {
             pods += match &step.action {
                 Action::Mount(_) | Action::Deny(_) | Action::Create(_) => 1,
@@ -84,7 +89,8 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     }
     writeln!(
         output.out,
-        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; {own} tenants and {secrets} secrets of their own",
+        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own {own} tenants, {secrets} secrets, \
+         {policies} resource policies, {boundaries} permissions boundaries",
         cases.len(),
         args.jobs
     )?;

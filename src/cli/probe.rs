@@ -100,6 +100,7 @@ pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>)
         account: String::new(),
         endpoint: args.url.clone(),
         trust_pem: trust,
+        proxy: None,
     };
     let issuer = match &args.issuer_ca_out {
         None => None,

@@ -112,17 +112,27 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
         names.extend([secret.path.clone(), secret.arn.clone()]);
     }
     let reason = match &planned.because {
-        Because::Aws { error, action } if action.starts_with("sts:") => ExpectedReason::Aws {
+        Because::Aws {
+            error,
+            action,
+            reason,
+        } if action.starts_with("sts:") => ExpectedReason::Aws {
             error: error.clone(),
             action: action.clone(),
+            says: reason.clone(),
             role: tenant.annotated_role().to_owned(),
             asked: Vec::new(),
             secret: Vec::new(),
             subject: Some(format!("system:serviceaccount:{}:default", tenant.name())),
         },
-        Because::Aws { error, action } => ExpectedReason::Aws {
+        Because::Aws {
+            error,
+            action,
+            reason,
+        } => ExpectedReason::Aws {
             error: error.clone(),
             action: action.clone(),
+            says: reason.clone(),
             role: tenant.role().to_owned(),
             asked,
             secret: names,

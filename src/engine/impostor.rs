@@ -49,7 +49,25 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
                 .await
                 .map(drop)
         }
+        Forgery::Expired => {
+            let token = world
+                .expired_token(tenant.name(), crate::tenant::AUDIENCE)
+                .await?;
+            world
+                .environment
+                .aws
+                .assume(tenant.role_arn(), &token)
+                .await
+                .map(drop)
+        }
         Forgery::Request => session.with_other_key().read(&secret.path).await.map(drop),
+        Forgery::Region => {
+            let own = &world.environment.aws.access().region;
+            let genuine = session.at_regional_host(own).map_err(no_control)?;
+            genuine.read(&secret.path).await.map_err(no_control)?;
+            let other = session.at_regional_host(other_region(own)).map_err(no_control)?;
+            other.read(&secret.path).await.map(drop)
+        }
     };
     let what = planned.forgery.describe();
     match answer {
@@ -77,6 +95,15 @@ pub(super) async fn refused(attempt: &Attempt<'_>, planned: &Impostor) -> StepRe
                 .fact("seen", error.to_string()),
             )
             .await),
+    }
+}
+
+/// A region of AWS's that is not `own`.
+fn other_region(own: &str) -> &'static str {
+    if own == "eu-west-1" {
+        "us-east-1"
+    } else {
+        "eu-west-1"
     }
 }
 

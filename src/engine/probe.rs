@@ -5,7 +5,7 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
+        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
     },
     secret::Credential,
 };
@@ -46,6 +46,14 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         ),
         of_provider(environment, FILE_PERMISSION, generation::FILE_PERMISSION),
         of_provider(environment, SECRET_TWICE, generation::SECRET_TWICE),
+        capability(
+            EXPIRED_TOKENS,
+            environment.expired.is_some(),
+            match &environment.expired {
+                Some(_) => "the key that signs service-account tokens is at hand",
+                None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
+        ),
     ]
 }
 

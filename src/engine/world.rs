@@ -18,7 +18,7 @@ use crate::{
     redact::Redactor,
     scenario::{
         Case,
-        model::{Content, RoleAnnotation},
+        model::{Content, RoleAnnotation, TenantSpec},
     },
     secret::{Credential, SecretValue},
     tenant::{Marks, TENANT_SECRET},
@@ -149,6 +149,7 @@ pub(super) fn plain_request(values: &Values, name: &str) -> TenantRequest {
     TenantRequest {
         name: name.to_owned(),
         annotation: Annotation::Own,
+        boundary: None,
         secrets: vec![(
             TENANT_SECRET.to_owned(),
             values.make(&Content::Text(SECRET_BYTES), name, TENANT_SECRET, "1"),
@@ -165,6 +166,15 @@ pub(super) fn tenant_ready(tenant: &Tenant, case: Option<&str>) -> EventKind {
         secrets: u32::try_from(tenant.secrets.len()).unwrap_or(u32::MAX),
         took_us: micros(tenant.took),
     })
+}
+
+/// The last part of the path of a tenant's secret, by the scenario's name for it.
+fn path_of(spec: &TenantSpec, secret: &str, case: &Case, attempt: u32) -> String {
+    if spec.secrets.iter().any(|declared| declared.name == secret) {
+        crate::tenant::case_secret(secret, &case.plan.case, attempt)
+    } else {
+        secret.to_owned()
+    }
 }
 
 impl World {
@@ -224,6 +234,11 @@ impl World {
                         Annotation::Other(other.ok_or_else(StepError::bad_reference)?.role_arn.clone())
                     }
                 };
+                let at_most = |secret: &String| path_of(spec, secret, case, attempt);
+                request.boundary = spec
+                    .boundary
+                    .as_ref()
+                    .map(|within| within.iter().map(at_most).collect());
                 // One that is begun is brought to its end: the case's own clean-up knows it then.
                 let whole = CancellationToken::new();
                 let made = self
@@ -238,7 +253,7 @@ impl World {
             let mut contents = BTreeMap::from([(TENANT_SECRET.to_owned(), Content::Text(SECRET_BYTES))]);
             for secret in &spec.secrets {
                 // Cases that share a tenant do not share what they declare.
-                let path = crate::tenant::case_secret(&secret.name, &case.plan.case, attempt);
+                let path = path_of(spec, &secret.name, case, attempt);
                 let value = self
                     .values
                     .make(&secret.content, &tenant.name, &secret.name, &path);
@@ -257,7 +272,28 @@ impl World {
                 other_role,
             });
         }
+        self.put_resource_policies(case, &tenants).await?;
         Ok(tenants)
+    }
+
+    /// Writes the policies on secrets, which name the roles of tenants. They go with their secrets, which are on
+    /// record.
+    async fn put_resource_policies(&self, case: &Case, tenants: &[CaseTenant]) -> Result<(), StepError> {
+        for (spec, owner) in case.scenario.tenants.iter().zip(tenants) {
+            for (secret, denied) in &spec.denied_by_secret {
+                let secret = owner.secret(secret).ok_or_else(StepError::bad_reference)?;
+                let roles: Option<Vec<String>> = denied
+                    .iter()
+                    .map(|&tenant| Some(tenants.get(tenant)?.role_arn().to_owned()))
+                    .collect();
+                let policy = crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?);
+                self.environment
+                    .aws
+                    .put_resource_policy(&secret.path, &policy)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     fn shared_of(&self, case: &Case, index: usize) -> Option<&Tenant> {
@@ -329,6 +365,19 @@ impl World {
             .kubernetes
             .token(namespace, "default", audience)
             .await?)
+    }
+
+    /// A genuine token of a tenant's ServiceAccount whose time is over.
+    pub(super) async fn expired_token(
+        &self,
+        namespace: &str,
+        audience: &str,
+    ) -> Result<Credential, StepError> {
+        let token = match &self.environment.expired {
+            Some(expired) => expired.token(namespace, audience).await,
+            None => None,
+        };
+        token.ok_or_else(|| StepError::trouble("no token whose time is over can be had here"))
     }
 
     /// What is wrong with the environment itself, if anything is.

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{FutureExt as _, future::BoxFuture};
 use mountproof_aws_endpoint::{self as aws_endpoint, CallRecord, CallVerdict, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
@@ -26,7 +27,8 @@ use mountproof_stand_ins::{
 };
 
 use super::{
-    CallLog, Defect, DriverDefect, Environment, Fault, KubeletPace, Node, Plant, Trouble, access,
+    CallLog, Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Trouble,
+    access,
     parts::{Parts, Struck},
     planted,
 };
@@ -262,6 +264,7 @@ pub async fn start(
         account: ACCOUNT.to_owned(),
         endpoint: format!("https://{}", endpoint.address()),
         trust_pem: ca.certificate_pem().to_owned(),
+        proxy: Some(format!("http://{}", endpoint.address())),
     };
     let root_key = endpoint.root_credentials();
     let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
@@ -289,6 +292,7 @@ pub async fn start(
         hurried: Clock::faster(options.clock),
     });
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
+    let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
     Ok(Environment {
         ready,
@@ -303,6 +307,7 @@ pub async fn start(
         },
         calls: Some(log),
         pace: Some(pace),
+        expired: Some(expired),
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);
@@ -459,6 +464,15 @@ impl KubeletPace for Pace {
     }
 }
 
+/// The Kubernetes stand-in, which has the key that its tokens are signed with.
+struct Issuer(Arc<Parts>);
+
+impl ExpiredTokens for Issuer {
+    fn token<'a>(&'a self, namespace: &'a str, audience: &'a str) -> BoxFuture<'a, Option<Credential>> {
+        async move { self.0.expired_token(namespace, audience).await }.boxed()
+    }
+}
+
 impl EndpointLog {
     /// From now on reading it panics: see [`Trouble::HarnessPanics`].
     pub(super) fn panic_from_now_on(&self) {
@@ -492,14 +506,14 @@ impl CallLog for EndpointLog {
 fn call(record: CallRecord) -> crate::verdict::denial::Call {
     crate::verdict::denial::Call {
         allowed: record.verdict == CallVerdict::Allowed,
-        action: record.action,
-        role: record.role,
-        principal: record.principal,
+        action: record.action(),
+        role: record.role.as_deref().map(str::to_owned),
+        principal: record.principal.as_deref().map(str::to_owned),
         subject: record.subject,
         asked: record.asked,
         resource: record.resource,
         error: record.error,
-        statement: record.statement,
+        statement: record.statement.map(|statement| statement.to_string()),
         reason: record.reason,
     }
 }

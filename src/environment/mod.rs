@@ -27,8 +27,11 @@ pub use self::{
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };
+use futures::future::BoxFuture;
+
 use crate::{
-    aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, provision::Reach, verdict::denial::Call,
+    aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, provision::Reach, secret::Credential,
+    verdict::denial::Call,
 };
 
 /// A place to run scenarios in.
@@ -47,6 +50,8 @@ pub struct Environment {
     pub calls: Option<Arc<dyn CallLog>>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
     pace: Option<Box<dyn KubeletPace>>,
+    /// Tokens whose time is over, where they can be had.
+    pub expired: Option<Box<dyn ExpiredTokens>>,
     /// What becomes of it without this process.
     pub reach: Reach,
     /// Stops everything that was started for it.
@@ -74,6 +79,7 @@ impl Environment {
             },
             calls: None,
             pace: None,
+            expired: None,
             reach: Reach::Embedded,
             stop: Mutex::new(None),
         }
@@ -104,6 +110,12 @@ impl Environment {
 trait KubeletPace: Send + Sync {
     /// Waits as long as a real kubelet does, or as the run asked for.
     fn set_real(&self, real: bool);
+}
+
+/// Has genuine tokens whose time is over. Kubernetes itself gives out none that ends within ten minutes.
+pub trait ExpiredTokens: Send + Sync {
+    /// One of a namespace's `default` `ServiceAccount`; nothing where there is no such account.
+    fn token<'a>(&'a self, namespace: &'a str, audience: &'a str) -> BoxFuture<'a, Option<Credential>>;
 }
 
 /// While this lives, kubelet waits as long as a real one. See [`Environment::at_real_pace`].

@@ -7,6 +7,7 @@ use mountproof_stand_ins::{driver::Driver, kubelet::Kubelet, kubernetes::ApiServ
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{Fault, Trouble, embedded::EndpointLog};
+use crate::secret::Credential;
 
 /// How long the endpoint takes for an answer when it is slow.
 const SLOW: Duration = Duration::from_secs(1);
@@ -91,6 +92,13 @@ impl Parts {
         if let Some(endpoint) = self.endpoint.lock().await.as_ref() {
             endpoint.set_faults(fault.into());
         }
+    }
+
+    /// A genuine token of a namespace's `default` `ServiceAccount` whose time is over.
+    pub(super) async fn expired_token(&self, namespace: &str, audience: &str) -> Option<Credential> {
+        let api = self.api.lock().await;
+        let token = api.as_ref()?.expired_token(namespace, "default", audience)?;
+        Some(Credential::new(token.expose()))
     }
 
     /// Ends everything, pods' parts first.

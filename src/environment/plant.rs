@@ -53,6 +53,14 @@ pub enum EndpointDefect {
     StaleAfterPut,
     /// Another tenant's secret is served.
     OtherTenantsSecret,
+    /// Policies on secrets count for nothing.
+    IgnoreResourcePolicy,
+    /// Permission boundaries limit nothing.
+    IgnoreBoundary,
+    /// Tokens are believed after their time.
+    AcceptExpiredToken,
+    /// Requests for another region are taken.
+    AcceptAnyRegion,
 }
 
 /// Of the driver.
@@ -81,6 +89,10 @@ pub enum ProviderDefect {
     IgnoresDenial,
     /// The current version is fetched, whichever is asked for.
     IgnoresVersion,
+    /// Every file has the same permissions, whatever the class says.
+    IgnoresPermission,
+    /// A class cannot name one secret twice.
+    RefusesSecretTwice,
 }
 
 macro_rules! plants {
@@ -106,6 +118,14 @@ plants! {
         caught by "rotation": "the value before the last update is served";
     "endpoint:other-tenants-secret", Defect::Endpoint(EndpointDefect::OtherTenantsSecret),
         caught by "positive": "another tenant's secret is served";
+    "endpoint:ignore-resource-policy", Defect::Endpoint(EndpointDefect::IgnoreResourcePolicy),
+        caught by "resource-policy-denied": "policies on secrets count for nothing";
+    "endpoint:ignore-boundary", Defect::Endpoint(EndpointDefect::IgnoreBoundary),
+        caught by "boundary-denied": "permissions boundaries limit nothing";
+    "endpoint:accept-expired-token", Defect::Endpoint(EndpointDefect::AcceptExpiredToken),
+        caught by "expired-token-refused": "a token is accepted however long ago it expired";
+    "endpoint:accept-any-region", Defect::Endpoint(EndpointDefect::AcceptAnyRegion),
+        caught by "impostor-refused": "a request signed for another region is accepted";
     "driver:empty-mount", Defect::Driver(DriverDefect::EmptyMount),
         caught by "positive": "an empty mount is reported as success";
     "driver:file-left-after-unmount", Defect::Driver(DriverDefect::FileLeftAfterUnmount),
@@ -124,6 +144,10 @@ plants! {
         caught by "cross-namespace-denied": "a denial becomes an empty file and success";
     "provider:ignores-version", Defect::Provider(ProviderDefect::IgnoresVersion),
         caught by "class-formats": "objectVersion and objectVersionLabel are ignored";
+    "provider:ignores-permission", Defect::Provider(ProviderDefect::IgnoresPermission),
+        caught by "class-permissions": "filePermission is read past, as before provider 1.0.0";
+    "provider:refuses-secret-twice", Defect::Provider(ProviderDefect::RefusesSecretTwice),
+        caught by "class-secret-twice": "a class that names one secret twice is refused, as before provider 1.0.0";
 }
 
 impl Plant {

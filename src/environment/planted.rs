@@ -18,6 +18,10 @@ pub(super) fn endpoint_defects(plants: &[Plant]) -> Defects {
                 EndpointDefect::SkipRequestSignature => &mut defects.skip_request_signature,
                 EndpointDefect::StaleAfterPut => &mut defects.stale_after_put,
                 EndpointDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
+                EndpointDefect::IgnoreResourcePolicy => &mut defects.ignore_resource_policy,
+                EndpointDefect::IgnoreBoundary => &mut defects.ignore_boundary,
+                EndpointDefect::AcceptExpiredToken => &mut defects.accept_expired_token,
+                EndpointDefect::AcceptAnyRegion => &mut defects.accept_any_region,
             } = true;
         }
     }
@@ -49,6 +53,8 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
                 ProviderDefect::IgnoresDenial => &mut defects.ignores_denial,
                 ProviderDefect::IgnoresVersion => &mut defects.ignores_version,
+                ProviderDefect::IgnoresPermission => &mut defects.ignores_permission,
+                ProviderDefect::RefusesSecretTwice => &mut defects.refuses_secret_twice,
             } = true;
         }
     }

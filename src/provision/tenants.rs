@@ -65,6 +65,9 @@ pub struct TenantRequest {
     pub name: String,
     /// ARN that its `ServiceAccount` is annotated with.
     pub annotation: Annotation,
+    /// The secrets that its role's permissions boundary lets it read, by the last part of their paths; no boundary
+    /// where absent.
+    pub boundary: Option<Vec<String>>,
     /// Its secrets: last part of the path, and value.
     pub secrets: Vec<(String, SecretValue)>,
 }
@@ -89,6 +92,8 @@ pub struct Tenant {
     pub role: String,
     /// ARN of its own role.
     pub role_arn: String,
+    /// ARN of the managed policy that is its role's permissions boundary.
+    pub boundary: Option<String>,
     /// Name of the `SecretProviderClass` that names its `secret`.
     pub class: String,
     /// Its secrets by the last part of their path.
@@ -193,6 +198,11 @@ impl Provisioner {
                 &names.class(),
             )),
         ];
+        let boundary = match &request.boundary {
+            Some(within) => Some(self.boundary(&names, within)?),
+            None => None,
+        };
+        planned.extend(boundary.iter().map(|(arn, _)| Object::Policy(arn.clone())));
         for (secret, _) in &request.secrets {
             planned.push(Object::Secret(names.secret(secret)?));
         }
@@ -206,6 +216,10 @@ impl Provisioner {
             let policy = aws.provide_policy(&names.policy(), &document, &tags).await?;
             let trust = tenant::trust_policy(&names, PARTITION, account, &self.environment.issuer);
             let role_arn = aws.provide_role(&names.role(), &trust, &policy, &tags).await?;
+            if let Some((arn, document)) = &boundary {
+                aws.provide_policy(&names.boundary(), document, &tags).await?;
+                aws.bound_role(&names.role(), arn).await?;
+            }
             let mut secrets = BTreeMap::new();
             for (secret, value) in &request.secrets {
                 secrets.insert(secret.clone(), self.make_secret(&names, secret, value).await?);
@@ -242,12 +256,26 @@ impl Provisioner {
         }
         Ok(Tenant {
             role: names.role(),
+            boundary: boundary.map(|(arn, _)| arn),
             class: names.class(),
             name: request.name,
             role_arn,
             secrets,
             took: began.elapsed(),
         })
+    }
+
+    /// ARN and document of a boundary that lets through the secrets `within` and nothing else.
+    fn boundary(
+        &self,
+        names: &TenantNames,
+        within: &[String],
+    ) -> Result<(String, serde_json::Value), ProvisionError> {
+        let account = &self.aws().access().account;
+        let paths: Result<Vec<String>, NameError> =
+            within.iter().map(|secret| names.secret(secret)).collect();
+        let document = tenant::boundary_policy(&paths?, PARTITION, account);
+        Ok((names.boundary_arn(PARTITION, account), document))
     }
 
     /// Gives a tenant that stands one more secret.
@@ -299,6 +327,7 @@ impl Provisioner {
         if let Ok(names) = TenantNames::new(&self.cluster, &tenant.name) {
             objects.push(Object::Policy(names.policy_arn(PARTITION, account)));
         }
+        objects.extend(tenant.boundary.clone().map(Object::Policy));
         objects
     }
 

@@ -8,6 +8,9 @@ pub const CALL_LOG: &str = "call-log";
 pub const ROTATION: &str = "rotation";
 /// The driver's socket can be reached, so that the `csi` lens can look.
 pub const CSI_SOCKET: &str = "csi-socket";
+/// A token can be had that its issuer signed and whose time is over: Kubernetes gives out none for less than ten
+/// minutes, so the issuer's key has to be at hand.
+pub const EXPIRED_TOKENS: &str = "expired-tokens";
 
 /// The provider gives files the permissions that a class asks for.
 pub const FILE_PERMISSION: &str = "file-permission";
@@ -28,4 +31,8 @@ pub const KNOWN: &[(&str, &str)] = &[
         "the provider gives files the permissions that a class asks for",
     ),
     (SECRET_TWICE, "one secret can be several objects of a class"),
+    (
+        EXPIRED_TOKENS,
+        "a genuine service-account token can be had whose time is over",
+    ),
 ];

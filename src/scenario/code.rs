@@ -105,6 +105,8 @@ codes! {
     CannotSucceed = "S046",
     /// A denial that nothing would cause.
     CannotFail = "S047",
+    /// A step that needs a capability which the scenario does not require.
+    CapabilityNotRequired = "S048",
     /// A text that is no duration.
     InvalidDuration = "S050",
     /// A deadline that cannot hold.

@@ -114,7 +114,8 @@ when the environment stands, and a scenario that requires a missing one is `not-
     iam-enforcement  the AWS endpoint verifies tokens and evaluates IAM
     call-log         the AWS endpoint's call log can be read
     rotation         mounted files follow a secret's new value
-    csi-socket       the driver's socket can be reached"
+    csi-socket       the driver's socket can be reached
+    expired-tokens   a genuine service-account token can be had whose time is over"
         }
         Code::UnknownAxis => {
             "`${matrix.<axis>}` stands for a value of the matrix:
@@ -165,10 +166,11 @@ them. The label at the place says which there are.
 Two error codes look alike and are not: STS says `AccessDenied`, Secrets Manager and SSM say
 `AccessDeniedException`.
 
-An `impostor` is refused with codes of its form: a token by STS with `InvalidIdentityToken`, a request
-by the service with `InvalidSignatureException` (`SignatureDoesNotMatch` in older protocols). Any other
-code would count a refusal for another reason as proof. Where the matrix says `with`, one list serves
-all its forms, each counts only the codes that it can have, and each must have one."
+An `impostor` is refused with codes of its form: a token by STS with `InvalidIdentityToken`, an expired
+one with `ExpiredTokenException`, a request by the service with `InvalidSignatureException`
+(`SignatureDoesNotMatch` in older protocols). Any other code would count a refusal for another reason as
+proof. Where the matrix says `with`, one list serves all its forms, each counts only the codes that it
+can have, and each must have one."
         }
         Code::NotOneKey => {
             "A step is a mapping with exactly one key, which says what it does. A second `- ` is easily
@@ -232,11 +234,22 @@ them at the same time. A scenario that updates a secret declares one of its own:
 A tenant with `own: true` belongs to the case alone, and so does its `secret`."
         }
         Code::SharedTenantChanged => {
-            "Shared tenants serve all scenarios of a run at once; another role on one would change what
-the others prove. `own: true` makes a tenant for this case alone:
+            "Shared tenants serve all scenarios of a run at once; another role on one, a permissions
+boundary on its role or a policy on its `secret` would change what the others prove. `own: true` makes a
+tenant for this case alone:
 
     tenants:
-      thief: { own: true, role: red }"
+      thief: { own: true, role: red }
+      bounded: { own: true, boundary: [secret] }
+
+A secret that the scenario declares is its own, whoever's it is, and can have a policy:
+
+    tenants:
+      red:
+        secrets:
+          shut: { text: 64 }
+        resourcePolicies:
+          shut: { deny: [red] }"
         }
         Code::EachWithoutTenant => {
             "`each: tenant` binds the scenario once for each shared tenant of the run. That tenant
@@ -247,7 +260,7 @@ tenant must be a shared one."
             "Fields that exclude each other stand together, or fields that need each other do not:
 
   - a workload mounts exactly one of `secret`, `objects`, `class`
-  - a reason is `error` with `action`, or `event` alone
+  - a reason is `error` with `action`, and perhaps `reason`; or `event` alone
   - an expectation is one of `files`, `event`, `podStatus`, at one of `now`, `eventually`, `holds`
   - fetches are paced by `inFlight` or by `perSecond`
   - `files: previous` needs an `update` before it"
@@ -255,14 +268,23 @@ tenant must be a shared one."
         Code::NoSteps => "A scenario without steps would always pass and prove nothing.",
         Code::CannotSucceed => {
             "The mount asks for what Kubernetes or IAM refuse by design: another tenant's secret,
-another namespace's class, or anything at all without the own role. As a `mount` it would always fail.
+another namespace's class, a secret that its own policy denies or a permissions boundary leaves out, or
+anything at all without the own role. As a `mount` it would always fail.
 
 To prove that it is refused, write `deny`; to watch what becomes of it, `create` and `expect`."
         }
         Code::CannotFail => {
             "The denial asks for the tenant's own secret with the tenant's own role. AWS would allow
-it, and the scenario would always fail. Ask for another tenant's secret, or make a tenant whose
-ServiceAccount names another role: `{ own: true, role: red }`."
+it, and the scenario would always fail. Ask for another tenant's secret, make a tenant whose
+ServiceAccount names another role (`{ own: true, role: red }`) or whose role has a `boundary` without the
+secret, or give the secret a policy that denies the tenant: `resourcePolicies: { shut: { deny: [red] } }`."
+        }
+        Code::CapabilityNotRequired => {
+            "The step needs something that some environments cannot do, and would be an error of the
+harness there instead of `not-supported`. A token whose time is over needs the issuer's key, as
+Kubernetes gives out none for less than ten minutes:
+
+    requires: [iam-enforcement, expired-tokens]"
         }
         Code::InvalidDuration => {
             "Durations are a whole number and a unit: `250ms`, `3s`, `2m`, `1h`; a day at most. A

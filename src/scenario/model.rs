@@ -58,6 +58,12 @@ pub struct TenantSpec {
     pub annotation: RoleAnnotation,
     /// Secrets made for this case, beside the `secret` that every tenant has.
     pub secrets: Vec<SecretSpec>,
+    /// Tenants whose roles a secret's own policy denies to read it, by the secret's name: indices into
+    /// [`Scenario::tenants`].
+    pub denied_by_secret: BTreeMap<String, Vec<usize>>,
+    /// The secrets of its own that its role's permissions boundary lets it read; no boundary where absent.
+    /// Only an own tenant has one.
+    pub boundary: Option<Vec<String>>,
 }
 
 /// The role that a `ServiceAccount` is annotated with.
@@ -267,6 +273,8 @@ pub enum Because {
         error: String,
         /// `secretsmanager:GetSecretValue`.
         action: String,
+        /// What AWS's reason must contain, where it matters which policy refused.
+        reason: Option<String>,
     },
     /// Refused before AWS was asked: the pod's event must contain this text, in which `{namespace}`,
     /// `{class}` and `{serviceAccount}` are filled in, and the call log must show no call of the
@@ -292,8 +300,12 @@ pub enum Forgery {
     Signature,
     /// A genuine token for another audience.
     Audience,
+    /// A genuine token whose time is over.
+    Expired,
     /// A request signed with a key that is not the session's.
     Request,
+    /// A request signed for another region than that of the host it is sent to.
+    Region,
 }
 
 impl Forgery {
@@ -303,7 +315,9 @@ impl Forgery {
         match self {
             Self::Signature => "a token with a forged signature",
             Self::Audience => "a token for another audience",
+            Self::Expired => "an expired token",
             Self::Request => "a request with a forged signature",
+            Self::Region => "a request for another region",
         }
     }
 }

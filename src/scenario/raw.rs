@@ -31,7 +31,7 @@ pub struct RawScenario {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
-    /// `csi-socket`.
+    /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
@@ -96,6 +96,21 @@ pub struct RawTenant {
     /// `secret` already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Ordered<At<RawContent>>>,
+    /// Policies of its secrets' own, by the secret. The `secret` of a shared tenant can have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_policies: Option<Ordered<RawResourcePolicy>>,
+    /// The role gets a permissions boundary that lets it read these of the tenant's own secrets, and nothing else,
+    /// whatever its policy allows. Only an own tenant can have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<At<Vec<At<String>>>>,
+}
+
+/// A resource policy: what is written on the secret itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawResourcePolicy {
+    /// Tenants whose own roles it denies to read the secret, whatever their policies allow.
+    pub deny: At<Vec<At<String>>>,
 }
 
 /// What a secret holds. The value is random and made when the secret is; a scenario never has one.
@@ -294,6 +309,10 @@ pub struct RawBecause {
     /// The action that was refused, such as `secretsmanager:GetSecretValue`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<At<String>>,
+    /// Text that AWS's reason must contain beside them, to tell which policy it was that refused: `with an explicit
+    /// deny in a resource-based policy`, `no permissions boundary allows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<At<String>>,
     /// Refused before AWS is asked: text that the pod's event must contain. `{namespace}`, `{class}`
     /// and `{serviceAccount}` stand for the workload's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -309,12 +328,15 @@ pub struct RawImpostor {
     /// Whose credential is forged.
     pub tenant: At<String>,
     /// What is presented: `forged-signature`, the tenant's token under a signature that is not the
-    /// issuer's; `other-audience`, a genuine token for another audience; `forged-request`, a request
-    /// signed with a key that is not the session's.
-    #[schemars(regex(pattern = r"^(forged-signature|other-audience|forged-request|.*\$\{matrix\..*)$"))]
+    /// issuer's; `other-audience`, a genuine token for another audience; `expired-token`, a token that the issuer
+    /// signed and whose time is over; `forged-request`, a request signed with a key that is not the session's;
+    /// `other-region`, a request signed for another region than that of the host it is sent to.
+    #[schemars(regex(
+        pattern = r"^(forged-signature|other-audience|expired-token|forged-request|other-region|.*\$\{matrix\..*)$"
+    ))]
     pub with: At<String>,
-    /// AWS's error codes that count as the refusal: STS's `InvalidIdentityToken` for a token, the
-    /// service's `InvalidSignatureException` for a request. Where the matrix says `with`, one list
+    /// AWS's error codes that count as the refusal: STS's `InvalidIdentityToken` for a token, or
+    /// `ExpiredTokenException`, the service's `InvalidSignatureException` for a request. Where the matrix says `with`, one list
     /// serves all forms, and each counts only the codes that AWS can refuse it with.
     pub because: At<Vec<At<String>>>,
     /// Longest time the step may take, such as `30s`, which is the default.

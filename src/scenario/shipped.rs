@@ -12,16 +12,21 @@ macro_rules! embedded {
 /// Paths below `scenarios/`, with `/`, and what the files hold.
 pub const SHIPPED: &[(&str, &str)] = embedded![
     "conformance/class-formats.yaml",
+    "conformance/class-permissions.yaml",
+    "conformance/class-secret-twice.yaml",
     "conformance/deployment.yaml",
     "conformance/positive.yaml",
     "conformance/rotation.yaml",
     "isolation/annotation-names-other-role.yaml",
+    "isolation/boundary-denied.yaml",
     "isolation/class-from-other-namespace.yaml",
     "isolation/cross-namespace-denied.yaml",
     "isolation/deployment-denied.yaml",
+    "isolation/expired-token-refused.yaml",
     "isolation/impostor-refused.yaml",
     "isolation/no-role-annotation.yaml",
     "isolation/own-class-names-other-arn.yaml",
+    "isolation/resource-policy-denied.yaml",
     "load/fetch-throughput.yaml",
     "load/mount-latency.yaml",
 ];

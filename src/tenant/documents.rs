@@ -21,6 +21,39 @@ pub fn identity_policy(names: &TenantNames, partition: &str, account: &str) -> V
     })
 }
 
+/// What the role of a tenant may do at most: read and describe these secrets, by their full names. As a permissions
+/// boundary it allows nothing by itself.
+#[must_use]
+pub fn boundary_policy(secrets: &[String], partition: &str, account: &str) -> Value {
+    // Secrets Manager ends an ARN in a dash and six characters of its own.
+    let arns: Vec<String> = secrets
+        .iter()
+        .map(|secret| format!("arn:{partition}:secretsmanager:*:{account}:secret:{secret}-??????"))
+        .collect();
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
+            "Resource": arns,
+        }],
+    })
+}
+
+/// A secret's own policy: these roles may not read it, whatever their policies allow.
+#[must_use]
+pub fn denying_policy(role_arns: &[String]) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Deny",
+            "Principal": { "AWS": role_arns },
+            "Action": "secretsmanager:GetSecretValue",
+            "Resource": "*",
+        }],
+    })
+}
+
 /// Who may be the tenant: the `default` `ServiceAccount` of its namespace, by a token of `issuer` (an
 /// `https://` URL) for [`AUDIENCE`].
 ///
@@ -61,6 +94,22 @@ mod tests {
         insta::assert_snapshot!(
             serde_json::to_string(&identity_policy(&team_red(), "aws", "000000000000")).unwrap(),
             @r#"{"Statement":[{"Action":["secretsmanager:GetSecretValue","secretsmanager:DescribeSecret"],"Effect":"Allow","Resource":"arn:aws:secretsmanager:*:000000000000:secret:demo/team-red/*"}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
+    fn a_boundary_names_secrets_to_their_end() {
+        insta::assert_snapshot!(
+            serde_json::to_string(&boundary_policy(&["demo/a/one".to_owned()], "aws", "000000000000")).unwrap(),
+            @r#"{"Statement":[{"Action":["secretsmanager:GetSecretValue","secretsmanager:DescribeSecret"],"Effect":"Allow","Resource":["arn:aws:secretsmanager:*:000000000000:secret:demo/a/one-??????"]}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
+    fn a_secrets_own_policy_denies_roles_by_their_arn() {
+        insta::assert_snapshot!(
+            serde_json::to_string(&denying_policy(&["arn:aws:iam::000000000000:role/a".to_owned()])).unwrap(),
+            @r#"{"Statement":[{"Action":"secretsmanager:GetSecretValue","Effect":"Deny","Principal":{"AWS":["arn:aws:iam::000000000000:role/a"]},"Resource":"*"}],"Version":"2012-10-17"}"#
         );
     }
 

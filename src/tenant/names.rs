@@ -135,6 +135,12 @@ impl TenantNames {
         self.fitted("-secrets-manager-policy", LONGEST_POLICY)
     }
 
+    /// `<cluster>-<namespace>-secrets-manager-boundary`, of a role that has one.
+    #[must_use]
+    pub fn boundary(&self) -> String {
+        self.fitted("-secrets-manager-boundary", LONGEST_POLICY)
+    }
+
     /// ARN of [`role`](Self::role).
     #[must_use]
     pub fn role_arn(&self, partition: &str, account: &str) -> String {
@@ -145,6 +151,12 @@ impl TenantNames {
     #[must_use]
     pub fn policy_arn(&self, partition: &str, account: &str) -> String {
         format!("arn:{partition}:iam::{account}:policy/{}", self.policy())
+    }
+
+    /// ARN of [`boundary`](Self::boundary).
+    #[must_use]
+    pub fn boundary_arn(&self, partition: &str, account: &str) -> String {
+        format!("arn:{partition}:iam::{account}:policy/{}", self.boundary())
     }
 
     /// What all of the tenant's secrets start with: `<cluster>/<namespace>/`. The slash at the end is

@@ -38,6 +38,8 @@ pub enum ExpectedReason {
         error: String,
         /// `service:Operation`.
         action: String,
+        /// What AWS's reason must contain, where it matters which policy refused.
+        says: Option<String>,
         /// Name of the role that asked, or was asked for.
         role: String,
         /// The resource as the class names it: the refused call must show exactly this, so that no
@@ -265,19 +267,23 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
         ExpectedReason::Aws {
             error,
             action,
+            says,
             role,
             asked,
             subject,
             ..
         } => {
+            let says = says.as_deref();
             let Some(calls) = &seen.calls else {
-                return reason_in_text(claim, seen, error, action, role);
+                return reason_in_text(claim, seen, [error, action, role], says);
             };
             let denied = calls.iter().rev().find(|call| {
                 !call.allowed
                     && call.action == *action
                     && call.error.as_deref() == Some(error)
                     && call.role.as_ref() == Some(role)
+                    && says
+                        .is_none_or(|says| call.reason.as_ref().is_some_and(|reason| reason.contains(says)))
                     && (asked.is_empty() || call.asked.as_ref().is_some_and(|name| asked.contains(name)))
                     && subject
                         .as_deref()
@@ -305,7 +311,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
                 "{} mounting {} was refused for another reason",
                 claim.tenant, claim.target
             ))
-            .fact("expected", format!("{error} on {action} by {role}"))
+            .fact("expected", expected([error, action, role], says))
             .fact(
                 "call",
                 nearest.map_or_else(|| "no refused AWS call was seen".to_owned(), describe),
@@ -315,19 +321,17 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
     }
 }
 
-/// Without a call log the provider's log, or the event of an old provider, must name all three.
+/// Without a call log the provider's log, or the event of an old provider, must name error, action and role, and
+/// say what AWS must say.
 fn reason_in_text(
     claim: &Claim,
     seen: &Seen,
-    error: &str,
-    action: &str,
-    role: &str,
+    named: [&str; 3],
+    says: Option<&str>,
 ) -> Result<Finding, Failure> {
-    let texts = seen.provider_log.iter().chain(&seen.refusals);
-    if let Some(text) = texts
-        .clone()
-        .find(|text| text.contains(error) && text.contains(role) && text.contains(action))
-    {
+    let [error, _, role] = named;
+    let mut texts = seen.provider_log.iter().chain(&seen.refusals);
+    if let Some(text) = texts.find(|text| named.into_iter().chain(says).all(|part| text.contains(part))) {
         return Ok(Finding {
             brief: format!("denied as {}: {error}", own_part(role, &claim.tenant)),
             detail: format!("denied as {role}: {text}"),
@@ -339,9 +343,18 @@ fn reason_in_text(
     ))
     .fact(
         "expected",
-        format!("{error} on {action} by {role} in the provider's log or the pod's event"),
+        format!(
+            "{} in the provider's log or the pod's event",
+            expected(named, says)
+        ),
     )
     .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+}
+
+/// The reason that must be seen, in words.
+fn expected([error, action, role]: [&str; 3], says: Option<&str>) -> String {
+    let says = says.map(|says| format!(", \"{says}\"")).unwrap_or_default();
+    format!("{error} on {action} by {role}{says}")
 }
 
 /// A role's name from its tenant's on: what stands before is the same for the whole run.

@@ -74,6 +74,7 @@ fn no_value_and_no_token_gets_out() {
             "rotation",
             "cross-namespace-denied",
             "impostor-refused",
+            "expired-token-refused",
             "--seed",
             &seed,
         ],

@@ -25,12 +25,19 @@ const ANYWHERE: &[&str] = &[
     "test:short",
 ];
 
-fn started(place: &Place, more: &[&str]) -> (Running, Value) {
+pub(crate) fn started(place: &Place, more: &[&str]) -> (Running, Value) {
+    started_in(place, more, &[])
+}
+
+/// With these variables in its environment.
+pub(crate) fn started_in(place: &Place, more: &[&str], environment: &[(&str, &str)]) -> (Running, Value) {
     let folder = place.path("about");
     let arguments = [ANYWHERE, &["--folder", folder.to_str().unwrap()], more].concat();
     // Of an earlier one.
     let _ = fs::remove_file(folder.join("aws.env"));
-    let running = place.start(&arguments);
+    let mut command = place.command(&arguments);
+    command.envs(environment.iter().copied());
+    let running = Running::start(command);
     let until = Instant::now() + Duration::from_secs(30);
     let about = |name: &str| fs::read_to_string(folder.join(name)).ok();
     loop {
@@ -59,18 +66,19 @@ fn client(about: &Value) -> Aws {
         account: "000000000000".to_owned(),
         endpoint: about["http"].as_str().unwrap().to_owned(),
         trust_pem: about["ca"].as_str().unwrap().to_owned(),
+        proxy: None,
     };
     Aws::connect(access, AdminKey::new("test", "short")).unwrap()
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
 }
 
-fn ended_in_order(running: Running) {
+pub(crate) fn ended_in_order(running: Running) {
     running.signal(Signal::TERM);
     running.end().exits(0);
 }

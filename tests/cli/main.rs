@@ -9,6 +9,7 @@ mod canary;
 mod commands;
 mod ending;
 mod endpoint;
+mod endpoint_faults;
 mod faults;
 mod selection;
 mod support;

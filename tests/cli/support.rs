@@ -9,6 +9,7 @@ use std::{
     io::{Read, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -219,6 +220,8 @@ pub(crate) struct Running {
     what: String,
     out: JoinHandle<String>,
     err: JoinHandle<String>,
+    /// What was printed to standard error by now.
+    said: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Running {
@@ -229,10 +232,12 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let said = Arc::default();
         Self {
             what: format!("{command:?}"),
-            out: read(child.stdout.take().unwrap()),
-            err: read(child.stderr.take().unwrap()),
+            out: read(child.stdout.take().unwrap(), Arc::default()),
+            err: read(child.stderr.take().unwrap(), Arc::clone(&said)),
+            said,
             child,
         }
     }
@@ -244,6 +249,19 @@ impl Running {
     /// Whether it ended by now.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it has said this on standard error.
+    pub(crate) fn await_said(&self, words: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let said = String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned();
+            if said.contains(words) {
+                return;
+            }
+            assert!(Instant::now() < until, "it did not say {words:?}: {said}");
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Waits for the end.
@@ -271,11 +289,16 @@ impl Running {
     }
 }
 
-fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+/// Everything that comes; `by_now` has what has come so far.
+fn read(mut pipe: impl Read + Send + 'static, by_now: Arc<Mutex<Vec<u8>>>) -> JoinHandle<String> {
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut some = [0; 4096];
+        loop {
+            match pipe.read(&mut some).unwrap() {
+                0 => return String::from_utf8_lossy(&by_now.lock().unwrap()).into_owned(),
+                read => by_now.lock().unwrap().extend_from_slice(&some[..read]),
+            }
+        }
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{Extension, Router};
 use mountproof_run_tls::serve_connection_within;
 use rustls::ServerConfig;
 use tokio::{
@@ -63,7 +62,7 @@ pub(crate) async fn serve(
     let way_in = WayIn {
         acceptor: TlsAcceptor::from(tls),
         plain,
-        app: route::router(Arc::clone(&state)),
+        state: Arc::clone(&state),
         shutdown: shutdown.clone(),
     };
     let places = Arc::new(Semaphore::new(connections));
@@ -107,7 +106,7 @@ pub(crate) fn affordable() -> usize {
 struct WayIn {
     acceptor: TlsAcceptor,
     plain: PlainHttp,
-    app: Router,
+    state: Arc<State>,
     shutdown: CancellationToken,
 }
 
@@ -129,8 +128,7 @@ impl WayIn {
         if first[0] != TLS_HANDSHAKE && first[0] != b'C' && self.plain == PlainHttp::Served {
             let secure = false;
             let stream = cutter.guard(stream);
-            let app = self.app.layer(Extension(Connection { number, secure, peer }));
-            let app = app.layer(Extension(cutter));
+            let app = route::app(self.state, Connection { number, secure, peer }, cutter);
             serve_connection_within(stream, app, patience.head, self.shutdown).await;
             return Ok(());
         }
@@ -140,8 +138,7 @@ impl WayIn {
         let stream = cutter.guard(stream);
         let stream = timeout(patience.greeting, self.acceptor.accept(stream)).await??;
         let secure = true;
-        let app = self.app.layer(Extension(Connection { number, secure, peer }));
-        let app = app.layer(Extension(cutter));
+        let app = route::app(self.state, Connection { number, secure, peer }, cutter);
         serve_connection_within(stream, app, patience.head, self.shutdown).await;
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Answers in the wire form of each service.
 
-use axum::{
-    body::Body,
-    http::{Response, StatusCode, header},
-};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::Relayed;
+use crate::wire::json::written;
 use crate::wire::xml::{self, Element, Fault};
 
 /// How a service's answers are written.
@@ -57,19 +57,24 @@ impl Refusal {
     }
 }
 
+/// The body of an answer: whole, or piece by piece where a fault has it so.
+pub(crate) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, std::io::Error>>;
+
+/// A body that is sent at once.
+pub(crate) fn whole(text: impl Into<Bytes>) -> Body {
+    Either::Left(Full::new(text.into()))
+}
+
 /// A successful answer.
 pub(crate) enum Outcome {
     /// The children of the result element; none for an operation without one.
     Xml(Option<Vec<Element>>),
     /// A JSON object.
     Json(Value),
+    /// The text of a JSON object.
+    Written(Bytes),
     /// What a backend answered in JSON, as it came.
     Relayed(Relayed),
-}
-
-/// A value as JSON: `Display` does the same piece by piece, checking each.
-fn written(value: &Value) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Writes an answer.
@@ -83,7 +88,7 @@ pub(crate) fn write(
         (Protocol::Query(namespace), Ok(Outcome::Xml(result))) => (
             200,
             "text/xml",
-            xml::response(operation, namespace, result.clone(), request_id),
+            xml::response(operation, namespace, result.as_deref(), request_id).into(),
         ),
         (Protocol::Query(namespace), Err(refusal)) => {
             let fault = if refusal.status < 500 {
@@ -94,25 +99,24 @@ pub(crate) fn write(
             (
                 refusal.status,
                 "text/xml",
-                xml::error(namespace, fault, &refusal.code, &refusal.message, request_id),
+                xml::error(namespace, fault, &refusal.code, &refusal.message, request_id).into(),
             )
         }
         (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", written(value)),
         (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", written(value)),
-        (_, Ok(Outcome::Relayed(answer))) => (answer.status, "application/x-amz-json-1.1", answer.text()),
-        (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", "{}".to_owned()),
+        (_, Ok(Outcome::Written(text))) => (200, "application/x-amz-json-1.1", text.clone()),
+        (_, Ok(Outcome::Relayed(answer))) => {
+            (answer.status, "application/x-amz-json-1.1", answer.body.clone())
+        }
+        (_, Ok(Outcome::Xml(_))) => (200, "application/x-amz-json-1.1", Bytes::from_static(b"{}")),
         (Protocol::Rest, Err(refusal)) => {
             let mut body = refusal.details.clone();
             body.insert("message".to_owned(), json!(refusal.message));
-            (
-                refusal.status,
-                "application/json",
-                Value::Object(body).to_string(),
-            )
+            (refusal.status, "application/json", written(&body))
         }
         (Protocol::Json, Err(refusal)) => {
             let body = json!({ "__type": refusal.code, refusal.message_key: refusal.message });
-            (refusal.status, "application/x-amz-json-1.1", body.to_string())
+            (refusal.status, "application/x-amz-json-1.1", written(&body))
         }
     };
     let mut response = respond(status, content_type, body, request_id);
@@ -152,7 +156,7 @@ pub(crate) fn write_query_as_json(
             (refusal.status, json!({ "Error": error, "RequestId": request_id }))
         }
     };
-    respond(status, "application/json", body.to_string(), request_id)
+    respond(status, "application/json", written(&body), request_id)
 }
 
 fn object(elements: &[Element]) -> Value {
@@ -163,16 +167,14 @@ fn object(elements: &[Element]) -> Value {
     Value::Object(members.collect())
 }
 
-fn respond(status: u16, content_type: &'static str, body: String, request_id: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn respond(status: u16, content_type: &'static str, body: Bytes, request_id: &str) -> Response<Body> {
+    static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+    let mut response = Response::new(whole(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static(content_type),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Ok(id) = request_id.parse() {
-        headers.insert("x-amzn-requestid", id);
+        headers.insert(&REQUEST_ID, id);
     }
     response
 }

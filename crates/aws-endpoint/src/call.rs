@@ -18,6 +18,7 @@ use crate::{
     iam::Params,
     service::Service,
     signature,
+    sigv4::{Claim, Fault},
     state::{State, World},
     sts::Trace,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Call<'a> {
     pub(crate) region: String,
     pub(crate) parts: &'a Parts,
     pub(crate) body: &'a Bytes,
+    /// What it says about its signature.
+    pub(crate) signature: &'a Result<Claim<'a>, Fault>,
     /// The form of an awsQuery call.
     pub(crate) params: Option<Params>,
     pub(crate) connection: Connection,
@@ -53,8 +56,8 @@ impl Call<'_> {
         let session = signature::verify(
             self.state,
             self.service.protocol(),
-            self.parts,
-            self.body,
+            self.signature,
+            &signature::signed(self.parts, self.body),
             self.now,
         )?;
         known.session = Some(Arc::clone(&session));
@@ -84,7 +87,7 @@ impl Call<'_> {
             .map_err(|_| Refusal::new(400, "SerializationException", "the request's body is not JSON"))
     }
 
-    pub(crate) fn caller<'s>(&self, session: &'s Session, world: &World) -> Caller<'s> {
+    pub(crate) fn caller<'s>(&'s self, session: &'s Session, world: &World) -> Caller<'s> {
         Caller::new(session, &world.iam, self.circumstances(), self.state.rules())
     }
 
@@ -101,16 +104,28 @@ impl Call<'_> {
         &self,
         caller: &Caller<'_>,
         session: &Session,
+        wanted: Authorisation,
+        known: &mut Known,
+    ) -> Result<(), Refusal> {
+        let decided = self.decide(caller, session, &wanted, known);
+        known.asked = wanted.asked;
+        known.trace.resource = Some(wanted.resource);
+        decided
+    }
+
+    /// Decides everything that a call has to be allowed.
+    pub(crate) fn decide(
+        &self,
+        caller: &Caller<'_>,
+        session: &Session,
         wanted: &Authorisation,
         known: &mut Known,
     ) -> Result<(), Refusal> {
-        known.asked.clone_from(&wanted.asked);
-        known.trace.resource = Some(wanted.resource.clone());
         for action in wanted.actions() {
-            self.decide(caller, session, wanted, action, known)?;
+            self.decide_one(caller, session, wanted, action, known)?;
         }
         for further in &wanted.further {
-            let decided = self.decide(caller, session, &further.wanted, &further.wanted.action, known);
+            let decided = self.decide_one(caller, session, &further.wanted, &further.wanted.action, known);
             decided.map_err(|refusal| match &further.refusal {
                 None => refusal,
                 Some((code, message)) => Refusal {
@@ -125,7 +140,7 @@ impl Call<'_> {
 
     /// Decides, tells the log which statement did, and words a denial as AWS does: with the resource as
     /// the caller named it.
-    fn decide(
+    fn decide_one(
         &self,
         caller: &Caller<'_>,
         session: &Session,
@@ -137,11 +152,11 @@ impl Call<'_> {
             action,
             resource: &wanted.resource,
             account: &self.state.account,
-            keys: wanted.keys.clone(),
+            keys: &wanted.keys,
             resource_policy: wanted.resource_policy.as_ref(),
             trust: None,
         });
-        known.trace.statement = decision.statement.as_ref().map(ToString::to_string);
+        known.trace.statement.clone_from(&decision.statement);
         let Some(because) = decision.reason.because(action) else {
             return Ok(());
         };
@@ -159,6 +174,17 @@ impl Call<'_> {
 
     pub(crate) fn log(self, known: Known, result: &Result<Outcome, Refusal>, status: u16, began: Instant) {
         let refusal = result.as_ref().err();
+        if let Some(fault) = &known.fault {
+            // What only its caller would see otherwise, where no program reads the log.
+            tracing::info!(
+                service = self.service.name(),
+                operation = self.operation,
+                region = self.region,
+                status,
+                fault,
+                "a fault struck a call"
+            );
+        }
         let refused_there = match result {
             Ok(Outcome::Relayed(answer)) => answer.error(),
             _ => None,
@@ -168,10 +194,9 @@ impl Call<'_> {
             at: self.now,
             took: began.elapsed(),
             service: self.service.name(),
-            action: format!("{}:{}", self.service.name(), self.operation),
             operation: self.operation,
             region: self.region,
-            principal: known.session.map(|session| session.principal.arn()),
+            principal: known.session.map(|session| Arc::clone(&session.arn)),
             role: known.trace.role,
             subject: known.trace.subject,
             asked: known.asked.or_else(|| known.trace.resource.clone()),

@@ -1,7 +1,7 @@
 //! Who makes a request, and what is known about it: the policies that apply to the caller, and IAM's
 //! global condition keys.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 
@@ -9,8 +9,10 @@ use crate::{
     accept::Connection,
     credentials::Session,
     iam::{
-        Context, Decision, IamState, NamedPolicy, PolicySet, Principal, Request, Rules, evaluate,
-        store::{Role, RolePolicies},
+        Context, Decision, Facts, IamState, NamedPolicy, PolicySet, Principal, Request, Rules,
+        context::folded,
+        evaluate,
+        store::{Role, RolePolicies, Tag},
     },
 };
 
@@ -26,12 +28,14 @@ pub(crate) struct Circumstances<'a> {
 pub(crate) struct Caller<'a> {
     session: &'a Session,
     policies: RolePolicies,
-    context: Arc<Context>,
+    /// The tags of its role.
+    tags: Vec<Tag>,
+    circumstances: Circumstances<'a>,
     rules: Rules,
 }
 
 /// What a caller wants to do.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish<'a> {
     pub(crate) action: &'a str,
     /// As stored.
@@ -39,7 +43,7 @@ pub(crate) struct Wish<'a> {
     /// The account that owns the resource.
     pub(crate) account: &'a str,
     /// The condition keys of the service.
-    pub(crate) keys: Context,
+    pub(crate) keys: &'a Context,
     /// The policy on the resource.
     pub(crate) resource_policy: Option<&'a NamedPolicy>,
     /// The trust policy, when the resource is a role to assume.
@@ -51,7 +55,7 @@ impl<'a> Caller<'a> {
     pub(crate) fn new(
         session: &'a Session,
         iam: &IamState,
-        circumstances: Circumstances<'_>,
+        circumstances: Circumstances<'a>,
         rules: Rules,
     ) -> Self {
         let role = role(session, iam);
@@ -59,21 +63,20 @@ impl<'a> Caller<'a> {
         Self {
             session,
             policies: policies.unwrap_or_default(),
-            context: Arc::new(caller_context(session, role, circumstances)),
+            tags: role.map(|role| role.tags.clone()).unwrap_or_default(),
+            circumstances,
             rules,
         }
     }
 
     /// Decides by every policy that applies.
     pub(crate) fn decide(&self, wish: &Wish<'_>) -> Decision {
-        let mut context = wish.keys.clone().over(&self.context);
-        context.set("aws:ResourceAccount", wish.account);
         let request = Request {
             principal: &self.session.principal,
             action: wish.action,
             resource: wish.resource,
             resource_account: wish.account,
-            context: &context,
+            context: &Known { caller: self, wish },
         };
         let policies = PolicySet {
             identity: &self.policies.identity,
@@ -86,22 +89,81 @@ impl<'a> Caller<'a> {
     }
 }
 
+/// Everything that is known of a wish: of what it is about, how it came, and who has it.
+struct Known<'a> {
+    caller: &'a Caller<'a>,
+    wish: &'a Wish<'a>,
+}
+
+impl Facts for Known<'_> {
+    fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>> {
+        if key == "aws:resourceaccount" {
+            return one(self.wish.account);
+        }
+        let Caller {
+            session,
+            tags,
+            circumstances,
+            ..
+        } = self.caller;
+        self.wish
+            .keys
+            .values_of(key)
+            .or_else(|| circumstances.values_of(key))
+            .or_else(|| session.values_of(key))
+            // A session's own tags stand before those of its role.
+            .or_else(|| principal_tag(tags, key))
+    }
+}
+
 /// The keys that every request has, signed or not.
-pub(crate) fn request_context(circumstances: Circumstances<'_>) -> Context {
-    let Circumstances {
-        region,
-        now,
-        connection,
-    } = circumstances;
-    let mut context = Context::new();
-    context.set("aws:CurrentTime", now.to_string());
-    context.set("aws:EpochTime", now.as_second().to_string());
-    context.set("aws:SecureTransport", connection.secure.to_string());
-    context.set("aws:SourceIp", connection.peer.ip().to_string());
-    context.set("aws:RequestedRegion", region);
-    context.set("aws:ViaAWSService", "false");
-    context.set("aws:PrincipalIsAWSService", "false");
-    context
+impl Facts for Circumstances<'_> {
+    fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>> {
+        one(match key {
+            "aws:currenttime" => self.now.to_string(),
+            "aws:epochtime" => self.now.as_second().to_string(),
+            "aws:securetransport" => self.connection.secure.to_string(),
+            "aws:sourceip" => self.connection.peer.ip().to_string(),
+            "aws:requestedregion" => self.region.to_owned(),
+            "aws:viaawsservice" | "aws:principalisawsservice" => "false".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+/// The keys that a session gives to all of its requests.
+impl Facts for Session {
+    fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>> {
+        one(match key {
+            "aws:principalaccount" => self.principal.account()?.to_owned(),
+            "aws:userid" => user_id(&self.principal),
+            // For a session the key names the role, not the session.
+            "aws:principalarn" => match &self.principal {
+                Principal::AssumedRole { role_arn, .. } => role_arn.clone(),
+                other => other.arn(),
+            },
+            "aws:principaltype" => match self.principal {
+                Principal::AssumedRole { .. } => "AssumedRole".to_owned(),
+                Principal::User { .. } => "User".to_owned(),
+                _ => "Account".to_owned(),
+            },
+            "aws:federatedprovider" => self.provider.clone()?,
+            "aws:tokenissuetime" => self.issued?.to_string(),
+            "aws:sourceidentity" => self.labels.source_identity.clone()?,
+            _ => return principal_tag(&self.labels.tags, key),
+        })
+    }
+}
+
+fn principal_tag<'a>(tags: &[Tag], key: &str) -> Option<Cow<'a, [String]>> {
+    let name = key.strip_prefix("aws:principaltag/")?;
+    let tag = tags.iter().find(|tag| folded(&tag.key) == name)?;
+    one(tag.value.as_str())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what a key has, which may be nothing")]
+fn one<'a>(value: impl Into<String>) -> Option<Cow<'a, [String]>> {
+    Some(Cow::Owned(vec![value.into()]))
 }
 
 /// What AWS calls a principal's user id.
@@ -135,48 +197,4 @@ fn role<'i>(session: &Session, iam: &'i IamState) -> Option<&'i Role> {
     };
     iam.role(session.role.as_deref()?)
         .filter(|role| role.id == *role_id)
-}
-
-/// The keys of a signed request.
-fn caller_context(session: &Session, role: Option<&Role>, circumstances: Circumstances<'_>) -> Context {
-    let known = session.context.get_or_init(|| Arc::new(session_context(session)));
-    let mut context = request_context(circumstances).over(known);
-    for tag in role.into_iter().flat_map(|role| &role.tags) {
-        let key = format!("aws:PrincipalTag/{}", tag.key);
-        // A session's own tags stand before those of its role.
-        if known.values(&key).is_none() {
-            context.set(&key, tag.value.as_str());
-        }
-    }
-    context
-}
-
-/// The keys that a session gives to all of its requests.
-fn session_context(session: &Session) -> Context {
-    let mut context = Context::new();
-    if let Some(account) = session.principal.account() {
-        context.set("aws:PrincipalAccount", account);
-    }
-    context.set("aws:userid", user_id(&session.principal));
-    // For a session the key names the role, not the session.
-    let (arn, kind) = match &session.principal {
-        Principal::AssumedRole { role_arn, .. } => (role_arn.clone(), "AssumedRole"),
-        Principal::User { arn, .. } => (arn.clone(), "User"),
-        other => (other.arn(), "Account"),
-    };
-    context.set("aws:PrincipalArn", arn);
-    context.set("aws:PrincipalType", kind);
-    if let Some(provider) = &session.provider {
-        context.set("aws:FederatedProvider", provider.as_str());
-    }
-    if let Some(issued) = session.issued {
-        context.set("aws:TokenIssueTime", issued.to_string());
-    }
-    for tag in &session.labels.tags {
-        context.set(&format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
-    }
-    if let Some(identity) = &session.labels.source_identity {
-        context.set("aws:SourceIdentity", identity.as_str());
-    }
-    context
 }

@@ -8,10 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::answer::Refusal;
+use crate::{answer::Refusal, iam::DecidingStatement};
 
-/// One call. Holds no token, no key and no secret's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One call. Holds no token, no key and no secret's value. What many calls have in common is shared with them.
+#[derive(Debug, Clone, PartialEq)]
 pub struct CallRecord {
     /// Position in the log, from 0.
     pub sequence: u64,
@@ -23,14 +23,12 @@ pub struct CallRecord {
     pub service: &'static str,
     /// Such as `GetSecretValue`.
     pub operation: String,
-    /// Such as `secretsmanager:GetSecretValue`.
-    pub action: String,
     /// The region it was sent to.
     pub region: String,
     /// ARN of the caller, where there is one.
-    pub principal: Option<String>,
+    pub principal: Option<Arc<str>>,
     /// Name of the caller's role, or of the role asked for.
-    pub role: Option<String>,
+    pub role: Option<Arc<str>>,
     /// `sub` of a web-identity token whose signature was checked or not; as claimed where it failed.
     pub subject: Option<String>,
     /// The resource as the caller named it.
@@ -39,8 +37,8 @@ pub struct CallRecord {
     pub resource: Option<String>,
     /// What was decided.
     pub verdict: CallVerdict,
-    /// The statement that decided: `statement 1 of <policy>: Allow .. on ..`.
-    pub statement: Option<String>,
+    /// The statement that decided, in words `statement 1 of <policy>: Allow .. on ..`.
+    pub statement: Option<DecidingStatement>,
     /// Why it was refused.
     pub reason: Option<String>,
     /// HTTP status of the answer; 0 when a fault cut the connection instead.
@@ -56,6 +54,15 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
+    /// Such as `secretsmanager:GetSecretValue`.
+    #[must_use]
+    pub fn action(&self) -> String {
+        if self.service.is_empty() {
+            return String::new();
+        }
+        format!("{}:{}", self.service, self.operation)
+    }
+
     /// A connection that an outage cut: what was asked over it, if anything, is not known.
     pub(crate) fn cut_by_outage(connection: u64) -> Self {
         Self {
@@ -64,7 +71,6 @@ impl CallRecord {
             took: Duration::ZERO,
             service: "",
             operation: String::new(),
-            action: String::new(),
             region: String::new(),
             principal: None,
             role: None,
@@ -184,7 +190,6 @@ mod tests {
             took: Duration::ZERO,
             service: "secretsmanager",
             operation: String::new(),
-            action: String::new(),
             region: String::new(),
             principal: None,
             role: None,

@@ -1,15 +1,11 @@
 //! Keys: the account's own, and the temporary ones that STS hands out.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use rand::RngExt as _;
+use rand::{RngExt as _, distr::Alphanumeric};
 
-use crate::iam::{Context, NamedPolicy, Principal, store::Tag};
+use crate::iam::{NamedPolicy, Principal, store::Tag};
 
 /// The account's root key. The secret part is not shown by anything.
 #[derive(Clone)]
@@ -25,7 +21,7 @@ impl RootCredentials {
     pub fn random() -> Self {
         Self {
             access_key_id: format!("AKIA{}", random(UPPER, 16)),
-            secret_access_key: random(KEY, 40),
+            secret_access_key: alphanumeric(40),
         }
     }
 
@@ -61,8 +57,10 @@ pub(crate) struct Session {
     /// Absent for the root key.
     pub(crate) token: Option<String>,
     pub(crate) principal: Principal,
+    /// The principal's ARN, which the log of each of its calls has.
+    pub(crate) arn: Arc<str>,
     /// Name of the role, for the policies that apply now, not those of the time of assumption.
-    pub(crate) role: Option<String>,
+    pub(crate) role: Option<Arc<str>>,
     /// Session policies given at assumption.
     pub(crate) policies: Option<Arc<[NamedPolicy]>>,
     /// The identity provider that vouched for it.
@@ -71,8 +69,6 @@ pub(crate) struct Session {
     pub(crate) issued: Option<Timestamp>,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) labels: Labels,
-    /// What policies may ask about it, which is the same in each of its calls; made for the first.
-    pub(crate) context: OnceLock<Arc<Context>>,
 }
 
 /// What a session is marked with.
@@ -99,20 +95,21 @@ pub(crate) struct Keys(HashMap<String, Arc<Session>>);
 
 impl Keys {
     pub(crate) fn new(root: &RootCredentials, account: &str) -> Self {
+        let principal = Principal::Root {
+            account: account.to_owned(),
+        };
         let session = Session {
             access_key_id: root.access_key_id.clone(),
             secret_access_key: root.secret_access_key.clone(),
             token: None,
-            principal: Principal::Root {
-                account: account.to_owned(),
-            },
+            arn: principal.arn().into(),
+            principal,
             role: None,
             policies: None,
             provider: None,
             issued: None,
             expires: None,
             labels: Labels::default(),
-            context: OnceLock::new(),
         };
         Self(HashMap::from([(root.access_key_id.clone(), Arc::new(session))]))
     }
@@ -136,13 +133,18 @@ impl Keys {
 pub(crate) fn temporary() -> (String, String, String) {
     (
         format!("ASIA{}", random(UPPER, 16)),
-        random(KEY, 40),
-        random(KEY, 360),
+        alphanumeric(40),
+        alphanumeric(360),
     )
 }
 
 const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const KEY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Random letters and digits, from the same generator; for what is long.
+fn alphanumeric(length: usize) -> String {
+    let random = rand::rng().sample_iter(Alphanumeric);
+    random.take(length).map(char::from).collect()
+}
 
 /// Random characters of `alphabet`, from the system's generator.
 pub(crate) fn random(alphabet: &[u8], length: usize) -> String {

@@ -41,7 +41,7 @@ impl Call<'_> {
         let mut world = self.state.world();
         let wanted = iam::service::authorisation(&world.iam, &self.operation, params).map_err(from_iam)?;
         let caller = self.caller(&session, &world);
-        self.authorise(&caller, &session, &wanted, known)?;
+        self.authorise(&caller, &session, wanted, known)?;
         let done =
             iam::service::execute(&mut world.iam, &self.operation, params, self.now).map_err(from_iam)?;
         if let Some(gateway) = &self.state.gateway {
@@ -84,13 +84,13 @@ impl Call<'_> {
         let wanted = secrets::authorisation(&world.secrets, &world.kms, region, operation, &body)
             .map_err(from_secrets)?;
         let caller = self.caller(&session, &world);
-        self.authorise(&caller, &session, &wanted, known)?;
+        self.authorise(&caller, &session, wanted, known)?;
         let defects = self.state.defects();
         let World { secrets, kms, .. } = &mut *world;
         if self.operation == "BatchGetSecretValue" {
             let batch = secrets::batch::members(secrets, kms, region, &body).map_err(from_secrets)?;
             let denied = |wanted: &Authorisation| {
-                self.authorise(&caller, &session, wanted, &mut Known::default())
+                self.decide(&caller, &session, wanted, &mut Known::default())
                     .err()
                     .map(|refusal| refusal.message)
             };
@@ -114,11 +114,11 @@ impl Call<'_> {
         let (region, operation) = (&self.region, &self.operation);
         let wanted = secrets::authorisation(secrets, kms, region, operation, body).map_err(from_secrets)?;
         let caller = self.caller(session, &world);
-        self.authorise(&caller, session, &wanted, known)?;
+        self.authorise(&caller, session, wanted, known)?;
         let defects = self.state.defects();
         secrets::execute_as_is(secrets, kms, region, operation, body, self.now, defects)
             .transpose()
-            .map(|read| read.map(Outcome::Json))
+            .map(|read| read.map(Outcome::Written))
             .map_err(from_secrets)
     }
 
@@ -130,7 +130,7 @@ impl Call<'_> {
         let wanted =
             ssm::authorisation(&world.parameters, &world.kms, region, operation, &body).map_err(from_ssm)?;
         let caller = self.caller(&session, &world);
-        self.authorise(&caller, &session, &wanted, known)?;
+        self.authorise(&caller, &session, wanted, known)?;
         let user = session.principal.arn();
         let World { parameters, kms, .. } = &mut *world;
         ssm::execute(parameters, kms, region, operation, &body, self.now, &user)
@@ -147,7 +147,7 @@ impl Call<'_> {
         let wanted = kms::authorisation(&world.kms, region, operation, &body)
             .map_err(|error| from_json(error.code, error.message))?;
         let caller = self.caller(&session, &world);
-        self.authorise(&caller, &session, &wanted, known)?;
+        self.authorise(&caller, &session, wanted, known)?;
         kms::execute(&mut world.kms, region, operation, &body, self.now)
             .map(Outcome::Json)
             .map_err(|error| from_json(error.code, error.message))

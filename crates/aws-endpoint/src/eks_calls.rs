@@ -8,7 +8,7 @@ use crate::{
     answer::{Outcome, Refusal},
     authorisation::Authorisation,
     call::{Call, Known},
-    caller::{Circumstances, request_context},
+    caller::Circumstances,
     eks::{
         self, ClusterCallers, ClusterKey, EksError, EksIdentity, Request, Setting, Trust, token::TokenError,
     },
@@ -94,7 +94,7 @@ pub(crate) fn issuer_document(state: &State, head: Head<'_>) -> Option<Value> {
     if !host.starts_with("oidc.eks.") {
         return None;
     }
-    eks::issuer_document(&state.world().eks, host, head.path())
+    eks::issuer_document(&state.world_as_is().eks, host, head.path())
 }
 
 impl Call<'_> {
@@ -110,11 +110,12 @@ impl Call<'_> {
             world.eks.settle(self.now);
             let wanted = eks::authorisations(&world.eks, &self.region, &request).map_err(from_eks)?;
             let caller = self.caller(&session, &world);
-            for wanted in &wanted {
+            // What the call is about, and not the role that it hands over.
+            let about = wanted.first().map(|wanted| wanted.resource.clone());
+            for wanted in wanted {
                 self.authorise(&caller, &session, wanted, known)?;
             }
-            // What the call is about, and not the role that it hands over.
-            known.trace.resource = wanted.into_iter().next().map(|wanted| wanted.resource);
+            known.trace.resource = about;
         }
         // Takes too long to be done while others wait for the state.
         let key = if request.operation() == "CreateCluster" {
@@ -158,8 +159,7 @@ impl Call<'_> {
                 status: 400,
                 ..refusal
             };
-            self.authorise(&caller, &session, &wanted, known)
-                .map_err(denied)?;
+            self.authorise(&caller, &session, wanted, known).map_err(denied)?;
         }
         let body = self.json()?;
         let parameter = |text: &str| Refusal::new(400, "InvalidParameterException", text);
@@ -197,7 +197,7 @@ impl Call<'_> {
 
 /// Makes the issuer of a new cluster known, or has its API server started and then makes that one's known.
 fn start(state: Arc<State>, region: String, name: String) {
-    let wanted = eks::wanted(&state.world().eks, &region, &name);
+    let wanted = eks::wanted(&state.world_as_is().eks, &region, &name);
     let Some(wanted) = wanted else {
         host_issuer(&state, &region, &name);
         return;
@@ -260,7 +260,7 @@ fn trusts(iam: &IamState, role: &str, service: &str, at: Circumstances<'_>, rule
             action: "sts:AssumeRole",
             resource: &role.arn,
             resource_account: iam.account(),
-            context: &request_context(at),
+            context: &at,
         },
         &PolicySet {
             trust: Some(&role.trust.named),

@@ -238,7 +238,12 @@ pub fn query(data: &[u8]) {
         refused(&error);
     }
     match service::execute(&mut state, operation, &params, now) {
-        Ok(answer) => well_formed(&xml::response("Fuzzed", service::NAMESPACE, answer, "id")),
+        Ok(answer) => well_formed(&xml::response(
+            "Fuzzed",
+            service::NAMESPACE,
+            answer.as_deref(),
+            "id",
+        )),
         Err(error) => refused(&error),
     }
     for operation in ["ListRoles", "ListPolicies", "ListOpenIDConnectProviders"] {

@@ -58,7 +58,7 @@ pub use credentials::RootCredentials;
 pub use defects::Defects;
 pub use eks_calls::EksTokenError;
 pub use endpoint::{Endpoint, EndpointConfig, StartError};
-pub use faults::{Fault, FaultError, Faults, Latency, Reach, Recorded, ResetAt, Share};
+pub use faults::{Fault, FaultError, FaultInLine, Faults, Latency, Reach, Recorded, ResetAt, Share};
 pub use gateway::{Backend, BadAddress};
 pub use pod_identity::ServiceAccountToken;
 pub use quotas::Quotas;

@@ -29,13 +29,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accept::Connection,
     answer::Refusal,
-    caller::{Circumstances, request_context, why},
+    caller::{Circumstances, why},
     calls::{CallRecord, CallVerdict},
     credentials::Labels,
     eks::{self, PodIdentity},
     eks_calls::of_token,
     iam::{
-        Context, PolicySet, Principal, Request, evaluate,
+        Context, PolicySet, Principal, Request,
+        context::Over,
+        evaluate,
         store::{Role, Tag},
     },
     state::State,
@@ -231,7 +233,7 @@ pub(crate) async fn assume(
         Refusal::new(404, "ResourceNotFoundException", text.clone()).denial(text)
     })?;
     trace.resource = Some(identity.role.clone());
-    trace.role = identity.role.rsplit('/').next().map(str::to_owned);
+    trace.role = identity.role.rsplit('/').next().map(Arc::from);
     let denied = |reason: String| {
         let text = "Unauthorized Exception! EKS does not have permissions to assume the associated role.";
         Refusal::new(400, "AccessDeniedException", text).denial(reason)
@@ -269,7 +271,7 @@ fn trusted(
     labels: &Labels,
     trace: &mut Trace,
 ) -> Result<(), String> {
-    let mut context: Context = request_context(at);
+    let mut context = Context::new();
     context.set("aws:PrincipalIsAWSService", "true");
     context.set("aws:PrincipalServiceName", PODS);
     context.set("aws:SourceArn", identity.cluster_arn.as_str());
@@ -286,7 +288,7 @@ fn trusted(
                 action,
                 resource: &role.arn,
                 resource_account: &state.account,
-                context: &context,
+                context: &Over(&context, &at),
             },
             &PolicySet {
                 trust: Some(&role.trust.named),
@@ -294,7 +296,7 @@ fn trusted(
             },
             state.rules(),
         );
-        trace.statement = decision.statement.as_ref().map(ToString::to_string);
+        trace.statement.clone_from(&decision.statement);
         if !decision.allowed() && !state.defects().ignore_trust_policy {
             return Err(why(&decision, action));
         }
@@ -367,7 +369,6 @@ pub(crate) async fn credentials(
         took: began.elapsed(),
         service: "eks-auth",
         operation: "AssumeRoleForPodIdentity".to_owned(),
-        action: "eks-auth:AssumeRoleForPodIdentity".to_owned(),
         region,
         principal: None,
         role: trace.role,

@@ -1,21 +1,22 @@
 //! HTTP: a request is read, finds its service, and is answered in that service's form.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
-use axum::{
-    Extension, Router,
-    body::Body,
-    http::{Request as HttpRequest, Response, header::ACCEPT, request::Parts},
-};
+use http::{Request as HttpRequest, Response, header::ACCEPT, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    body::Incoming,
+    service::{Service as HttpService, service_fn},
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     accept::Connection,
-    answer::{self, Outcome, Protocol, Refusal},
+    answer::{self, Body, Outcome, Protocol, Refusal},
     call::{Call, Known},
     cut::Cutter,
     dispatch::unknown_service,
@@ -23,7 +24,8 @@ use crate::{
     faults::{self, spoil::spoil},
     iam::Params,
     service::{Head, Service},
-    signature::Scope,
+    signature,
+    sigv4::Claim,
     state::State,
 };
 
@@ -32,39 +34,49 @@ const LARGEST: usize = 1024 * 1024;
 /// Region of requests that name none.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Every request to every service.
-pub(crate) fn router(state: Arc<State>) -> Router {
-    Router::new().fallback(
-        move |Extension(connection): Extension<Connection>,
-              Extension(cutter): Extension<Cutter>,
-              request: HttpRequest<Body>| {
-            let state = Arc::clone(&state);
-            async move { answer_to(&state, connection, &cutter, request).await }
-        },
-    )
+/// Every request to every service over one connection. There is but one route, so that no router has to find it.
+pub(crate) fn app(
+    state: Arc<State>,
+    connection: Connection,
+    cutter: Cutter,
+) -> impl HttpService<
+    HttpRequest<Incoming>,
+    Response = Response<Body>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+> {
+    let shared = Arc::new((state, cutter));
+    service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let (state, cutter) = &*shared;
+            Ok(answer_to(state, connection, cutter, request).await)
+        }
+    })
 }
 
 /// Tells requests apart and has to be hard to guess for nobody: from the thread's generator, not the system's.
-fn request_id() -> String {
+fn request_id() -> uuid::fmt::Hyphenated {
     let id = uuid::Builder::from_random_bytes(rand::random());
-    id.into_uuid().to_string()
+    id.into_uuid().hyphenated()
 }
 
 async fn answer_to(
     state: &Arc<State>,
     connection: Connection,
     cutter: &Cutter,
-    request: HttpRequest<Body>,
+    request: HttpRequest<Incoming>,
 ) -> Response<Body> {
     let began = Instant::now();
     cutter.use_it();
     let faults = state.faults();
     let now = state.now();
-    let request_id = request_id();
+    let mut id = uuid::Uuid::encode_buffer();
+    let request_id: &str = request_id().encode_lower(&mut id);
     let (parts, body) = request.into_parts();
     if parts.uri.path() == "/moto-api/reset" && state.moto_reset.load(Ordering::Relaxed) {
         state.world().clear(&state.account);
-        return Response::new(Body::from("{\"status\":\"ok\"}"));
+        return Response::new(answer::whole("{\"status\":\"ok\"}"));
     }
     let arrives = timeout(state.patience().body, Limited::new(body, LARGEST).collect());
     let Ok(Ok(body)) = arrives.await else {
@@ -73,19 +85,20 @@ async fn answer_to(
             "RequestEntityTooLarge",
             "the request's body is too large, or did not arrive",
         );
-        return answer::write(Protocol::Json, "", &Err(refusal), &request_id);
+        return answer::write(Protocol::Json, "", &Err(refusal), request_id);
     };
     let body = body.to_bytes();
-    let scope = Scope::of(&parts);
+    let signature = Claim::of(&signature::signed(&parts, &body));
+    let scope = signature.as_ref().ok().map(Claim::scope);
     let head = Head(&parts);
     if scope.is_none()
         && let Some(document) = eks_calls::issuer_document(state, head)
     {
-        return answer::write(Protocol::Rest, "", &Ok(Outcome::Json(document)), &request_id);
+        return answer::write(Protocol::Rest, "", &Ok(Outcome::Json(document)), request_id);
     }
     let service = match Service::of(scope.as_ref(), head) {
         Ok(service) => service,
-        Err(name) => return answer::write(Protocol::Json, "", &Err(unknown_service(&name)), &request_id),
+        Err(name) => return answer::write(Protocol::Json, "", &Err(unknown_service(&name)), request_id),
     };
     let protocol = service.protocol();
     let (operation, params) = match protocol {
@@ -104,7 +117,7 @@ async fn answer_to(
         Protocol::Rest => (eks_calls::operation(service, head), None),
     };
     // The host's, which the signature has to be for.
-    let signed_for = scope.as_ref().map(|scope| scope.region.as_str());
+    let signed_for = scope.as_ref().map(|scope| scope.region);
     let region = head.region().or(signed_for).unwrap_or(DEFAULT_REGION).to_owned();
     let call = Call {
         state,
@@ -113,6 +126,7 @@ async fn answer_to(
         region,
         parts: &parts,
         body: &body,
+        signature: &signature,
         params,
         connection,
         now,
@@ -132,9 +146,9 @@ async fn answer_to(
         None => call.carry_out(&mut known).await,
     };
     let response = if call.operation == "GetCallerIdentity" && asks_for_json(&parts) {
-        answer::write_query_as_json(&call.operation, &result, &request_id)
+        answer::write_query_as_json(&call.operation, &result, request_id)
     } else {
-        answer::write(protocol, &call.operation, &result, &request_id)
+        answer::write(protocol, &call.operation, &result, request_id)
     };
     call.log(known, &result, response.status().as_u16(), began);
     spoil(response, &struck, cutter).await

@@ -2,7 +2,7 @@
 
 use http::{header::HOST, request::Parts};
 
-use crate::{answer::Protocol, iam, signature::Scope, sts};
+use crate::{answer::Protocol, iam, sigv4::Scope, sts};
 
 /// A service of AWS that this endpoint serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,9 +30,9 @@ impl Service {
     /// The service that a request is for: by signing scope, else by what only one service has, else by
     /// host name, so that any of AWS's names and a bare address lead there. `Err` is the name of a
     /// service that is not served.
-    pub(crate) fn of(scope: Option<&Scope>, request: Head<'_>) -> Result<Self, String> {
+    pub(crate) fn of(scope: Option<&Scope<'_>>, request: Head<'_>) -> Result<Self, String> {
         if let Some(scope) = scope {
-            return Self::named(&scope.service).ok_or_else(|| scope.service.clone());
+            return Self::named(scope.service).ok_or_else(|| scope.service.to_owned());
         }
         if let Some(service) = request.target().and_then(Self::targeted) {
             return Ok(service);

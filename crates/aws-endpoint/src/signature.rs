@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
     header::{AUTHORIZATION, HOST},
@@ -17,36 +16,15 @@ use crate::{
     state::State,
 };
 
-/// What a request's credential scope says: `<key id>/<date>/<region>/<service>/aws4_request`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Scope {
-    pub(crate) access_key_id: String,
-    pub(crate) region: String,
-    pub(crate) service: String,
-}
-
-impl Scope {
-    /// The scope of a request that is signed, in its header or in its query; none for one that is not, or badly.
-    pub(crate) fn of(parts: &Parts) -> Option<Self> {
-        let claim = Claim::of(&signed(parts, &[])).ok()?;
-        let scope = claim.scope().ok()?;
-        Some(Self {
-            access_key_id: scope.access_key_id.to_owned(),
-            region: scope.region.to_owned(),
-            service: scope.service.to_owned(),
-        })
-    }
-}
-
-/// The session whose key signed the request.
+/// The session whose key signed the request, which says so in `claim`.
 pub(crate) fn verify(
     state: &State,
     protocol: Protocol,
-    parts: &Parts,
-    body: &Bytes,
+    claim: &Result<Claim<'_>, Fault>,
+    request: &Signed<'_>,
     now: Timestamp,
 ) -> Result<Arc<Session>, Refusal> {
-    session(state, &signed(parts, body), now).map_err(|refused| refused.refusal(protocol))
+    session(state, claim, request, now).map_err(|refused| refused.refusal(protocol))
 }
 
 /// The session whose key presigned `url`, a call of STS's `GetCallerIdentity`, which stands for its caller in
@@ -87,12 +65,13 @@ pub(crate) fn verify_presigned(
         }
         let scope = claim.check_scope(None, Some("sts"));
         scope.map_err(Refused::Fault)?;
-        session(state, &request, now)
+        session(state, &Ok(claim), &request, now)
     };
     check().map_err(|refused| refused.refusal(Protocol::Query("")))
 }
 
-fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> Signed<'a> {
+/// A request as far as a signature covers it.
+pub(crate) fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> Signed<'a> {
     // HTTP/2 has the host in the URI.
     let authority = parts
         .uri
@@ -121,14 +100,19 @@ fn region_of_host<'a>(request: &Signed<'a>) -> Option<&'a str> {
     }
 }
 
-fn session(state: &State, request: &Signed<'_>, now: Timestamp) -> Result<Arc<Session>, Refused> {
+fn session(
+    state: &State,
+    claim: &Result<Claim<'_>, Fault>,
+    request: &Signed<'_>,
+    now: Timestamp,
+) -> Result<Arc<Session>, Refused> {
     if request.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         // Which of them counts would be a guess.
         let text = "Authorization header must be given once.".to_owned();
         return Err(Refused::Fault(Fault::Incomplete(text)));
     }
-    let claim = Claim::of(request).map_err(Refused::Fault)?;
-    let scope = claim.scope().map_err(Refused::Fault)?;
+    let claim = claim.as_ref().map_err(|fault| Refused::Fault(fault.clone()))?;
+    let scope = claim.scope();
     let session = state
         .world_as_is()
         .keys
@@ -235,8 +219,6 @@ fn refusal(protocol: Protocol, kind: Kind, message: &str) -> Refusal {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-    use std::sync::OnceLock;
-
     use http::Request;
     use jiff::SignedDuration;
 
@@ -252,18 +234,19 @@ mod tests {
     const ACCOUNT: &str = "000000000000";
 
     fn session(expires: Timestamp) -> Session {
+        let principal = Principal::assumed_role("arn:aws:iam::000000000000:role/red", "AROAX", "s");
         Session {
             access_key_id: "ASIAAAAAAAAAAAAAAAAA".to_owned(),
             secret_access_key: "x".repeat(40),
             token: Some("token".to_owned()),
-            principal: Principal::assumed_role("arn:aws:iam::000000000000:role/red", "AROAX", "s"),
-            role: Some("red".to_owned()),
+            arn: principal.arn().into(),
+            principal,
+            role: Some("red".into()),
             policies: None,
             provider: None,
             issued: Some(expires),
             expires: Some(expires),
             labels: Labels::default(),
-            context: OnceLock::new(),
         }
     }
 
@@ -289,7 +272,8 @@ mod tests {
             );
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let code = |protocol, now| {
-            let refused = verify(&state, protocol, &parts, &Bytes::new(), now);
+            let request = signed(&parts, &[]);
+            let refused = verify(&state, protocol, &Claim::of(&request), &request, now);
             let refusal = refused.err().unwrap();
             assert!(refusal.denied);
             (refusal.status, refusal.code)

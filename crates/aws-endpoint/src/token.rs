@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, TokenData, Validation, dangerous};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     answer::Refusal,
@@ -87,7 +86,7 @@ pub(crate) async fn verify_signature(issuers: &Issuers, issuer: &str, token: &st
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;
-    jsonwebtoken::decode::<Value>(token, &key, &validation)
+    jsonwebtoken::decode::<IgnoredAny>(token, &key, &validation)
         .map(|_| ())
         .map_err(|_| invalid("The signature of the token is not valid"))
 }
@@ -116,7 +115,7 @@ fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<V
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -1,8 +1,13 @@
 //! An HTTPS server on a listener that the caller bound.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    service::Service,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -111,13 +116,18 @@ pub async fn serve_connection<S>(stream: S, app: Router, shutdown: CancellationT
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    serve_connection_within(stream, app, HEAD, shutdown).await;
+    serve_connection_within(stream, TowerToHyperService::new(app), HEAD, shutdown).await;
 }
 
-/// The same, with the time that a client may take for a request's head over HTTP/1.1, or between two requests.
-pub async fn serve_connection_within<S>(stream: S, app: Router, head: Duration, shutdown: CancellationToken)
+/// The same for whatever answers requests, with the time that a client may take for a request's head over HTTP/1.1,
+/// or between two requests.
+pub async fn serve_connection_within<S, A, B>(stream: S, app: A, head: Duration, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Service<Request<Incoming>, Response = Response<B>>,
+    A::Error: Into<Box<dyn Error + Send + Sync>>,
+    A::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -132,8 +142,7 @@ where
         .keep_alive_timeout(PING)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(LARGEST_HEAD);
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), app);
     let graceful = GracefulShutdown::new();
     let connection = graceful.watch(connection.into_owned());
     let closing = async {

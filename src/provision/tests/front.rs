@@ -98,8 +98,11 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let makes = match makes {
         Some(makes) => makes,
         // The query protocol names its action in the body.
-        None => std::str::from_utf8(&body)
-            .is_ok_and(|body| body.contains("Action=Create") || body.contains("Action=Attach")),
+        None => std::str::from_utf8(&body).is_ok_and(|body| {
+            ["Create", "Attach", "Put"]
+                .iter()
+                .any(|verb| body.contains(&format!("Action={verb}")))
+        }),
     };
     let spoilt = makes && shared.left.fetch_sub(1, Ordering::SeqCst) == 0;
     let json = head.headers.contains_key("x-amz-target");

@@ -64,6 +64,7 @@ impl Stage {
             account: ACCOUNT.to_owned(),
             endpoint: aws_front.url(),
             trust_pem: ca.certificate_pem().to_owned(),
+            proxy: None,
         };
         let aws = Aws::connect(access, key).unwrap();
         let issuer = kubernetes.issuer().await.unwrap();
@@ -146,6 +147,7 @@ fn requests(names: &[&str]) -> Vec<TenantRequest> {
         .map(|name| TenantRequest {
             name: (*name).to_owned(),
             annotation: Annotation::Own,
+            boundary: None,
             secrets: vec![(
                 "secret".to_owned(),
                 SecretValue::text(&format!("mp-canary-of-{name}")),
@@ -156,11 +158,27 @@ fn requests(names: &[&str]) -> Vec<TenantRequest> {
 
 /// The newest driver.
 fn newest() -> crate::generation::DriverGeneration {
-    crate::generation::DriverGeneration::of(mountproof_stand_ins::driver::VERSION)
+    crate::generation::DriverGeneration::of("1.6.0")
+}
+
+/// A tenant with two secrets, of which its boundary lets one through.
+fn bounded(name: &str) -> Vec<TenantRequest> {
+    let mut bounded = requests(&[name]);
+    let beyond = ("beyond".to_owned(), SecretValue::text("mp-canary-beyond"));
+    bounded[0].secrets.push(beyond);
+    bounded[0].boundary = Some(vec!["secret".to_owned()]);
+    bounded
 }
 
 /// What an environment installs, then tenants.
 async fn provide(provisioner: &Provisioner, names: &[&str]) -> Result<Vec<Tenant>, ProvisionError> {
+    provide_all(provisioner, requests(names)).await
+}
+
+async fn provide_all(
+    provisioner: &Provisioner,
+    requests: Vec<TenantRequest>,
+) -> Result<Vec<Tenant>, ProvisionError> {
     for manifest in tenant::custom_resource_definitions(provisioner.marks()) {
         provisioner.create(&manifest).await?;
     }
@@ -169,7 +187,7 @@ async fn provide(provisioner: &Provisioner, names: &[&str]) -> Result<Vec<Tenant
         .await?;
     provisioner.provide_cluster().await?;
     provisioner
-        .provide(requests(names), 8, &|_| {}, &CancellationToken::new())
+        .provide(requests, 8, &|_| {}, &CancellationToken::new())
         .await
 }
 
@@ -228,6 +246,36 @@ async fn tenants_come_and_go_without_a_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bounded_tenant_reads_what_its_boundary_lets_through_and_goes_with_it() {
+    let stage = Stage::set().await;
+    let before = stage.there().await;
+    let provisioner = stage.provisioner("ledger");
+    let tenants = provide_all(&provisioner, bounded("team-red")).await.unwrap();
+    let red = &tenants[0];
+    let token = stage
+        .kubernetes()
+        .token("team-red", "default", AUDIENCE)
+        .await
+        .unwrap();
+    let session = stage.aws().assume(&red.role_arn, &token).await.unwrap();
+    assert!(session.read(&red.secrets["secret"].path).await.is_ok());
+    let refused = session.read(&red.secrets["beyond"].path).await.err().unwrap();
+    assert!(
+        refused.message().contains("no permissions boundary allows"),
+        "{refused}"
+    );
+    // As its case removes it, object by object.
+    for object in provisioner.objects_of(red) {
+        provisioner.remove(&object).await.unwrap();
+    }
+    let left: Vec<Object> = provisioner.ledger().standing();
+    let in_aws = |object: &&Object| matches!(object, Object::Policy(_) | Object::Role(_) | Object::Secret(_));
+    assert_eq!(left.iter().filter(in_aws).count(), 0, "{left:?}");
+    assert_eq!(stage.tear_down(&provisioner).await.left, []);
+    assert_eq!(stage.there().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fifty_tenants_come_and_go_without_a_trace() {
     let stage = Stage::set().await;
     let before = stage.there().await;
@@ -250,8 +298,8 @@ async fn whatever_goes_wrong_teardown_leaves_nothing() {
     let stage = Stage::set().await;
     let before = stage.there().await;
     for (world, front, least) in [
-        // Provider, policy, role, attachment, secret.
-        (World::Aws, &stage.aws_front, 5),
+        // Provider, policy, role, attachment, the boundary's policy, the boundary, two secrets.
+        (World::Aws, &stage.aws_front, 8),
         // Two definitions, driver, namespace, ServiceAccount, class.
         (World::Kubernetes, &stage.kubernetes_front, 6),
     ] {
@@ -261,7 +309,7 @@ async fn whatever_goes_wrong_teardown_leaves_nothing() {
                 let case = format!("{world:?} {fault:?} {spoilt}");
                 let provisioner = stage.provisioner(&case);
                 front.spoil(spoilt, fault);
-                let made = provide(&provisioner, &["team-red"]).await;
+                let made = provide_all(&provisioner, bounded("team-red")).await;
                 let happened = front.heal();
                 assert_eq!(made.is_err(), happened, "{case}");
                 let report = stage.tear_down(&provisioner).await;

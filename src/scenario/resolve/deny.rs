@@ -6,12 +6,13 @@ use super::{
         capability,
         code::Code,
         diagnostic::Diagnostic,
-        model::{Action, Because, Class, Deny, RoleAnnotation, Workload},
+        model::{Action, Because, Class, Deny, RoleAnnotation, SecretRef, Workload},
         raw::{RawBecause, RawDeny, RawStep},
         suggest::nearest,
     },
     Resolver, Verb,
     steps::{Time, default, listed, subject},
+    tenants::STANDING_SECRET,
     workload::difference,
 };
 
@@ -37,7 +38,10 @@ impl Resolver<'_> {
                 subject(raw.secret.as_ref(), raw.class.as_ref(), &raw.tenant),
                 "the tenant's own role may read it",
             )
-            .help("a denial asks for another tenant's secret, or is made with another tenant's role");
+            .help(
+                "a denial asks for another tenant's secret, is made with another tenant's role, or meets a resource \
+                 policy or a boundary",
+            );
             self.error(diagnostic);
         }
         let control = control?;
@@ -86,8 +90,21 @@ impl Resolver<'_> {
                 {
                     return Some(format!("the secret is `{}`'s", owner(object.secret.tenant)));
                 }
+                let mut secrets = objects.iter().map(|object| &object.secret);
+                if let Some(policy) = secrets.find_map(|secret| self.policy_against(workload.tenant, secret))
+                {
+                    return Some(policy);
+                }
             }
-            Class::TenantOwn { .. } => {}
+            Class::TenantOwn { tenant } => {
+                let standing = SecretRef {
+                    tenant: *tenant,
+                    secret: STANDING_SECRET.to_owned(),
+                };
+                if let Some(policy) = self.policy_against(workload.tenant, &standing) {
+                    return Some(policy);
+                }
+            }
         }
         match &tenant.annotation {
             RoleAnnotation::Own => None,
@@ -164,21 +181,23 @@ impl Resolver<'_> {
     }
 
     fn because(&mut self, raw: &At<RawBecause>) -> Option<Because> {
-        let RawBecause { error, action, event } = &raw.value;
-        match (error, action, event) {
-            (Some(error), Some(action), None) => {
+        let RawBecause {
+            error,
+            action,
+            reason,
+            event,
+        } = &raw.value;
+        match (error, action, reason, event) {
+            (Some(error), Some(action), reason, None) => {
                 self.needs_enforcement(&error.place);
-                self.aws_reason(error, action)
+                let reason = match reason {
+                    Some(reason) => Some(self.telling("the reason", "every reason contains it", reason)?),
+                    None => None,
+                };
+                self.aws_reason(error, action, reason)
             }
-            (None, None, Some(event)) => {
-                let text = self.text(event)?;
-                if text.trim().is_empty() {
-                    self.error(
-                        Diagnostic::error(Code::OutOfRange, "the event's text is empty")
-                            .at(event.place.clone(), "every event contains it"),
-                    );
-                    return None;
-                }
+            (None, None, None, Some(event)) => {
+                let text = self.telling("the event's text", "every event contains it", event)?;
                 Some(Because::Event(text))
             }
             _ => {
@@ -192,13 +211,22 @@ impl Resolver<'_> {
         }
     }
 
+    /// A text to look for, which has to be one.
+    fn telling(&mut self, what: &str, why: &str, written: &At<String>) -> Option<String> {
+        let text = self.text(written)?;
+        if text.trim().is_empty() {
+            self.error(
+                Diagnostic::error(Code::OutOfRange, format!("{what} is empty"))
+                    .at(written.place.clone(), why),
+            );
+            return None;
+        }
+        Some(text)
+    }
+
     /// Checks that the scenario requires what a refusal by AWS needs.
     pub(super) fn needs_enforcement(&mut self, place: &Place) {
-        let requires = &self.raw.requires;
-        if !requires
-            .iter()
-            .any(|required| required.value == capability::IAM_ENFORCEMENT)
-        {
+        if !self.requires(capability::IAM_ENFORCEMENT) {
             self.error(
                 Diagnostic::error(
                     Code::DenialWithoutEnforcement,
@@ -213,7 +241,17 @@ impl Resolver<'_> {
         }
     }
 
-    fn aws_reason(&mut self, error: &At<String>, action: &At<String>) -> Option<Because> {
+    pub(super) fn requires(&self, capability: &str) -> bool {
+        let requires = &self.raw.requires;
+        requires.iter().any(|required| required.value == capability)
+    }
+
+    fn aws_reason(
+        &mut self,
+        error: &At<String>,
+        action: &At<String>,
+        reason: Option<String>,
+    ) -> Option<Because> {
         let (code, name) = (self.text(error), self.text(action));
         let (code, name) = (code?, name?);
         let Some((service, _)) = name
@@ -256,6 +294,7 @@ impl Resolver<'_> {
         Some(Because::Aws {
             error: code,
             action: name,
+            reason,
         })
     }
 }

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     super::{
-        at::At,
+        at::{At, Place},
+        capability,
         code::Code,
         diagnostic::Diagnostic,
         model::{Action, Forgery, Impostor},
@@ -25,8 +26,9 @@ const MAX_CODES: usize = 10;
 
 /// The forms of `with`, and the codes that AWS can answer each with. A token is refused by STS: as
 /// invalid, as rejected by the identity provider, and one for another audience also by the role's
-/// trust policy (which lets the forged token pass: its claims are right). A request is refused by the
-/// service that it is sent to, with one code in JSON protocols and another in the older ones.
+/// trust policy (which lets the forged token pass: its claims are right); one whose time is over is called so,
+/// by the API reference `ExpiredToken` and by what STS answers `ExpiredTokenException`. A request is refused by
+/// the service that it is sent to, with one code in JSON protocols and another in the older ones.
 const FORMS: &[(&str, Forgery, &[&str])] = &[
     (
         "forged-signature",
@@ -39,8 +41,18 @@ const FORMS: &[(&str, Forgery, &[&str])] = &[
         &["InvalidIdentityToken", "IDPRejectedClaim", "AccessDenied"],
     ),
     (
+        "expired-token",
+        Forgery::Expired,
+        &["ExpiredTokenException", "ExpiredToken"],
+    ),
+    (
         "forged-request",
         Forgery::Request,
+        &["InvalidSignatureException", "SignatureDoesNotMatch"],
+    ),
+    (
+        "other-region",
+        Forgery::Region,
         &["InvalidSignatureException", "SignatureDoesNotMatch"],
     ),
 ];
@@ -70,6 +82,9 @@ impl Resolver<'_> {
         let tenant = self.tenant(&raw.tenant);
         let form = self.form(&raw.with);
         self.needs_enforcement(&raw.with.place);
+        if let Some((Forgery::Expired, _)) = form {
+            self.needs_expired_tokens(&raw.with.place);
+        }
         let time = self.time(raw.within.as_ref(), WITHIN);
         let (forgery, possible) = form?;
         let errors = self.refusals(&raw.because, number, forgery, possible);
@@ -79,6 +94,18 @@ impl Resolver<'_> {
             errors: errors?,
         };
         Some((Action::Impostor(impostor), time?))
+    }
+
+    fn needs_expired_tokens(&mut self, place: &Place) {
+        let needed = capability::EXPIRED_TOKENS;
+        if !self.requires(needed) {
+            let problem = format!("an expired token needs `requires: [{needed}]`");
+            self.error(
+                Diagnostic::error(Code::CapabilityNotRequired, problem)
+                    .at(place.clone(), "the issuer must have signed it")
+                    .help("where no such token can be had, the scenario is then not-supported"),
+            );
+        }
     }
 
     fn form(&mut self, written: &At<String>) -> Option<(Forgery, &'static [&'static str])> {
@@ -172,7 +199,7 @@ mod tests {
     fn resolved(head: &str, step: &str) -> Result<Vec<(Impostor, Duration)>, Problems> {
         let text = format!(
             "apiVersion: mountproof.dev/v1alpha1\nkind: Scenario\nmetadata: {{ name: it, profile: p }}\n\
-             description: It.\nrequires: [iam-enforcement]\ntenants: {{ red: {{}}, blue: {{}} }}\n{head}steps:\n\
+             description: It.\nrequires: [iam-enforcement, expired-tokens]\ntenants: {{ red: {{}}, blue: {{}} }}\n{head}steps:\n\
              \x20 - mount: {{ tenant: red, secret: red/secret }}\n\
              \x20 - impostor: {{ tenant: blue, {step} }}\n"
         );
@@ -211,7 +238,8 @@ mod tests {
         }
     }
 
-    const MATRIX: &str = "matrix: { with: [forged-signature, other-audience, forged-request] }\n";
+    const MATRIX: &str =
+        "matrix: { with: [forged-signature, other-audience, expired-token, forged-request, other-region] }\n";
 
     #[test]
     fn each_form_arrives_with_its_codes() {
@@ -227,8 +255,18 @@ mod tests {
                 5,
             ),
             (
+                "with: expired-token, because: [ExpiredTokenException]",
+                impostor(Forgery::Expired, &["ExpiredTokenException"]),
+                30,
+            ),
+            (
                 "with: forged-request, because: [SignatureDoesNotMatch]",
                 impostor(Forgery::Request, &["SignatureDoesNotMatch"]),
+                30,
+            ),
+            (
+                "with: other-region, because: [InvalidSignatureException]",
+                impostor(Forgery::Region, &["InvalidSignatureException"]),
                 30,
             ),
         ];
@@ -243,14 +281,17 @@ mod tests {
 
     #[test]
     fn a_matrix_gives_each_form_the_codes_that_it_can_have() {
-        let step = "with: \"${matrix.with}\", because: [InvalidIdentityToken, InvalidSignatureException]";
+        let step = "with: \"${matrix.with}\", \
+                    because: [InvalidIdentityToken, ExpiredTokenException, InvalidSignatureException]";
         let found = resolved(MATRIX, step).map(|found| found.into_iter().map(|(step, _)| step).collect());
         assert_eq!(
             found,
             Ok(vec![
                 impostor(Forgery::Signature, &["InvalidIdentityToken"]),
                 impostor(Forgery::Audience, &["InvalidIdentityToken"]),
+                impostor(Forgery::Expired, &["ExpiredTokenException"]),
                 impostor(Forgery::Request, &["InvalidSignatureException"]),
+                impostor(Forgery::Region, &["InvalidSignatureException"]),
             ])
         );
     }
@@ -276,9 +317,16 @@ mod tests {
                 request,
             ),
             ("", "forged-request", "Throttling", "Throttling", request),
+            (
+                "",
+                "expired-token",
+                "InvalidIdentityToken",
+                "InvalidIdentityToken",
+                "an expired token",
+            ),
             // One row has nothing left, though the others do.
             (
-                MATRIX,
+                "matrix: { with: [forged-signature, other-audience, forged-request] }\n",
                 "${matrix.with}",
                 "InvalidIdentityToken",
                 "InvalidIdentityToken",

@@ -5,6 +5,7 @@ mod deny;
 mod header;
 mod impostor;
 mod measure;
+mod policies;
 mod steps;
 mod tenants;
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The tenants of a scenario and their secrets.
 
+use std::collections::BTreeMap;
+
 use super::{
     super::{
-        at::{At, Ordered},
+        at::{At, Ordered, Place},
         code::Code,
         diagnostic::Diagnostic,
         model::{Content, RoleAnnotation, SecretRef, SecretSpec, TenantSpec},
@@ -71,8 +73,11 @@ impl Resolver<'_> {
                 own,
                 annotation,
                 secrets,
+                denied_by_secret: BTreeMap::new(),
+                boundary: None,
             });
         }
+        self.policies();
         // A role's owner is used by being referred to.
         let owners: Vec<usize> = self
             .tenants
@@ -225,7 +230,7 @@ impl Resolver<'_> {
             let spelled = self
                 .tenants
                 .iter()
-                .find(|tenant| has(tenant, &text))
+                .find(|tenant| tenant.secret_names().any(|name| name == text))
                 .map(|tenant| format!("{}/{text}", tenant.name));
             self.error(
                 Diagnostic::error(Code::UnknownSecret, format!("`{text}` names no tenant"))
@@ -236,29 +241,39 @@ impl Resolver<'_> {
         };
         let index = self.tenant_named(tenant, &written.place)?;
         let spec = &self.tenants[index];
-        if has(spec, secret) {
+        if spec.secret_names().any(|name| name == secret) {
             self.used.secrets.insert((index, secret.to_owned()));
             return Some(SecretRef {
                 tenant: index,
                 secret: secret.to_owned(),
             });
         }
-        let names: Vec<&str> = [STANDING_SECRET]
-            .into_iter()
-            .chain(spec.secrets.iter().map(|secret| secret.name.as_str()))
-            .collect();
-        let meant = nearest(secret, names.iter().copied()).map(|meant| format!("{tenant}/{meant}"));
-        let diagnostic = Diagnostic::error(Code::UnknownSecret, format!("unknown secret `{text}`"))
-            .at(
-                written.place.clone(),
-                format!("tenant `{tenant}` has: {}", names.join(", ")),
-            )
-            .did_you_mean(meant.as_deref());
+        let diagnostic = spec.unknown_secret(&text, &written.place);
         self.error(diagnostic);
         None
     }
 }
 
-fn has(tenant: &TenantSpec, secret: &str) -> bool {
-    secret == STANDING_SECRET || tenant.secrets.iter().any(|spec| spec.name == secret)
+impl TenantSpec {
+    /// The secrets that it has.
+    pub(super) fn secret_names(&self) -> impl Iterator<Item = &str> {
+        let declared = self.secrets.iter().map(|secret| secret.name.as_str());
+        [STANDING_SECRET].into_iter().chain(declared)
+    }
+
+    /// That it has no secret `written`, which may stand there with the tenant's name before it.
+    pub(super) fn unknown_secret(&self, written: &str, place: &Place) -> Diagnostic {
+        let (before, secret) = match written.split_once('/') {
+            Some((_, secret)) => (format!("{}/", self.name), secret),
+            None => (String::new(), written),
+        };
+        let names: Vec<&str> = self.secret_names().collect();
+        let meant = nearest(secret, names.iter().copied()).map(|meant| format!("{before}{meant}"));
+        Diagnostic::error(Code::UnknownSecret, format!("unknown secret `{written}`"))
+            .at(
+                place.clone(),
+                format!("tenant `{}` has: {}", self.name, names.join(", ")),
+            )
+            .did_you_mean(meant.as_deref())
+    }
 }

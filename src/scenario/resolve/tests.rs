@@ -85,7 +85,9 @@ tenants:
     secrets:
       login: { json: [user, pass] }
       key: { binary: 16 }
-  thief: { own: true, role: red }
+    resourcePolicies:
+      key: { deny: [thief] }
+  thief: { own: true, role: red, boundary: [secret] }
 steps:
   - mount:
       as: app
@@ -103,7 +105,7 @@ steps:
       tenant: thief
       secret: red/secret
       control: plain
-      because: { error: AccessDenied, action: "sts:AssumeRoleWithWebIdentity" }
+      because: { error: AccessDenied, action: "sts:AssumeRoleWithWebIdentity", reason: no role trust policy allows }
       hold: 2s
       within: 20s
   - update: { secret: red/login }
@@ -133,6 +135,12 @@ steps:
         scenario.tenants[1].annotation,
         RoleAnnotation::Of("red".to_owned())
     );
+    assert_eq!(
+        scenario.tenants[0].denied_by_secret,
+        BTreeMap::from([("key".to_owned(), vec![1])])
+    );
+    let within = |index: usize| scenario.tenants[index].boundary.clone();
+    assert_eq!((within(0), within(1)), (None, Some(vec!["secret".to_owned()])));
     let steps = &scenario.steps;
     let Action::Mount(mount) = &steps[0].action else {
         panic!("{:?}", steps[0])
@@ -166,7 +174,8 @@ steps:
         deny.because,
         Because::Aws {
             error: "AccessDenied".to_owned(),
-            action: "sts:AssumeRoleWithWebIdentity".to_owned()
+            action: "sts:AssumeRoleWithWebIdentity".to_owned(),
+            reason: Some("no role trust policy allows".to_owned()),
         }
     );
     let expected = |step: &Step| match &step.action {

@@ -7,6 +7,7 @@ fn claim() -> Claim {
         reason: ExpectedReason::Aws {
             error: "AccessDeniedException".into(),
             action: "secretsmanager:GetSecretValue".into(),
+            says: None,
             role: "demo-team-blue-role".into(),
             asked: vec!["demo/team-red/secret".into()],
             secret: vec!["demo/team-red/secret".into(), "arn:red".into()],
@@ -185,11 +186,51 @@ fn a_refusal_before_aws_needs_its_event_and_no_call() {
 }
 
 #[test]
+fn which_policy_refused_is_looked_for_in_what_aws_says() {
+    let because = |says: &str| {
+        let mut claim = claim();
+        if let ExpectedReason::Aws { says: expected, .. } = &mut claim.reason {
+            *expected = Some(says.to_owned());
+        }
+        claim
+    };
+    let text = "AccessDeniedException: demo-team-blue-role is not authorized to perform: \
+                secretsmanager:GetSecretValue because no identity-based policy allows the action";
+    let without_log = Seen {
+        calls: None,
+        provider_log: vec![text.to_owned()],
+        ..proof()
+    };
+    let unexplained = Seen {
+        calls: Some(vec![Call {
+            reason: None,
+            ..denied_call()
+        }]),
+        ..proof()
+    };
+    for (says, seen, expected) in [
+        ("no identity-based policy allows", proof(), Is::Holds),
+        ("no permissions boundary allows", proof(), Is::Broken),
+        ("no identity-based policy allows", unexplained, Is::Broken),
+        ("no identity-based policy allows", without_log.clone(), Is::Holds),
+        ("no permissions boundary allows", without_log, Is::Broken),
+    ] {
+        let judgement = judge(&because(says), &seen);
+        assert_eq!(is(&judgement), expected, "{says}: {judgement:?}");
+        if let Judgement::Broken(failure) = judgement {
+            let said = failure.facts.iter().any(|fact| fact.text.contains(says));
+            assert!(said, "what was expected is told: {failure:?}");
+        }
+    }
+}
+
+#[test]
 fn a_refused_role_needs_the_web_identity_that_asked() {
     let claim = Claim {
         reason: ExpectedReason::Aws {
             error: "AccessDenied".into(),
             action: "sts:AssumeRoleWithWebIdentity".into(),
+            says: None,
             role: "demo-team-red-role".into(),
             asked: vec![],
             secret: vec![],

@@ -6,7 +6,8 @@
 //! The endpoint verifies every signature and authorises every call; the peers do neither.
 //!
 //! Prints figures; judges nothing, for they belong to a machine. With `-- --no-peers` only ours, with `-- --quick`
-//! in a tenth of the time, with `-- --instructions` only what one read costs the processor, counted by valgrind.
+//! in a tenth of the time, with `-- --instructions` only what one call costs the
+//! processor and the allocator, counted by valgrind.
 
 #![expect(clippy::print_stdout, reason = "figures are for the reader of the terminal")]
 #![expect(
@@ -25,6 +26,7 @@ mod support;
 use std::time::Duration;
 
 use load::{Figures, Way};
+use ours::Counted;
 
 /// How much is done.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,9 @@ fn main() {
     if has(server::FLAG) {
         return runtime.block_on(server::serve());
     }
+    if has(server::BACKEND_FLAG) {
+        return runtime.block_on(server::serve_backend());
+    }
     if has("--instructions") {
         return runtime.block_on(instructions());
     }
@@ -91,11 +96,29 @@ async fn measure(plan: Plan, with_peers: bool) {
 async fn instructions() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench");
     std::fs::create_dir_all(folder).unwrap();
-    for (over, secure) in [("HTTPS", true), ("HTTP", false)] {
-        let file = format!("{folder}/callgrind.{over}");
-
-        let count = ours::instructions(&file, secure).await;
-        println!("GetSecretValue, {over}: {count} instructions a call, profile in {file}");
+    for (name, file, counted) in [
+        (
+            "GetSecretValue, HTTPS",
+            "read-https",
+            Counted::Read { secure: true },
+        ),
+        (
+            "GetSecretValue, HTTP",
+            "read-http",
+            Counted::Read { secure: false },
+        ),
+        (
+            "AssumeRoleWithWebIdentity, HTTPS",
+            "assume-https",
+            Counted::Assume,
+        ),
+    ] {
+        let file = format!("{folder}/callgrind.{file}");
+        let cost = ours::cost(counted, &file).await;
+        println!(
+            "{name}: {} instructions and {} allocations a call, profile in {file}",
+            cost.instructions, cost.allocations
+        );
     }
 }
 

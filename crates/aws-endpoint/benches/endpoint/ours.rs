@@ -12,7 +12,7 @@ use crate::{
     Plan, https,
     load::{Client, Pace, Until, Way, bytes, run},
     row,
-    server::Served,
+    server::{Served, Unguarding},
     support::{Caller, Issuer, REGION, iam_request, now, secrets_request, signed, signed_at, sts_request},
 };
 
@@ -69,20 +69,71 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
         served.rss(),
     );
 
+    let gated = through_gateway(plan, &issuer, ca.certificate_pem()).await;
+    println!(
+        "  the gateway before a backend on the same cores: {:.0}% of the calls without one, three calls of its own for each",
+        gated / closed.rate * 100.0
+    );
+
     day(plan, &mut served, &secure, &tokens, &root).await;
     http.rate
 }
 
-/// Processor instructions of one `GetSecretValue` over a kept-alive connection, counted by valgrind's callgrind: the
-/// same on a machine that is busy. The profile of the longer run stays in `file`. Callgrind's processor has no SHA
-/// instructions, so that hashing weighs more than it does outside.
-pub(crate) async fn instructions(file: &str, secure: bool) -> u64 {
-    let (few, many) = (500, 2500);
-    let less = counted(few, file, secure).await;
-    (counted(many, file, secure).await - less) / (many - few) as u64
+/// Prints what is left with a backend that keeps the secrets; how many `GetSecretValue` a second. For each the
+/// gateway asks the backend for the secret, for its policy, and once it is decided for the value.
+async fn through_gateway(plan: Plan, issuer: &Issuer, trust: &str) -> f64 {
+    let plan = Plan {
+        secrets: 200,
+        roles: 10,
+        ..plan
+    };
+    let backend = Unguarding::start().await;
+    let served = Served::start_before(&backend, trust).await;
+    let root = Caller {
+        id: served.ready.key.clone(),
+        secret: served.ready.secret.clone(),
+        token: None,
+    };
+    let over_http = Way::http(served.ready.http);
+    populate(&over_http, &root, issuer, plan).await;
+    let caller = assume(&over_http, &root, SystemTime::now()).await;
+    let reads = reads(plan, &caller, SystemTime::now());
+    let secure = https(served.ready.https, &served.ready.ca, SECRETS);
+    let gated = run(
+        &secure,
+        &reads,
+        plan.connections,
+        Pace::Closed,
+        Until::Time(plan.time),
+    )
+    .await;
+    row(
+        "GetSecretValue through the gateway, HTTPS, closed loop",
+        &gated,
+        served.rss(),
+    );
+    gated.rate
 }
 
-async fn counted(calls: usize, file: &str, secure: bool) -> u64 {
+/// A kind of call whose cost is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Counted {
+    Read { secure: bool },
+    Assume,
+}
+
+/// What one call costs the server.
+pub(crate) struct Cost {
+    pub(crate) instructions: u64,
+    /// How often memory is asked for.
+    pub(crate) allocations: u64,
+}
+
+/// What one call over a kept-alive connection costs, counted by valgrind's callgrind from the first call that finds
+/// everything warm: the same on a machine that is busy. The profile stays in `file`. Callgrind's processor has no
+/// SHA instructions, so that hashing weighs more than it does outside.
+pub(crate) async fn cost(counted: Counted, file: &str) -> Cost {
+    let calls = 2000;
     let plan = Plan {
         secrets: 50,
         roles: 5,
@@ -91,8 +142,14 @@ async fn counted(calls: usize, file: &str, secure: bool) -> u64 {
     let ca = RunCa::generate("bench issuer").unwrap();
     let issuer = Issuer::start(&ca).await;
     let output = format!("--callgrind-out-file={file}");
-    let runner = ["valgrind", "--quiet", "--tool=callgrind", &output];
-    let served = Served::start_under(&runner, ca.certificate_pem()).await;
+    let runner = [
+        "valgrind",
+        "--quiet",
+        "--tool=callgrind",
+        "--compress-strings=no",
+        &output,
+    ];
+    let served = Served::start_under(&runner, ca.certificate_pem(), None).await;
     let root = Caller {
         id: served.ready.key.clone(),
         secret: served.ready.secret.clone(),
@@ -101,17 +158,53 @@ async fn counted(calls: usize, file: &str, secure: bool) -> u64 {
     let over_http = Way::http(served.ready.http);
     populate(&over_http, &root, &issuer, plan).await;
     let caller = assume(&over_http, &root, SystemTime::now()).await;
-    let reads = reads(plan, &caller, SystemTime::now());
-    let way = if secure {
-        https(served.ready.https, &served.ready.ca, SECRETS)
-    } else {
-        over_http
+    let (way, requests) = match counted {
+        Counted::Read { secure: false } => (over_http, reads(plan, &caller, SystemTime::now())),
+        Counted::Read { secure: true } => (
+            https(served.ready.https, &served.ready.ca, SECRETS),
+            reads(plan, &caller, SystemTime::now()),
+        ),
+        Counted::Assume => (
+            https(served.ready.https, &served.ready.ca, STS),
+            tokens(plan, &issuer),
+        ),
     };
-    run(&way, &reads, 1, Pace::Closed, Until::Calls(calls)).await;
+    let mut client = Client::new(way);
+    for request in requests.iter() {
+        client.call(request).await;
+    }
+    served.control("--zero").await;
+    for number in 0..calls {
+        client.call(&requests[number % requests.len()]).await;
+    }
+    served.control("--dump").await;
     served.ended().await;
-    let profile = std::fs::read_to_string(file).unwrap();
+    // The first dump, of what came before the end.
+    let profile = std::fs::read_to_string(format!("{file}.1")).unwrap();
+    std::fs::rename(format!("{file}.1"), file).unwrap();
     let totals = profile.lines().find_map(|line| line.strip_prefix("totals: "));
-    totals.unwrap().trim().parse().unwrap()
+    let instructions: u64 = totals.unwrap().trim().parse().unwrap();
+    Cost {
+        instructions: instructions / calls as u64,
+        allocations: allocations(&profile) / calls as u64,
+    }
+}
+
+/// How often a profile's program asked the C library for memory.
+fn allocations(profile: &str) -> u64 {
+    let lines = profile.lines().zip(profile.lines().skip(1));
+    let asks = ["cfn=malloc", "cfn=calloc", "cfn=realloc", "cfn=posix_memalign"];
+    let times = lines
+        .filter(|(called, _)| asks.contains(called))
+        .filter_map(|(_, calls)| {
+            calls
+                .strip_prefix("calls=")?
+                .split(' ')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        });
+    times.sum()
 }
 
 /// A day's calls, hour after hour: the clock goes on, sessions expire and are forgotten.

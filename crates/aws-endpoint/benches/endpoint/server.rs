@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig, Faults};
+use mountproof_aws_endpoint::{Backend, Endpoint, EndpointConfig, Faults};
 use mountproof_run_tls::RunCa;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -10,6 +10,8 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
 };
+
+use crate::support::unguarded::Unguarded;
 
 pub(crate) const FLAG: &str = "--serve-endpoint";
 
@@ -23,17 +25,30 @@ pub(crate) struct Ready {
     pub(crate) secret: String,
 }
 
-/// Runs until its standard input ends. The first line of it is the authority of the token issuer, as JSON; every
-/// other sets faults, and is answered by an empty line.
+/// A backend that believes everybody, for the gateway.
+pub(crate) const BACKEND_FLAG: &str = "--serve-backend";
+
+/// What it begins with.
+#[derive(Debug, Serialize, Deserialize)]
+struct Begin {
+    /// The authority of the token issuer.
+    trust: String,
+    /// The address of the backend that it stands before, if it does.
+    backend: Option<String>,
+}
+
+/// Runs until its standard input ends. The first line of it is [`Begin`]; every other sets faults, and is answered
+/// by an empty line.
 pub(crate) async fn serve() {
     let mut input = std::io::stdin().lines();
     // The other threads go on serving.
     let mut line = || tokio::task::block_in_place(|| input.next()).map(Result::unwrap);
-    let trust: String = serde_json::from_str(&line().unwrap()).unwrap();
+    let Begin { trust, backend } = serde_json::from_str(&line().unwrap()).unwrap();
     let ca = RunCa::generate("bench").unwrap();
     let mut config = EndpointConfig::new("000000000000", &ca);
     config.plain_listen = Some((Ipv4Addr::LOCALHOST, 0).into());
     config.issuer_trust_pem = trust;
+    config.backend = backend.map(|url| Backend::new("unguarded", &url).unwrap());
     let endpoint = Endpoint::start(config).await.unwrap();
     let root = endpoint.root_credentials();
     let ready = Ready {
@@ -61,11 +76,16 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn start(issuer_trust: &str) -> Self {
-        Self::start_under(&[], issuer_trust).await
+        Self::start_under(&[], issuer_trust, None).await
+    }
+
+    /// One before a backend, as its gateway.
+    pub(crate) async fn start_before(backend: &Unguarding, issuer_trust: &str) -> Self {
+        Self::start_under(&[], issuer_trust, Some(&backend.url)).await
     }
 
     /// Under a program that runs another, such as `valgrind`, if one is given.
-    pub(crate) async fn start_under(runner: &[&str], issuer_trust: &str) -> Self {
+    pub(crate) async fn start_under(runner: &[&str], issuer_trust: &str, backend: Option<&str>) -> Self {
         let own = std::env::current_exe().unwrap();
         let mut words = runner.iter().map(std::ffi::OsStr::new).chain([own.as_os_str()]);
         let mut child = Command::new(words.next().unwrap())
@@ -77,8 +97,12 @@ impl Served {
             .spawn()
             .unwrap();
         let mut input = child.stdin.take().unwrap();
+        let begin = Begin {
+            trust: issuer_trust.to_owned(),
+            backend: backend.map(str::to_owned),
+        };
         input
-            .write_all(format!("{}\n", json!(issuer_trust)).as_bytes())
+            .write_all(format!("{}\n", json!(begin)).as_bytes())
             .await
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -95,6 +119,14 @@ impl Served {
         crate::rss(self.child.id()?)
     }
 
+    /// Tells callgrind, under which it runs, what to do now.
+    pub(crate) async fn control(&self, what: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let mut command = Command::new("callgrind_control");
+        let output = command.args([what, &pid]).output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// Lets it end by itself.
     pub(crate) async fn ended(mut self) {
         drop(self.input);
@@ -107,5 +139,34 @@ impl Served {
             .await
             .unwrap();
         self.output.next_line().await.unwrap();
+    }
+}
+
+/// Serves the backend of the tests until standard input ends.
+pub(crate) async fn serve_backend() {
+    let (_kept, backend) = Unguarded::start().await;
+    println!("{}", backend.url());
+    let mut input = std::io::stdin().lines();
+    tokio::task::block_in_place(|| while input.next().is_some() {});
+}
+
+/// A backend as a process of its own, which ends with this.
+pub(crate) struct Unguarding {
+    url: String,
+    _child: Child,
+}
+
+impl Unguarding {
+    pub(crate) async fn start() -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg(BACKEND_FLAG)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = output.next_line().await.unwrap().unwrap();
+        Self { url, _child: child }
     }
 }

@@ -96,6 +96,15 @@ impl Share {
     }
 }
 
+/// A line of a text is no fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{number}: {error}")]
+pub struct FaultInLine {
+    /// Of the line, from 1.
+    number: usize,
+    error: FaultError,
+}
+
 /// What is called, as far as faults ask.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Called<'a> {
@@ -134,11 +143,12 @@ impl Faults {
     /// The faults of a text: one a line; empty lines and what follows a `#` at a line's beginning are left out.
     ///
     /// Reads the files that recorded latencies are in.
-    pub fn parse(text: &str) -> Result<Self, FaultError> {
+    pub fn parse(text: &str) -> Result<Self, FaultInLine> {
         text.lines()
             .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(str::parse)
+            .zip(1..)
+            .filter(|(line, _)| !line.is_empty() && !line.starts_with('#'))
+            .map(|(line, number)| line.parse().map_err(|error| FaultInLine { number, error }))
             .collect()
     }
 

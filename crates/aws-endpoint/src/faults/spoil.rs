@@ -2,16 +2,17 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use axum::{
-    body::Body,
-    http::{HeaderValue, Response, header::CONTENT_LENGTH},
-};
 use bytes::Bytes;
-use futures::stream;
-use http_body_util::BodyExt as _;
+use futures::{TryStreamExt as _, stream};
+use http::{HeaderValue, Response, header::CONTENT_LENGTH};
+use http_body_util::{BodyExt as _, Either, StreamBody};
+use hyper::body::Frame;
 
 use super::{Cut, Struck};
-use crate::cut::Cutter;
+use crate::{
+    answer::{Body, whole},
+    cut::Cutter,
+};
 
 /// How often a trickling body goes on.
 const TICK: Duration = Duration::from_millis(100);
@@ -26,7 +27,7 @@ pub(crate) async fn spoil(response: Response<Body>, struck: &Struck, cutter: &Cu
     let (mut head, body) = response.into_parts();
     // It is whole in memory: nothing waits, and nothing fails.
     let Ok(body) = body.collect().await else {
-        return Response::from_parts(head, Body::empty());
+        return Response::from_parts(head, whole(Bytes::new()));
     };
     let body = body.to_bytes();
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -41,7 +42,8 @@ pub(crate) async fn spoil(response: Response<Body>, struck: &Struck, cutter: &Cu
         rate: struck.body_rate,
         reset: struck.reset_in_answer.then(|| cutter.clone()),
     };
-    Response::from_parts(head, Body::from_stream(stream::unfold(trickle, Trickle::next)))
+    let pieces = stream::unfold(trickle, Trickle::next).map_ok(Frame::data);
+    Response::from_parts(head, Either::Right(StreamBody::new(pieces).boxed_unsync()))
 }
 
 struct Trickle {

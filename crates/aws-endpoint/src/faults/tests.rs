@@ -93,7 +93,10 @@ fn a_file_has_one_fault_a_line_and_remarks() {
     assert_eq!(read.to_string(), "reset:1%\noutage:region:eu-west-1\n");
     assert_eq!(faults(&read.to_string()), read);
     assert!(faults("# nothing\n").is_empty());
-    assert!(Faults::parse("reset:1%\nrest:1%").is_err());
+    let wrong = Faults::parse("reset:1%\n# why\n\nrest:1%")
+        .unwrap_err()
+        .to_string();
+    assert!(wrong.starts_with("4: `rest:1%` is no fault"), "{wrong}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Call<'_> {
         known: &mut Known,
     ) -> Result<Outcome, Refusal> {
         let nothing = SecretStore::new(self.state.account.clone());
-        secrets::batch::members(&nothing, &self.state.world().kms, &self.region, body)
+        secrets::batch::members(&nothing, &self.state.world_as_is().kms, &self.region, body)
             .map_err(from_secrets)?;
         known.backend = Some(gateway.name().clone());
         let (ids, next) = match &body["SecretIdList"] {
@@ -101,7 +101,7 @@ impl Call<'_> {
         let found = self.look_up(gateway, id, &mut view).await?;
         let body = json!({"SecretId": found.as_deref().unwrap_or(id)});
         let mut wanted = {
-            let kms = &self.state.world().kms;
+            let kms = &self.state.world_as_is().kms;
             secrets::authorisation(&view, kms, &self.region, "GetSecretValue", &body).map_err(from_secrets)?
         };
         if found.is_some_and(|arn| arn != wanted.resource) {
@@ -110,7 +110,7 @@ impl Call<'_> {
             )));
         }
         wanted.asked = Some(id.to_owned());
-        if let Err(denied) = self.allowed(session, &wanted, &mut Known::default()) {
+        if let Err(denied) = self.allowed(session, wanted, &mut Known::default()) {
             return Ok(refused(&denied.code, &denied.message));
         }
         let question = questions::secrets("GetSecretValue", &body);

@@ -45,13 +45,13 @@ impl Call<'_> {
                 "the secret that the backend describes is not the one that was asked for",
             ));
         }
-        self.allowed(&session, &wanted, known)?;
+        self.allowed(&session, wanted, known)?;
         match self.operation.as_str() {
             "BatchGetSecretValue" => return self.batch_through(gateway, &session, &body, known).await,
             // A policy that could not be evaluated would make the secret unreachable.
             "PutResourcePolicy" => {
                 let (now, defects) = (self.now, self.state.defects());
-                let kms = &self.state.world().kms;
+                let kms = &self.state.world_as_is().kms;
                 secrets::execute(&mut view, kms, &self.region, &self.operation, &body, now, defects)
                     .map_err(from_secrets)?;
             }
@@ -78,7 +78,7 @@ impl Call<'_> {
         store: &SecretStore,
         body: &Value,
     ) -> Result<Authorisation, Refusal> {
-        let kms = &self.state.world().kms;
+        let kms = &self.state.world_as_is().kms;
         secrets::authorisation(store, kms, &self.region, &self.operation, body).map_err(from_secrets)
     }
 
@@ -86,10 +86,10 @@ impl Call<'_> {
     pub(super) fn allowed(
         &self,
         session: &Session,
-        wanted: &Authorisation,
+        wanted: Authorisation,
         known: &mut Known,
     ) -> Result<(), Refusal> {
-        let caller = self.caller(session, &self.state.world());
+        let caller = self.caller(session, &self.state.world_as_is());
         self.authorise(&caller, session, wanted, known)
     }
 }
@@ -106,7 +106,7 @@ impl Call<'_> {
             return Ok(None);
         };
         let arn = secret.arn.clone();
-        view.add_elsewhere(&self.state.world().kms, &self.region, secret)
+        view.add_elsewhere(&self.state.world_as_is().kms, &self.region, secret)
             .map_err(|because| internal(format!("{arn}: {because}")))?;
         Ok(Some(arn))
     }
@@ -137,11 +137,6 @@ pub(super) fn reply(answer: &Relayed) -> Reply<'_> {
 }
 
 impl Relayed {
-    /// The body: JSON, which is UTF-8.
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
     /// The code of an error.
     pub(crate) fn error(&self) -> Option<String> {
         (self.status >= 400).then(|| reply(self).error().unwrap_or_else(|| self.status.to_string()))

@@ -51,13 +51,13 @@ impl Call<'_> {
         let known_there = try_join_all(there.map(|named| self.parameter(gateway, named))).await?;
         for parameter in known_there.into_iter().flatten() {
             let name = parameter.name.clone();
-            view.add_elsewhere(&self.state.world().kms, &self.region, parameter)
+            view.add_elsewhere(&self.state.world_as_is().kms, &self.region, parameter)
                 .map_err(|because| internal(format!("{name}: {because}")))?;
         }
         let wanted = self.parameters_authorisation(&view, &body)?;
-        self.allowed(&session, &wanted, known)?;
+        self.allowed(&session, wanted.clone(), known)?;
         if let ("PutParameter", Some(key)) = (self.operation.as_str(), body["KeyId"].as_str()) {
-            ssm::check_key(&self.state.world().kms, &self.region, key).map_err(from_ssm)?;
+            ssm::check_key(&self.state.world_as_is().kms, &self.region, key).map_err(from_ssm)?;
         }
         let Some(sent) = sent(&body, &named) else {
             // Parameters of other regions and accounts, which nobody keeps here.
@@ -87,7 +87,7 @@ impl Call<'_> {
             // The backend's.
             body.remove("NextToken");
         }
-        let kms = &self.state.world().kms;
+        let kms = &self.state.world_as_is().kms;
         ssm::authorisation(view, kms, &self.region, &self.operation, &body).map_err(from_ssm)
     }
 
@@ -118,7 +118,7 @@ impl Call<'_> {
     /// The answer of a store in which there is nothing.
     fn parameters_nowhere(&self, session: &Session, body: &Value) -> Result<Outcome, Refusal> {
         let mut nothing = ParameterStore::new(self.state.account.clone());
-        let (kms, user) = (&self.state.world().kms, session.principal.arn());
+        let (kms, user) = (&self.state.world_as_is().kms, session.principal.arn());
         ssm::execute(
             &mut nothing,
             kms,
@@ -170,9 +170,9 @@ impl Call<'_> {
         }
         if !keys.is_empty() {
             wanted.further.extend(keys);
-            self.allowed(session, &wanted, known)?;
+            self.allowed(session, wanted.clone(), known)?;
             for key in &wanted.further {
-                let kms = &self.state.world().kms;
+                let kms = &self.state.world_as_is().kms;
                 if key.wanted.action.starts_with("kms:") {
                     ssm::check_key(kms, &self.region, &key.wanted.resource).map_err(from_ssm)?;
                 }
@@ -215,7 +215,7 @@ impl Call<'_> {
             .key
             .ok_or_else(|| senseless(format!("it does not say which key {name} has")))?;
         let store = ParameterStore::new(self.state.account.clone());
-        let kms = &self.state.world().kms;
+        let kms = &self.state.world_as_is().kms;
         ssm::decryption(&store, kms, &self.region, name, &key).map_err(senseless)
     }
 }

@@ -11,7 +11,7 @@ pub(super) use operator::Operator;
 
 use self::operand::{Operand, Resolved, Value};
 use self::operator::{Quantifier, Test};
-use super::{Context, keys};
+use super::{Facts, keys};
 
 /// One line of a `Condition` element: an operator, a key and the values it is held against.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,8 +83,8 @@ impl Condition {
     /// value"). A key with several values needs a set operator ("Single-valued vs. multivalued context keys"):
     /// without one nothing is met, but by the audiences of a token, of which STS compares any.
     #[must_use]
-    pub fn holds(&self, context: &Context) -> bool {
-        let given = context.values_of_folded(&self.folded_key);
+    pub fn holds(&self, facts: &dyn Facts) -> bool {
+        let given = facts.values_of(&self.folded_key);
         let Operator {
             quantifier,
             test,
@@ -100,7 +100,7 @@ impl Condition {
         }
         // For the set operators AWS counts a key with nothing but an empty text as absent.
         let nothing = |values: &[String]| quantifier.is_some() && values.iter().all(String::is_empty);
-        let Some(given) = given.filter(|values| !nothing(values)) else {
+        let Some(given) = given.as_deref().filter(|values| !nothing(values)) else {
             return if_exists
                 || match quantifier {
                     Some(Quantifier::All) => true,
@@ -114,7 +114,7 @@ impl Condition {
         let resolved: Vec<Resolved<'_>> = self
             .operands
             .iter()
-            .filter_map(|operand| operand.resolve(context))
+            .filter_map(|operand| operand.resolve(facts))
             .collect();
         let matches = |value: &String| resolved.iter().any(|operand| operand.matches(test, value));
         match quantifier {

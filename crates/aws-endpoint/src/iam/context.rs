@@ -2,17 +2,38 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// The condition keys of one request and their values.
+/// What is known of a request, by condition key.
+///
+/// Asked for what a policy asks for, and for nothing else: most ask for little, and what nobody asks for need not
+/// be made ready.
+pub trait Facts {
+    /// The values of a key, whose name is in lower case, as policies keep them; `None` when it is absent.
+    fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>>;
+}
+
+/// One over the other: what the second knows counts where the first knows nothing.
+pub(crate) struct Over<'a>(pub(crate) &'a dyn Facts, pub(crate) &'a dyn Facts);
+
+impl Facts for Over<'_> {
+    fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>> {
+        self.0.values_of(key).or_else(|| self.1.values_of(key))
+    }
+}
+
+/// Condition keys and their values.
 ///
 /// Key names are case-insensitive, as in IAM (`aws:SourceIp` is `AWS:sourceip`); values are not. A key
 /// without any value counts as absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
     values: BTreeMap<String, Vec<String>>,
-    /// What is known of more requests than this one. Its keys count where this has none of the name.
-    beneath: Option<Arc<Self>>,
+}
+
+impl Facts for Context {
+    fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>> {
+        self.values.get(key).map(|values| Cow::Borrowed(&values[..]))
+    }
 }
 
 impl Context {
@@ -20,15 +41,6 @@ impl Context {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The same, over what `beneath` knows: its keys count that this has not.
-    #[must_use]
-    pub(crate) fn over(self, beneath: &Arc<Self>) -> Self {
-        Self {
-            beneath: Some(Arc::clone(beneath)),
-            ..self
-        }
     }
 
     /// Gives `key` one value, in place of those it had.
@@ -40,7 +52,9 @@ impl Context {
     pub fn set_all<V: Into<String>>(&mut self, key: &str, values: impl IntoIterator<Item = V>) {
         let values: Vec<String> = values.into_iter().map(Into::into).collect();
         if values.is_empty() {
-            self.values.remove(&*folded(key));
+            if !self.values.is_empty() {
+                self.values.remove(&*folded(key));
+            }
         } else {
             self.values.insert(folded(key).into_owned(), values);
         }
@@ -49,21 +63,12 @@ impl Context {
     /// The values of `key`; `None` when it is absent.
     #[must_use]
     pub fn values(&self, key: &str) -> Option<&[String]> {
-        self.values_of_folded(&folded(key))
-    }
-
-    /// As [`Self::values`] for a key already in lower case, which policies keep their keys in.
-    pub(super) fn values_of_folded(&self, key: &str) -> Option<&[String]> {
-        match (self.values.get(key), &self.beneath) {
-            (Some(values), _) => Some(values),
-            (None, Some(beneath)) => beneath.values_of_folded(key),
-            (None, None) => None,
-        }
+        self.values.get(&*folded(key)).map(Vec::as_slice)
     }
 }
 
 /// A key's name in lower case, as nearly all of them come.
-fn folded(key: &str) -> Cow<'_, str> {
+pub(crate) fn folded(key: &str) -> Cow<'_, str> {
     let lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
     if key.bytes().all(lower) {
         Cow::Borrowed(key)
@@ -109,13 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_knows_lies_over_what_is_known_of_its_caller() {
+    fn what_is_known_of_a_call_lies_over_what_is_known_of_its_caller() {
         let caller = Context::from_iter([("aws:SourceIp", "10.0.0.1"), ("aws:ViaAWSService", "false")]);
-        let request = Context::from_iter([("aws:ViaAWSService", "true")]).over(&Arc::new(caller));
-        let given = |key| request.values(key).map(|values| values.join(","));
+        let call = Context::from_iter([("aws:ViaAWSService", "true")]);
+        let both = Over(&call, &caller);
+        let given = |key| both.values_of(key).map(|values| values.join(","));
         assert_eq!(given("aws:viaawsservice").as_deref(), Some("true"));
-        assert_eq!(given("AWS:SourceIp").as_deref(), Some("10.0.0.1"));
-        assert_eq!(given("aws:PrincipalArn"), None);
+        assert_eq!(given("aws:sourceip").as_deref(), Some("10.0.0.1"));
+        assert_eq!(given("aws:principalarn"), None);
     }
 
     #[test]

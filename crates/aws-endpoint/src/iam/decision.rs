@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::policy::Effect;
+use super::evaluate::NamedPolicy;
+use super::pattern::Template;
+use super::policy::{Effect, Scope, Statement};
 
 /// The answer, why, and who says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// Why.
     pub reason: Reason,
@@ -42,21 +44,27 @@ pub enum PolicyKind {
     Session,
 }
 
-/// A statement that decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A statement that decided. Cheap to make and to keep: it is put into words for whoever reads it.
+#[derive(Clone, PartialEq)]
 pub struct DecidingStatement {
-    /// The name of its policy.
-    pub policy: Arc<str>,
+    /// Its policy.
+    pub policy: NamedPolicy,
     /// Its place in the policy, from 1.
     pub index: usize,
-    /// Its `Sid`.
-    pub sid: Option<String>,
     /// What it does.
     pub effect: Effect,
-    /// The action pattern that matched; `all but ..` for `NotAction`.
-    pub action: String,
-    /// The resource pattern that matched; `all but ..` for `NotResource`, `None` in a trust policy.
-    pub resource: Option<String>,
+    pub(super) action: Which,
+    /// `None` in a trust policy.
+    pub(super) resource: Option<Which>,
+}
+
+/// What of a list matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The entry at this place, from 0.
+    Entry(usize),
+    /// None of it, under the `Not` form.
+    None,
 }
 
 /// A statement that would have granted the request but for one element.
@@ -157,24 +165,59 @@ impl PolicyKind {
     }
 }
 
+impl DecidingStatement {
+    /// The action pattern that matched; `all but ..` for `NotAction`.
+    #[must_use]
+    pub fn action(&self) -> String {
+        let entries = self.statement().map(|statement| statement.actions.entries());
+        let texts = entries.into_iter().flatten().map(|action| action.text.as_str());
+        self.action.told(texts)
+    }
+
+    /// The resource pattern that matched; `all but ..` for `NotResource`, `None` in a trust policy.
+    #[must_use]
+    pub fn resource(&self) -> Option<String> {
+        let resources = self
+            .statement()
+            .and_then(|statement| statement.resources.as_ref());
+        let texts = resources
+            .into_iter()
+            .flat_map(Scope::entries)
+            .map(Template::as_str);
+        Some(self.resource?.told(texts))
+    }
+
+    fn statement(&self) -> Option<&Statement> {
+        self.policy.policy.statements.get(self.index.checked_sub(1)?)
+    }
+}
+
+impl Which {
+    fn told<'a>(self, mut entries: impl Iterator<Item = &'a str>) -> String {
+        match self {
+            Self::Entry(at) => entries.nth(at).unwrap_or_default().to_owned(),
+            Self::None => format!("all but {}", entries.collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+/// In the same words: a log is read by people.
+impl fmt::Debug for DecidingStatement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
 impl fmt::Display for DecidingStatement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            policy,
-            index,
-            sid,
-            effect,
-            action,
-            resource,
-        } = self;
-        write!(formatter, "statement {index} ")?;
-        if let Some(sid) = sid {
+        write!(formatter, "statement {} ", self.index)?;
+        if let Some(sid) = self.statement().and_then(|statement| statement.sid.as_ref()) {
             write!(formatter, "({sid}) ")?;
         }
-        write!(formatter, "of {policy}: {effect} ")?;
-        match resource {
+        write!(formatter, "of {}: {} ", self.policy.name, self.effect)?;
+        match self.resource() {
             Some(resource) => write!(formatter, "Resource {resource}"),
-            None => write!(formatter, "Action {action}"),
+            None => write!(formatter, "Action {}", self.action()),
         }
     }
 }

@@ -101,12 +101,9 @@ impl IamError {
     }
 }
 
-/// AWS's text, and after it what AWS does not tell: which element, and where.
+/// AWS's text and nothing more, though [`PolicyError`] knows which element it is and where.
 impl From<PolicyError> for IamError {
     fn from(error: PolicyError) -> Self {
-        Self::new(
-            IamErrorKind::MalformedPolicyDocument,
-            format!("{} [{error}]", error.aws_text()),
-        )
+        Self::new(IamErrorKind::MalformedPolicyDocument, error.aws_text())
     }
 }

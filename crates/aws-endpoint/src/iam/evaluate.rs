@@ -11,15 +11,16 @@
 
 use std::sync::Arc;
 
-use super::Context;
+use super::Facts;
 use super::condition::Condition;
-use super::decision::{DecidingStatement, Decision, NearMiss, Obstacle, PolicyKind, Reason};
+use super::context::folded;
+use super::decision::{DecidingStatement, Decision, NearMiss, Obstacle, PolicyKind, Reason, Which};
 use super::pattern::{Glob, Template};
 use super::policy::{Effect, Policy, Scope, Statement};
 use super::principal::{Closeness, Principal, exempts};
 
 /// Who wants to do what to which resource.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Who asks.
     pub principal: &'a Principal,
@@ -30,7 +31,7 @@ pub struct Request<'a> {
     /// The account that owns the resource.
     pub resource_account: &'a str,
     /// What else is known about the request.
-    pub context: &'a Context,
+    pub context: &'a dyn Facts,
 }
 
 /// A policy and what to call it in a message. Cheap to clone.
@@ -144,16 +145,8 @@ struct Matching<'a> {
     named: &'a NamedPolicy,
     index: usize,
     statement: &'a Statement,
-    action: Which<'a>,
-    resource: Option<Which<'a>>,
-}
-
-/// What of a list matches.
-#[derive(Clone, Copy)]
-enum Which<'a> {
-    Entry(&'a str),
-    /// None of it, under the `Not` form.
-    None,
+    action: Which,
+    resource: Option<Which>,
 }
 
 /// The first element of a statement that does not match. Borrowed: most that do not match are of no interest.
@@ -167,28 +160,12 @@ enum Miss<'a> {
 
 impl Matching<'_> {
     fn told(&self) -> DecidingStatement {
-        let Statement {
-            sid,
-            effect,
-            actions,
-            resources,
-            ..
-        } = self.statement;
-        let action = match self.action {
-            Which::Entry(text) => text.to_owned(),
-            Which::None => all_but(actions.entries().iter().map(|action| action.text.as_str())),
-        };
-        let resource = self.resource.map(|which| match which {
-            Which::Entry(text) => text.to_owned(),
-            Which::None => all_but(resources.iter().flat_map(Scope::entries).map(Template::as_str)),
-        });
         DecidingStatement {
-            policy: self.named.name.clone(),
+            policy: self.named.clone(),
             index: self.index,
-            sid: sid.clone(),
-            effect: *effect,
-            action,
-            resource,
+            effect: self.statement.effect,
+            action: self.action,
+            resource: self.resource,
         }
     }
 }
@@ -372,21 +349,18 @@ impl<'a> Case<'a> {
             }
             Miss::UnknownKey(key) => Obstacle::UnknownKey { key: key.to_owned() },
             Miss::Condition(condition) => {
-                let given = self.request.context.values(condition.key());
+                let given = self.request.context.values_of(&folded(condition.key()));
                 Obstacle::Condition {
                     operator: condition.operator().to_owned(),
                     key: condition.key().to_owned(),
                     expected: condition.values().map(ToOwned::to_owned).collect(),
-                    given: given.unwrap_or_default().to_vec(),
+                    given: given.unwrap_or_default().into_owned(),
                 }
             }
         }
     }
 
-    fn matches(
-        &self,
-        statement: &'a Statement,
-    ) -> Result<(Closeness, Which<'a>, Option<Which<'a>>), Miss<'a>> {
+    fn matches(&self, statement: &'a Statement) -> Result<(Closeness, Which, Option<Which>), Miss<'a>> {
         let closeness = self.principal(statement).ok_or(Miss::Principal)?;
         let action = self.action(statement).ok_or(Miss::Action)?;
         if let (Some(key), Effect::Allow) = (&statement.unknown_key, statement.effect) {
@@ -420,7 +394,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn action(&self, statement: &'a Statement) -> Option<Which<'a>> {
+    fn action(&self, statement: &Statement) -> Option<Which> {
         let asked = self.request.action;
         let (actions, not) = match &statement.actions {
             Scope::Only(actions) => (actions, false),
@@ -428,37 +402,38 @@ impl<'a> Case<'a> {
         };
         let matching = actions
             .iter()
-            .find(|action| action.glob.matches_ignoring_case(asked));
+            .position(|action| action.glob.matches_ignoring_case(asked));
         match (matching, not) {
-            (Some(action), false) => Some(Which::Entry(&action.text)),
+            (Some(at), false) => Some(Which::Entry(at)),
             (None, true) => Some(Which::None),
             _ => None,
         }
     }
 
-    fn resource(&self, statement: &'a Statement) -> Result<Option<Which<'a>>, Miss<'a>> {
+    fn resource(&self, statement: &Statement) -> Result<Option<Which>, Miss<'a>> {
         let Some(resources) = &statement.resources else {
             return Ok(None);
         };
-        let matches = |template: &&Template| {
+        let matches = |template: &Template| {
             template
                 .resolve(self.request.context)
                 .is_some_and(|glob| self.resource_matches(&glob))
         };
-        let entry = |template: &'a Template| Which::Entry(template.as_str());
         match resources {
-            entries if self.rules.ignore_resource => Ok(entries.entries().first().map(entry)),
+            entries if self.rules.ignore_resource => {
+                Ok((!entries.entries().is_empty()).then_some(Which::Entry(0)))
+            }
             Scope::Only(named) => named
                 .iter()
-                .find(matches)
-                .map(|named| Some(entry(named)))
+                .position(matches)
+                .map(|at| Some(Which::Entry(at)))
                 .ok_or(Miss::Resource),
             // What a variable without a value names is no resource. A denial spares nothing by it, and a grant,
             // which would cover everything by it, covers nothing.
             Scope::AllBut(named) => {
                 let unresolved = |template: &Template| template.resolve(self.request.context).is_none();
                 let open = statement.effect == Effect::Allow && named.iter().any(unresolved);
-                if open || named.iter().any(|template| matches(&template)) {
+                if open || named.iter().any(matches) {
                     Err(Miss::Resource)
                 } else {
                     Ok(Some(Which::None))
@@ -474,10 +449,6 @@ impl<'a> Case<'a> {
             glob.matches_resource(self.request.resource)
         }
     }
-}
-
-fn all_but<'a>(named: impl Iterator<Item = &'a str>) -> String {
-    format!("all but {}", named.collect::<Vec<_>>().join(", "))
 }
 
 /// Whether the action is one of those that a trust policy has to allow: without one nobody may.

@@ -20,7 +20,7 @@ pub mod principal;
 pub mod service;
 pub mod store;
 
-pub use context::Context;
+pub use context::{Context, Facts};
 pub use decision::{DecidingStatement, Decision, NearMiss, Obstacle, PolicyKind, Reason};
 pub use error::IamError;
 pub use evaluate::{NamedPolicy, PolicySet, Request, Rules, evaluate};

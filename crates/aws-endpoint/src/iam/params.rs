@@ -102,6 +102,21 @@ impl Params {
         Ok(tags)
     }
 
+    /// `TagKeys`, checked as the model of the API has it.
+    pub(super) fn tag_keys(&self) -> Checked<Vec<&str>> {
+        const MOST: usize = 50;
+        let keys = self.list("TagKeys");
+        if keys.len() > MOST {
+            let value = format!("[{}]", keys.join(", "));
+            let constraint = format!("Member must have length less than or equal to {MOST}");
+            return Err(IamError::constraint("tagKeys", Some(&value), &constraint));
+        }
+        for key in &keys {
+            check_length("tagKeys", key, 1, 128)?;
+        }
+        Ok(keys)
+    }
+
     /// A name of a role or a policy.
     pub(super) fn name(&self, parameter: &str, longest: usize) -> Checked<&str> {
         let name = self.required(parameter)?;
@@ -316,6 +331,27 @@ mod tests {
         ] {
             assert!(tags(pairs).is_err(), "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn keys_of_tags_are_counted_and_measured() {
+        let keys = |keys: &[&str]| -> Params {
+            let numbered = keys.iter().enumerate();
+            numbered
+                .map(|(n, key)| (format!("TagKeys.member.{}", n + 1), *key))
+                .collect()
+        };
+        assert_eq!(keys(&["k"; 50]).tag_keys().unwrap().len(), 50);
+        let error = keys(&["k"; 51]).tag_keys().unwrap_err();
+        assert_eq!(error.code(), "ValidationError");
+        assert!(
+            error
+                .message
+                .ends_with(", k]' at 'tagKeys' failed to satisfy constraint: Member must have length less than or equal to 50"),
+            "{error}"
+        );
+        assert!(keys(&[&"k".repeat(129)]).tag_keys().is_err());
+        assert!(keys(&[""]).tag_keys().is_err());
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! Imitated: the IAM user guide's pages "IAM policy elements: Variables and tags" and "Resource".
 
 use std::borrow::Cow;
+use std::str::Chars;
 
-use super::Context;
+use super::Facts;
 
 /// Text in which `*` stands for any run of characters and `?` for any one character.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +31,13 @@ impl Glob {
     /// Whether the whole of `text` matches; a wildcard stands for any characters (`StringLike`).
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        simulate(&self.0, text, |wanted, given| wanted == given, |_| false)
+        matching(&self.0, text, |wanted, given| wanted == given, |_| false)
     }
 
     /// As [`Self::matches`], with letters of either case equal (actions).
     #[must_use]
     pub fn matches_ignoring_case(&self, text: &str) -> bool {
-        simulate(&self.0, text, same_letter, |_| false)
+        matching(&self.0, text, same_letter, |_| false)
     }
 
     /// Whether an ARN matches segment by segment (`ArnEquals` and `ArnLike`, which are one operator).
@@ -45,7 +46,7 @@ impl Glob {
     #[must_use]
     pub fn matches_arn(&self, arn: &str) -> bool {
         let fence = self.resource_part();
-        simulate(&self.0, arn, |wanted, given| wanted == given, |at| at < fence)
+        matching(&self.0, arn, |wanted, given| wanted == given, |at| at < fence)
     }
 
     /// Whether an ARN matches as in a `Resource` element.
@@ -57,7 +58,7 @@ impl Glob {
         let fence = self.resource_part();
         let ends_segment = |at: usize| matches!(self.0.get(at + 1), None | Some(Token::Char(':')));
         let confined = |at: usize| at < fence && !(self.0[at] == Token::Many && ends_segment(at));
-        simulate(&self.0, arn, |wanted, given| wanted == given, confined)
+        matching(&self.0, arn, |wanted, given| wanted == given, confined)
     }
 
     /// The planted defect of [`super::Rules::prefix_match`]: the pattern is cut one level of the path too
@@ -132,10 +133,64 @@ fn same_letter(wanted: char, given: char) -> bool {
     wanted == given || wanted.to_lowercase().eq(given.to_lowercase())
 }
 
-/// Runs `tokens` over `text` as a set of positions: no pattern takes longer than its length times that of the
-/// text, however many asterisks it has.
+/// Whether `tokens` match the whole of `text`: no pattern takes longer than some times its length times that of
+/// the text, however many asterisks it has.
 ///
 /// `confined` says which wildcards (by position) may not stand for a colon.
+fn matching(
+    tokens: &[Token],
+    text: &str,
+    same: impl Fn(char, char) -> bool,
+    confined: impl Fn(usize) -> bool,
+) -> bool {
+    greedy(tokens, text, &same, &confined).unwrap_or_else(|| simulate(tokens, text, same, confined))
+}
+
+/// Runs `tokens` over `text` with one position at a time: each asterisk takes as little as the next one lets it.
+///
+/// That is the whole truth while the last asterisk can take anything: what fails behind it fails wherever those
+/// before it end. `None` where it may not take the colon that comes next.
+fn greedy(
+    tokens: &[Token],
+    text: &str,
+    same: impl Fn(char, char) -> bool,
+    confined: impl Fn(usize) -> bool,
+) -> Option<bool> {
+    let (mut at, mut rest) = (0, text.chars());
+    // The last one, and what is behind what it takes.
+    let mut asterisk: Option<(usize, Chars<'_>)> = None;
+    loop {
+        let fits = match tokens.get(at) {
+            Some(Token::Many) => {
+                asterisk = Some((at, rest.clone()));
+                true
+            }
+            token => match (token, rest.next()) {
+                (None, None) => return Some(true),
+                (Some(_), None) => return Some(false),
+                (Some(Token::Char(wanted)), Some(given)) => same(*wanted, given),
+                (Some(Token::One), Some(given)) => given != ':' || !confined(at),
+                _ => false,
+            },
+        };
+        if fits {
+            at += 1;
+            continue;
+        }
+        let Some((last, behind)) = &mut asterisk else {
+            return Some(false);
+        };
+        match behind.next() {
+            None => return Some(false),
+            Some(':') if confined(*last) => return None,
+            // At the end it takes whatever is left.
+            Some(_) if *last + 1 == tokens.len() && !confined(*last) => return Some(true),
+            Some(_) => (at, rest) = (*last + 1, behind.clone()),
+        }
+    }
+}
+
+/// Runs `tokens` over `text` as a set of positions.
 fn simulate(
     tokens: &[Token],
     text: &str,
@@ -327,7 +382,7 @@ impl Template {
     ///
     /// A key with several values has none that could stand here.
     #[must_use]
-    pub fn resolve(&self, context: &Context) -> Option<Cow<'_, Glob>> {
+    pub fn resolve(&self, facts: &dyn Facts) -> Option<Cow<'_, Glob>> {
         let parts = match &self.form {
             Form::Fixed(glob) => return Some(Cow::Borrowed(glob)),
             Form::Open(_) if self.misplaced => return None,
@@ -338,7 +393,8 @@ impl Template {
             match part {
                 Part::Token(token) => tokens.push(*token),
                 Part::Variable { key, default } => {
-                    let value = match context.values_of_folded(key) {
+                    let given = facts.values_of(key);
+                    let value = match given.as_deref() {
                         Some([value]) => value,
                         Some(_) => return None,
                         None => default.as_ref()?,

@@ -109,6 +109,12 @@ impl Policy {
         Reader { document }.policy(&json)
     }
 
+    /// Whether it is of the older version.
+    #[must_use]
+    pub fn is_of_2008(&self) -> bool {
+        self.version == Version::V2008
+    }
+
     /// The policy as JSON, with every list written as a list.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -291,7 +297,18 @@ impl Reader {
     fn statement(&self, json: &Json, version: Version, at: &At) -> Read<Statement> {
         let (mut sid, mut effect, mut conditions) = (None, None, Vec::new());
         let (mut principals, mut actions, mut resources) = (None, None, None);
-        for (name, value) in object(json, at)? {
+        let members = object(json, at)?;
+        for (plain, not) in [
+            ("Principal", "NotPrincipal"),
+            ("Action", "NotAction"),
+            ("Resource", "NotResource"),
+        ] {
+            let has = |element: &str| members.iter().any(|(name, _)| name == element);
+            if has(plain) && has(not) {
+                return Err(at.member(not).is(Problem::Both(plain)));
+            }
+        }
+        for (name, value) in members {
             let at = at.member(name);
             match name.as_str() {
                 "Sid" => sid = self.sid(value, &at)?,
@@ -302,48 +319,12 @@ impl Reader {
                         other => return Err(at.is(Problem::Effect(other.to_owned()))),
                     });
                 }
-                "Principal" => once(
-                    &mut principals,
-                    Scope::Only(self.principals(value, &at)?),
-                    "Principal",
-                    &at,
-                )?,
-                "NotPrincipal" => {
-                    once(
-                        &mut principals,
-                        Scope::AllBut(self.principals(value, &at)?),
-                        "Principal",
-                        &at,
-                    )?;
-                }
-                "Action" => once(
-                    &mut actions,
-                    Scope::Only(self.actions(value, &at)?),
-                    "Action",
-                    &at,
-                )?,
-                "NotAction" => once(
-                    &mut actions,
-                    Scope::AllBut(self.actions(value, &at)?),
-                    "Action",
-                    &at,
-                )?,
-                "Resource" => {
-                    once(
-                        &mut resources,
-                        Scope::Only(self.resources(value, version, &at)?),
-                        "Resource",
-                        &at,
-                    )?;
-                }
-                "NotResource" => {
-                    once(
-                        &mut resources,
-                        Scope::AllBut(self.resources(value, version, &at)?),
-                        "Resource",
-                        &at,
-                    )?;
-                }
+                "Principal" => principals = Some(Scope::Only(self.principals(value, &at)?)),
+                "NotPrincipal" => principals = Some(Scope::AllBut(self.principals(value, &at)?)),
+                "Action" => actions = Some(Scope::Only(self.actions(value, &at)?)),
+                "NotAction" => actions = Some(Scope::AllBut(self.actions(value, &at)?)),
+                "Resource" => resources = Some(Scope::Only(self.resources(value, version, &at)?)),
+                "NotResource" => resources = Some(Scope::AllBut(self.resources(value, version, &at)?)),
                 "Condition" => conditions = self::conditions(value, version, &at)?,
                 _ => return Err(at.is(Problem::UnknownElement(name.clone()))),
             }
@@ -458,9 +439,12 @@ impl Reader {
                     Document::Session => 6,
                     Document::Resource | Document::Trust => 4,
                 };
+                if let Some(problem) = other_partition(text) {
+                    return Err(at.is(problem));
+                }
                 match segments[..] {
-                    ["arn", partition, ref rest @ ..] if !partition.is_empty() && !rest.is_empty() => {
-                        let service = rest[0];
+                    ["arn", partition, ref rest @ ..] if !partition.is_empty() => {
+                        let service = rest.first().copied().unwrap_or_default();
                         if service.is_empty() || service.contains(['*', '?', '$']) {
                             return Err(at.is(Problem::ResourceService(text.to_owned())));
                         }
@@ -574,12 +558,20 @@ fn non_empty<'a>(json: &'a Json, at: &At) -> Read<&'a [Json]> {
     }
 }
 
-/// Sets what may be given once, be it in the plain or the `Not` form.
-fn once<T>(slot: &mut Option<T>, value: T, element: &'static str, at: &At) -> Read<()> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(at.is(Problem::Both(element))),
+/// What AWS takes for the partition of an ARN, and the ARN as it then reads it, where there is no such partition.
+fn other_partition(text: &str) -> Option<Problem> {
+    let mut segments: Vec<&str> = text.splitn(6, ':').collect();
+    let partition = *segments.get(1)?;
+    let is_one = partition == "aws" || partition.starts_with("aws-") || partition.contains(['*', '?', '$']);
+    if is_one || partition.is_empty() {
+        return None;
     }
+    segments[0] = "arn";
+    segments.resize(6, "*");
+    Some(Problem::Partition {
+        partition: partition.to_owned(),
+        resource: segments.join(":"),
+    })
 }
 
 #[cfg(test)]

@@ -64,7 +64,15 @@ pub enum Problem {
     /// Neither `*` nor an ARN.
     #[error("`{0}` is neither an ARN nor `*`")]
     Resource(String),
-    /// A wildcard where the service stands.
+    /// An ARN of a partition that there is not; `resource` is as AWS reads it.
+    #[error("`{partition}` is no partition of AWS")]
+    Partition {
+        /// What stands where the partition should.
+        partition: String,
+        /// The ARN, with `arn` in front and six segments.
+        resource: String,
+    },
+    /// A wildcard where the service stands, or no service.
     #[error("`{0}` leaves its service open")]
     ResourceService(String),
     /// Nobody that a policy can name.
@@ -106,6 +114,28 @@ impl PolicyError {
                                 regular expression [0-9A-Za-z]*"
                     .to_owned()
             }
+            Problem::Empty if self.at.ends_with("Action") => {
+                "Policy statement must contain actions.".to_owned()
+            }
+            Problem::Empty if self.at.ends_with("Resource") => {
+                "Policy statement must contain resources.".to_owned()
+            }
+            // The older parser is asked first, and minds how it is written.
+            Problem::Effect(effect)
+                if effect.eq_ignore_ascii_case("allow") || effect.eq_ignore_ascii_case("deny") =>
+            {
+                "The policy failed legacy parsing".to_owned()
+            }
+            Problem::Action(text) if text.matches(':').count() > 1 => {
+                "Actions/Condition can contain only one colon.".to_owned()
+            }
+            Problem::Action(text) if is_other_vendor(text) => {
+                let vendor = text.split(':').next().unwrap_or_default();
+                format!("Vendor {vendor} is not valid")
+            }
+            Problem::Partition { partition, resource } => {
+                format!("Partition \"{partition}\" is not valid for resource \"{resource}\".")
+            }
             Problem::Action(_) | Problem::Key(_) => {
                 "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.".to_owned()
             }
@@ -124,4 +154,14 @@ impl PolicyError {
             _ => "Syntax errors in policy.".to_owned(),
         }
     }
+}
+
+/// Whether there is a colon, and before it something that is no service's prefix.
+fn is_other_vendor(action: &str) -> bool {
+    action.split_once(':').is_some_and(|(vendor, _)| {
+        !vendor.is_empty()
+            && !vendor
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
 }

@@ -208,7 +208,7 @@ pub(super) fn default_policy(account: &str) -> String {
         "Version": "2012-10-17",
         "Id": "key-default-1",
         "Statement": [{
-            "Sid": "EnableIAMUserPermissions",
+            "Sid": "Enable IAM User Permissions",
             "Effect": "Allow",
             "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
             "Action": "kms:*",

@@ -2,16 +2,19 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::body::{Body, check_length, secret_id, token};
 use super::error::SecretsError;
 use super::keys::{check_readable, check_writable};
 use super::listing::{PAGE, page, page_token};
 use super::store::{CURRENT, PREVIOUS, Secret, SecretStore, SecretValue, Version};
-use super::{Call, Outcome, time};
+use super::{Call, Outcome, seconds, time};
 use crate::wire::body::Malformed;
+use crate::wire::json::written;
 
 /// Longest value, in bytes.
 const LONGEST_VALUE: usize = 65_536;
@@ -21,7 +24,7 @@ const STAGES: usize = 20;
 /// `GetSecretValue`.
 pub(super) fn value(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
     let (secret, index) = wanted(store, call)?;
-    let answer = answered(store, call, secret, index);
+    let answer = json!(answered(store, call, secret, index));
     let secret = store.live_mut(call.region, secret_id(call.body)?)?;
     let today = Some(day(call.now));
     secret.accessed = today;
@@ -30,14 +33,14 @@ pub(super) fn value(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 }
 
 /// `GetSecretValue` where it changes nothing: `None` for the first one of a day, which is noted.
-pub(super) fn value_as_is(store: &SecretStore, call: &Call<'_>) -> Option<Outcome> {
+pub(super) fn value_as_is(store: &SecretStore, call: &Call<'_>) -> Option<Result<Bytes, SecretsError>> {
     let (secret, index) = match wanted(store, call) {
         Ok(found) => found,
         Err(error) => return Some(Err(error)),
     };
     let today = Some(day(call.now));
     let noted = secret.accessed == today && secret.versions[index].accessed == today;
-    noted.then(|| Ok(answered(store, call, secret, index)))
+    noted.then(|| Ok(written(&answered(store, call, secret, index))))
 }
 
 /// The secret, and which of its versions, that a caller may have.
@@ -50,13 +53,14 @@ fn wanted<'s>(store: &'s SecretStore, call: &Call<'_>) -> Result<(&'s Secret, us
     Ok((secret, index))
 }
 
-fn answered(store: &SecretStore, call: &Call<'_>, secret: &Secret, index: usize) -> Value {
+fn answered<'s>(store: &'s SecretStore, call: &Call<'_>, secret: &'s Secret, index: usize) -> Answer<'s> {
     let planted = if call.defects.other_tenants_secret {
         value_of_another_tenant(store, call.region, &secret.name)
     } else {
         None
     };
-    answer(secret, &secret.versions[index], planted)
+    let version = &secret.versions[index];
+    Answer::new(secret, version, planted.unwrap_or(&version.value))
 }
 
 /// `PutSecretValue`.
@@ -254,14 +258,14 @@ impl<'a> Wanted<'a> {
 
 /// The planted defect: the current value of another secret whose name differs in the namespace, the second
 /// segment of `<cluster>/<namespace>/<name>`.
-fn value_of_another_tenant(store: &SecretStore, region: &str, id: &str) -> Option<SecretValue> {
+fn value_of_another_tenant<'s>(store: &'s SecretStore, region: &str, id: &str) -> Option<&'s SecretValue> {
     let own = namespace(&store.find(region, id)?.name)?;
     let others = store
         .all(region)
         .filter(|other| other.deletion.is_none() && namespace(&other.name).is_some_and(|other| other != own));
     others
         .filter_map(|other| other.staged(CURRENT))
-        .map(|version| version.value.clone())
+        .map(|version| &version.value)
         .next()
 }
 
@@ -269,20 +273,38 @@ fn namespace(name: &str) -> Option<&str> {
     name.split('/').nth(1).filter(|_| name.matches('/').count() > 1)
 }
 
-/// What `GetSecretValue` answers, with `planted` in place of the value.
-fn answer(secret: &Secret, version: &Version, planted: Option<SecretValue>) -> Value {
-    let mut answer = Map::new();
-    let (key, value) = match planted.unwrap_or_else(|| version.value.clone()) {
-        SecretValue::Text(text) => ("SecretString", text),
-        SecretValue::Binary(base64) => ("SecretBinary", base64),
-    };
-    answer.insert("ARN".to_owned(), json!(secret.arn));
-    answer.insert("CreatedDate".to_owned(), time(version.created));
-    answer.insert("Name".to_owned(), json!(secret.name));
-    answer.insert(key.to_owned(), Value::String(value));
-    answer.insert("VersionId".to_owned(), json!(version.id));
-    answer.insert("VersionStages".to_owned(), json!(version.stages));
-    Value::Object(answer)
+/// What `GetSecretValue` answers. Borrowed: it is written once and gone.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer<'a> {
+    #[serde(rename = "ARN")]
+    arn: &'a str,
+    created_date: f64,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_string: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_binary: Option<&'a str>,
+    version_id: &'a str,
+    version_stages: &'a [String],
+}
+
+impl<'a> Answer<'a> {
+    fn new(secret: &'a Secret, version: &'a Version, value: &'a SecretValue) -> Self {
+        let (secret_string, secret_binary) = match value {
+            SecretValue::Text(text) => (Some(text.as_str()), None),
+            SecretValue::Binary(base64) => (None, Some(base64.as_str())),
+        };
+        Self {
+            arn: &secret.arn,
+            created_date: seconds(version.created),
+            name: &secret.name,
+            secret_string,
+            secret_binary,
+            version_id: &version.id,
+            version_stages: &version.stages,
+        }
+    }
 }
 
 fn describe_version(version: &Version) -> Value {

@@ -19,7 +19,7 @@ const LONGEST: i64 = 604_800;
 /// What a request says about its signature. Nothing of it is verified yet.
 #[derive(Clone)]
 pub struct Claim<'a> {
-    credential: Cow<'a, str>,
+    credential: Credential<'a>,
     signed_headers: Cow<'a, str>,
     signature: Cow<'a, str>,
     /// `20150830T123600Z`.
@@ -28,6 +28,13 @@ pub struct Claim<'a> {
     token: Option<Cow<'a, str>>,
     /// Of a presigned URL: for how long.
     expires: Option<SignedDuration>,
+}
+
+/// A credential of five words, and where the slashes between them are.
+#[derive(Clone)]
+struct Credential<'a> {
+    text: Cow<'a, str>,
+    slashes: [usize; 4],
 }
 
 /// What a request's credential scope says: `<key id>/<date>/<region>/<service>/aws4_request`.
@@ -136,10 +143,10 @@ impl<'a> Claim<'a> {
         };
         let date = lossy(date.as_bytes());
         Ok(Self {
-            credential: part(header, credential),
+            signed_at: instant(&date)?,
+            credential: Credential::read(part(header, credential))?,
             signed_headers: part(header, signed_headers),
             signature: part(header, signature),
-            signed_at: instant(&date)?,
             date,
             token: headers
                 .get("x-amz-security-token")
@@ -195,10 +202,10 @@ impl<'a> Claim<'a> {
             }
         };
         Ok(Self {
-            credential,
+            signed_at: instant(&date)?,
+            credential: Credential::read(credential)?,
             signed_headers,
             signature,
-            signed_at: instant(&date)?,
             date,
             token: value("X-Amz-Security-Token"),
             expires: Some(expires),
@@ -223,34 +230,9 @@ impl<'a> Claim<'a> {
     }
 
     /// Who signed for what.
-    ///
-    /// # Errors
-    /// When it has not five parts.
-    pub fn scope(&self) -> Result<Scope<'_>, Fault> {
-        let mut words = self.credential.split('/');
-        let parts = (
-            words.next(),
-            words.next(),
-            words.next(),
-            words.next(),
-            words.next(),
-        );
-        match (parts, words.next()) {
-            ((Some(access_key_id), Some(date), Some(region), Some(service), Some(terminator)), None) => {
-                Ok(Scope {
-                    access_key_id,
-                    date,
-                    region,
-                    service,
-                    terminator,
-                })
-            }
-            _ => Err(Fault::Incomplete(format!(
-                "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, \
-                 got '{}'",
-                self.credential
-            ))),
-        }
+    #[must_use]
+    pub fn scope(&self) -> Scope<'_> {
+        self.credential.scope()
     }
 
     /// Whether it is neither too old nor too new, and dated as its scope says.
@@ -289,7 +271,7 @@ impl<'a> Claim<'a> {
     /// # Errors
     /// In AWS's words, all that is wrong in one text.
     pub fn check_scope(&self, region: Option<&str>, service: Option<&str>) -> Result<(), Fault> {
-        let scope = self.scope()?;
+        let scope = self.scope();
         let mut wrong = Vec::new();
         if region.is_some_and(|region| region != scope.region) {
             wrong.push(format!(
@@ -336,12 +318,12 @@ impl<'a> Claim<'a> {
         keys: &SigningKeys,
         style: Style,
     ) -> Result<(), Fault> {
-        let scope = self.scope()?;
+        let scope = self.scope();
         let canonical = self.canonical_request(request, style)?;
         let mut hashed = String::with_capacity(64);
         canonical::hex(&mut hashed, canonical::sha256(&canonical).as_ref());
         let derive = || SigningKey::derive(secret, scope.date, scope.region, scope.service);
-        let key = keys.key(&self.credential, secret, derive);
+        let key = keys.key(&self.credential.text, secret, derive);
         if key.verifies(&self.string_to_sign(&hashed), &self.signature) {
             Ok(())
         } else {
@@ -364,8 +346,40 @@ impl<'a> Claim<'a> {
 
     /// The string to sign, in parts.
     pub(super) fn string_to_sign<'s>(&'s self, hashed: &'s str) -> [&'s str; 7] {
-        let scope = self.credential.split_once('/').map_or("", |(_, scope)| scope);
+        let Credential { text, slashes } = &self.credential;
+        let scope = &text[slashes[0] + 1..];
         [ALGORITHM, "\n", &self.date, "\n", scope, "\n", hashed]
+    }
+}
+
+impl<'a> Credential<'a> {
+    fn read(text: Cow<'a, str>) -> Result<Self, Fault> {
+        let mut slashes = [0; 4];
+        let mut found = 0;
+        for (at, _) in text.bytes().enumerate().filter(|(_, byte)| *byte == b'/') {
+            if let Some(slash) = slashes.get_mut(found) {
+                *slash = at;
+            }
+            found += 1;
+        }
+        if found != slashes.len() {
+            return Err(Fault::Incomplete(format!(
+                "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, \
+                 got '{text}'"
+            )));
+        }
+        Ok(Self { text, slashes })
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        let [first, second, third, fourth] = self.slashes;
+        Scope {
+            access_key_id: &self.text[..first],
+            date: &self.text[first + 1..second],
+            region: &self.text[second + 1..third],
+            service: &self.text[third + 1..fourth],
+            terminator: &self.text[fourth + 1..],
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! decrypt a `SecureString` under a key of one's own that key has to allow it too.
 //!
 //! Left out: everything of Systems Manager but parameters, parameter policies (kept and shown, never acted upon),
-//! parameters of other accounts, and the check that an `aws:ec2:image` is one.
+//! parameters of other accounts, references to secrets (`/aws/reference/secretsmanager/..`), and the check that an
+//! `aws:ec2:image` is one.
 //!
 //! Unverified against AWS, as no recording of it was found: that a selector is not part of the ARN that a call is
 //! authorised on, the text about a label that is not there, the text about more than 8,192 characters in the advanced

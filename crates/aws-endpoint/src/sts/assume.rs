@@ -26,7 +26,7 @@ pub(crate) fn assume_role(call: Call<'_>, caller: &Session, trace: &mut Trace) -
         Refusal::new(403, "AccessDenied", message).denial(reason)
     };
     let (role, caller_now) = {
-        let world = call.state.world();
+        let world = call.state.world_as_is();
         let role = world.iam.role_by_arn(wanted.role_arn).cloned();
         let rules = call.state.rules();
         (role, Caller::new(caller, &world.iam, call.circumstances, rules))
@@ -44,11 +44,11 @@ pub(crate) fn assume_role(call: Call<'_>, caller: &Session, trace: &mut Trace) -
             action,
             resource: &role.arn,
             account: &call.state.account,
-            keys: keys.clone(),
+            keys: &keys,
             resource_policy: None,
             trust: Some(&role.trust.named),
         });
-        trace.statement = decision.statement.as_ref().map(ToString::to_string);
+        trace.statement.clone_from(&decision.statement);
         if !decision.allowed() {
             return Err(refused(action, why(&decision, action)));
         }

@@ -12,7 +12,7 @@ mod packed;
 mod session;
 mod web_identity;
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 
@@ -25,7 +25,7 @@ use crate::{
     answer::{Outcome, Refusal},
     caller::{Circumstances, user_id},
     credentials::Session,
-    iam::Params,
+    iam::{DecidingStatement, Params},
     state::State,
     wire::xml::Element,
 };
@@ -64,10 +64,10 @@ impl Call<'_> {
 /// What the call log is told of a call, as it becomes known.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    pub(crate) role: Option<String>,
+    pub(crate) role: Option<Arc<str>>,
     pub(crate) subject: Option<String>,
     pub(crate) resource: Option<String>,
-    pub(crate) statement: Option<String>,
+    pub(crate) statement: Option<DecidingStatement>,
 }
 
 /// Says who the caller is. Nothing has to allow it.

@@ -1,6 +1,6 @@
 //! What a call wants a session to be, and the session that comes of it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -45,7 +45,7 @@ impl<'a> Wanted<'a> {
     pub(super) fn read(params: &'a Params, trace: &mut Trace) -> Result<Self, Refusal> {
         let role_arn = required(params, "RoleArn")?;
         trace.resource = Some(role_arn.to_owned());
-        trace.role = role_arn.rsplit('/').next().map(str::to_owned);
+        trace.role = role_arn.rsplit('/').next().map(Arc::from);
         let at = |what: &str| constraint(Some(role_arn), "roleArn", what);
         match role_arn.chars().count() {
             ..20 => return Err(at("Member must have length greater than or equal to 20")),
@@ -167,14 +167,14 @@ pub(crate) fn issue(state: &State, grant: Grant<'_>, now: Timestamp) -> Issued {
         access_key_id,
         secret_access_key,
         token: Some(token),
+        arn: issued.arn.as_str().into(),
         principal,
-        role: Some(role.name.clone()),
+        role: Some(role.name.as_str().into()),
         policies,
         provider,
         issued: Some(now),
         expires: Some(expires),
         labels,
-        context: OnceLock::new(),
     };
     state.world().keys.add(Arc::new(session), now);
     issued
@@ -295,7 +295,7 @@ fn session_policies(
         policies.push(NamedPolicy::new("session policy", policy));
     }
     for arn in arns {
-        let policy = call.state.world().iam.managed(arn);
+        let policy = call.state.world_as_is().iam.managed(arn);
         policies.push(policy.ok_or_else(|| validation(format!("The policy {arn} does not exist.")))?);
     }
     Ok((!policies.is_empty()).then(|| policies.into()))

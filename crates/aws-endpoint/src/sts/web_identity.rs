@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     answer::{Outcome, Refusal},
-    caller::{request_context, why},
+    caller::why,
     credentials::Labels,
-    iam::{PolicySet, Principal, Request, evaluate},
+    iam::{Context, PolicySet, Principal, Request, context::Over, evaluate},
     token::{self, Claims},
     wire::xml::Element,
 };
@@ -35,7 +35,7 @@ pub(crate) async fn assume_role_with_web_identity(
     let claims = Claims::read(token)?;
     trace.subject = Some(claims.sub.clone());
 
-    let provider = state.world().iam.provider_of_issuer(&claims.iss).cloned();
+    let provider = state.world_as_is().iam.provider_of_issuer(&claims.iss).cloned();
     let provider = provider.ok_or_else(|| {
         let issuer = &claims.iss;
         token::invalid(format!(
@@ -59,13 +59,13 @@ pub(crate) async fn assume_role_with_web_identity(
             claims.sub
         ))
     };
-    let role = state.world().iam.role_by_arn(wanted.role_arn).cloned();
+    let role = state.world_as_is().iam.role_by_arn(wanted.role_arn).cloned();
     let role = role.ok_or_else(|| refused(format!("there is no role {}", wanted.role_arn)))?;
     let principal = Principal::Federated {
         provider_arn: provider.arn.clone(),
     };
     let issuer = claims.iss.strip_prefix("https://").unwrap_or(&claims.iss);
-    let mut context = request_context(circumstances);
+    let mut context = Context::new();
     context.set(&format!("{issuer}:sub"), claims.sub.as_str());
     let audiences = if defects.ignore_audience {
         &provider.client_ids
@@ -82,7 +82,7 @@ pub(crate) async fn assume_role_with_web_identity(
             action: ACTION,
             resource: &role.arn,
             resource_account: &state.account,
-            context: &context,
+            context: &Over(&context, &circumstances),
         },
         &PolicySet {
             trust: Some(&role.trust.named),
@@ -90,7 +90,7 @@ pub(crate) async fn assume_role_with_web_identity(
         },
         state.rules(),
     );
-    trace.statement = decision.statement.as_ref().map(ToString::to_string);
+    trace.statement.clone_from(&decision.statement);
     if !decision.allowed() && !defects.ignore_trust_policy {
         return Err(refused(why(&decision, ACTION)));
     }

@@ -57,7 +57,7 @@ impl<'a> Body<'a> {
     ) -> Result<Option<&'a str>, Malformed> {
         let text = self.text(name)?;
         if let Some(text) = text {
-            check_length(&camel(name), text, shortest, longest)?;
+            check_length(name, text, shortest, longest)?;
         }
         Ok(text)
     }
@@ -157,11 +157,11 @@ pub(crate) fn check_length(at: &str, text: &str, shortest: usize, longest: usize
     let length = text.chars().count();
     if length < shortest {
         let constraint = format!("Member must have length greater than or equal to {shortest}");
-        return Err(Malformed::constraint(None, at, &constraint));
+        return Err(Malformed::constraint(None, &camel(at), &constraint));
     }
     if length > longest {
         let constraint = format!("Member must have length less than or equal to {longest}");
-        return Err(Malformed::constraint(None, at, &constraint));
+        return Err(Malformed::constraint(None, &camel(at), &constraint));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
 //! The wire formats of AWS's protocols.
 
 pub(crate) mod body;
+pub(crate) mod json;
 pub mod xml;

@@ -65,17 +65,13 @@ impl Element {
     }
 
     fn write(&self, out: &mut String) {
-        let (Self::Node { name, .. } | Self::Text { name, .. }) = self;
         match self {
-            Self::Node { children, .. } if children.is_empty() => push(out, &["<", name, "/>"]),
-            Self::Node { children, .. } => {
+            Self::Node { name, children } => node(out, &[name], children),
+            Self::Text { name, text } => {
                 push(out, &["<", name, ">"]);
-                for child in children {
-                    child.write(out);
-                }
+                escape_into(out, text);
                 push(out, &["</", name, ">"]);
             }
-            Self::Text { text, .. } => push(out, &["<", name, ">", &escaped(text), "</", name, ">"]),
         }
     }
 }
@@ -94,14 +90,17 @@ pub enum Fault {
 /// `<ActionResponse xmlns=".."><ActionResult>..</ActionResult><ResponseMetadata>..`; an operation without
 /// output has no result element, which is `None` here.
 #[must_use]
-pub fn response(action: &str, namespace: &str, result: Option<Vec<Element>>, request_id: &str) -> String {
-    let mut children = Vec::with_capacity(2);
-    children.extend(result.map(|result| Element::node(format!("{action}Result"), result)));
-    children.push(Element::node(
-        "ResponseMetadata",
-        vec![Element::text("RequestId", request_id)],
-    ));
-    document(&format!("{action}Response"), namespace, &children)
+pub fn response(action: &str, namespace: &str, result: Option<&[Element]>, request_id: &str) -> String {
+    document(&[action, "Response"], namespace, |out| {
+        if let Some(result) = result {
+            node(out, &[action, "Result"], result);
+        }
+        node(
+            out,
+            &["ResponseMetadata"],
+            &[Element::text("RequestId", request_id)],
+        );
+    })
 }
 
 /// The body of an error.
@@ -120,17 +119,43 @@ pub fn error(namespace: &str, fault: Fault, code: &str, message: &str, request_i
         Element::node("Error", error),
         Element::text("RequestId", request_id),
     ];
-    document("ErrorResponse", namespace, &children)
+    document(&["ErrorResponse"], namespace, |out| {
+        for child in &children {
+            child.write(out);
+        }
+    })
 }
 
-fn document(root: &str, namespace: &str, children: &[Element]) -> String {
-    let mut out = String::with_capacity(512);
-    push(&mut out, &["<", root, " xmlns=\"", &escaped(namespace), "\">"]);
-    for child in children {
-        child.write(&mut out);
-    }
-    push(&mut out, &["</", root, ">"]);
+/// A document whose root's name is made of parts.
+fn document(root: &[&str], namespace: &str, children: impl FnOnce(&mut String)) -> String {
+    let mut out = String::with_capacity(2048);
+    out.push('<');
+    push(&mut out, root);
+    out.push_str(" xmlns=\"");
+    escape_into(&mut out, namespace);
+    out.push_str("\">");
+    children(&mut out);
+    out.push_str("</");
+    push(&mut out, root);
+    out.push('>');
     out
+}
+
+/// An element whose name is made of parts.
+fn node(out: &mut String, name: &[&str], children: &[Element]) {
+    out.push('<');
+    push(out, name);
+    if children.is_empty() {
+        out.push_str("/>");
+        return;
+    }
+    out.push('>');
+    for child in children {
+        child.write(out);
+    }
+    out.push_str("</");
+    push(out, name);
+    out.push('>');
 }
 
 fn push(out: &mut String, parts: &[&str]) {
@@ -141,13 +166,19 @@ fn push(out: &mut String, parts: &[&str]) {
 
 /// Escapes markup, and carriage returns, which a reader would take for line feeds; characters that XML
 /// cannot hold at all become U+FFFD.
-fn escaped(text: &str) -> String {
+fn escape_into(out: &mut String, text: &str) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'<' | b'>' | b'&' | b'\'' | b'"');
+    // As nearly all of it is.
+    if text.bytes().all(plain) {
+        out.push_str(text);
+        return;
+    }
     let allowed = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     let held: String = text
         .chars()
         .map(|char| if allowed(char) { char } else { '\u{fffd}' })
         .collect();
-    escape(held.as_str()).replace('\r', "&#13;")
+    out.push_str(&escape(held.as_str()).replace('\r', "&#13;"));
 }
 
 #[cfg(test)]
@@ -175,7 +206,7 @@ mod tests {
             ],
         );
         assert_eq!(
-            response("CreateRole", NAMESPACE, Some(vec![role]), "r-1"),
+            response("CreateRole", NAMESPACE, Some(&[role]), "r-1"),
             "<CreateRoleResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><CreateRoleResult><Role>\
              <RoleName>a&amp;b</RoleName><Tags><member><Key>k</Key><Value>&lt;v&gt;</Value></member></Tags></Role>\
              </CreateRoleResult><ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata></CreateRoleResponse>",
@@ -205,7 +236,7 @@ mod tests {
             Element::texts("Names", ["a", "b"]),
             Element::texts("None", Vec::<String>::new()),
         ];
-        let body = response("X", NAMESPACE, Some(lists), "r");
+        let body = response("X", NAMESPACE, Some(&lists), "r");
         assert!(
             body.contains("<Names><member>a</member><member>b</member></Names><None/>"),
             "{body}"

@@ -29,9 +29,9 @@ async fn a_call_is_logged_with_who_what_when_and_why() {
     assert!(call.took >= latency, "{:?}", call.took);
     assert_eq!(call.service, "secretsmanager");
     assert_eq!(call.operation, "GetSecretValue");
-    assert_eq!(call.action, GET);
+    assert_eq!(call.action(), GET);
     assert_eq!(call.region, REGION);
-    assert_eq!(call.principal, Some(session_arn("team-red")));
+    assert_eq!(call.principal, Some(session_arn("team-red").into()));
     assert_eq!(call.role.as_deref(), Some("team-red"));
     assert_eq!(call.subject, None, "the token was shown to STS");
     assert_eq!(call.asked.as_deref(), Some(id));
@@ -41,6 +41,7 @@ async fn a_call_is_logged_with_who_what_when_and_why() {
     assert!(
         call.statement
             .unwrap()
+            .to_string()
             .starts_with("statement 1 of team-red-policy: Allow Resource ")
     );
     assert_eq!((call.status, call.error, call.reason), (200, None, None));

@@ -72,7 +72,7 @@ async fn a_cluster_is_made_and_is_there_a_moment_later() {
         .await;
     assert_eq!(made.json()["cluster"]["status"], "CREATING", "{}", made.text);
     assert_eq!(
-        (call.action.as_str(), call.verdict),
+        (call.action().as_str(), call.verdict),
         ("eks:CreateCluster", CallVerdict::Allowed)
     );
     let arn = format!("arn:aws:eks:{REGION}:{ACCOUNT}:cluster/demo");

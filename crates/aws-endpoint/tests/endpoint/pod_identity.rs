@@ -64,7 +64,7 @@ async fn a_pods_token_is_worth_the_role_of_its_service_account() {
     let session = format!("arn:aws:sts::{ACCOUNT}:assumed-role/pods/eks-demo-app-1-");
     assert!(user.starts_with(&session), "{user}");
     assert_eq!(
-        (call.action.as_str(), call.verdict),
+        (call.action().as_str(), call.verdict),
         ("eks-auth:AssumeRoleForPodIdentity", CallVerdict::Allowed)
     );
     assert_eq!(

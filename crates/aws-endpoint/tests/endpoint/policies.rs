@@ -20,7 +20,7 @@ async fn an_explicit_denial_wins_and_says_where() {
         "statement 2 of team-red-policy: Deny Resource {}",
         arn.as_str().unwrap()
     );
-    assert_eq!(call.statement, Some(statement));
+    assert_eq!(call.statement.unwrap().to_string(), statement);
 
     site.allow("team-red", &read_own("team-red")).await;
     for principal in [json!("*"), json!({ "AWS": role_arn("team-red") })] {
@@ -30,7 +30,7 @@ async fn an_explicit_denial_wins_and_says_where() {
         let (answer, call) = site.logged(site.get(&red, id)).await;
         let because = "with an explicit deny in a resource-based policy";
         assert_eq!(answer.message(), denied("team-red", GET, id, because));
-        assert!(call.statement.unwrap().contains("Deny"));
+        assert!(call.statement.unwrap().to_string().contains("Deny"));
     }
 }
 
@@ -108,7 +108,10 @@ async fn managed_policies_and_their_versions_decide() {
         "what is attached counts at once: {}",
         answer.text
     );
-    assert_eq!(call.statement.unwrap(), "statement 1 of open: Allow Resource *");
+    assert_eq!(
+        call.statement.unwrap().to_string(),
+        "statement 1 of open: Allow Resource *"
+    );
 
     let shut = read("arn:aws:secretsmanager:*:*:secret:nothing").to_string();
     let version = [

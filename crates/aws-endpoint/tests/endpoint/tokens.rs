@@ -45,12 +45,12 @@ async fn a_genuine_token_is_worth_the_role() {
     assert_eq!(caller.secret.len(), 40);
 
     assert_eq!(call.verdict, CallVerdict::Allowed);
-    assert_eq!(call.action, "sts:AssumeRoleWithWebIdentity");
+    assert_eq!(call.action(), "sts:AssumeRoleWithWebIdentity");
     assert_eq!(call.role.as_deref(), Some("team-red"));
     assert_eq!(call.subject, Some(subject("team-red")));
     assert_eq!(
-        call.statement.as_deref(),
-        Some("statement 1 of the trust policy of team-red: Allow Action sts:AssumeRoleWithWebIdentity")
+        call.statement.unwrap().to_string(),
+        "statement 1 of the trust policy of team-red: Allow Action sts:AssumeRoleWithWebIdentity"
     );
 
     let who = site.sts(&caller, "GetCallerIdentity", &[]).await;
@@ -94,7 +94,7 @@ async fn no_other_token_is_worth_anything() {
         assert!(given.starts_with(message), "{what}: {given}");
         assert_eq!(answer.xml("AccessKeyId"), None, "{what}");
         assert_eq!(call.verdict, CallVerdict::Denied, "{what}");
-        assert_eq!(call.action, "sts:AssumeRoleWithWebIdentity", "{what}");
+        assert_eq!(call.action(), "sts:AssumeRoleWithWebIdentity", "{what}");
         assert_eq!(call.error.as_deref(), Some(code), "{what}");
         assert!(
             !format!("{call:?}").contains(&token),

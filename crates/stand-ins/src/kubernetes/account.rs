@@ -164,6 +164,23 @@ impl Cluster {
         }))
     }
 
+    /// A token of the `ServiceAccount` `key` whose hour was over an hour ago. No request gets one: it is for who wants
+    /// to see it refused.
+    pub(super) fn expired_token(&self, key: &Key, audience: &str) -> Result<String, Failure> {
+        let account = self.get(&self.built_in(SERVICE_ACCOUNTS), key)?;
+        let issued = Timestamp::now() - jiff::SignedDuration::from_secs(2 * DEFAULT_LIFETIME);
+        let audiences = [audience.to_owned()];
+        let claims = claims(
+            &account,
+            &json!({}),
+            &self.issuer,
+            &audiences,
+            issued,
+            DEFAULT_LIFETIME,
+        );
+        Ok(self.signer.sign(&claims))
+    }
+
     /// The claims that a `boundObjectRef` adds.
     fn bound_object(&self, account: &Key, reference: &Value) -> Result<Value, Failure> {
         if reference.is_null() {

@@ -21,6 +21,7 @@ use super::{
     failure::Failure,
     handlers::App,
     resource::NAMESPACES,
+    stored::Key,
     token::Signer,
 };
 
@@ -167,6 +168,15 @@ impl ApiServer {
             name: name.to_owned(),
             groups: vec!["system:authenticated".to_owned()],
         })
+    }
+
+    /// A token that this issuer signed for a `ServiceAccount` and whose time has been over for an hour: what a stolen
+    /// one becomes. None where there is no such account.
+    #[must_use]
+    pub fn expired_token(&self, namespace: &str, account: &str, audience: &str) -> Option<BearerToken> {
+        let key = Key::new(namespace, account);
+        let token = self.app.cluster.expired_token(&key, audience).ok()?;
+        Some(BearerToken::signed(token))
     }
 
     /// The `OpenID` issuer of `ServiceAccount` tokens. Its documents are served without a token, and

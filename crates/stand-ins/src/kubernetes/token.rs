@@ -26,6 +26,11 @@ impl BearerToken {
         Self(URL_SAFE_NO_PAD.encode(bytes))
     }
 
+    /// A token that a [`Signer`] made.
+    pub(super) fn signed(token: String) -> Self {
+        Self(token)
+    }
+
     /// The token itself, to put into an `Authorization` header.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 
 use super::operator::Test;
-use crate::iam::Context;
+use crate::iam::Facts;
 use crate::iam::pattern::{Glob, Template, VariableError};
 
 /// A value of the policy, read for its operator.
@@ -88,9 +88,9 @@ impl Operand {
     }
 
     /// The operand with its variables filled in; `None` when one of them has no value.
-    pub(super) fn resolve(&self, context: &Context) -> Option<Resolved<'_>> {
+    pub(super) fn resolve(&self, facts: &dyn Facts) -> Option<Resolved<'_>> {
         match &self.value {
-            Value::Text(template) => template.resolve(context).map(Resolved::Text),
+            Value::Text(template) => template.resolve(facts).map(Resolved::Text),
             value => Some(Resolved::Value(value)),
         }
     }

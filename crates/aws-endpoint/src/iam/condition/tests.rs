@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::operator::OPERATORS;
 use super::*;
+use crate::iam::Context;
 
 fn condition(operator: &str, values: &[&str]) -> Result<Condition, OperandError> {
     let operator = Operator::parse(operator).unwrap();
@@ -197,7 +198,7 @@ fn any_audience_of_a_token_will_do() {
             &values
                 .iter()
                 .map(|value| ("oidc.example/id/X:aud", *value))
-                .collect(),
+                .collect::<Context>(),
         )
     };
     assert!(holds("StringEquals", "oidc.example/id/X:aud"));

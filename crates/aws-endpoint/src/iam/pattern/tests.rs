@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::iam::Context;
 
 const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:demo/team-red/secret-Ab3dEf";
 
@@ -283,6 +284,15 @@ proptest! {
             prop_assert!(glob.matches(&text));
             prop_assert!(glob.matches_one_level_up(&text));
         }
+    }
+
+    #[test]
+    fn one_position_at_a_time_says_what_all_of_them_say(pattern in "([ab*?]{0,2}:){3,6}[a/:*?]{0,6}", text in "([ab]{0,2}:){5}[a/:]{0,6}", fence in 0_usize..12, free in 0_usize..12) {
+        let Glob(tokens) = Glob::new(&pattern);
+        let same = |wanted, given| wanted == given;
+        let confined = |at| at < fence && at != free;
+        let all = simulate(&tokens, &text, same, confined);
+        prop_assert_eq!(greedy(&tokens, &text, same, confined).unwrap_or(all), all);
     }
 
     #[test]

@@ -188,6 +188,63 @@ fn conditions_that_are_not_understood_are_refused() {
     }
 }
 
+/// As AWS was seen to say by others: moto's `test_iam_policies.py` has what its authors were told.
+#[test]
+fn what_is_wrong_is_told_in_aws_words() {
+    let vendor = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.";
+    for (statement, text) in [
+        (
+            r#""Effect":"Allow","Action":[],"Resource":"*""#,
+            "Policy statement must contain actions.",
+        ),
+        (
+            r#""Effect":"Allow","Action":"*","Resource":[]"#,
+            "Policy statement must contain resources.",
+        ),
+        (
+            r#""Effect":"Allow","NotAction":"s3:A","Action":[],"Resource":"*""#,
+            "Syntax errors in policy.",
+        ),
+        (
+            r#""Effect":"Allow","Action":"s3:A","Resource":"*","NotResource":[]"#,
+            "Syntax errors in policy.",
+        ),
+        (
+            r#""Effect":"denY","Action":"*","Resource":"*""#,
+            "The policy failed legacy parsing",
+        ),
+        (
+            r#""Effect":"Perhaps","Action":"*","Resource":"*""#,
+            "Syntax errors in policy.",
+        ),
+        (
+            r#""Effect":"Allow","Action":"s3:A:B","Resource":"*""#,
+            "Actions/Condition can contain only one colon.",
+        ),
+        (
+            r#""Effect":"Allow","Action":"a a:B","Resource":"*""#,
+            "Vendor a a is not valid",
+        ),
+        (r#""Effect":"Allow","Action":"s3","Resource":"*""#, vendor),
+        (r#""Effect":"Allow","Action":"","Resource":"*""#, vendor),
+        (
+            r#""Effect":"Allow","Action":"*","Resource":"arn:aws""#,
+            "Resource vendor must be fully qualified and cannot contain regexes.",
+        ),
+        (
+            r#""Effect":"Allow","Action":"*","Resource":"arn:error:s3:::a:b""#,
+            r#"Partition "error" is not valid for resource "arn:error:s3:::a:b"."#,
+        ),
+        (
+            r#""Effect":"Allow","Action":"*","Resource":"a:b:c""#,
+            r#"Partition "b" is not valid for resource "arn:b:c:*:*:*"."#,
+        ),
+    ] {
+        let error = Policy::parse(&one(statement), Document::Identity).unwrap_err();
+        assert_eq!(error.aws_text(), text, "{statement}");
+    }
+}
+
 #[test]
 fn trust_policies_have_their_own_rules() {
     for (statement, text) in [

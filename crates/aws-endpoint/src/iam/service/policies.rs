@@ -56,7 +56,7 @@ pub(super) fn create(state: &mut IamState, call: &Call<'_>) -> Outcome {
     state.policies.insert(arn.clone(), policy);
     let policy = &state.policies[&arn];
     let mut children = summary(state, policy);
-    children.extend(tags_of(policy));
+    children.extend((!policy.tags.is_empty()).then(|| tag_list(&policy.tags)));
     Ok(Some(vec![Element::node("Policy", children)]))
 }
 
@@ -69,7 +69,8 @@ pub(super) fn get(state: &mut IamState, call: &Call<'_>) -> Outcome {
             .as_ref()
             .map(|text| Element::text("Description", text)),
     );
-    children.extend(tags_of(policy));
+    // Empty or not, other than in the answer to `CreatePolicy` (moto's test of it was verified against AWS).
+    children.push(tag_list(&policy.tags));
     Ok(Some(vec![Element::node("Policy", children)]))
 }
 
@@ -289,9 +290,14 @@ fn existing_version(policy: &ManagedPolicy, params: &Params) -> Result<u32, IamE
     Err(IamError::no_such(message))
 }
 
+/// A managed policy is of the newer version; only others may still be of the older one.
 fn policy_document(params: &Params, name: &str) -> Result<StoredDocument, IamError> {
     let text = document(params, "PolicyDocument")?;
     let stored = StoredDocument::parse(name, text, Document::Identity)?;
+    if stored.named.policy.is_of_2008() {
+        let message = "Policy document must be version 2012-10-17 or greater.";
+        return Err(IamError::new(IamErrorKind::MalformedPolicyDocument, message));
+    }
     if counted_size(text) > POLICY_SIZE {
         return Err(IamError::quota("PolicySize", POLICY_SIZE));
     }
@@ -318,10 +324,6 @@ fn summary(state: &IamState, policy: &ManagedPolicy) -> Vec<Element> {
         Element::text("CreateDate", time(policy.created)),
         Element::text("UpdateDate", time(policy.updated)),
     ]
-}
-
-fn tags_of(policy: &ManagedPolicy) -> Option<Element> {
-    (!policy.tags.is_empty()).then(|| tag_list(&policy.tags))
 }
 
 fn version_summary(policy: &ManagedPolicy, number: u32) -> Vec<Element> {

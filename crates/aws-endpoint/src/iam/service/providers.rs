@@ -70,9 +70,11 @@ pub(super) fn list(state: &mut IamState, _: &Call<'_>) -> Outcome {
     Ok(Some(vec![Element::list("OpenIDConnectProviderList", members)]))
 }
 
+/// "It does not fail or return an error if you call the operation for a provider that does not exist" (API
+/// reference).
 pub(super) fn delete(state: &mut IamState, call: &Call<'_>) -> Outcome {
-    let arn = provider(state, call.params)?.arn.clone();
-    state.providers.remove(&arn);
+    let arn = call.params.required("OpenIDConnectProviderArn")?;
+    state.providers.remove(arn);
     Ok(None)
 }
 
@@ -147,8 +149,9 @@ fn check_client_ids(count: usize) -> Result<(), IamError> {
 fn thumbprints(params: &Params) -> Result<Vec<String>, IamError> {
     let thumbprints = params.list("ThumbprintList");
     if thumbprints.len() > THUMBPRINTS {
+        // AWS's words: five are allowed all the same.
         return Err(invalid(format!(
-            "Thumbprint list must contain at most {THUMBPRINTS} entries."
+            "Thumbprint list must contain fewer than {THUMBPRINTS} entries."
         )));
     }
     for thumbprint in &thumbprints {

@@ -52,13 +52,16 @@ pub(super) fn create(state: &mut IamState, call: &Call<'_>) -> Outcome {
         inline: BTreeMap::new(),
         boundary,
     };
-    let answer = described(&role);
+    let answer = vec![Element::node("Role", described(&role))];
     state.roles.insert(name.to_owned(), role);
     Ok(Some(answer))
 }
 
 pub(super) fn get(state: &mut IamState, call: &Call<'_>) -> Outcome {
-    Ok(Some(described(role(state, call.params)?)))
+    let mut children = described(role(state, call.params)?);
+    // Empty for a role that was not used yet; AWS needs up to four hours to know of a use.
+    children.push(Element::node("RoleLastUsed", Vec::new()));
+    Ok(Some(vec![Element::node("Role", children)]))
 }
 
 pub(super) fn list(state: &mut IamState, call: &Call<'_>) -> Outcome {
@@ -258,7 +261,7 @@ fn described(role: &Role) -> Vec<Element> {
     if !role.tags.is_empty() {
         children.push(tag_list(&role.tags));
     }
-    vec![Element::node("Role", children)]
+    children
 }
 
 /// What a list tells about a role: neither tags nor boundary.

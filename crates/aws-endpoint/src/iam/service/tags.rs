@@ -33,15 +33,15 @@ pub(super) fn tag_provider(state: &mut IamState, call: &Call<'_>) -> Outcome {
 }
 
 pub(super) fn untag_role(state: &mut IamState, call: &Call<'_>) -> Outcome {
-    Ok(untag(&mut role_mut(state, call.params)?.tags, call.params))
+    untag(&mut role_mut(state, call.params)?.tags, call.params)
 }
 
 pub(super) fn untag_policy(state: &mut IamState, call: &Call<'_>) -> Outcome {
-    Ok(untag(&mut policy_mut(state, call.params)?.tags, call.params))
+    untag(&mut policy_mut(state, call.params)?.tags, call.params)
 }
 
 pub(super) fn untag_provider(state: &mut IamState, call: &Call<'_>) -> Outcome {
-    Ok(untag(&mut provider_mut(state, call.params)?.tags, call.params))
+    untag(&mut provider_mut(state, call.params)?.tags, call.params)
 }
 
 pub(super) fn list_role_tags(state: &mut IamState, call: &Call<'_>) -> Outcome {
@@ -73,11 +73,11 @@ fn tag(tags: &mut Vec<Tag>, params: &Params, quota: &str) -> Outcome {
 }
 
 /// Takes tags away; a key that is not there is no error.
-fn untag(tags: &mut Vec<Tag>, params: &Params) -> super::Answer {
-    for key in params.list("TagKeys") {
+fn untag(tags: &mut Vec<Tag>, params: &Params) -> Outcome {
+    for key in params.tag_keys()? {
         tags.retain(|tag| !tag.has_key(key));
     }
-    None
+    Ok(None)
 }
 
 fn list(tags: &[Tag], params: &Params) -> Outcome {

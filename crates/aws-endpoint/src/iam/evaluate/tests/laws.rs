@@ -91,7 +91,7 @@ fn allowed_apart(statements: &[Value], action: &str, resource: &str) -> bool {
         action,
         resource,
         resource_account: ACCOUNT,
-        context: &context.into_iter().collect(),
+        context: &context.into_iter().collect::<Context>(),
     };
     let policies = PolicySet {
         identity: &policies,

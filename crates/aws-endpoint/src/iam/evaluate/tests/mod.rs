@@ -8,7 +8,7 @@ mod sides;
 mod statements;
 
 use super::*;
-use crate::iam::policy::Document;
+use crate::iam::{Context, policy::Document};
 use serde_json::{Value, json};
 
 const ACCOUNT: &str = "000000000000";

@@ -154,7 +154,7 @@ fn the_decision_names_its_statement() {
         "statement 2 (Own) of identity: Allow Resource arn:aws:secretsmanager:*"
     );
     assert_eq!(
-        (statement.index, statement.action.as_str()),
+        (statement.index, statement.action().as_str()),
         (2, "secretsmanager:Get*")
     );
     assert_eq!(decision.near_miss, None);

@@ -3,6 +3,27 @@
 use super::*;
 
 #[test]
+fn only_an_inline_policy_may_be_of_the_older_version() {
+    let mut service = Service::new();
+    let old = policy_text("*").replace("2012", "2008");
+    service.refused(
+        "CreatePolicy",
+        &[("PolicyName", "p"), ("PolicyDocument", &old)],
+        "MalformedPolicyDocument",
+        400,
+        "Policy document must be version 2012-10-17 or greater.",
+    );
+    service.ok(
+        "CreateRole",
+        &[("RoleName", "r"), ("AssumeRolePolicyDocument", TRUST)],
+    );
+    service.ok(
+        "PutRolePolicy",
+        &[("RoleName", "r"), ("PolicyName", "p"), ("PolicyDocument", &old)],
+    );
+}
+
+#[test]
 fn a_policy_and_its_versions() {
     let mut service = Service::new();
     let made = service.ok(
@@ -14,6 +35,9 @@ fn a_policy_and_its_versions() {
         ],
     );
     assert_eq!(texts(&made, "Arn"), [POLICY_ARN]);
+    assert!(!made.contains("Tags"), "{made}");
+    let read = service.ok("GetPolicy", &[("PolicyArn", POLICY_ARN)]);
+    assert!(read.contains("<Tags/>"), "{read}");
     assert!(texts(&made, "PolicyId")[0].starts_with("ANPA"));
     let version = |id| [("PolicyArn", POLICY_ARN), ("VersionId", id)];
     let resource = |n| policy_text(&format!("arn:aws:secretsmanager:*:*:secret:v{n}"));

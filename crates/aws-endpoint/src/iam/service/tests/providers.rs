@@ -85,9 +85,26 @@ fn providers() {
                 .is_err()
         );
     }
+    let six: Vec<(String, String)> = (1..=6)
+        .map(|n| (format!("ThumbprintList.member.{n}"), "ab".repeat(20)))
+        .collect();
+    let mut params: Vec<(&str, &str)> = six
+        .iter()
+        .map(|(key, text)| (key.as_str(), text.as_str()))
+        .collect();
+    params.push(arn[0]);
+    service.refused(
+        "UpdateOpenIDConnectProviderThumbprint",
+        &params,
+        "InvalidInput",
+        400,
+        "Thumbprint list must contain fewer than 5 entries.",
+    );
+    // The second time nothing is there, which is as good.
+    service.ok("DeleteOpenIDConnectProvider", &arn);
     service.ok("DeleteOpenIDConnectProvider", &arn);
     service.refused(
-        "DeleteOpenIDConnectProvider",
+        "GetOpenIDConnectProvider",
         &arn,
         "NoSuchEntity",
         404,
