@@ -1,8 +1,7 @@
 //! `Mount`, in the order in which provider 3.1.1 goes about it and with its texts.
 
 use std::{
-    collections::HashSet,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
