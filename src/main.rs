@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal as _, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser as _;
@@ -13,7 +14,15 @@ use mountproof::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// How long a confined run may take to end in order once the process that started it is gone: as its own deadline for
+/// what is under way, and for teardown.
+const WIND_UP: Duration = Duration::from_secs(150);
+
 fn main() -> ExitCode {
+    // The first process of a confinement, which does nothing else; before there is a second thread.
+    if let Some(code) = mountproof_confinement::init(WIND_UP) {
+        return code;
+    }
     let cli = Cli::parse();
     match cli.color {
         ColorChoice::Auto => {}

@@ -17,7 +17,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial};
 use mountproof::{
     engine::{LoadOverrides, RunEnd, RunOptions, run},
-    environment::{EmbeddedOptions, Plant},
+    environment::{LocalOptions, Plant},
     journal::Verdict,
     redact::Redactor,
     report::{RunSummary, outcome},
@@ -245,9 +245,9 @@ fn options(cases: Vec<Case>, plants: Vec<Plant>, out: &Path) -> RunOptions {
         deadline: Duration::from_mins(10),
         out: out.to_owned(),
         command: vec!["conformance".to_owned()],
-        embedded: EmbeddedOptions {
+        environment: LocalOptions {
             plants,
-            ..EmbeddedOptions::default()
+            ..LocalOptions::default()
         },
     }
 }

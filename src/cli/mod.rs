@@ -4,6 +4,7 @@ pub mod completions;
 pub mod doctor;
 pub mod endpoint;
 pub mod explain;
+pub mod host;
 pub mod lint;
 pub mod list;
 pub mod output;
@@ -44,6 +45,10 @@ pub struct Cli {
     /// Print failures and the last block only
     #[arg(long, short, global = true)]
     pub quiet: bool,
+
+    /// Set by a command that runs itself again in a confinement; see `mountproof_confinement::INSIDE`.
+    #[arg(long = "inside-confinement", hide = true)]
+    pub inside_confinement: bool,
 
     /// What to do.
     #[command(subcommand)]

@@ -11,10 +11,15 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{list::TenantArgs, output::Output, scenarios::SelectionArgs};
+use super::{
+    host::{self, HostArgs},
+    list::TenantArgs,
+    output::{Output, USAGE},
+    scenarios::SelectionArgs,
+};
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{EmbeddedOptions, Fault, Plant},
+    environment::{Fault, LocalOptions, Plant},
     journal::Sink,
     redact::Redactor,
     report::{
@@ -43,7 +48,9 @@ use crate::{
         mountproof run --profile load --pods 1000           latency of a thousand mounts\n  \
         mountproof run fetch-throughput --fetch-rate 500    fetches at a set rate, open loop\n  \
         mountproof run --plant endpoint:ignore-resource     see it go red\n  \
-        mountproof run --fault endpoint:dies@3s             see what an outage does\n\n\
+        mountproof run --fault endpoint:dies@3s             see what an outage does\n  \
+        mountproof run --env host --driver-version 1.6.0 --provider-version 3.1.1\n  \
+        \x20                                                   real releases, before anything is upgraded\n\n\
         Exit codes: 0 passed, 1 conformance failed, 2 usage, 3 no environment, 4 isolation failed, 5 threshold, \
         6 inconclusive, 7 invalid run, 130 interrupted."
 )]
@@ -153,6 +160,10 @@ pub struct RunArgs {
     /// has 5 (burst 10) unless its --qps says otherwise.
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, default_value = "500", help_heading = "Embedded environment")]
     pub provider_qps: f64,
+
+    /// Which driver and provider.
+    #[command(flatten)]
+    pub host: HostArgs,
 }
 
 /// Environments that this version can stand up.
@@ -160,6 +171,8 @@ pub struct RunArgs {
 pub enum EnvironmentName {
     /// Everything in this process; needs nothing.
     Embedded,
+    /// Driver and provider of real releases, as processes confined on this machine; the rest as in embedded.
+    Host,
 }
 
 /// See [`Arrival`].
@@ -235,14 +248,15 @@ impl RunArgs {
             deadline: self.deadline,
             out: self.out.clone(),
             command,
-            embedded: EmbeddedOptions {
+            environment: LocalOptions {
                 plants: self.plant.clone(),
                 faults: self.fault.clone(),
                 kubernetes_listen: self.kubernetes_listen,
                 aws_listen: self.aws_listen,
                 clock: self.kubelet_clock,
                 provider_qps: self.provider_qps,
-                ..EmbeddedOptions::default()
+                programs: self.host.obtained.clone().map(|obtained| obtained.0),
+                ..LocalOptions::default()
             },
         }
     }
@@ -260,6 +274,14 @@ pub async fn run(
     redactor: Redactor,
     output: &mut Output<'_>,
 ) -> io::Result<u8> {
+    match (args.env, args.host.first_given(), &args.host.obtained) {
+        (EnvironmentName::Embedded, Some(flag), _) => {
+            writeln!(output.err, "error: {flag} is for real releases: add --env host")?;
+            return Ok(USAGE);
+        }
+        (EnvironmentName::Embedded, None, _) | (EnvironmentName::Host, _, Some(_)) => {}
+        (EnvironmentName::Host, _, None) => return host::outside(&args.host, quiet, output).await,
+    }
     let names = args.tenants.names();
     let binding = match args.selection.plan(&names, output)? {
         Ok(binding) => binding,
@@ -272,7 +294,18 @@ pub async fn run(
             unbound.scenario, unbound.needs, unbound.has
         )?;
     }
-    let command: Vec<String> = std::env::args().collect();
+    let mut notes = Vec::new();
+    if args.env == EnvironmentName::Host {
+        match host::inside(&args.out) {
+            Ok(entered) => notes = entered,
+            Err(error) => {
+                writeln!(output.err, "error: {error}")?;
+                return Ok(ExitCode::EnvironmentUnavailable.code());
+            }
+        }
+    }
+    let mut options = args.options(binding.cases, host::typed(std::env::args()));
+    options.environment.notes = notes;
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
     let sinks = move |folder: &std::path::Path| -> Vec<Box<dyn Sink>> {
@@ -291,7 +324,7 @@ pub async fn run(
         }
         leave(signal, &left);
     });
-    let end = match engine::run(args.options(binding.cases, command), redactor, sinks, at_once).await {
+    let end = match engine::run(options, redactor, sinks, at_once).await {
         Ok(end) => end,
         Err(error) => {
             writeln!(output.err, "error: {error}")?;

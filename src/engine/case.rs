@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    deny, evidence, expect, load, micros,
+    deny, evidence, expect, load, micros, programs,
     step::{StepError, StepResult},
     workload::{self, LiveWorkload},
     world::{CaseTenant, World},
@@ -82,7 +82,11 @@ pub(super) async fn attempt(
             summary,
             failure: None,
         },
-        Err(StepError::Broken(failure)) => ended(Verdict::Failed, failure),
+        Err(StepError::Broken(failure)) => match programs::gone(&world.environment) {
+            None => ended(Verdict::Failed, failure),
+            // Nothing that comes after the end of a program is a word of its about isolation or mounting.
+            Some(gone) => ended(Verdict::Errored, programs::because(&gone, failure)),
+        },
         Err(StepError::Trouble(failure)) => ended(Verdict::Errored, failure),
         Err(StepError::Cancelled) => AttemptEnd {
             verdict: Verdict::Skipped,

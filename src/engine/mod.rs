@@ -21,6 +21,7 @@ mod mount_point;
 mod options;
 mod overrides;
 mod probe;
+mod programs;
 mod run;
 mod signals;
 mod step;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    environment::EmbeddedOptions,
+    environment::LocalOptions,
     scenario::{
         Case,
         model::{Arrival, Pace},
@@ -42,7 +42,7 @@ pub struct RunOptions {
     /// The command line, for reports.
     pub command: Vec<String>,
     /// The environment.
-    pub embedded: EmbeddedOptions,
+    pub environment: LocalOptions,
 }
 
 /// What the command line says over a scenario's own load.

@@ -19,7 +19,7 @@ use super::{
     dispatch::{Dispatch, dispatch},
     machine, micros,
     options::RunOptions,
-    probe,
+    probe, programs,
     signals::{self, Ending},
     world::{Values, World, plain_request, tenant_ready},
 };
@@ -139,7 +139,7 @@ pub async fn run(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         run_id: run_id.clone(),
         seed,
-        environment: "embedded".to_owned(),
+        environment: options.environment.name().to_owned(),
         command: options.command.clone(),
         machine: machine::this(),
         tenants: options.tenants.clone(),
@@ -151,9 +151,11 @@ pub async fn run(
     }
     let folder = folder.keep();
     let life = Life {
-        scratch: environment::scratch_folder(&run_id),
+        scratch: environment::scratch_folder(&run_id, &options.environment),
         marks: Marks::of_run(&run_id),
-        values: Arc::new(Values::new(redactor, seed)),
+        values: Arc::new(Values::new(redactor.clone(), seed)),
+        redactor,
+        folder: folder.clone(),
         environment: Mutex::default(),
         options,
         seed,
@@ -186,7 +188,7 @@ pub async fn run(
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
     for case in &mut cases {
-        super::overrides::apply(case, &options.load, options.embedded.clock);
+        super::overrides::apply(case, &options.load, options.environment.clock);
     }
     if options.shuffle {
         cases.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -201,6 +203,9 @@ struct Life {
     cluster: ClusterName,
     marks: Marks,
     scratch: PathBuf,
+    /// The run's own, with its reports.
+    folder: PathBuf,
+    redactor: Redactor,
     values: Arc<Values>,
     ledger: Arc<Ledger>,
     journal: Journal,
@@ -226,8 +231,8 @@ impl Life {
                 fault.trouble.what()
             )));
         };
-        let environment = environment::start_embedded(
-            &self.options.embedded,
+        let environment = environment::start_local(
+            &self.options.environment,
             &self.scratch,
             &self.options.region,
             self.seed,
@@ -381,8 +386,12 @@ impl Life {
         let mut report = Teardown::default();
         if let Some(environment) = environment {
             report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster).await;
+            let processes = environment.processes();
             if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
                 self.warn(format!("the environment did not end within {STOP:?}"));
+            }
+            if let Err(error) = programs::keep_logs(&processes, &self.folder, &self.redactor) {
+                self.warn(format!("the programs' logs could not be kept: {error}"));
             }
             // What is said to be left in a world that was in this process is gone by now.
             let Reach::Embedded = environment.reach;

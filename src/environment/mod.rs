@@ -5,10 +5,13 @@
 //! its capabilities.
 
 mod access;
+mod call_log;
 mod clusters;
-mod embedded;
+mod described;
 mod fault;
 mod issuer;
+mod local;
+mod node;
 mod parts;
 mod plant;
 mod planted;
@@ -21,13 +24,14 @@ use std::{
 
 pub use self::{
     clusters::StandInClusters,
-    embedded::{EmbeddedOptions, StartError, scratch_folder, start as start_embedded},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
+    local::{LocalOptions, Programs, StartError, scratch_folder, start as start_local},
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };
 use futures::future::BoxFuture;
+pub use mountproof_releases::Release;
 
 use crate::{
     aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, provision::Reach, secret::Credential,
@@ -48,6 +52,8 @@ pub struct Environment {
     pub node: Node,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
+    /// The node's programs, where they are processes of this environment's.
+    pub programs: Option<Arc<dyn NodePrograms>>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
     pace: Option<Box<dyn KubeletPace>>,
     /// Tokens whose time is over, where they can be had.
@@ -78,6 +84,7 @@ impl Environment {
                 csi_socket: PathBuf::new(),
             },
             calls: None,
+            programs: None,
             pace: None,
             expired: None,
             reach: Reach::Embedded,
@@ -149,6 +156,33 @@ pub trait CallLog: Send + Sync {
     fn since(&self, cursor: u64) -> Vec<Call>;
     /// How many calls are no longer kept.
     fn forgotten(&self) -> u64;
+}
+
+/// The processes that stand in the driver's and the provider's places.
+pub trait NodePrograms: Send + Sync {
+    /// Each of them; none where the stand-ins run in this process.
+    fn processes(&self) -> Vec<NodeProcess>;
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct NodeProcess {
+    /// `driver` or `provider`.
+    pub name: &'static str,
+    /// How it ended, where it is gone though nobody asked it to go.
+    pub ended: Option<String>,
+    /// What it wrote. It may hold secrets.
+    pub log: PathBuf,
+}
+
+impl Environment {
+    /// The processes of the node.
+    #[must_use]
+    pub fn processes(&self) -> Vec<NodeProcess> {
+        self.programs
+            .as_ref()
+            .map_or_else(Vec::new, |programs| programs.processes())
+    }
 }
 
 /// Ends what was started for an environment.

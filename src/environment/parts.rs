@@ -1,12 +1,16 @@
-//! The parts of the embedded environment while they run: ended in order, or by a fault.
+//! The parts of an environment on this machine while they run: ended in order, or by a fault.
 
 use std::{sync::Arc, time::Duration};
 
 use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Latency, Reach};
-use mountproof_stand_ins::{driver::Driver, kubelet::Kubelet, kubernetes::ApiServer, provider::Provider};
+use mountproof_stand_ins::{kubelet::Kubelet, kubernetes::ApiServer};
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{Fault, Trouble, embedded::EndpointLog};
+use super::{
+    Fault, NodeProcess, NodePrograms, Trouble,
+    call_log::EndpointLog,
+    node::{DriverPart, ProviderPart},
+};
 use crate::secret::Credential;
 
 /// How long the endpoint takes for an answer when it is slow.
@@ -20,8 +24,8 @@ pub type Struck = Arc<dyn Fn(Fault) + Send + Sync>;
 /// Every part, each until it is ended.
 pub(super) struct Parts {
     kubelet: Mutex<Option<Kubelet>>,
-    driver: Mutex<Option<Driver>>,
-    provider: Mutex<Option<Provider>>,
+    driver: Mutex<Option<DriverPart>>,
+    provider: Mutex<Option<ProviderPart>>,
     endpoint: Mutex<Option<Endpoint>>,
     api: Mutex<Option<ApiServer>>,
     log: Arc<EndpointLog>,
@@ -30,8 +34,8 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn new(
         kubelet: Kubelet,
-        driver: Driver,
-        provider: Provider,
+        driver: DriverPart,
+        provider: ProviderPart,
         endpoint: Endpoint,
         api: ApiServer,
         log: Arc<EndpointLog>,
@@ -118,5 +122,22 @@ impl Parts {
         if let Some(api) = self.api.lock().await.take() {
             api.stop().await;
         }
+    }
+}
+
+impl NodePrograms for Parts {
+    fn processes(&self) -> Vec<NodeProcess> {
+        // A part that is being ended right now is none of those that ended by themselves.
+        let driver = self
+            .driver
+            .try_lock()
+            .ok()
+            .and_then(|part| part.as_ref()?.process());
+        let provider = self
+            .provider
+            .try_lock()
+            .ok()
+            .and_then(|part| part.as_ref()?.process());
+        driver.into_iter().chain(provider).collect()
     }
 }

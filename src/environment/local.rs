@@ -1,41 +1,45 @@
-//! The embedded environment: every part is ours and runs in this process.
+//! The environments on this machine: `embedded`, in which every part is ours and runs in this process, and `host`, in
+//! which driver and provider are programs of a release.
 //!
 //! Each part listens on its own port or socket and is reached over its protocol, just as the real one
 //! would be. Nothing but a scratch folder (kubelet's root, with its sockets and mounts) exists
-//! outside the process's memory.
+//! outside the process's memory; in `host` that folder is in a confinement which goes with the process.
 
 use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use mountproof_aws_endpoint::{self as aws_endpoint, CallRecord, CallVerdict, Endpoint, EndpointConfig};
+use mountproof_aws_endpoint::{self as aws_endpoint, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
-    driver::{Driver, DriverConfig, MountKind},
+    driver::DriverConfig,
     kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
     kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig},
-    provider::{Provider, ProviderConfig},
+    provider::ProviderConfig,
     rest::{ApiAccess, BearerToken},
 };
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use super::{
-    CallLog, Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Trouble,
+    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
     access,
+    call_log::EndpointLog,
+    described,
+    node::{DriverPart, ProviderPart},
     parts::{Parts, Struck},
     planted,
 };
 use crate::{
     aws::{AdminKey, Aws, AwsAccess},
     generation::DriverGeneration,
-    journal::{Component, EnvironmentReady},
+    journal::EnvironmentReady,
     kubernetes::{Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
     provision::{Ledger, MARKER, Object, Reach},
     secret::Credential,
@@ -58,9 +62,9 @@ const LONGEST_SOCKET: usize = 108;
 /// The part of a socket's path below kubelet's root, at its longest.
 const SOCKET_BELOW_ROOT: usize = 64;
 
-/// How to start the embedded environment.
+/// How to start an environment on this machine.
 #[derive(Debug, Clone)]
-pub struct EmbeddedOptions {
+pub struct LocalOptions {
     /// Defects to plant.
     pub plants: Vec<Plant>,
     /// Faults to cause.
@@ -75,9 +79,33 @@ pub struct EmbeddedOptions {
     pub provider_qps: f64,
     /// `--rotation-poll-interval`.
     pub rotation: Duration,
+    /// Releases in the places of the stand-ins: the environment is `host` then, and this process is confined.
+    pub programs: Option<Programs>,
+    /// What else a report should say of this environment.
+    pub notes: Vec<String>,
 }
 
-impl Default for EmbeddedOptions {
+/// Driver and provider of a release, as programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Programs {
+    /// The driver.
+    pub driver: Release,
+    /// The provider.
+    pub provider: Release,
+}
+
+impl LocalOptions {
+    /// `embedded` or `host`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.programs {
+            None => "embedded",
+            Some(_) => "host",
+        }
+    }
+}
+
+impl Default for LocalOptions {
     fn default() -> Self {
         Self {
             plants: Vec::new(),
@@ -87,6 +115,8 @@ impl Default for EmbeddedOptions {
             clock: 20.0,
             provider_qps: 500.0,
             rotation: Duration::from_secs(1),
+            programs: None,
+            notes: Vec::new(),
         }
     }
 }
@@ -100,7 +130,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self {
+    pub(super) fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self {
         move |error| Self {
             part,
             because: error.to_string(),
@@ -123,17 +153,23 @@ impl StartError {
 /// Where the embedded environment of a run keeps its sockets and mounts: short, as the paths of
 /// sockets are. It must be on record before [`start`] makes it.
 #[must_use]
-pub fn scratch_folder(run_id: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("mountproof-{run_id}"))
+pub fn scratch_folder(run_id: &str, options: &LocalOptions) -> PathBuf {
+    let folder = match options.programs {
+        None => std::env::temp_dir(),
+        // The confinement's own, which goes with it.
+        Some(_) => PathBuf::from("/run"),
+    };
+    folder.join(format!("mountproof-{run_id}"))
 }
 
 /// Starts every part, in the order in which they need each other, for the run with these marks.
 ///
 /// What the driver's chart would install (its kinds and the CSIDriver object) is put on record in
-/// `ledger` and installed before the driver starts, which waits for it. `struck` hears of every fault
+/// `ledger` and installed: the kinds before the driver starts, which waits for them, the object when its version is
+/// known. `struck` hears of every fault
 /// as it strikes.
 pub async fn start(
-    options: &EmbeddedOptions,
+    options: &LocalOptions,
     scratch: &Path,
     region: &str,
     seed: u64,
@@ -191,6 +227,8 @@ pub async fn start(
     };
     let root = scratch.join("kubelet");
     let providers = scratch.join("providers");
+    let logs = scratch.join("logs");
+    fs::create_dir(&logs).map_err(StartError::of("environment"))?;
     let kubelet_config = KubeletConfig::new(access(&format!("system:node:{NODE}")), NODE, root.clone());
     let silent = |plant: &Plant| plant.defect() == Defect::Driver(DriverDefect::NeverAnswers);
     let kubelet = Kubelet::start(KubeletConfig {
@@ -214,18 +252,14 @@ pub async fn start(
         providers.clone(),
         ca.certificate_pem().to_owned(),
     );
-    let provider = Provider::start(ProviderConfig {
+    let provider_config = ProviderConfig {
         region: Some(region.to_owned()),
         https_proxy: Some(endpoint.address()),
         qps: options.provider_qps,
         burst: whole(options.provider_qps).max(provider_config.burst),
         ..provider_config
-    })
-    .map_err(StartError::of("provider stand-in"))?;
-    provider.defects().set_for(
-        planted::provider_defects(&options.plants),
-        planted::times(&options.plants, |defect| matches!(defect, Defect::Provider(_))),
-    );
+    };
+    let provider = ProviderPart::start(options, provider_config, &logs).await?;
     let kubernetes = Kubernetes::connect(
         &KubernetesAccess {
             url: api.url(),
@@ -236,27 +270,26 @@ pub async fn start(
     )
     .await
     .map_err(StartError::of("Kubernetes client"))?;
-    install(&kubernetes, marks, ledger).await?;
+    install(&kubernetes, &tenant::custom_resource_definitions(marks), ledger).await?;
     let driver_config = DriverConfig::new(
         access("system:serviceaccount:kube-system:secrets-store-csi-driver"),
         NODE,
         &root,
         providers,
     );
-    let driver = Driver::start(DriverConfig {
+    let driver_config = DriverConfig {
         rotation: Some(options.rotation),
         // A real driver has 20 a second whatever the provider has. They would be the only thing that a
         // load test of ours sees where that has more.
         qps: options.provider_qps.max(driver_config.qps),
         burst: whole(options.provider_qps).max(driver_config.burst),
         ..driver_config
-    })
-    .await
-    .map_err(StartError::of("driver stand-in"))?;
-    driver.defects().set_for(
-        planted::driver_defects(&options.plants),
-        planted::times(&options.plants, |defect| matches!(defect, Defect::Driver(_))),
-    );
+    };
+    let csi_socket = driver_config.csi_socket.clone();
+    let driver = DriverPart::start(options, driver_config, &logs).await?;
+    // Which chart it comes with depends on its version, and that is its own to tell.
+    let generation = DriverGeneration::of(&driver.component(options).version);
+    install(&kubernetes, &[tenant::csi_driver(marks, generation)], ledger).await?;
     await_registration(&kubernetes).await?;
 
     let aws_access = AwsAccess {
@@ -276,17 +309,13 @@ pub async fn start(
         .issuer()
         .await
         .map_err(StartError::of("Kubernetes client"))?;
-    let log = Arc::new(EndpointLog {
-        calls: endpoint.calls(),
-        panics: AtomicBool::new(false),
-    });
+    let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: components(),
+        components: described::components(options, &driver, &provider),
         capabilities: Vec::new(),
-        notes: notes(options, driver.mount_kind()),
+        notes: described::notes(options, driver.mount_kind()),
     };
-    let csi_socket = driver.csi_socket().to_owned();
     let pace = Box::new(Pace {
         time: kubelet.time(),
         hurried: Clock::faster(options.clock),
@@ -294,7 +323,9 @@ pub async fn start(
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
+    let node_parts = Arc::clone(&parts);
     Ok(Environment {
+        programs: Some(node_parts),
         ready,
         reach: Reach::Embedded,
         kubernetes,
@@ -317,19 +348,14 @@ pub async fn start(
     })
 }
 
-/// What the driver's chart installs.
-async fn install(kubernetes: &Kubernetes, marks: &Marks, ledger: &Ledger) -> Result<(), StartError> {
-    let mut manifests = tenant::custom_resource_definitions(marks).to_vec();
-    manifests.push(tenant::csi_driver(
-        marks,
-        DriverGeneration::of(mountproof_stand_ins::driver::VERSION),
-    ));
+/// Makes what the driver's chart installs, once it is on record.
+async fn install(kubernetes: &Kubernetes, manifests: &[Value], ledger: &Ledger) -> Result<(), StartError> {
     let planned: Vec<Object> = manifests
         .iter()
         .map(|manifest| Object::Kubernetes(ObjectRef::of(manifest)))
         .collect();
     ledger.plan(&planned).map_err(StartError::of("driver stand-in"))?;
-    for manifest in &manifests {
+    for manifest in manifests {
         kubernetes
             .create(manifest)
             .await
@@ -370,87 +396,6 @@ fn prepare(scratch: &Path) -> io::Result<()> {
     )
 }
 
-/// What stands at each seam.
-fn components() -> Vec<Component> {
-    let part = |seam: &str, name: &str, version: &str, notes: &[&str]| Component {
-        seam: seam.to_owned(),
-        name: name.to_owned(),
-        version: version.to_owned(),
-        stand_in: true,
-        notes: notes.iter().map(|&note| note.to_owned()).collect(),
-    };
-    vec![
-        part(
-            "kubernetes",
-            "Kubernetes API stand-in",
-            "1.36",
-            &["RBAC objects are stored, not enforced"],
-        ),
-        part(
-            "kubelet",
-            "kubelet stand-in",
-            "1.36",
-            &["binds pods itself", "containers do not run"],
-        ),
-        part(
-            "driver",
-            "driver stand-in",
-            "1.6.0",
-            &["secretObjects are not synced"],
-        ),
-        part(
-            "provider",
-            "provider stand-in",
-            "3.1.1",
-            &["no SSM parameters", "no Pod Identity"],
-        ),
-        part(
-            "aws",
-            "AWS endpoint",
-            env!("CARGO_PKG_VERSION"),
-            &["IAM enforced", "IAM, STS, Secrets Manager"],
-        ),
-    ]
-}
-
-fn notes(options: &EmbeddedOptions, mount: MountKind) -> Vec<String> {
-    let mut notes = vec![
-        format!(
-            "kubelet's own waits pass {} times faster than a real kubelet's, and at its pace while mounts are measured",
-            options.clock
-        ),
-        match mount {
-            MountKind::Tmpfs => "secrets are mounted on tmpfs".to_owned(),
-            _ => "secrets are in a private folder: mounting tmpfs is not allowed here".to_owned(),
-        },
-        format!(
-            "the provider allows itself {} requests a second to the Kubernetes API, a real one 5; the driver as many, \
-             but no less than a real one's 20",
-            options.provider_qps
-        ),
-        format!("rotation poll interval {:?}", options.rotation),
-    ];
-    notes.extend(
-        options
-            .plants
-            .iter()
-            .map(|plant| format!("planted defect {plant}: {}", plant.what())),
-    );
-    notes.extend(
-        options
-            .faults
-            .iter()
-            .map(|fault| format!("fault {fault}: {}", fault.trouble.what())),
-    );
-    notes
-}
-
-/// The endpoint's log in the words of verdicts.
-pub(super) struct EndpointLog {
-    calls: aws_endpoint::CallLog,
-    panics: AtomicBool,
-}
-
 /// The kubelet stand-in's clock.
 struct Pace {
     time: Timeline,
@@ -470,51 +415,6 @@ struct Issuer(Arc<Parts>);
 impl ExpiredTokens for Issuer {
     fn token<'a>(&'a self, namespace: &'a str, audience: &'a str) -> BoxFuture<'a, Option<Credential>> {
         async move { self.0.expired_token(namespace, audience).await }.boxed()
-    }
-}
-
-impl EndpointLog {
-    /// From now on reading it panics: see [`Trouble::HarnessPanics`].
-    pub(super) fn panic_from_now_on(&self) {
-        self.panics.store(true, Ordering::SeqCst);
-    }
-
-    fn calls(&self) -> &aws_endpoint::CallLog {
-        assert!(
-            !self.panics.load(Ordering::SeqCst),
-            "the fault {} was asked for",
-            Trouble::HarnessPanics.name()
-        );
-        &self.calls
-    }
-}
-
-impl CallLog for EndpointLog {
-    fn cursor(&self) -> u64 {
-        self.calls().cursor()
-    }
-
-    fn since(&self, cursor: u64) -> Vec<crate::verdict::denial::Call> {
-        self.calls().since(cursor).into_iter().map(call).collect()
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.calls().forgotten()
-    }
-}
-
-fn call(record: CallRecord) -> crate::verdict::denial::Call {
-    crate::verdict::denial::Call {
-        allowed: record.verdict == CallVerdict::Allowed,
-        action: record.action(),
-        role: record.role.as_deref().map(str::to_owned),
-        principal: record.principal.as_deref().map(str::to_owned),
-        subject: record.subject,
-        asked: record.asked,
-        resource: record.resource,
-        error: record.error,
-        statement: record.statement.map(|statement| statement.to_string()),
-        reason: record.reason,
     }
 }
 

@@ -1,0 +1,312 @@
+//! `run --env host`: outside, both programs are obtained and this command is run again in a confinement; inside, the run
+//! takes place.
+//!
+//! ```text
+//! outside: --driver, --provider ─► releases ─► confine(this command, what was obtained) ─► its exit code
+//! inside:  enter the confinement ─► the run, as in any other environment
+//! ```
+//!
+//! Registries are reached from outside: inside there is nothing but loopback.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use mountproof_confinement::{self as confinement, Plan, Signal, Signals, View};
+use mountproof_releases::{Options, Part, Progress, Release, Repositories, Source, SourceError, obtain};
+use rustix::process::{getpid, kill_process};
+
+use super::output::{Output, USAGE, style};
+use crate::{environment::Programs, report::ExitCode};
+
+/// Which driver and which provider.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Host environment (--env host)")]
+pub struct HostArgs {
+    /// The driver: a program (./driver), an image (REGISTRY/NAME:TAG), or an archive (./driver.tar: `docker save` or OCI).
+    #[arg(long, value_name = "PROGRAM|IMAGE|ARCHIVE", conflicts_with = "driver_version")]
+    pub driver: Option<String>,
+
+    /// The driver: its official image of this version, such as 1.6.0.
+    #[arg(long, value_name = "VERSION")]
+    pub driver_version: Option<String>,
+
+    /// The provider, named in the same ways.
+    #[arg(
+        long,
+        value_name = "PROGRAM|IMAGE|ARCHIVE",
+        conflicts_with = "provider_version"
+    )]
+    pub provider: Option<String>,
+
+    /// The provider: its official image of this version, such as 3.1.1.
+    #[arg(long, value_name = "VERSION")]
+    pub provider_version: Option<String>,
+
+    /// A mirror of the driver's official repository: REGISTRY/NAME.
+    #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_DRIVER_REPOSITORY")]
+    pub driver_repository: Option<String>,
+
+    /// A mirror of the provider's official repository.
+    #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_PROVIDER_REPOSITORY")]
+    pub provider_repository: Option<String>,
+
+    /// Ask no registry: images come from the cache alone.
+    #[arg(long)]
+    pub offline: bool,
+
+    /// What was obtained outside; for the process inside only.
+    #[arg(long, hide = true)]
+    pub obtained: Option<Obtained>,
+}
+
+/// [`Programs`] on the way from the outer process to the inner one.
+#[derive(Debug, Clone)]
+pub struct Obtained(pub Programs);
+
+impl FromStr for Obtained {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text).map(Self)
+    }
+}
+
+/// The flag that carries [`Obtained`].
+const OBTAINED: &str = "--obtained";
+
+impl HostArgs {
+    /// The first flag that only means something with `--env host`, if one was given.
+    #[must_use]
+    pub fn first_given(&self) -> Option<&'static str> {
+        [
+            (self.driver.is_some(), "--driver"),
+            (self.driver_version.is_some(), "--driver-version"),
+            (self.provider.is_some(), "--provider"),
+            (self.provider_version.is_some(), "--provider-version"),
+            (self.offline, "--offline"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    fn source(&self, part: Part) -> Result<Source, Unusable> {
+        let (named, version) = match part {
+            Part::Driver => (&self.driver, &self.driver_version),
+            Part::Provider => (&self.provider, &self.provider_version),
+        };
+        match (named, version) {
+            (Some(named), _) => Ok(Source::parse(part, named)?),
+            (None, Some(version)) => Ok(Source::parse_version(part, version)?),
+            (None, None) => Err(Unusable::Missing { part }),
+        }
+    }
+}
+
+/// The command line names no driver or no provider.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("--env host needs a {part}: give --{part}-version VERSION, or --{part} PROGRAM|IMAGE|ARCHIVE")]
+    Missing { part: Part },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// Obtains both programs and runs this command again, confined; answers with its exit code.
+///
+/// # Errors
+///
+/// When a stream cannot be written.
+pub async fn outside(args: &HostArgs, quiet: bool, output: &mut Output<'_>) -> io::Result<u8> {
+    let sources = args
+        .source(Part::Driver)
+        .and_then(|driver| Ok((driver, args.source(Part::Provider)?)));
+    let (driver, provider) = match sources {
+        Ok(sources) => sources,
+        Err(error) => return refused(output, &error, USAGE),
+    };
+    let unavailable = ExitCode::EnvironmentUnavailable.code();
+    // Before anything is downloaded.
+    if let Err(error) = confinement::available().await {
+        return refused(output, &error, unavailable);
+    }
+    let options = Options {
+        repositories: Repositories {
+            driver: args.driver_repository.clone(),
+            provider: args.provider_repository.clone(),
+        },
+        offline: args.offline,
+        docker_config: docker_config(),
+        ..Options::new(cache())
+    };
+    let driver = match obtained(Part::Driver, &driver, &options, quiet, output).await? {
+        Ok(release) => release,
+        Err(error) => return refused(output, &error, unavailable),
+    };
+    let provider = match obtained(Part::Provider, &provider, &options, quiet, output).await? {
+        Ok(release) => release,
+        Err(error) => return refused(output, &error, unavailable),
+    };
+    let obtained = serde_json::to_string(&Programs { driver, provider })?;
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    arguments.extend([OBTAINED.into(), obtained.into()]);
+    match confinement::confine(&Plan { arguments }).await {
+        Ok(outcome) => Ok(outcome.code),
+        Err(error) => refused(output, &error, unavailable),
+    }
+}
+
+/// Enters the confinement and has its signals reach this process; notes for the report.
+///
+/// # Errors
+///
+/// When the confinement cannot be made, or this process is in none.
+pub fn inside(out: &std::path::Path) -> Result<Vec<String>, confinement::Error> {
+    let entered = confinement::enter(&View {
+        // Reports are for the host.
+        keep: std::path::absolute(out).into_iter().collect(),
+        ..View::default()
+    })?;
+    let mut signals = Signals::listen()?;
+    tokio::spawn(async move {
+        while let Some(signal) = signals.next().await {
+            let signal = match signal {
+                Signal::Interrupt => rustix::process::Signal::INT,
+                Signal::Terminate | Signal::Hangup | Signal::OuterGone => rustix::process::Signal::TERM,
+            };
+            // As if it had been sent here: the run has one way of ending.
+            let _ = kill_process(getpid(), signal);
+        }
+    });
+    Ok(entered.notes)
+}
+
+/// The command line as its user typed it.
+#[must_use]
+pub fn typed(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut typed = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        if argument == OBTAINED {
+            // And its value.
+            arguments.next();
+        } else if argument != confinement::INSIDE {
+            typed.push(argument);
+        }
+    }
+    typed
+}
+
+/// Obtains one program, and shows how that goes. The outer error is that of the streams.
+async fn obtained(
+    part: Part,
+    source: &Source,
+    options: &Options,
+    quiet: bool,
+    output: &mut Output<'_>,
+) -> io::Result<Result<Release, mountproof_releases::ObtainError>> {
+    let bar = if quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(0)
+    };
+    bar.set_style(
+        ProgressStyle::with_template("  {msg} {bytes} of {total_bytes} {bar:30}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&lines);
+    let showing = bar.clone();
+    let release = obtain(part, source, options, move |progress| match progress {
+        Progress::Downloading { done, total, .. } => {
+            showing.set_message(format!("{part}: downloading"));
+            showing.set_length(total);
+            showing.set_position(done);
+        }
+        Progress::Waiting { registry, wait } => {
+            let line = format!("{part}: {registry} asks for patience, {} s", wait.as_secs());
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+        _ => {}
+    })
+    .await;
+    bar.finish_and_clear();
+    if !quiet {
+        for line in lines.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            writeln!(output.err, "  {line}")?;
+        }
+        if let Ok(release) = &release {
+            writeln!(output.err, "  {part}: {}", said(release))?;
+        }
+    }
+    Ok(release)
+}
+
+/// One line about a release.
+fn said(release: &Release) -> String {
+    let version = release.version.as_deref().unwrap_or("of an unknown version");
+    let offline = match &release.offline {
+        Some(offline) => format!(
+            ", from the cache as of {} ({})",
+            offline.resolved_at, offline.because
+        ),
+        None => String::new(),
+    };
+    format!("{} {version}, {}{offline}", release.source, release.digest)
+}
+
+/// `$XDG_CACHE_HOME/mountproof/releases`.
+fn cache() -> PathBuf {
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let caches = variable("XDG_CACHE_HOME")
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| Some(variable("HOME")?.join(".cache")));
+    caches
+        .unwrap_or_else(std::env::temp_dir)
+        .join("mountproof/releases")
+}
+
+/// Docker's `config.json`, where it is.
+fn docker_config() -> Option<PathBuf> {
+    let folder = std::env::var_os("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
+    let file = folder.join("config.json");
+    file.is_file().then_some(file)
+}
+
+fn refused(output: &mut Output<'_>, error: &dyn std::error::Error, code: u8) -> io::Result<u8> {
+    writeln!(output.err, "{}error{:#}: {error}", style::ERROR, style::ERROR)?;
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_shows_the_command_that_was_typed() {
+        let given = [
+            "mountproof",
+            "--inside-confinement",
+            "run",
+            "--env",
+            "host",
+            "--obtained",
+            "{}",
+            "positive",
+        ];
+        let expected = ["mountproof", "run", "--env", "host", "positive"];
+        assert_eq!(typed(given.map(str::to_owned)), expected);
+    }
+}

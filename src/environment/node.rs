@@ -1,0 +1,184 @@
+//! Driver and provider on the node: the stand-ins in this process, or a release's programs.
+
+use std::path::Path;
+
+use mountproof_stand_ins::{
+    driver::{Driver, DriverConfig, MountKind},
+    programs::{
+        AccountPlace, DriverOptions, DriverProgram, LeftOut, ProgramSpec, ProviderOptions, ProviderProgram,
+    },
+    provider::{Provider, ProviderConfig},
+};
+
+use super::{Defect, LocalOptions, NodeProcess, Release, StartError, described, planted};
+use crate::journal::Component;
+
+/// The driver on the node.
+pub(super) enum DriverPart {
+    StandIn(Driver),
+    Program(DriverProgram),
+}
+
+impl DriverPart {
+    /// Starts what the options name, as `config` says; a program's output goes into `logs`.
+    pub(super) async fn start(
+        options: &LocalOptions,
+        config: DriverConfig,
+        logs: &Path,
+    ) -> Result<Self, StartError> {
+        let Some(programs) = &options.programs else {
+            let driver = Driver::start(config)
+                .await
+                .map_err(StartError::of("driver stand-in"))?;
+            driver.defects().set_for(
+                planted::driver_defects(&options.plants),
+                planted::times(&options.plants, |defect| matches!(defect, Defect::Driver(_))),
+            );
+            return Ok(Self::StandIn(driver));
+        };
+        let log = logs.join("driver.log");
+        let started =
+            DriverProgram::start(&spec(&programs.driver), &config, &DriverOptions::default(), &log).await;
+        started.map(Self::Program).map_err(StartError::of("driver"))
+    }
+
+    /// What a report says of it.
+    pub(super) fn component(&self, options: &LocalOptions) -> Component {
+        match (self, &options.programs) {
+            (Self::Program(program), Some(programs)) => component(
+                "driver",
+                &programs.driver,
+                program.version(),
+                program.flags(),
+                program.left_out(),
+            ),
+            _ => described::driver_stand_in(),
+        }
+    }
+
+    /// Its end, where it came to one by itself, and what it wrote.
+    pub(super) fn process(&self) -> Option<NodeProcess> {
+        match self {
+            Self::StandIn(_) => None,
+            Self::Program(program) => Some(NodeProcess {
+                name: "driver",
+                ended: program.exited(),
+                log: program.log().to_owned(),
+            }),
+        }
+    }
+
+    /// What a target path becomes, where it is known.
+    pub(super) fn mount_kind(&self) -> Option<MountKind> {
+        match self {
+            Self::StandIn(driver) => Some(driver.mount_kind()),
+            Self::Program(_) => None,
+        }
+    }
+
+    pub(super) async fn stop(self) {
+        match self {
+            Self::StandIn(driver) => driver.stop().await,
+            Self::Program(program) => program.stop().await,
+        }
+    }
+}
+
+/// The provider on the node.
+pub(super) enum ProviderPart {
+    StandIn(Provider),
+    Program(ProviderProgram),
+}
+
+impl ProviderPart {
+    /// See [`DriverPart::start`].
+    pub(super) async fn start(
+        options: &LocalOptions,
+        config: ProviderConfig,
+        logs: &Path,
+    ) -> Result<Self, StartError> {
+        let Some(programs) = &options.programs else {
+            let provider = Provider::start(config).map_err(StartError::of("provider stand-in"))?;
+            provider.defects().set_for(
+                planted::provider_defects(&options.plants),
+                planted::times(&options.plants, |defect| matches!(defect, Defect::Provider(_))),
+            );
+            return Ok(Self::StandIn(provider));
+        };
+        let log = logs.join("provider.log");
+        // The confinement's /run is ours.
+        let place = ProviderOptions::new(AccountPlace::Here);
+        let started = ProviderProgram::start(&spec(&programs.provider), &config, &place, &log).await;
+        started.map(Self::Program).map_err(StartError::of("provider"))
+    }
+
+    /// See [`DriverPart::component`].
+    pub(super) fn component(&self, options: &LocalOptions) -> Component {
+        match (self, &options.programs) {
+            (Self::Program(program), Some(programs)) => component(
+                "provider",
+                &programs.provider,
+                program.version(),
+                program.flags(),
+                program.left_out(),
+            ),
+            _ => described::provider_stand_in(),
+        }
+    }
+
+    /// See [`DriverPart::process`].
+    pub(super) fn process(&self) -> Option<NodeProcess> {
+        match self {
+            Self::StandIn(_) => None,
+            Self::Program(program) => Some(NodeProcess {
+                name: "provider",
+                ended: program.exited(),
+                log: program.log().to_owned(),
+            }),
+        }
+    }
+
+    pub(super) async fn stop(self) {
+        match self {
+            Self::StandIn(provider) => provider.stop().await,
+            Self::Program(program) => program.stop().await,
+        }
+    }
+}
+
+/// What a report says of a program: what it says of itself, and how it was started.
+fn component(
+    seam: &str,
+    release: &Release,
+    says: Option<&str>,
+    flags: &[String],
+    left_out: &[LeftOut],
+) -> Component {
+    // A build that was not told its version says so; then what was asked for is nearer.
+    let said = says.filter(|version| !version.is_empty() && *version != "local-dev");
+    let version = said.or(release.version.as_deref()).unwrap_or("unknown");
+    let mut notes = vec![release.digest.clone(), release.platform.clone()];
+    notes.extend(release.built_from.clone());
+    notes.push(flags.join(" "));
+    notes.extend(left_out.iter().map(LeftOut::to_string));
+    notes.extend(release.offline.as_ref().map(|offline| {
+        format!(
+            "from the cache as of {}: {}",
+            offline.resolved_at, offline.because
+        )
+    }));
+    Component {
+        seam: seam.to_owned(),
+        name: release.source.clone(),
+        version: version.to_owned(),
+        stand_in: false,
+        notes,
+    }
+}
+
+fn spec(release: &Release) -> ProgramSpec {
+    ProgramSpec {
+        program: release.program.clone(),
+        arguments: release.arguments.clone(),
+    }
+}
