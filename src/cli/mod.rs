@@ -14,6 +14,7 @@ pub mod report;
 pub mod run;
 pub mod scenarios;
 pub mod schema;
+pub mod standin;
 pub mod sweep;
 
 use std::io;
@@ -82,6 +83,10 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    // Of use to whoever tests mountproof, and to nobody who tests secrets: the main help leaves it out.
+    /// Run the stand-in of the driver or of the provider as a program of its own
+    #[command(hide = true)]
+    Standin(standin::StandinArgs),
 }
 
 /// Runs a command; returns the exit code. `redactor` learns every secret value on the way: who made it
@@ -110,5 +115,6 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
         Command::Explain(args) => explain::run(args, output),
         Command::Schema(args) => schema::run(args, results::schema, output),
         Command::Completions(args) => completions::run(args, output),
+        Command::Standin(args) => standin::run(args, output).await,
     }
 }

@@ -81,6 +81,38 @@ fn commands_print_what_they_say() {
     assert!(place.runs().is_empty());
 }
 
+/// Whatever starts the real programs asks them first, and may ask the stand-ins the same.
+#[test]
+fn the_stand_ins_are_programs_that_say_what_they_know() {
+    let place = Place::new();
+    place.run(&["standin", "driver", "--help"]).exits(0).says(&[
+        "Usage of mountproof standin driver:",
+        "  -endpoint string",
+        "  -v int",
+        "  -defect value",
+    ]);
+    place
+        .run(&["standin", "driver", "--version"])
+        .exits(0)
+        .prints(&["\"BuildVersion\":\"v1.6.0\""]);
+    place
+        .run(&["standin", "provider", "--version"])
+        .exits(2)
+        .says(&["flag provided but not defined: -version", "  -qps int"]);
+    place
+        .run(&["standin", "driver", "--defect=nothing"])
+        .exits(1)
+        .says(&["no such defect: nothing; there are: empty-mount"]);
+    place
+        .run(&["standin", "driver", "--kubeconfig=nowhere"])
+        .exits(1)
+        .says(&["nowhere: No such file"]);
+    place
+        .run(&["standin", "kubelet"])
+        .exits(2)
+        .says(&["there are: driver, provider"]);
+}
+
 /// `mountproof list | head`: the reader has seen enough, and that is no failure.
 #[test]
 fn a_reader_that_went_away_is_fine() {

@@ -96,6 +96,29 @@ pub struct DriverDefects {
     pub never_answers: bool,
 }
 
+impl DriverDefects {
+    /// What [`Self::plant`] knows.
+    pub const NAMES: &'static [&'static str] = &[
+        "empty-mount",
+        "file-left-after-unmount",
+        "no-pod-status",
+        "never-answers",
+    ];
+
+    /// Switches on the one called `name`, if there is one.
+    #[must_use]
+    pub fn plant(&mut self, name: &str) -> Option<()> {
+        *match name {
+            "empty-mount" => &mut self.empty_mount,
+            "file-left-after-unmount" => &mut self.file_left_after_unmount,
+            "no-pod-status" => &mut self.no_pod_status,
+            "never-answers" => &mut self.never_answers,
+            _ => return None,
+        } = true;
+        Some(())
+    }
+}
+
 /// What a broken provider does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(
@@ -120,9 +143,60 @@ pub struct ProviderDefects {
     pub refuses_secret_twice: bool,
 }
 
+impl ProviderDefects {
+    /// What [`Self::plant`] knows.
+    pub const NAMES: &'static [&'static str] = &[
+        "wrong-mode",
+        "stale-after-rotation",
+        "other-tenants-secret",
+        "ignores-denial",
+        "ignores-version",
+    ];
+
+    /// Switches on the one called `name`, if there is one.
+    #[must_use]
+    pub fn plant(&mut self, name: &str) -> Option<()> {
+        *match name {
+            "wrong-mode" => &mut self.wrong_mode,
+            "stale-after-rotation" => &mut self.stale_after_rotation,
+            "other-tenants-secret" => &mut self.other_tenants_secret,
+            "ignores-denial" => &mut self.ignores_denial,
+            "ignores-version" => &mut self.ignores_version,
+            _ => return None,
+        } = true;
+        Some(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_plants_a_defect_of_its_own() {
+        let mut driver = Vec::new();
+        for name in DriverDefects::NAMES {
+            let mut defects = DriverDefects::default();
+            assert_eq!(defects.plant(name), Some(()));
+            assert!(
+                defects != DriverDefects::default() && !driver.contains(&defects),
+                "{name}"
+            );
+            driver.push(defects);
+        }
+        let mut provider = Vec::new();
+        for name in ProviderDefects::NAMES {
+            let mut defects = ProviderDefects::default();
+            assert_eq!(defects.plant(name), Some(()));
+            assert!(
+                defects != ProviderDefects::default() && !provider.contains(&defects),
+                "{name}"
+            );
+            provider.push(defects);
+        }
+        assert_eq!(DriverDefects::default().plant("wrong-mode"), None);
+        assert_eq!(ProviderDefects::default().plant("empty-mount"), None);
+    }
 
     #[test]
     fn a_switch_shows_as_often_as_it_may_and_others_do_not_count() {

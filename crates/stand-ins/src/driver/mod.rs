@@ -237,6 +237,15 @@ impl Driver {
         &self.inner.defects
     }
 
+    /// Unregisters, ends its calls within half a second, and leaves what is mounted, as the real one does.
+    pub async fn leave(self) {
+        if let Some(registrar) = self.registrar {
+            registrar.stop().await;
+        }
+        self.csi.stop().await;
+        let _ = std::fs::remove_file(&self.csi_socket);
+    }
+
     /// Unregisters, ends its calls within half a second, and unmounts everything.
     pub async fn stop(self) {
         if let Some(registrar) = self.registrar {

@@ -11,7 +11,8 @@
 //! - Authorization: RBAC objects are stored, and every authenticated user may do everything, whoever
 //!   authenticated it ([`ApiServerConfig::webhook`]). Without a
 //!   token the answer is 401, where a real server would know an anonymous user.
-//! - Protobuf and CBOR bodies (415), answers as `Table` unless JSON is accepted too, `OpenAPI`.
+//! - Protobuf bodies of other objects than Secrets, CBOR bodies (both 415), answers in either and as `Table` unless JSON is
+//!   accepted too, `OpenAPI`.
 //! - Validation of custom resources by their schema, pruning and defaulting by it, conversion webhooks;
 //!   unknown fields of built-in kinds are kept, whatever `fieldValidation` says.
 //! - Admission but for namespaces, service accounts, priority and the default tolerations; no
@@ -35,6 +36,7 @@ mod managed;
 mod object;
 mod page;
 mod patch;
+mod protobuf;
 mod render;
 mod request;
 mod resource;

@@ -16,6 +16,7 @@ pub mod flags;
 mod output;
 mod process;
 mod provider;
+pub mod standin;
 
 use std::{
     io,

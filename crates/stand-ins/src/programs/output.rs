@@ -91,7 +91,12 @@ impl Output {
     pub(super) fn last_words(&self) -> LastWords {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&kept.tail);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let plain = |line: &str| -> String { line.chars().filter(|letter| !letter.is_control()).collect() };
+        let lines: Vec<String> = text
+            .lines()
+            .map(plain)
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
         LastWords(without_tokens(&last.join(" | ")))
     }

@@ -21,7 +21,7 @@ use super::{
 use crate::provider::ProviderConfig;
 
 /// Where client-go looks for a service account, and nowhere else.
-const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub(super) const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Says that the service account there is ours.
 const OURS: &str = "mountproof";

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io::{self, Write as _},
     sync::{Mutex, PoisonError},
 };
 
@@ -32,10 +33,20 @@ pub struct LogLine {
     pub text: String,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Log(Mutex<VecDeque<LogLine>>);
+#[derive(Debug)]
+pub(super) struct Log {
+    lines: Mutex<VecDeque<LogLine>>,
+    to_stderr: bool,
+}
 
 impl Log {
+    pub(super) fn new(to_stderr: bool) -> Self {
+        Self {
+            lines: Mutex::default(),
+            to_stderr,
+        }
+    }
+
     pub(super) fn info(&self, text: String) {
         tracing::debug!("{text}");
         self.keep(LogLevel::Info, text);
@@ -52,7 +63,7 @@ impl Log {
     }
 
     pub(super) fn lines(&self) -> Vec<LogLine> {
-        self.0
+        self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .iter()
@@ -61,14 +72,36 @@ impl Log {
     }
 
     fn keep(&self, level: LogLevel, text: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == LINES {
-            lines.pop_front();
-        }
-        lines.push_back(LogLine {
+        let line = LogLine {
             at: Timestamp::now(),
             level,
             text,
-        });
+        };
+        if self.to_stderr {
+            // Nobody who reads it is no reason to serve nobody.
+            let _ = io::stderr().write_all(line.as_klog().as_bytes());
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}
+
+impl LogLine {
+    /// `I1126 04:38:40.104297   28635 provider.rs:1] text`, as <https://pkg.go.dev/k8s.io/klog/v2> has it.
+    fn as_klog(&self) -> String {
+        let level = match self.level {
+            LogLevel::Info => 'I',
+            LogLevel::Warning => 'W',
+            LogLevel::Error => 'E',
+        };
+        let at = self.at.strftime("%m%d %H:%M:%S%.6f");
+        format!(
+            "{level}{at} {:>7} provider.rs:1] {}\n",
+            std::process::id(),
+            self.text
+        )
     }
 }

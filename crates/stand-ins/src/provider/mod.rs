@@ -81,6 +81,8 @@ pub struct ProviderConfig {
     pub in_flight: usize,
     /// Scale of the pauses between the SDK's attempts: one second in the real one.
     pub retry_pause: Duration,
+    /// Whether its log goes to standard error too, in klog's form: as a program's does.
+    pub log_to_stderr: bool,
     /// What is wrong with it.
     pub defects: Shared<ProviderDefects>,
 }
@@ -100,6 +102,7 @@ impl ProviderConfig {
             burst: 10,
             in_flight: 64,
             retry_pause: Duration::from_secs(1),
+            log_to_stderr: false,
             defects: Shared::default(),
         }
     }
@@ -156,7 +159,7 @@ impl Provider {
             },
             driver_writes_secrets: config.driver_writes_secrets,
             slots: Semaphore::new(config.in_flight.max(1)),
-            log: Log::default(),
+            log: Log::new(config.log_to_stderr),
             defects: config.defects,
             spoils: Spoils::default(),
         });

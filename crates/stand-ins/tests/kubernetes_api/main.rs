@@ -9,6 +9,7 @@ mod errors;
 mod kinds;
 mod objects;
 mod patches;
+mod protobuf;
 mod replay;
 mod selectors;
 mod support;

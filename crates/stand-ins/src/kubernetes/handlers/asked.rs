@@ -10,9 +10,9 @@ use super::answer::Answer;
 use crate::kubernetes::{
     cluster::Writer,
     failure::Failure,
-    render,
+    protobuf, render,
     request::{self, Place, Query, Shape},
-    resource::Resource,
+    resource::{Resource, SECRETS},
     selector::Selector,
     store::Scope,
     stored::{Key, Stored},
@@ -78,6 +78,9 @@ impl Asked<'_> {
         match request::media_type(self.content_type.as_deref()) {
             "" | "application/json" => parse_json(&self.body),
             "application/yaml" => parse_yaml(&self.body),
+            "application/vnd.kubernetes.protobuf" if self.resource.table == SECRETS => {
+                protobuf::secret(&self.body).map_err(Failure::bad_request)
+            }
             _ => Err(Failure::unsupported_media_type(OBJECT_TYPES)),
         }
     }

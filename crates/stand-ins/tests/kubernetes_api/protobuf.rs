@@ -1,0 +1,122 @@
+//! Secrets in protobuf, as the driver sends them.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::json;
+
+use crate::support::cluster;
+
+const PROTOBUF: Option<&str> = Some("application/vnd.kubernetes.protobuf");
+const SECRETS: &str = "/api/v1/namespaces/a/secrets";
+
+/// What Kubernetes's own serializer of protobuf (`k8s.io/apimachinery`) makes of a Secret `synced` in the namespace
+/// `a`, with resource version 7 and uid `u`.
+const RECORDED: &str = "\
+azhzAAoMCgJ2MRIGU2VjcmV0EqIBCnsKBnN5bmNlZBIAGgFhIgAqAXUyATc4AEIAWigKIHNlY3JldHMtc3RvcmUuY3NpLms4cy5p\
+by9tYW5hZ2VkEgR0cnVlYg8KBG5vdGUSB2dyw7xlemlqIAoKUmVwbGljYVNldBoCcnMiATEqB2FwcHMvdjEwATgBcgN4L3kSCQoF\
+ZW1wdHkSABIQCgh1c2VybmFtZRIEAAH/eBoGT3BhcXVlGgAiAA==";
+
+/// The recorded Secret as one that is not stored yet: with neither uid nor resource version.
+fn fresh() -> Vec<u8> {
+    let mut bytes = STANDARD.decode(RECORDED).unwrap();
+    // Both are tag, length and letter: in their place an unknown field, number 100, with the number 0.
+    for field in [[0x2a, 1, b'u'], [0x32, 1, b'7']] {
+        let at = bytes.windows(3).position(|window| window == field).unwrap();
+        bytes[at..at + 3].copy_from_slice(&[0xa0, 6, 0]);
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_secret_in_protobuf_is_the_same_secret_as_in_json() {
+    let cluster = cluster().await;
+    let made = cluster.send("POST", SECRETS, PROTOBUF, fresh()).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let made = made.json();
+    assert_eq!(made["data"], json!({"username": "AAH/eA==", "empty": ""}));
+    assert_eq!(made["type"], "Opaque");
+    let metadata = &made["metadata"];
+    assert_eq!(metadata["name"], "synced");
+    assert_eq!(
+        metadata["labels"],
+        json!({"secrets-store.csi.k8s.io/managed": "true"})
+    );
+    assert_eq!(metadata["annotations"], json!({"note": "gr\u{fc}ezi"}));
+    assert_eq!(
+        metadata["ownerReferences"],
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "1",
+            "controller": true, "blockOwnerDeletion": true}])
+    );
+    assert_eq!(metadata["finalizers"], json!(["x/y"]));
+}
+
+#[tokio::test]
+async fn an_update_in_protobuf_changes_what_it_changes() {
+    let cluster = cluster().await;
+    // Without its owner, which is none: the garbage collector would come for it. Field 15 is nobody's.
+    let orphan = || {
+        let mut bytes = fresh();
+        let at = bytes
+            .windows(3)
+            .position(|window| window == [0x6a, 0x20, 0x0a])
+            .unwrap();
+        bytes[at] = 0x7a;
+        bytes
+    };
+    let made = cluster.send("POST", SECRETS, PROTOBUF, orphan()).await.json();
+    let metadata = &made["metadata"];
+    assert!(metadata["ownerReferences"].is_null(), "{made}");
+    let path = format!("{SECRETS}/synced");
+    let same = cluster.send("PUT", &path, PROTOBUF, orphan()).await.json();
+    assert_eq!(
+        same["metadata"]["resourceVersion"], metadata["resourceVersion"],
+        "an update without a change is none"
+    );
+    let mut changed = orphan();
+    let value = [0, 1, 255, b'x'];
+    let at = changed.windows(4).position(|window| window == value).unwrap();
+    changed[at + 3] = b'y';
+    let updated = cluster.send("PUT", &path, PROTOBUF, changed).await.json();
+    assert_eq!(updated["data"]["username"], "AAH/eQ==");
+    assert_ne!(
+        updated["metadata"]["resourceVersion"],
+        metadata["resourceVersion"]
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_secret_in_protobuf_is_refused() {
+    let cluster = cluster().await;
+    let recorded = STANDARD.decode(RECORDED).unwrap();
+    let mut broken = fresh();
+    broken.truncate(40);
+    let mut other = fresh();
+    let at = other.windows(6).position(|window| window == b"Secret").unwrap();
+    other[at + 5] = b'7';
+    let cases = [
+        (
+            "POST",
+            SECRETS,
+            b"{}".to_vec(),
+            400,
+            "expected prefix [107 56 115 0]",
+        ),
+        ("POST", SECRETS, Vec::new(), 400, "expected prefix [107 56 115 0]"),
+        ("POST", SECRETS, broken, 400, ""),
+        ("POST", SECRETS, other, 400, "Secre7 in version"),
+        (
+            "PUT",
+            "/api/v1/namespaces/a/secrets/synced",
+            recorded.clone(),
+            404,
+            "not found",
+        ),
+        // Of other kinds the stand-in reads none, and says so.
+        ("POST", "/api/v1/namespaces/a/configmaps", recorded, 415, ""),
+    ];
+    for (method, path, body, status, text) in cases {
+        let answer = cluster.send(method, path, PROTOBUF, body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
+        assert!(answer.text.contains(text), "{method} {path}: {}", answer.text);
+    }
+    assert_eq!(cluster.get(SECRETS).await.json()["items"], json!([]));
+}
