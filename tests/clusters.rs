@@ -133,6 +133,49 @@ async fn a_service_account_of_a_cluster_assumes_its_role() {
     site.endpoint.stop().await;
 }
 
+#[tokio::test]
+async fn a_cluster_of_a_saved_state_gets_a_new_api_server() {
+    let site = Site::start(|ca| Arc::new(StandInClusters::new(ca))).await;
+    let before = site.cluster("demo", "ACTIVE").await;
+    assert_eq!(site.endpoint.bereaved_clusters(), []);
+    let old = site.connect(&before, &token(&site.root(), "demo")).await;
+    let of_old = old
+        .token("default", "default", "sts.amazonaws.com")
+        .await
+        .unwrap();
+    let saved = site.endpoint.stopped().await;
+
+    let site = Site::going_on_from(Some(saved), |ca| Arc::new(StandInClusters::new(ca))).await;
+    let lost = [(REGION.to_owned(), "demo".to_owned())];
+    assert_eq!(site.endpoint.bereaved_clusters(), lost);
+    let cluster = site.once("demo", "ACTIVE").await;
+    assert_eq!(cluster["health"]["issues"], json!([]));
+    assert_ne!(cluster["certificateAuthority"], before["certificateAuthority"]);
+    assert_eq!(cluster["identity"], before["identity"], "what roles trust");
+    let new = site.connect(&cluster, &token(&site.root(), "demo")).await;
+    let of_new = new
+        .token("default", "default", "sts.amazonaws.com")
+        .await
+        .unwrap();
+
+    // The keys are the new server's, and count for the issuer that roles trust.
+    let aws = site.aws();
+    let issuer = cluster["identity"]["oidc"]["issuer"].as_str().unwrap();
+    let tags = Marks::of_run("clusters").tags();
+    aws.provide_oidc(issuer, "sts.amazonaws.com", &tags)
+        .await
+        .unwrap();
+    let trust = json!({ "Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Principal": { "Federated": aws.oidc_arn(issuer) },
+        "Action": "sts:AssumeRoleWithWebIdentity",
+    } });
+    let role = site.role("app", &trust).await;
+    aws.assume(&role, &of_new).await.map(drop).unwrap();
+    let refused = aws.assume(&role, &of_old).await.map(drop);
+    assert!(refused.is_err_and(|error| error.is_bad_token()));
+    site.endpoint.stop().await;
+}
+
 /// A backend that cannot.
 #[derive(Debug)]
 struct Never;
@@ -152,6 +195,9 @@ async fn a_cluster_without_an_api_server_has_failed_and_can_be_deleted() {
     let site = Site::start(|_| Arc::new(Never)).await;
     let cluster = site.cluster("demo", "FAILED").await;
     assert_eq!(cluster["endpoint"], Value::Null);
+    let issue = &cluster["health"]["issues"][0];
+    assert_eq!(issue["code"], "InternalFailure");
+    assert_eq!(issue["message"], "The API server could not be started: no room");
     site.eks("DELETE", "/clusters/demo", &Value::Null).await;
     site.until("the cluster is gone", async || {
         site.ask("GET", CLUSTERS, "/clusters/demo", &Value::Null).await.0 == 404
@@ -169,10 +215,19 @@ struct Site {
 
 impl Site {
     async fn start(backend: impl FnOnce(&Arc<RunCa>) -> Arc<dyn ClusterBackend>) -> Self {
+        Self::going_on_from(None, backend).await
+    }
+
+    async fn going_on_from(
+        saved: Option<Value>,
+        backend: impl FnOnce(&Arc<RunCa>) -> Arc<dyn ClusterBackend>,
+    ) -> Self {
         let ca = RunCa::generate("clusters").unwrap();
         let endpoint = Endpoint::start(EndpointConfig {
             cluster_backend: Some(backend(&ca)),
+            saved,
             cluster_settling: Duration::ZERO,
+            root_assumes_roles: true,
             ..EndpointConfig::new(ACCOUNT, &ca)
         })
         .await
@@ -245,6 +300,11 @@ impl Site {
         });
         let made = self.eks("POST", "/clusters", &wanted).await;
         assert_eq!(made["cluster"]["status"], "CREATING");
+        self.once(name, status).await
+    }
+
+    /// A cluster, once it has this status.
+    async fn once(&self, name: &str, status: &str) -> Value {
         let path = format!("/clusters/{name}");
         self.until(status, async || {
             self.eks("GET", &path, &Value::Null).await["cluster"]["status"] == status

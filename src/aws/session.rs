@@ -6,7 +6,7 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{self, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::{http::SharedHttpClient, runtime_components::RuntimeComponents};
 
 use super::{Aws, AwsAccess, AwsError, config, secrets::current_value, tls_context};
 use crate::secret::{Credential, SecretValue};
@@ -113,7 +113,7 @@ impl Session {
                 .tls_context(context.clone())
                 .proxy_config(proxy.clone());
             connector.set_connector_settings(settings.cloned());
-            connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+            connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
             connector.build()
         });
         let access = AwsAccess {

@@ -129,6 +129,10 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub pod_identity_listen: Option<SocketAddr>,
 
+    /// Let the root key assume roles, which AWS refuses: for programs that have no other identity to begin with
+    #[arg(long)]
+    pub root_assumes_roles: bool,
+
     /// Answer POST /moto-api/reset by forgetting everything: for moto's tests
     #[arg(long, hide = true)]
     pub moto_reset: bool,
@@ -212,6 +216,19 @@ async fn serve(
         Ok(started) => started,
         Err(trouble) => return Ok(Err(trouble)),
     };
+    for (region, name) in started.endpoint.bereaved_clusters() {
+        let then = if args.clusters {
+            "it gets a new one, in which nothing is of what was in the old"
+        } else {
+            "its endpoint answers nobody; with --clusters it gets a new one"
+        };
+        writeln!(
+            output.err,
+            "{}warning{:#}: the API server of cluster {name} in {region} ended with the endpoint that saved it: {then}",
+            style::WARNING,
+            style::WARNING
+        )?;
+    }
     writeln!(output.out, "{}", started.line(args))?;
     output.out.flush()?;
     loop {
@@ -300,6 +317,7 @@ impl Started {
             backend: backend.clone(),
             pod_identity_listen: args.pod_identity_listen,
             moto_reset: args.moto_reset,
+            root_assumes_roles: args.root_assumes_roles,
             ..EndpointConfig::new(args.account.clone(), &ca)
         };
         if args.clusters {

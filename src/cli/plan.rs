@@ -89,8 +89,8 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     }
     writeln!(
         output.out,
-        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own {own} tenants, {secrets} secrets, \
-         {policies} resource policies, {boundaries} permissions boundaries",
+        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own: tenants {own}, secrets {secrets}, resource \
+         policies {policies}, permissions boundaries {boundaries}",
         cases.len(),
         args.jobs
     )?;

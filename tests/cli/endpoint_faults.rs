@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Longest wait for a change to take effect, or for a bucket to run dry.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(20);
 /// Calls that the bucket of `GetRandomPassword` holds: a second of AWS's published 50.
 const BURST: usize = 50;

@@ -69,7 +69,8 @@ impl Program {
     /// As [`Self::start`], with another root key.
     pub(crate) fn with_root(root: &str, arguments: &[&str]) -> Result<Self, Failed> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mountproof"));
-        command.args(["endpoint", "--root-credentials", root]);
+        // The scripts have no other identity to begin with.
+        command.args(["endpoint", "--root-assumes-roles", "--root-credentials", root]);
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }

@@ -27,8 +27,19 @@ pub struct Authorisation {
 pub struct Further {
     /// What it is; decided after the call itself.
     pub wanted: Authorisation,
-    /// The code and the text that the service says when it is not allowed, in place of the usual denial.
-    pub refusal: Option<(&'static str, String)>,
+    /// What the service says when it is not allowed.
+    pub refusal: Refused,
+}
+
+/// What a service says when something that a call needs besides is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The usual denial.
+    Plainly,
+    /// Nothing but this, under this code.
+    With(&'static str, String),
+    /// The usual denial, as KMS told it to the service that asks it.
+    InTheWordsOfKms,
 }
 
 impl Authorisation {
@@ -47,13 +58,11 @@ impl Authorisation {
 
     /// The same, and something else besides.
     pub(crate) fn further(&mut self, wanted: Self) {
-        let refusal = None;
-        self.further.push(Further { wanted, refusal });
+        self.further_or(wanted, Refused::Plainly);
     }
 
     /// As [`Self::further`], with what is said when that is not allowed.
-    pub(crate) fn further_or(&mut self, wanted: Self, code: &'static str, message: impl Into<String>) {
-        let refusal = Some((code, message.into()));
+    pub(crate) fn further_or(&mut self, wanted: Self, refusal: Refused) {
         self.further.push(Further { wanted, refusal });
     }
 

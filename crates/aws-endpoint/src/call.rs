@@ -10,12 +10,13 @@ use serde_json::Value;
 use crate::{
     accept::Connection,
     answer::{Outcome, Protocol, Refusal},
-    authorisation::Authorisation,
+    authorisation::{Authorisation, Refused},
     caller::{Caller, Circumstances, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
     faults::{self, Called},
     iam::Params,
+    kms,
     service::Service,
     signature,
     sigv4::{Claim, Fault},
@@ -127,10 +128,14 @@ impl Call<'_> {
         for further in &wanted.further {
             let decided = self.decide_one(caller, session, &further.wanted, &further.wanted.action, known);
             decided.map_err(|refusal| match &further.refusal {
-                None => refusal,
-                Some((code, message)) => Refusal {
+                Refused::Plainly => refusal,
+                Refused::With(code, message) => Refusal {
                     code: (*code).to_owned(),
                     message: message.clone(),
+                    ..refusal
+                },
+                Refused::InTheWordsOfKms => Refusal {
+                    message: kms::repeated(&refusal.code, &refusal.message),
                     ..refusal
                 },
             })?;

@@ -14,6 +14,7 @@ use crate::{
         evaluate,
         store::{Role, RolePolicies, Tag},
     },
+    kms::DefaultKeys,
 };
 
 /// Where, when and over what a request came.
@@ -66,6 +67,18 @@ impl<'a> Caller<'a> {
             tags: role.map(|role| role.tags.clone()).unwrap_or_default(),
             circumstances,
             rules,
+        }
+    }
+
+    /// What is to be decided about default keys: nothing, unless a policy denies a use of some key.
+    pub(crate) fn default_keys(&self) -> DefaultKeys {
+        let session = self.session.policies.as_deref().unwrap_or_default();
+        let RolePolicies { identity, boundary } = &self.policies;
+        let mut policies = identity.iter().chain(boundary).chain(session);
+        if policies.any(|named| named.policy.denies_one_of(&DefaultKeys::USES)) {
+            DefaultKeys::Decided
+        } else {
+            DefaultKeys::Granted
         }
     }
 

@@ -65,7 +65,13 @@ impl Call<'_> {
         match self.operation.as_str() {
             "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
             "AssumeRole" => sts::assume_role(call, &session, &mut known.trace),
-            "GetAccessKeyInfo" => sts::access_key_info(call),
+            "GetAccessKeyInfo" => {
+                let answer = sts::access_key_info(call)?;
+                let wanted = Authorisation::new("sts:GetAccessKeyInfo".to_owned(), "*".to_owned());
+                let caller = self.caller(&session, &self.state.world_as_is());
+                self.authorise(&caller, &session, wanted, known)?;
+                Ok(answer)
+            }
             other => Err(invalid_action(other)),
         }
     }
@@ -81,14 +87,15 @@ impl Call<'_> {
         let mut world = self.state.world();
         world.secrets.expire(self.now);
         let (region, operation) = (&self.region, &self.operation);
-        let wanted = secrets::authorisation(&world.secrets, &world.kms, region, operation, &body)
-            .map_err(from_secrets)?;
         let caller = self.caller(&session, &world);
+        let keys = caller.default_keys();
+        let wanted = secrets::authorisation(&world.secrets, &world.kms, keys, region, operation, &body)
+            .map_err(from_secrets)?;
         self.authorise(&caller, &session, wanted, known)?;
         let defects = self.state.defects();
         let World { secrets, kms, .. } = &mut *world;
         if self.operation == "BatchGetSecretValue" {
-            let batch = secrets::batch::members(secrets, kms, region, &body).map_err(from_secrets)?;
+            let batch = secrets::batch::members(secrets, kms, keys, region, &body).map_err(from_secrets)?;
             let denied = |wanted: &Authorisation| {
                 self.decide(&caller, &session, wanted, &mut Known::default())
                     .err()
@@ -112,8 +119,10 @@ impl Call<'_> {
         let world = self.state.world_as_is();
         let World { secrets, kms, .. } = &*world;
         let (region, operation) = (&self.region, &self.operation);
-        let wanted = secrets::authorisation(secrets, kms, region, operation, body).map_err(from_secrets)?;
         let caller = self.caller(session, &world);
+        let keys = caller.default_keys();
+        let wanted =
+            secrets::authorisation(secrets, kms, keys, region, operation, body).map_err(from_secrets)?;
         self.authorise(&caller, session, wanted, known)?;
         let defects = self.state.defects();
         secrets::execute_as_is(secrets, kms, region, operation, body, self.now, defects)
@@ -127,9 +136,10 @@ impl Call<'_> {
         let body = self.json()?;
         let mut world = self.state.world();
         let (region, operation) = (&self.region, &self.operation);
-        let wanted =
-            ssm::authorisation(&world.parameters, &world.kms, region, operation, &body).map_err(from_ssm)?;
         let caller = self.caller(&session, &world);
+        let keys = caller.default_keys();
+        let wanted = ssm::authorisation(&world.parameters, &world.kms, keys, region, operation, &body)
+            .map_err(from_ssm)?;
         self.authorise(&caller, &session, wanted, known)?;
         let user = session.principal.arn();
         let World { parameters, kms, .. } = &mut *world;

@@ -196,7 +196,7 @@ impl Call<'_> {
 }
 
 /// Makes the issuer of a new cluster known, or has its API server started and then makes that one's known.
-fn start(state: Arc<State>, region: String, name: String) {
+pub(crate) fn start(state: Arc<State>, region: String, name: String) {
     let wanted = eks::wanted(&state.world_as_is().eks, &region, &name);
     let Some(wanted) = wanted else {
         host_issuer(&state, &region, &name);
@@ -217,7 +217,7 @@ fn start(state: Arc<State>, region: String, name: String) {
             }
             Err(because) => {
                 tracing::warn!(region, name, because, "the API server of a cluster");
-                eks::failed(&mut state.world().eks, &region, &name);
+                eks::failed(&mut state.world().eks, &region, &name, &because);
             }
         }
     });

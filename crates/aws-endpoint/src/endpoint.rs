@@ -62,6 +62,8 @@ pub struct EndpointConfig {
     /// Answer `POST /moto-api/reset`, unsigned, by forgetting everything but the root key: moto's tests ask for it
     /// between two of them. Never for an endpoint that others reach.
     pub moto_reset: bool,
+    /// Let the root key assume roles, which AWS refuses: for programs that have no other identity to begin with.
+    pub root_assumes_roles: bool,
     /// Most connections at a time over each way in; further ones are closed at once. By default 4096, or a quarter
     /// of the files that the process may have open.
     pub connections: usize,
@@ -86,6 +88,7 @@ impl EndpointConfig {
             cluster_backend: None,
             pod_identity_listen: None,
             moto_reset: false,
+            root_assumes_roles: false,
             connections: accept::affordable(),
         }
     }
@@ -124,6 +127,7 @@ pub struct Endpoint {
     plain_address: Option<SocketAddr>,
     pod_identity_address: Option<SocketAddr>,
     root: RootCredentials,
+    bereaved: Vec<(String, String)>,
     state: Arc<State>,
     shutdown: CancellationToken,
     accepting: Vec<JoinHandle<()>>,
@@ -145,8 +149,13 @@ impl Endpoint {
             SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
         );
         let mut world = World::new(&config.account, config.seed, keys, eks);
+        if config.cluster_backend.is_some() {
+            world.eks.expect_backend();
+        }
+        let mut bereaved = Vec::new();
         if let Some(saved) = config.saved {
             world.restore(&config.account, saved)?;
+            bereaved = eks::bereaved(&mut world.eks);
         }
         let issuers = Issuers::new(&config.issuer_trust_pem)?;
         for (issuer, keys) in world.eks.issuers() {
@@ -158,10 +167,14 @@ impl Endpoint {
         };
         let state = State::new(config.account, world, issuers, config.seed, gateway);
         state.moto_reset.store(config.moto_reset, Ordering::Relaxed);
+        let root_assumes = config.root_assumes_roles;
+        state.root_assumes_roles.store(root_assumes, Ordering::Relaxed);
         if let Some(backend) = config.cluster_backend {
-            state.world().eks.expect_backend();
             // It was empty until now.
             let _ = state.clusters.set(backend);
+            for (region, name) in &bereaved {
+                eks_calls::start(Arc::clone(&state), region.clone(), name.clone());
+            }
         }
         let shutdown = CancellationToken::new();
         let mut agents = Vec::new();
@@ -192,6 +205,7 @@ impl Endpoint {
             pod_identity_address,
             root: config.root,
             accepting: accepting.chain(agents).collect(),
+            bereaved,
             state,
             shutdown,
         })
@@ -214,6 +228,13 @@ impl Endpoint {
     #[must_use]
     pub fn pod_identity_address(&self) -> Option<SocketAddr> {
         self.pod_identity_address
+    }
+
+    /// Clusters of the saved state that lost their API server with the endpoint that it is of, as region and name.
+    /// With a backend each gets a new one, which knows nothing of what was in the other.
+    #[must_use]
+    pub fn bereaved_clusters(&self) -> &[(String, String)] {
+        &self.bereaved
     }
 
     /// Who the bearer of a `k8s-aws-v1.` token is for a cluster, as EKS would tell its API server.

@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) sts_off: RwLock<Vec<String>>,
     /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
     pub(crate) moto_reset: AtomicBool,
+    /// Whether the root key may assume roles.
+    pub(crate) root_assumes_roles: AtomicBool,
     world: RwLock<World>,
     defects: RwLock<Defects>,
     faults: watch::Sender<Faults>,
@@ -125,6 +127,7 @@ impl State {
             clusters: OnceLock::new(),
             sts_off: RwLock::default(),
             moto_reset: AtomicBool::new(false),
+            root_assumes_roles: AtomicBool::new(false),
             world: RwLock::new(world),
             defects: RwLock::default(),
             faults: watch::Sender::default(),

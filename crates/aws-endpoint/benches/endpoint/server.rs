@@ -46,6 +46,7 @@ pub(crate) async fn serve() {
     let Begin { trust, backend } = serde_json::from_str(&line().unwrap()).unwrap();
     let ca = RunCa::generate("bench").unwrap();
     let mut config = EndpointConfig::new("000000000000", &ca);
+    config.root_assumes_roles = true;
     config.plain_listen = Some((Ipv4Addr::LOCALHOST, 0).into());
     config.issuer_trust_pem = trust;
     config.backend = backend.map(|url| Backend::new("unguarded", &url).unwrap());

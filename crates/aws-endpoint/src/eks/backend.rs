@@ -10,8 +10,8 @@ use super::EksIdentity;
 /// Starts and ends the API servers of clusters. Given to [`crate::EndpointConfig`] by whoever has some; this
 /// crate knows no Kubernetes.
 pub trait ClusterBackend: fmt::Debug + Send + Sync {
-    /// Starts the API server of a new cluster. The text of a failure is for the log, and makes the cluster
-    /// `FAILED`. What the server asks about the bearers of `k8s-aws-v1.` tokens is `callers`.
+    /// Starts the API server of a new cluster. The text of a failure is told in the cluster's
+    /// health, and makes it `FAILED`. What the server asks about the bearers of `k8s-aws-v1.` tokens is `callers`.
     fn create(
         &self,
         wanted: ClusterWanted,

@@ -11,7 +11,7 @@ use super::{
     backend::{ClusterParts, ClusterWanted},
     issuer::IssuerKeys,
     request::{Body, missing},
-    store::{AuthenticationMode, Cluster, Phase, Record, Update, random, time},
+    store::{AuthenticationMode, Cluster, Issue, Phase, Record, Update, random, time},
 };
 
 /// AWS's quota of clusters in a region.
@@ -117,6 +117,7 @@ pub(super) fn create(store: &mut EksStore, call: &Call<'_>) -> Outcome {
         mode,
         creator: administers.then(|| call.setting.caller.to_owned()),
         record,
+        issue: None,
         nodegroups: BTreeMap::new(),
         addons: BTreeMap::new(),
         access: BTreeMap::new(),
@@ -304,20 +305,58 @@ pub fn arrived(store: &mut EksStore, region: &str, name: &str, parts: ClusterPar
     cluster.issuer = parts.issuer;
     cluster.keys = IssuerKeys::Published(parts.jwks);
     cluster.record.phase = Phase::Active;
+    cluster.issue = None;
     true
 }
 
-/// The API server of a cluster could not be started.
-pub fn failed(store: &mut EksStore, region: &str, name: &str) {
+/// The API server of a cluster could not be started, `because` of something.
+pub fn failed(store: &mut EksStore, region: &str, name: &str, because: &str) {
     if let Ok(cluster) = store.cluster_mut(region, name) {
         cluster.record.phase = Phase::Failed;
+        cluster.issue = Some(Issue {
+            code: "InternalFailure".to_owned(),
+            message: format!("The API server could not be started: {because}"),
+        });
     }
+}
+
+/// API servers end with the endpoint whose state was saved. With a backend, every cluster that was there waits for
+/// another one; without, those that had one say that it is gone. Region and name of each of them.
+pub(crate) fn bereaved(store: &mut EksStore) -> Vec<(String, String)> {
+    let backed = store.backed;
+    let mut bereaved = Vec::new();
+    for (region, cluster) in store.all_mut() {
+        let waits = cluster.record.phase == Phase::Starting;
+        let had_one = waits || matches!(cluster.keys, IssuerKeys::Published(_));
+        let there = !matches!(cluster.record.phase, Phase::Failed | Phase::Deleting(_));
+        if !there || !(backed || had_one) {
+            continue;
+        }
+        if backed {
+            cluster.record.phase = Phase::Starting;
+        } else {
+            if waits {
+                cluster.record.phase = Phase::Failed;
+            }
+            cluster.issue = Some(Issue {
+                code: "ClusterUnreachable".to_owned(),
+                message: "The API server ended with the endpoint whose state this is.".to_owned(),
+            });
+        }
+        bereaved.push((region.to_owned(), cluster.name.clone()));
+    }
+    bereaved
 }
 
 /// What an answer says about a cluster: its endpoint, authority and issuer once it was there.
 fn view(cluster: &Cluster) -> Value {
     let mut view = cluster.record.view("arn");
-    view.insert("health".to_owned(), json!({ "issues": [] }));
+    let issues = cluster
+        .issue
+        .iter()
+        .map(|issue| json!({ "code": issue.code, "message": issue.message, "resourceIds": [cluster.name] }));
+    let issues: Vec<Value> = issues.collect();
+    view.insert("health".to_owned(), json!({ "issues": issues }));
     if cluster.record.phase.made() {
         view.insert(
             "identity".to_owned(),

@@ -11,7 +11,8 @@
 //!
 //! Left out: networks (subnets are kept as they come), Fargate, identity providers, insights, Auto Mode, logging,
 //! encryption; session policies and target roles of pod identity associations, which are refused. Unverified:
-//! the texts for missing and malformed parameters, for states that do not fit, and for limits.
+//! the texts for missing and malformed parameters, for states that do not fit, for limits, and for what is wrong with
+//! a cluster (its codes are those of `ClusterIssue`).
 
 mod access;
 mod addons;
@@ -33,8 +34,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use backend::{ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted};
-pub(crate) use clusters::wanted;
 pub use clusters::{arrived, failed};
+pub(crate) use clusters::{bereaved, wanted};
 pub use error::EksError;
 pub use identity::{AccessPolicy, EksIdentity, identify};
 pub(crate) use identity::{PodIdentity, cluster_of_issuer, issuer_keys, pod_identity};

@@ -34,6 +34,9 @@ pub(super) struct Cluster {
     /// Who made it, and is its administrator while access entries are not used.
     pub(super) creator: Option<String>,
     pub(super) record: Record,
+    /// What is wrong with it, if anything is. Older states do not say.
+    #[serde(default)]
+    pub(super) issue: Option<Issue>,
     pub(super) nodegroups: BTreeMap<String, Record>,
     pub(super) addons: BTreeMap<String, Record>,
     /// By principal ARN.
@@ -42,6 +45,14 @@ pub(super) struct Cluster {
     pub(super) associations: BTreeMap<String, Association>,
     /// By id.
     pub(super) updates: BTreeMap<String, Update>,
+}
+
+/// What is wrong with a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Issue {
+    /// One of those that `ClusterIssue` of the API reference lists.
+    pub(super) code: String,
+    pub(super) message: String,
 }
 
 /// Where a cluster looks for who its callers are.
@@ -176,10 +187,17 @@ impl EksStore {
         Ok(())
     }
 
-    /// The issuers of all clusters: URL and published keys.
+    /// The issuers of all clusters that do not wait for an API server: URL and published keys.
     pub fn issuers(&self) -> impl Iterator<Item = (&str, Value)> {
         let clusters = self.regions.values().flat_map(BTreeMap::values);
+        let clusters = clusters.filter(|cluster| cluster.record.phase != Phase::Starting);
         clusters.map(|cluster| (cluster.issuer.as_str(), cluster.keys.published()))
+    }
+
+    /// Every cluster, with its region.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (&str, &mut Cluster)> {
+        let regions = self.regions.iter_mut();
+        regions.flat_map(|(region, named)| named.values_mut().map(move |one| (region.as_str(), one)))
     }
 
     pub(super) fn authority_pem(&self) -> &str {

@@ -1,5 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod servers;
+
 use std::sync::LazyLock;
 
 use jiff::SignedDuration;
@@ -524,86 +526,6 @@ fn tags_come_and_go() {
     assert_eq!(account.get(path), json!({ "tags": { "b": "2" } }));
     let (status, code, _) = account.refused("GET", &path.replace("demo", "other"), json!({}));
     assert_eq!((status, code), (404, "NotFoundException"));
-}
-
-#[test]
-fn a_cluster_with_a_backend_is_there_when_its_server_is() {
-    let mut account = Account::new();
-    account.store.expect_backend();
-    account.done("POST", "/clusters", json!({}));
-    account.wait(3600);
-    assert_eq!(account.get("/clusters/demo")["cluster"]["status"], "CREATING");
-    let wanted = wanted(&account.store, REGION, "demo").unwrap();
-    assert_eq!((wanted.name.as_str(), wanted.version.as_str()), ("demo", "1.36"));
-    let parts = ClusterParts {
-        endpoint: "https://127.0.0.1:1".to_owned(),
-        certificate_authority_pem: "OTHER".to_owned(),
-        issuer: wanted.issuer,
-        jwks: json!({ "keys": [] }),
-    };
-    assert!(arrived(&mut account.store, REGION, "demo", parts.clone()));
-    assert!(!arrived(&mut account.store, REGION, "demo", parts), "once");
-    let there = account.get("/clusters/demo")["cluster"].clone();
-    assert_eq!(
-        (&there["status"], &there["endpoint"]),
-        (&json!("ACTIVE"), &json!("https://127.0.0.1:1"))
-    );
-    assert_eq!(
-        sign(&account.store, REGION, "demo", &json!({})),
-        None,
-        "its server signs"
-    );
-    account.done("POST", "/clusters", json!({ "name": "bad" }));
-    failed(&mut account.store, REGION, "bad");
-    assert_eq!(account.get("/clusters/bad")["cluster"]["status"], "FAILED");
-}
-
-#[test]
-fn an_issuer_publishes_the_key_that_it_signs_with() {
-    let mut account = Account::with_demo("API");
-    let issuer = account.get("/clusters/demo")["cluster"]["identity"]["oidc"]["issuer"].clone();
-    let issuer = issuer.as_str().unwrap();
-    let path = issuer
-        .strip_prefix("https://oidc.eks.eu-west-1.amazonaws.com")
-        .unwrap();
-    let host = "oidc.eks.eu-west-1.amazonaws.com";
-    let at = |host: &str, what: &str| issuer_document(&account.store, host, &format!("{path}{what}"));
-    let discovery = at(host, "/.well-known/openid-configuration").unwrap();
-    assert_eq!(discovery["issuer"], issuer);
-    assert_eq!(discovery["jwks_uri"], format!("{issuer}/keys"));
-    let keys = at(host, "/keys").unwrap();
-    assert_eq!(at("oidc.eks.us-east-1.amazonaws.com", "/keys"), None);
-    assert_eq!(at(host, "/other"), None);
-    let token = sign(&account.store, REGION, "demo", &json!({ "iss": issuer })).unwrap();
-    let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(keys).unwrap();
-    let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
-    let key = jsonwebtoken::DecodingKey::from_jwk(set.find(&kid).unwrap()).unwrap();
-    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS256);
-    validation.required_spec_claims.clear();
-    let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation)
-        .unwrap()
-        .claims;
-    assert_eq!(claims["iss"], issuer);
-}
-
-#[test]
-fn what_was_saved_comes_back() {
-    let mut account = Account::with_demo("API");
-    account.done("POST", "/clusters/demo/node-groups", json!({}));
-    account.done("POST", "/clusters/demo/addons", json!({ "addonName": "vpc-cni" }));
-    let saved = account.store.saved();
-    let mut other = Account::new();
-    other.now = account.now;
-    other.store.restore(&saved).unwrap();
-    for target in [
-        "/clusters/demo",
-        "/clusters/demo/node-groups/nodes",
-        "/clusters/demo/access-entries",
-    ] {
-        assert_eq!(other.get(target), account.get(target), "{target}");
-    }
-    assert_eq!(other.store.saved(), account.store.saved(), "the key pair too");
-    assert!(other.store.restore(&json!([1])).is_err());
 }
 
 #[test]

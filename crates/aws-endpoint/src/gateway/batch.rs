@@ -14,6 +14,7 @@ use crate::{
     call::{Call, Known},
     credentials::Session,
     dispatch::from_secrets,
+    kms::DefaultKeys,
     secrets::{self, SecretStore},
 };
 
@@ -33,8 +34,14 @@ impl Call<'_> {
         known: &mut Known,
     ) -> Result<Outcome, Refusal> {
         let nothing = SecretStore::new(self.state.account.clone());
-        secrets::batch::members(&nothing, &self.state.world_as_is().kms, &self.region, body)
-            .map_err(from_secrets)?;
+        secrets::batch::members(
+            &nothing,
+            &self.state.world_as_is().kms,
+            DefaultKeys::Granted,
+            &self.region,
+            body,
+        )
+        .map_err(from_secrets)?;
         known.backend = Some(gateway.name().clone());
         let (ids, next) = match &body["SecretIdList"] {
             Value::Array(ids) if !ids.is_empty() => (texts(ids), None),
@@ -101,8 +108,10 @@ impl Call<'_> {
         let found = self.look_up(gateway, id, &mut view).await?;
         let body = json!({"SecretId": found.as_deref().unwrap_or(id)});
         let mut wanted = {
-            let kms = &self.state.world_as_is().kms;
-            secrets::authorisation(&view, kms, &self.region, "GetSecretValue", &body).map_err(from_secrets)?
+            let world = self.state.world_as_is();
+            let keys = self.caller(session, &world).default_keys();
+            secrets::authorisation(&view, &world.kms, keys, &self.region, "GetSecretValue", &body)
+                .map_err(from_secrets)?
         };
         if found.is_some_and(|arn| arn != wanted.resource) {
             return Err(internal(format!(

@@ -29,7 +29,7 @@ impl Call<'_> {
         let mut body = self.json()?;
         // What is refused before anything is looked up is refused before the backend is asked.
         let nothing = SecretStore::new(self.state.account.clone());
-        let asked = self.secrets_authorisation(&nothing, &body)?.asked;
+        let asked = self.secrets_authorisation(&session, &nothing, &body)?.asked;
         let mut view = nothing;
         let mut found = None;
         if let Some(id) = &asked {
@@ -38,7 +38,7 @@ impl Call<'_> {
         if let (Some(arn), "SecretId") = (&found, questions::names_by(&self.operation)) {
             body["SecretId"] = json!(arn);
         }
-        let mut wanted = self.secrets_authorisation(&view, &body)?;
+        let mut wanted = self.secrets_authorisation(&session, &view, &body)?;
         wanted.asked = asked;
         if found.is_some_and(|arn| arn != wanted.resource) {
             return Err(internal(
@@ -75,11 +75,14 @@ impl Call<'_> {
 
     pub(super) fn secrets_authorisation(
         &self,
+        session: &Session,
         store: &SecretStore,
         body: &Value,
     ) -> Result<Authorisation, Refusal> {
-        let kms = &self.state.world_as_is().kms;
-        secrets::authorisation(store, kms, &self.region, &self.operation, body).map_err(from_secrets)
+        let world = self.state.world_as_is();
+        let keys = self.caller(session, &world).default_keys();
+        secrets::authorisation(store, &world.kms, keys, &self.region, &self.operation, body)
+            .map_err(from_secrets)
     }
 
     /// Decides by the policies as they are now.

@@ -1,11 +1,13 @@
 //! Parameters through the gate.
 //!
 //! What a call has to be allowed is known before it is sent on, but for one thing: the keys of the `SecureString`s that
-//! it decrypts, which only the versions in the answer tell. So those are decided on the answer, before it is handed
-//! back: it is thrown away if a key does not allow it.
+//! it decrypts, which only the versions in an answer tell. So the backend is first asked the same without decryption;
+//! when the keys of what it names allow it, the call itself is sent on, and its answer may hold nothing else.
 //!
 //! `LocalStack` shows values to those who do not ask to decrypt them, in `kms:<key>:<value>` and in
 //! `DescribeParameters`; and it takes `/<any>/<any>/secretsmanager/NAME` for the secret NAME. None of it gets through.
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     answer::{Outcome, Refusal},
-    authorisation::{Authorisation, Further},
+    authorisation::Authorisation,
     call::{Call, Known},
     credentials::Session,
     dispatch::from_ssm,
@@ -28,6 +30,14 @@ use crate::{
 
 /// Pages of versions that are asked for: there are a hundred versions at most.
 const PAGES: usize = 4;
+
+/// The operations that answer with values.
+const READING: [&str; 4] = [
+    "GetParameter",
+    "GetParameters",
+    "GetParametersByPath",
+    "GetParameterHistory",
+];
 
 impl Call<'_> {
     /// A call to Parameter Store: carried out by the backend, if whoever makes it may.
@@ -40,7 +50,7 @@ impl Call<'_> {
         let body = self.json()?;
         // What is refused before anything is looked up is refused before the backend is asked.
         let nothing = ParameterStore::new(self.state.account.clone());
-        self.parameters_authorisation(&nothing, &body)?;
+        self.parameters_authorisation(&session, &nothing, &body)?;
         let named = ssm::named(&nothing, &self.region, &self.operation, &body).map_err(from_ssm)?;
         if let Some(secret) = named.iter().find(|named| named.is_secret()) {
             let text = format!("{} is a secret: ask Secrets Manager for it", secret.text);
@@ -54,7 +64,7 @@ impl Call<'_> {
             view.add_elsewhere(&self.state.world_as_is().kms, &self.region, parameter)
                 .map_err(|because| internal(format!("{name}: {because}")))?;
         }
-        let wanted = self.parameters_authorisation(&view, &body)?;
+        let wanted = self.parameters_authorisation(&session, &view, &body)?;
         self.allowed(&session, wanted.clone(), known)?;
         if let ("PutParameter", Some(key)) = (self.operation.as_str(), body["KeyId"].as_str()) {
             ssm::check_key(&self.state.world_as_is().kms, &self.region, key).map_err(from_ssm)?;
@@ -63,20 +73,70 @@ impl Call<'_> {
             // Parameters of other regions and accounts, which nobody keeps here.
             return self.parameters_nowhere(&session, &body);
         };
+        let mut decrypted = HashSet::new();
+        if READING.contains(&self.operation.as_str()) && ssm::decrypts(&body).map_err(from_ssm)? {
+            let mut veiled = sent.clone();
+            veiled["WithDecryption"] = json!(false);
+            let question = questions::ssm(&self.operation, &veiled);
+            let shown = gateway.client.send(&question, &self.region).await;
+            let shown = shown.map_err(unanswered)?;
+            if shown.status != 200 {
+                known.backend = Some(gateway.name().clone());
+                return Ok(Outcome::Relayed(shown));
+            }
+            let mut shown = self.read(&shown)?;
+            for parameter in parameters(&mut shown) {
+                self.check(&body, &named, parameter)?;
+            }
+            let mut secure = parameters(&mut shown);
+            secure.retain(|parameter| is_secure(parameter));
+            decrypted.extend(secure.iter().map(|one| version_of(one)));
+            self.decrypting(gateway, &session, &secure, wanted, known).await?;
+        }
         let question = questions::ssm(&self.operation, &sent);
         let answer = self.forward(gateway, &question, known).await?;
         match answer {
             Outcome::Relayed(answer) if answer.status == 200 => {
-                self.handed_back(gateway, &session, &body, &named, wanted, answer, known)
-                    .await
+                self.handed_back(&body, &named, &decrypted, &answer)
             }
             refused => Ok(refused),
         }
     }
 
+    /// Decides whether these may be decrypted.
+    async fn decrypting(
+        &self,
+        gateway: &Gateway,
+        session: &Session,
+        secure: &[&mut Value],
+        mut wanted: Authorisation,
+        known: &mut Known,
+    ) -> Result<(), Refusal> {
+        if secure.is_empty() {
+            return Ok(());
+        }
+        let keys = secure.iter().map(|parameter| self.key(gateway, parameter));
+        let keys = try_join_all(keys).await?;
+        {
+            let world = self.state.world_as_is();
+            let default_keys = self.caller(session, &world).default_keys();
+            let store = ParameterStore::new(self.state.account.clone());
+            for (name, key) in &keys {
+                let needed = ssm::decryption(&store, &world.kms, default_keys, &self.region, name, key);
+                wanted.further.extend(needed.map_err(senseless)?);
+            }
+        }
+        self.allowed(session, wanted, known)?;
+        for (_, key) in &keys {
+            ssm::check_key(&self.state.world_as_is().kms, &self.region, key).map_err(from_ssm)?;
+        }
+        Ok(())
+    }
+
     /// What has to be allowed but for keys to decrypt with.
     fn parameters_authorisation(
         &self,
+        session: &Session,
         view: &ParameterStore,
         body: &Value,
     ) -> Result<Authorisation, Refusal> {
@@ -87,8 +147,9 @@ impl Call<'_> {
             // The backend's.
             body.remove("NextToken");
         }
-        let kms = &self.state.world_as_is().kms;
-        ssm::authorisation(view, kms, &self.region, &self.operation, &body).map_err(from_ssm)
+        let world = self.state.world_as_is();
+        let keys = self.caller(session, &world).default_keys();
+        ssm::authorisation(view, &world.kms, keys, &self.region, &self.operation, &body).map_err(from_ssm)
     }
 
     /// What the backend knows of a parameter, as far as the call needs it.
@@ -132,21 +193,21 @@ impl Call<'_> {
         .map_err(from_ssm)
     }
 
-    /// The answer as the caller may see it.
-    #[expect(clippy::too_many_arguments, reason = "all that a call and its answer are")]
-    async fn handed_back(
+    /// What the backend answered.
+    fn read(&self, answer: &Relayed) -> Result<Value, Refusal> {
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| senseless(format!("it answers {} with what is no JSON", self.operation)))
+    }
+
+    /// The answer as the caller may see it, who may see these versions decrypted.
+    fn handed_back(
         &self,
-        gateway: &Gateway,
-        session: &Session,
         body: &Value,
         named: &[Named],
-        mut wanted: Authorisation,
-        answer: Relayed,
-        known: &mut Known,
+        decrypted: &HashSet<VersionSeen>,
+        answer: &Relayed,
     ) -> Result<Outcome, Refusal> {
-        let mut answer: Value = serde_json::from_slice(&answer.body)
-            .map_err(|_| senseless(format!("it answers {} with what is no JSON", self.operation)))?;
-        let mut keys = Vec::new();
+        let mut answer = self.read(answer)?;
         for parameter in parameters(&mut answer) {
             if self.operation == "DescribeParameters" {
                 parameter
@@ -155,10 +216,12 @@ impl Call<'_> {
                 continue;
             }
             self.check(body, named, parameter)?;
-            if matches!(parameter["Type"].as_str(), Some("String" | "StringList")) {
-            } else if ssm::decrypts(body).map_err(from_ssm)? {
-                keys.extend(self.key(gateway, parameter).await?);
-            } else {
+            if is_secure(parameter) && ssm::decrypts(body).map_err(from_ssm)? {
+                if !decrypted.contains(&version_of(parameter)) {
+                    let name = &parameter["Name"];
+                    return Err(internal(format!("{name} changed while it was decided on")));
+                }
+            } else if is_secure(parameter) {
                 parameter["Value"] = json!(ssm::veiled());
             }
             let asked = named
@@ -166,16 +229,6 @@ impl Call<'_> {
                 .find(|named| named.is(parameter["Name"].as_str().unwrap_or_default()));
             if let Some(name) = asked.and_then(Named::as_asked) {
                 parameter["Name"] = json!(name);
-            }
-        }
-        if !keys.is_empty() {
-            wanted.further.extend(keys);
-            self.allowed(session, wanted.clone(), known)?;
-            for key in &wanted.further {
-                let kms = &self.state.world_as_is().kms;
-                if key.wanted.action.starts_with("kms:") {
-                    ssm::check_key(kms, &self.region, &key.wanted.resource).map_err(from_ssm)?;
-                }
             }
         }
         rename(&mut answer, named);
@@ -202,8 +255,8 @@ impl Call<'_> {
         }
     }
 
-    /// What it takes to decrypt one parameter of an answer.
-    async fn key(&self, gateway: &Gateway, parameter: &Value) -> Result<Option<Further>, Refusal> {
+    /// The name of one parameter of an answer, and its key as it was named.
+    async fn key(&self, gateway: &Gateway, parameter: &Value) -> Result<(String, String), Refusal> {
         let mut version = questions::version(parameter).map_err(senseless)?;
         let name = parameter["Name"].as_str().unwrap_or_default();
         if version.key.is_none() {
@@ -214,9 +267,7 @@ impl Call<'_> {
         let key = version
             .key
             .ok_or_else(|| senseless(format!("it does not say which key {name} has")))?;
-        let store = ParameterStore::new(self.state.account.clone());
-        let kms = &self.state.world_as_is().kms;
-        ssm::decryption(&store, kms, &self.region, name, &key).map_err(senseless)
+        Ok((name.to_owned(), key))
     }
 }
 
@@ -255,6 +306,18 @@ fn sent(body: &Value, named: &[Named]) -> Option<Value> {
         }
     }
     Some(body)
+}
+
+/// What tells a version from all others: its name, its number and when it was made.
+type VersionSeen = [String; 3];
+
+fn version_of(parameter: &Value) -> VersionSeen {
+    ["Name", "Version", "LastModifiedDate"].map(|member| parameter[member].to_string())
+}
+
+/// Whether a parameter is one that only those see who may decrypt it.
+fn is_secure(parameter: &Value) -> bool {
+    !matches!(parameter["Type"].as_str(), Some("String" | "StringList"))
 }
 
 /// Calls parameters that are only named in an answer as the caller did, those of elsewhere included.

@@ -362,7 +362,7 @@ impl<'a> Case<'a> {
 
     fn matches(&self, statement: &'a Statement) -> Result<(Closeness, Which, Option<Which>), Miss<'a>> {
         let closeness = self.principal(statement).ok_or(Miss::Principal)?;
-        let action = self.action(statement).ok_or(Miss::Action)?;
+        let action = statement.action(self.request.action).ok_or(Miss::Action)?;
         if let (Some(key), Effect::Allow) = (&statement.unknown_key, statement.effect) {
             return Err(Miss::UnknownKey(key));
         }
@@ -391,22 +391,6 @@ impl<'a> Case<'a> {
                 let exempt = self.policies.boundary.is_none() && exempts(named, principal);
                 (!exempt).then_some(Closeness::Role)
             }
-        }
-    }
-
-    fn action(&self, statement: &Statement) -> Option<Which> {
-        let asked = self.request.action;
-        let (actions, not) = match &statement.actions {
-            Scope::Only(actions) => (actions, false),
-            Scope::AllBut(actions) => (actions, true),
-        };
-        let matching = actions
-            .iter()
-            .position(|action| action.glob.matches_ignoring_case(asked));
-        match (matching, not) {
-            (Some(at), false) => Some(Which::Entry(at)),
-            (None, true) => Some(Which::None),
-            _ => None,
         }
     }
 
@@ -447,6 +431,35 @@ impl<'a> Case<'a> {
             glob.matches_one_level_up(self.request.resource)
         } else {
             glob.matches_resource(self.request.resource)
+        }
+    }
+}
+
+impl Policy {
+    /// Whether a statement denies one of `actions`: on some resources, under some conditions.
+    pub(crate) fn denies_one_of(&self, actions: &[&str]) -> bool {
+        let mut denials = self
+            .statements
+            .iter()
+            .filter(|statement| statement.effect == Effect::Deny);
+        denials.any(|denial| actions.iter().any(|action| denial.action(action).is_some()))
+    }
+}
+
+impl Statement {
+    /// What of the statement's actions covers the one that is `asked` for.
+    fn action(&self, asked: &str) -> Option<Which> {
+        let (actions, not) = match &self.actions {
+            Scope::Only(actions) => (actions, false),
+            Scope::AllBut(actions) => (actions, true),
+        };
+        let matching = actions
+            .iter()
+            .position(|action| action.glob.matches_ignoring_case(asked));
+        match (matching, not) {
+            (Some(at), false) => Some(Which::Entry(at)),
+            (None, true) => Some(Which::None),
+            _ => None,
         }
     }
 }

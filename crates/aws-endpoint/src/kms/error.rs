@@ -79,11 +79,7 @@ impl KmsError {
 
     /// How another service repeats what KMS told it.
     pub(crate) fn repeated(&self) -> String {
-        let Self { code, message } = self;
-        let request = uuid::Uuid::new_v4();
-        format!(
-            "{message} (Service: AWSKMS; Status Code: 400; Error Code: {code}; Request ID: {request}; Proxy: null)"
-        )
+        repeated(self.code, &self.message)
     }
 
     fn new(code: &'static str, message: impl Into<String>) -> Self {
@@ -92,6 +88,14 @@ impl KmsError {
             message: message.into(),
         }
     }
+}
+
+/// How another service repeats an error of KMS.
+pub(crate) fn repeated(code: &str, message: &str) -> String {
+    let request = uuid::Uuid::new_v4();
+    format!(
+        "{message} (Service: AWSKMS; Status Code: 400; Error Code: {code}; Request ID: {request}; Proxy: null)"
+    )
 }
 
 impl From<Malformed> for KmsError {

@@ -20,9 +20,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 pub use error::KmsError;
+pub(crate) use error::repeated;
 pub use store::KmsStore;
+pub use usage::DefaultKeys;
 
-use crate::authorisation::Authorisation;
+use crate::authorisation::{Authorisation, Refused};
 use crate::iam::Context;
 use crate::wire::body::Body;
 
@@ -59,11 +61,9 @@ pub fn authorisation(
     };
     request_keys(&mut wanted.keys, body)?;
     if let Some(kept_out) = lockout(store, region, operation, body, &wanted)? {
-        wanted.further_or(
-            kept_out,
-            "MalformedPolicyDocumentException",
-            "The new key policy will not allow you to update the key policy in the future.",
-        );
+        let text = "The new key policy will not allow you to update the key policy in the future.";
+        let refusal = Refused::With("MalformedPolicyDocumentException", text.to_owned());
+        wanted.further_or(kept_out, refusal);
     }
     Ok(wanted)
 }

@@ -24,7 +24,7 @@ pub(super) struct Region {
 }
 
 /// A key. There is nothing to encrypt with: who may use it is all there is to it.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Key {
     pub(super) id: String,
     pub(super) arn: String,
@@ -151,14 +151,26 @@ impl KmsStore {
         {
             return;
         }
+        let key = self.managed(region, service, now);
+        let at = self.region_mut(region);
+        let alias = Alias {
+            target: key.id.clone(),
+            created: now,
+            updated: now,
+        };
+        at.keys.insert(key.id.clone(), key);
+        at.aliases.insert(name.to_owned(), alias);
+    }
+
+    /// A key as AWS makes it for a service.
+    pub(super) fn managed(&self, region: &str, service: &str, now: Timestamp) -> Key {
         let id = uuid::Uuid::new_v4().to_string();
-        let arn = self.key_arn(region, &id);
         let text = managed_policy(&self.account, region, service);
         let policy = ResourcePolicy::parse(&key_policy_name(&id), &text)
             .expect("the policy of a managed key is well-formed");
-        let key = Key {
-            id: id.clone(),
-            arn,
+        Key {
+            arn: self.key_arn(region, &id),
+            id,
             description: format!("Default key that protects my {service} data when no other key is defined"),
             tags: Vec::new(),
             created: now,
@@ -166,15 +178,7 @@ impl KmsStore {
             managed_by_aws: true,
             multi_region: false,
             policy,
-        };
-        let at = self.region_mut(region);
-        at.keys.insert(id.clone(), key);
-        let alias = Alias {
-            target: id,
-            created: now,
-            updated: now,
-        };
-        at.aliases.insert(name.to_owned(), alias);
+        }
     }
 }
 

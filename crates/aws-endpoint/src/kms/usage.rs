@@ -3,6 +3,14 @@
 //! Imitated: "AWS KMS condition keys" and "How AWS Secrets Manager uses AWS KMS" of the KMS developer guide: the
 //! service asks KMS in the caller's name, so that the caller has to be allowed by the key's policy, and by
 //! its own policies where the key's leaves it to the account.
+//!
+//! The default key of a service, which AWS manages, has a policy that lets everyone of the account use it through that
+//! service, so that no policy of the caller has to. A denial in one of them bites all the same: the Systems Manager
+//! user guide denies `kms:Decrypt` to keep people from values under `aws/ssm`.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
 
 use super::store::{AWS_ALIASES, Key};
 use super::{KmsError, KmsStore};
@@ -17,9 +25,22 @@ pub(crate) struct Via<'a> {
     pub(crate) region: &'a str,
 }
 
+/// What is to be decided about the default keys of services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultKeys {
+    /// Nothing: they are everyone's, and no policy of the caller denies a use of keys.
+    Granted,
+    /// Every use, as a policy of the caller might deny it.
+    Decided,
+}
+
+impl DefaultKeys {
+    /// What other services do with keys for their callers.
+    pub(crate) const USES: [&str; 3] = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"];
+}
+
 impl KmsStore {
-    /// The ARN of the key that a caller names for `via`; `None` for the service's default key, which
-    /// everyone who may use the service may use.
+    /// The ARN of the key that a caller names for `via`; `None` for the service's default key.
     pub(crate) fn named(&self, via: Via<'_>, asked: &str) -> Result<Option<String>, KmsError> {
         let default = format!("{AWS_ALIASES}{}", via.service);
         let local = asked.rsplit_once(':').map_or(asked, |(_, local)| local);
@@ -39,17 +60,23 @@ impl KmsStore {
         self.find(via.region, arn)?.check_usable()
     }
 
-    /// What a caller of `via` has to be allowed for `action` with a key, in an encryption context; `None` for a
-    /// key that there is not, about which only the call itself can say more.
+    /// What a caller of `via` has to be allowed for `action` with the key of an ARN, or else with the default one, in
+    /// an encryption context; `None` where there is nothing to decide: about a default key of which nothing is denied,
+    /// and about a key that there is not, about which only the call itself can say more.
     pub(crate) fn use_of(
         &self,
         via: Via<'_>,
-        arn: &str,
+        arn: Option<&str>,
+        default_keys: DefaultKeys,
         action: &str,
         encryption_context: &[(&str, &str)],
     ) -> Option<Authorisation> {
-        let key = self.find(via.region, arn).ok()?;
-        let mut keys = key_keys(key, self.account());
+        let key = match (arn, default_keys) {
+            (Some(arn), _) => Cow::Borrowed(self.find(via.region, arn).ok()?),
+            (None, DefaultKeys::Granted) => return None,
+            (None, DefaultKeys::Decided) => self.default_key(via),
+        };
+        let mut keys = key_keys(&key, self.account());
         keys.set(
             "kms:ViaService",
             format!("{}.{}.amazonaws.com", via.service, via.region),
@@ -66,6 +93,14 @@ impl KmsStore {
         wanted.keys = keys;
         wanted.resource_policy = Some(key.policy.named.clone());
         Some(wanted)
+    }
+
+    /// The default key of a service; before it was seen for the first time, one like it, whose id nobody can know.
+    fn default_key(&self, via: Via<'_>) -> Cow<'_, Key> {
+        match self.find(via.region, &format!("{AWS_ALIASES}{}", via.service)) {
+            Ok(key) => Cow::Borrowed(key),
+            Err(_) => Cow::Owned(self.managed(via.region, via.service, Timestamp::UNIX_EPOCH)),
+        }
     }
 }
 

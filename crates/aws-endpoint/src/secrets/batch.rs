@@ -11,7 +11,7 @@ use super::store::SecretStore;
 use super::{Call, Outcome, authorisation, execute};
 use crate::authorisation::Authorisation;
 use crate::defects::Defects;
-use crate::kms::KmsStore;
+use crate::kms::{DefaultKeys, KmsStore};
 
 /// Secrets that can be asked for by name in one call, and most values in one answer.
 const MOST: usize = 20;
@@ -39,6 +39,7 @@ pub struct Batch {
 pub fn members(
     store: &SecretStore,
     kms: &KmsStore,
+    default_keys: DefaultKeys,
     region: &str,
     body: &Value,
 ) -> Result<Batch, SecretsError> {
@@ -83,7 +84,7 @@ pub fn members(
     };
     let members = ids.into_iter().map(|id| {
         let body = json!({"SecretId": id});
-        let authorisation = authorisation(store, kms, region, "GetSecretValue", &body)?;
+        let authorisation = authorisation(store, kms, default_keys, region, "GetSecretValue", &body)?;
         Ok(Member { body, authorisation })
     });
     Ok(Batch {
@@ -124,7 +125,7 @@ pub fn answer(
 
 /// `BatchGetSecretValue` without knowing what the caller may read, which gives nothing away.
 pub(super) fn without_permissions(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
-    let batch = members(store, call.kms, call.region, call.body.0)?;
+    let batch = members(store, call.kms, DefaultKeys::Granted, call.region, call.body.0)?;
     let denied = |_: &Authorisation| Some("The permissions for this secret were not asked for.".to_owned());
     Ok(answer(
         store,

@@ -9,9 +9,9 @@ use super::body::Body;
 use super::error::SecretsError;
 use super::store::{CURRENT, PENDING, PREVIOUS, Secret};
 use super::values::Wanted;
-use crate::authorisation::Authorisation;
-use crate::kms::KmsStore;
+use crate::authorisation::{Authorisation, Refused};
 use crate::kms::usage::Via;
+use crate::kms::{DefaultKeys, KmsError, KmsStore};
 
 /// The ARN of the key that a caller names for a secret; `None` for the default key.
 pub(super) fn check_new_key(call: &Call<'_>, asked: &str) -> Result<Option<String>, SecretsError> {
@@ -54,16 +54,17 @@ pub(super) fn re_encrypt(secret: &mut Secret, key: Option<String>) {
 pub(super) fn add_key_uses(
     wanted: &mut Authorisation,
     kms: &KmsStore,
+    default_keys: DefaultKeys,
     region: &str,
     operation: &str,
     body: Body<'_>,
     secret: Option<&Secret>,
 ) -> Result<(), SecretsError> {
-    let via = via(region);
+    // The key of an ARN, or else the default one of the region.
     let mut add = |region: &str, key: Option<&str>, version: Option<&str>, actions: &[&str]| {
-        let Some(key) = key else {
+        if key.is_none() && default_keys == DefaultKeys::Granted {
             return;
-        };
+        }
         let mut context = vec![("SecretARN", wanted.resource.clone())];
         context.extend(version.map(|version| ("SecretVersionId", version.to_owned())));
         let context: Vec<_> = context
@@ -71,58 +72,57 @@ pub(super) fn add_key_uses(
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
         for action in actions {
-            let via = Via { region, ..via };
-            if let Some(needed) = kms.use_of(via, key, action, &context) {
-                wanted.further_or(needed, "AccessDeniedException", "Access to KMS is not allowed");
+            if let Some(needed) = kms.use_of(via(region), key, default_keys, action, &context) {
+                wanted.further_or(needed, denied());
             }
         }
     };
-    let named = |region: &str, body: Body<'_>| -> Result<Option<String>, SecretsError> {
+    // One that there is not is refused when the call is carried out.
+    let named = |region: &str, body: Body<'_>| -> Result<Result<Option<String>, KmsError>, SecretsError> {
         let asked = body.text("KmsKeyId")?;
-        // One that there is not is refused when the call is carried out.
-        Ok(asked.and_then(|asked| kms.named(Via { region, ..via }, asked).ok().flatten()))
+        Ok(asked.map_or(Ok(None), |asked| kms.named(via(region), asked)))
     };
     let token = body.text("ClientRequestToken")?;
-    let current = secret.and_then(|secret| secret.key.as_deref());
-    match operation {
-        "GetSecretValue" => {
-            let version = match secret {
-                Some(secret) => Wanted::new(body)?.version(secret),
-                None => None,
-            };
-            let version_key = version.and_then(|version| version.key.as_deref());
-            add(
-                region,
-                version_key,
-                version.map(|version| version.id.as_str()),
-                &["Decrypt"],
-            );
-        }
-        "CreateSecret" => {
-            let key = named(region, body)?;
-            add(region, key.as_deref(), token, &["GenerateDataKey", "Decrypt"]);
-            replicated(&mut add, body, &named)?;
-        }
-        "PutSecretValue" => add(region, current, token, &["GenerateDataKey", "Decrypt"]),
-        "UpdateSecret" => {
-            if let Some(key) = named(region, body)? {
-                add(region, current, None, &["Decrypt"]);
-                add(
-                    region,
-                    Some(&key),
-                    token,
-                    &["GenerateDataKey", "Encrypt", "Decrypt"],
-                );
-            } else if body
-                .value("SecretString")
-                .or_else(|| body.value("SecretBinary"))
-                .is_some()
-            {
-                add(region, current, token, &["GenerateDataKey", "Decrypt"]);
+    match (operation, secret) {
+        ("GetSecretValue", Some(secret)) => {
+            if let Some(version) = Wanted::new(body)?.version(secret) {
+                add(region, version.key.as_deref(), Some(&version.id), &["Decrypt"]);
             }
         }
-        "ReplicateSecretToRegions" => {
-            add(region, current, None, &["Decrypt"]);
+        ("CreateSecret", _) => {
+            if let Ok(key) = named(region, body)? {
+                add(region, key.as_deref(), token, &["GenerateDataKey", "Decrypt"]);
+            }
+            replicated(&mut add, body, &named)?;
+        }
+        ("PutSecretValue", Some(secret)) => {
+            add(
+                region,
+                secret.key.as_deref(),
+                token,
+                &["GenerateDataKey", "Decrypt"],
+            );
+        }
+        ("UpdateSecret", Some(secret)) => {
+            let current = secret.key.as_deref();
+            match body.text("KmsKeyId")?.map(|asked| kms.named(via(region), asked)) {
+                Some(Ok(key)) => {
+                    add(region, current, None, &["Decrypt"]);
+                    let uses = ["GenerateDataKey", "Encrypt", "Decrypt"];
+                    add(region, key.as_deref(), token, &uses);
+                }
+                Some(Err(_)) => {}
+                None if ["SecretString", "SecretBinary"]
+                    .iter()
+                    .any(|value| body.value(value).is_some()) =>
+                {
+                    add(region, current, token, &["GenerateDataKey", "Decrypt"]);
+                }
+                None => {}
+            }
+        }
+        ("ReplicateSecretToRegions", Some(secret)) => {
+            add(region, secret.key.as_deref(), None, &["Decrypt"]);
             replicated(&mut add, body, &named)?;
         }
         _ => {}
@@ -134,16 +134,22 @@ pub(super) fn add_key_uses(
 fn replicated(
     add: &mut impl FnMut(&str, Option<&str>, Option<&str>, &[&str]),
     body: Body<'_>,
-    named: &impl Fn(&str, Body<'_>) -> Result<Option<String>, SecretsError>,
+    named: &impl Fn(&str, Body<'_>) -> Result<Result<Option<String>, KmsError>, SecretsError>,
 ) -> Result<(), SecretsError> {
     for replica in body.list("AddReplicaRegions")? {
         let replica = Body(replica);
-        if let Some(region) = replica.text("Region")? {
-            let key = named(region, replica)?;
+        if let Some(region) = replica.text("Region")?
+            && let Ok(key) = named(region, replica)?
+        {
             add(region, key.as_deref(), None, &["GenerateDataKey", "Encrypt"]);
         }
     }
     Ok(())
+}
+
+/// What AWS says to whom a key is denied, whatever the reason.
+pub(super) fn denied() -> Refused {
+    Refused::With("AccessDeniedException", "Access to KMS is not allowed".to_owned())
 }
 
 pub(super) fn via(region: &str) -> Via<'_> {

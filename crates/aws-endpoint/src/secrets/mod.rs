@@ -39,7 +39,7 @@ use self::store::Secret;
 use crate::authorisation::Authorisation;
 use crate::defects::Defects;
 use crate::iam::Context;
-use crate::kms::KmsStore;
+use crate::kms::{DefaultKeys, KmsStore};
 use crate::wire::json::written;
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the secret exists.
@@ -50,6 +50,7 @@ use crate::wire::json::written;
 pub fn authorisation(
     store: &SecretStore,
     kms: &KmsStore,
+    default_keys: DefaultKeys,
     region: &str,
     operation: &str,
     body: &Value,
@@ -91,7 +92,7 @@ pub fn authorisation(
             .then_some("secretsmanager:TagResource"),
         further: Vec::new(),
     };
-    keys::add_key_uses(&mut wanted, kms, region, operation, body, secret)?;
+    keys::add_key_uses(&mut wanted, kms, default_keys, region, operation, body, secret)?;
     Ok(wanted)
 }
 

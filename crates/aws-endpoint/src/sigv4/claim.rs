@@ -268,16 +268,22 @@ impl<'a> Claim<'a> {
 
     /// Whether the scope is for this region and service, where one is expected, and of the day of the signature.
     ///
+    /// Only IAM says which region is the wrong one (reports of 2020 and 2022: rusoto/rusoto#1870,
+    /// JuliaCloud/AWS.jl#565). STS did until 2019 (cognitect-labs/aws-api#27, cloud-custodian#4900) and has not since
+    /// (namecheap/node-vault-client#25, of 2022); Secrets Manager does not (minio/kes#303, of 2022). Of SSM, KMS and EKS
+    /// no report was found: they are taken to speak as Secrets Manager does.
+    ///
     /// # Errors
     /// In AWS's words, all that is wrong in one text.
     pub fn check_scope(&self, region: Option<&str>, service: Option<&str>) -> Result<(), Fault> {
         let scope = self.scope();
         let mut wrong = Vec::new();
         if region.is_some_and(|region| region != scope.region) {
-            wrong.push(format!(
-                "Credential should be scoped to a valid region, not '{}'.",
-                scope.region
-            ));
+            let named = match scope.service {
+                "iam" => format!(", not '{}'", scope.region),
+                _ => String::new(),
+            };
+            wrong.push(format!("Credential should be scoped to a valid region{named}."));
         }
         if let Some(service) = service
             && service != scope.service

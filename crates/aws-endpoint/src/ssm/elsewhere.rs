@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::error::SsmError;
 use super::names::{Asked, Selector, is_under};
 use super::store::{Kind, Parameter, ParameterStore, Tier, Version};
-use super::{Target, find, names, tags, undecryptable, via, writing};
-use crate::authorisation::Further;
-use crate::kms::KmsStore;
+use super::{Target, find, names, tags, via, writing};
+use crate::authorisation::{Further, Refused};
+use crate::kms::{DefaultKeys, KmsStore};
 use crate::wire::body::Body;
 
 /// A parameter as a call names it.
@@ -147,26 +147,30 @@ impl ParameterStore {
     }
 }
 
-/// What it takes to decrypt a value of the parameter `name` under `key`, as it was named; `None` for the default key.
+/// What it takes to decrypt a value of the parameter `name` under `key`, as it was named; `None` for a default key of
+/// which nothing is denied.
 ///
 /// # Errors
 /// When the key is none that can be decided on.
 pub(crate) fn decryption(
     store: &ParameterStore,
     kms: &KmsStore,
+    default_keys: DefaultKeys,
     region: &str,
     name: &str,
     key: &str,
 ) -> Result<Option<Further>, String> {
-    let Some(key) = key_of(kms, region, key)? else {
-        return Ok(None);
-    };
+    let key = key_of(kms, region, key)?;
     let arn = store.arn(region, name);
     let context = [("PARAMETER_ARN", arn.as_str())];
-    let wanted = kms.use_of(via(region), &key, "Decrypt", &context);
-    let wanted = wanted.ok_or_else(|| format!("the key {key} of {arn} is gone"))?;
-    let refusal = Some(("AccessDeniedException", undecryptable()));
-    Ok(Some(Further { wanted, refusal }))
+    let wanted = kms.use_of(via(region), key.as_deref(), default_keys, "Decrypt", &context);
+    match (wanted, key) {
+        (None, Some(key)) => Err(format!("the key {key} of {arn} is gone")),
+        (wanted, _) => Ok(wanted.map(|wanted| Further {
+            wanted,
+            refusal: Refused::InTheWordsOfKms,
+        })),
+    }
 }
 
 /// Refuses a key that cannot be used now, or is not there at all.

@@ -1,8 +1,9 @@
 //! AWS Systems Manager Parameter Store, without HTTP: a JSON body in, a JSON body or an error out.
 //!
 //! Imitated: the Systems Manager API reference, version 2014-11-06, and texts of public reports. Every name of a call
-//! has to be allowed on its own, on `arn:aws:ssm:<region>:<account>:parameter/<name>` without a doubled slash; to
-//! decrypt a `SecureString` under a key of one's own that key has to allow it too.
+//! has to be allowed on its own, on `arn:aws:ssm:<region>:<account>:parameter/<name>` without a doubled slash. To
+//! decrypt a `SecureString` its key has to allow it too; a denial by the key is repeated in the words of KMS, as in a
+//! report of 2025 (those of 2018 have "The ciphertext refers to a customer master key that does not exist, ..").
 //!
 //! Left out: everything of Systems Manager but parameters, parameter policies (kept and shown, never acted upon),
 //! parameters of other accounts, references to secrets (`/aws/reference/secretsmanager/..`), and the check that an
@@ -10,7 +11,7 @@
 //!
 //! Unverified against AWS, as no recording of it was found: that a selector is not part of the ARN that a call is
 //! authorised on, the text about a label that is not there, the text about more than 8,192 characters in the advanced
-//! tier, the denial of `kms:Encrypt` to `PutParameter`, and the texts of `HierarchyLevelLimitExceededException`,
+//! tier, that the denial of `kms:Encrypt` to `PutParameter` reads as that of `kms:Decrypt`, and the texts of `HierarchyLevelLimitExceededException`,
 //! `InvalidAllowedPatternException`, `InvalidResourceType` and `InvalidResourceId`.
 
 mod describing;
@@ -35,10 +36,10 @@ pub use error::SsmError;
 pub use store::ParameterStore;
 
 use self::names::Asked;
-use self::store::{Kind, Parameter};
-use crate::authorisation::Authorisation;
-use crate::kms::KmsStore;
+use self::store::{Kind, Parameter, Version};
+use crate::authorisation::{Authorisation, Refused};
 use crate::kms::usage::Via;
+use crate::kms::{DefaultKeys, KmsStore};
 use crate::wire::body::{Body, Malformed};
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the parameters exist.
@@ -49,6 +50,7 @@ use crate::wire::body::{Body, Malformed};
 pub fn authorisation(
     store: &ParameterStore,
     kms: &KmsStore,
+    default_keys: DefaultKeys,
     region: &str,
     operation: &str,
     body: &Value,
@@ -87,7 +89,7 @@ pub fn authorisation(
         }
     };
     request_keys(&mut wanted, operation, body)?;
-    add_key_uses(&mut wanted, store, kms, region, operation, body)?;
+    add_key_uses(&mut wanted, store, kms, default_keys, region, operation, body)?;
     Ok(wanted)
 }
 
@@ -256,18 +258,24 @@ fn add_key_uses(
     wanted: &mut Authorisation,
     store: &ParameterStore,
     kms: &KmsStore,
+    default_keys: DefaultKeys,
     region: &str,
     operation: &str,
     body: Body<'_>,
 ) -> Result<(), SsmError> {
     let decrypt = body.flag("WithDecryption")?.unwrap_or(false);
     let account = store.account();
-    let mut read = |parameter: &Parameter, key: Option<&str>| {
-        let context = [("PARAMETER_ARN", parameter.arn.as_str())];
-        let Some(needed) = key.and_then(|key| kms.use_of(via(region), key, "Decrypt", &context)) else {
-            return;
-        };
-        wanted.further_or(needed, "AccessDeniedException", undecryptable());
+    // The key of an ARN, or else the default one.
+    let mut add = |arn: &str, key: Option<&str>, action: &str| {
+        let context = [("PARAMETER_ARN", arn)];
+        if let Some(needed) = kms.use_of(via(region), key, default_keys, action, &context) {
+            wanted.further_or(needed, Refused::InTheWordsOfKms);
+        }
+    };
+    let mut read = |parameter: &Parameter, version: &Version| {
+        if version.kind == Kind::SecureString {
+            add(&parameter.arn, version.key.as_deref(), "Decrypt");
+        }
     };
     match operation {
         "GetParameter" if decrypt => {
@@ -275,7 +283,7 @@ fn add_key_uses(
             if let Some(parameter) = store.find(region, &asked)
                 && let Ok(version) = parameter.select(asked.selector)
             {
-                read(parameter, version.key.as_deref());
+                read(parameter, version);
             }
         }
         "GetParameters" if decrypt => {
@@ -283,19 +291,19 @@ fn add_key_uses(
                 if let Some(parameter) = store.find(region, &asked)
                     && let Ok(version) = parameter.select(asked.selector)
                 {
-                    read(parameter, version.key.as_deref());
+                    read(parameter, version);
                 }
             }
         }
         "GetParametersByPath" if decrypt => {
             for (parameter, version) in reading::page_by_path(store, region, body)?.0 {
-                read(parameter, version.key.as_deref());
+                read(parameter, version);
             }
         }
         "GetParameterHistory" if decrypt => {
             if let Some(parameter) = store.find(region, &Asked::of(body, region, account)?) {
                 for version in &parameter.versions {
-                    read(parameter, version.key.as_deref());
+                    read(parameter, version);
                 }
             }
         }
@@ -307,34 +315,23 @@ fn add_key_uses(
                 .map(Kind::of)
                 .or_else(|| before.map(|before| before.kind));
             let named = match body.text("KeyId")? {
-                Some(key) => kms.named(via(region), key).ok().flatten(),
-                None => before.and_then(|before| before.key.clone()),
+                Some(key) => kms.named(via(region), key),
+                None => Ok(before.and_then(|before| before.key.clone())),
             };
             let action = match body.text("Tier")? {
                 Some("Advanced") => "GenerateDataKey",
                 _ => "Encrypt",
             };
-            let arn = store.arn(region, asked.name);
-            let context = [("PARAMETER_ARN", arn.as_str())];
+            // A key that there is not is refused when the call is carried out.
             if kind == Some(Kind::SecureString)
-                && let Some(needed) = named.and_then(|key| kms.use_of(via(region), &key, action, &context))
+                && let Ok(key) = named
             {
-                wanted.further(needed);
+                add(&store.arn(region, asked.name), key.as_deref(), action);
             }
         }
         _ => {}
     }
     Ok(())
-}
-
-/// What AWS says, in KMS's words, to whom a key does not let decrypt.
-fn undecryptable() -> String {
-    format!(
-        "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you \
-         are not allowed to access. (Service: AWSKMS; Status Code: 400; Error Code: AccessDeniedException; Request \
-         ID: {}; Proxy: null)",
-        uuid::Uuid::new_v4()
-    )
 }
 
 fn via(region: &str) -> Via<'_> {

@@ -1,5 +1,7 @@
 //! `AssumeRole`: a session of a role that trusts the caller.
 
+use std::sync::atomic::Ordering;
+
 use super::{
     Call, Trace,
     session::{Longest, Wanted, check_name, tag_keys, tags},
@@ -8,8 +10,12 @@ use crate::{
     answer::{Outcome, Refusal},
     caller::{Caller, Wish, why},
     credentials::{Labels, Session},
-    iam::{Context, store::Role},
+    iam::{Context, Principal, store::Role},
 };
+
+/// What AWS says to a root user, whatever the trust policy of the role says (reports of 2018 and
+/// 2022: Netflix/security_monkey#1026, kubernetes/kubectl#1243).
+const ROOT: &str = "Roles may not be assumed by root accounts.";
 
 /// Gives temporary credentials for a role that trusts the caller.
 ///
@@ -19,6 +25,10 @@ use crate::{
 pub(crate) fn assume_role(call: Call<'_>, caller: &Session, trace: &mut Trace) -> Result<Outcome, Refusal> {
     let params = call.params;
     let wanted = Wanted::read(params, trace)?;
+    let root = matches!(caller.principal, Principal::Root { .. });
+    if root && !call.state.root_assumes_roles.load(Ordering::Relaxed) {
+        return Err(Refusal::new(403, "AccessDenied", ROOT).denial(ROOT));
+    }
     let labels = labels(call, caller)?;
     let refused = |action: &str, reason: String| {
         let (caller, role) = (caller.principal.arn(), wanted.role_arn);

@@ -1,24 +1,15 @@
 //! Parameters before a backend that shows them to whoever asks.
 
 use axum::http::StatusCode;
-use http::Request;
 use mountproof_aws_endpoint::CallVerdict;
 use serde_json::{Value, json};
 
 use crate::support::{
-    ACCOUNT, Answer, Caller, REGION, Site, json_request, policy, signed,
+    ACCOUNT, Caller, REGION, Site, policy,
     unguarded::{Unguarded, site},
 };
 
 const PARAMETER: &str = "arn:aws:ssm:eu-west-1:000000000000:parameter";
-
-async fn parameters(site: &Site, caller: &Caller, operation: &str, input: Value) -> Answer {
-    let request = json_request("ssm", REGION, operation, &input);
-    let (mut head, body) = request.into_parts();
-    head.headers
-        .insert("x-amz-target", format!("AmazonSSM.{operation}").parse().unwrap());
-    site.send(signed(Request::from_parts(head, body), caller)).await
-}
 
 /// Two teams' parameters, and a session of the one that may do everything with its own.
 async fn red_of_parameters() -> (Site, Unguarded, Caller) {
@@ -26,7 +17,7 @@ async fn red_of_parameters() -> (Site, Unguarded, Caller) {
     site.tenant("team-red").await;
     for name in ["/team-red/db", "/team-blue/db", "plain"] {
         let input = json!({"Name": name, "Value": format!("value of {name}"), "Type": "String"});
-        let made = parameters(&site, &site.root, "PutParameter", input).await;
+        let made = site.parameters(&site.root, "PutParameter", input).await;
         assert_eq!(made.status, 200, "{}", made.text);
     }
     let own = format!("{PARAMETER}/team-red*");
@@ -139,7 +130,7 @@ async fn a_tenant_does_with_its_own_parameters_what_it_likes() {
         ),
         ("DeleteParameter", one, "", json!({})),
     ] {
-        let call = parameters(&site, &red, operation, input.clone());
+        let call = site.parameters(&red, operation, input.clone());
         let (answer, call) = site.logged(call).await;
         assert_eq!(answer.status, 200, "{operation} {input}: {}", answer.text);
         assert_eq!(answer.json().pointer(at), Some(&expected), "{operation} {input}");
@@ -185,7 +176,7 @@ async fn anothers_parameters_are_denied_and_the_call_never_gets_there() {
         ),
         ("RemoveTagsFromResource", tagged),
     ] {
-        let call = parameters(&site, &red, operation, input.clone());
+        let call = site.parameters(&red, operation, input.clone());
         let (answer, call) = site.logged(call).await;
         assert_eq!(answer.code(), "AccessDeniedException", "{operation} {input}");
         assert!(
@@ -225,35 +216,27 @@ async fn tags_of_a_parameter_that_the_backend_keeps_count_under_each_of_its_name
         .await;
     let names = ["plain", "/plain", &format!("{PARAMETER}/plain")].map(str::to_owned);
     for name in &names {
-        let answer = parameters(&site, &red, "GetParameter", json!({"Name": name})).await;
+        let answer = site.parameters(&red, "GetParameter", json!({"Name": name})).await;
         assert_eq!(answer.json()["Parameter"]["Value"], "value of plain", "{name}");
     }
-    let tagged = parameters(&site, &site.root, "AddTagsToResource", tags).await;
+    let tagged = site.parameters(&site.root, "AddTagsToResource", tags).await;
     assert_eq!(tagged.status, 200, "{}", tagged.text);
     for name in &names {
-        let answer = parameters(&site, &red, "GetParameter", json!({"Name": name})).await;
+        let answer = site.parameters(&red, "GetParameter", json!({"Name": name})).await;
         assert_eq!(answer.code(), "AccessDeniedException", "{name}");
     }
 }
 
 #[tokio::test]
 async fn the_keys_here_decide_who_decrypts_what_the_backend_keeps_and_it_shows_nothing_else() {
-    let (site, _backend, red) = red_of_parameters().await;
-    let key = json_request("kms", REGION, "CreateKey", &json!({}));
-    let (mut head, body) = key.into_parts();
-    head.headers
-        .insert("x-amz-target", "TrentService.CreateKey".parse().unwrap());
-    let key = site
-        .send(signed(Request::from_parts(head, body), &site.root))
-        .await
-        .json();
-    let key = key["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let (site, backend, red) = red_of_parameters().await;
+    let key = site.key().await;
     for (name, key) in [("/team-red/default", None), ("/team-red/own/key", Some(&key))] {
         let mut input = json!({"Name": name, "Value": "hidden", "Type": "SecureString"});
         if let Some(key) = key {
             input["KeyId"] = json!(key);
         }
-        let made = parameters(&site, &site.root, "PutParameter", input).await;
+        let made = site.parameters(&site.root, "PutParameter", input).await;
         assert_eq!(made.status, 200, "{}", made.text);
     }
     let all = json!({"Effect": "Allow", "Action": ["ssm:*"], "Resource": "*"});
@@ -272,25 +255,29 @@ async fn the_keys_here_decide_who_decrypts_what_the_backend_keeps_and_it_shows_n
         input
     };
     for (operation, input) in calls("/team-red/own/key") {
-        let answer = parameters(&site, &red, operation, input.clone()).await;
+        let answer = site.parameters(&red, operation, input.clone()).await;
         assert_eq!(answer.status, 200, "{operation}: {}", answer.text);
         assert!(answer.text.contains("AQICAH"), "{operation}: {}", answer.text);
         assert!(!answer.text.contains("hidden"), "{operation}: {}", answer.text);
-        let call = parameters(&site, &red, operation, decrypting(input));
+        let call = site.parameters(&red, operation, decrypting(input));
         let (answer, call) = site.logged(call).await;
         assert_eq!(answer.code(), "AccessDeniedException", "{operation}");
-        assert!(
-            answer.message().contains("customer master key"),
-            "{}",
-            answer.text
-        );
+        let because = "because no identity-based policy allows the kms:Decrypt action (Service: AWSKMS; ";
+        assert!(answer.message().contains(because), "{}", answer.text);
         assert_eq!(call.verdict, CallVerdict::Denied, "{operation}");
+        assert_eq!(call.backend, None, "{operation}: decided before it was sent on");
     }
+    assert_eq!(backend.decrypted(), Vec::<String>::new(), "nobody was let in");
     for (operation, input) in calls("/team-red/default") {
-        let answer = parameters(&site, &red, operation, decrypting(input)).await;
+        let (answer, call) = site
+            .logged(site.parameters(&red, operation, decrypting(input)))
+            .await;
         assert!(answer.text.contains("hidden"), "{operation}: {}", answer.text);
+        assert_eq!(call.backend.as_deref(), Some("unguarded"), "{operation}");
     }
-    let described = parameters(&site, &red, "DescribeParameters", json!({})).await;
+    let operations = calls("/x").map(|(operation, _)| operation);
+    assert_eq!(backend.decrypted(), operations, "each once");
+    let described = site.parameters(&red, "DescribeParameters", json!({})).await;
     assert!(described.text.contains("/team-red/own/key"), "{}", described.text);
     assert!(!described.text.contains("shown to all"), "{}", described.text);
 
@@ -298,7 +285,7 @@ async fn the_keys_here_decide_who_decrypts_what_the_backend_keeps_and_it_shows_n
     site.allow("team-red", &json!({"Version": "2012-10-17", "Statement": both}))
         .await;
     for (operation, input) in calls("/team-red/own/key") {
-        let answer = parameters(&site, &red, operation, decrypting(input)).await;
+        let answer = site.parameters(&red, operation, decrypting(input)).await;
         assert!(answer.text.contains("hidden"), "{operation}: {}", answer.text);
     }
 }
@@ -312,7 +299,7 @@ async fn a_secret_cannot_be_had_as_a_parameter() {
         ("GetParameters", json!({"Names": ["/team-red/db", name]})),
         ("GetParameter", json!({"Name": format!("{PARAMETER}{name}")})),
     ] {
-        let answer = parameters(&site, &red, operation, input.clone()).await;
+        let answer = site.parameters(&red, operation, input.clone()).await;
         assert_eq!(answer.code(), "ValidationException", "{input}");
         assert_eq!(backend.calls(), Vec::<String>::new(), "{input}");
     }
@@ -322,14 +309,16 @@ async fn a_secret_cannot_be_had_as_a_parameter() {
 async fn parameters_of_another_region_are_not_looked_for_here() {
     let (site, backend, _red) = red_of_parameters().await;
     let there = format!("arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/team-red/db");
-    let answer = parameters(&site, &site.root, "GetParameter", json!({"Name": there})).await;
+    let answer = site
+        .parameters(&site.root, "GetParameter", json!({"Name": there}))
+        .await;
     assert_eq!(answer.code(), "ParameterNotFound");
     let made = json!({"Name": there, "Value": "x", "Type": "String"});
-    let answer = parameters(&site, &site.root, "PutParameter", made).await;
+    let answer = site.parameters(&site.root, "PutParameter", made).await;
     assert_eq!(answer.code(), "ValidationException");
     assert_eq!(backend.calls(), Vec::<String>::new());
     let mixed = json!({"Names": [there, "/team-red/db"]});
-    let answer = parameters(&site, &site.root, "GetParameters", mixed).await.json();
+    let answer = site.parameters(&site.root, "GetParameters", mixed).await.json();
     assert_eq!(answer["Parameters"][0]["Value"], "value of /team-red/db");
     assert_eq!(answer["InvalidParameters"], json!([there]));
 }
@@ -343,7 +332,7 @@ async fn what_cannot_be_known_of_a_parameter_lets_nobody_in() {
         ((StatusCode::OK, "{}"), "lists no tags"),
     ] {
         backend.kept().broken = Some(broken);
-        let call = parameters(&site, &red, "GetParameter", json!({"Name": "/team-red/db"}));
+        let call = site.parameters(&red, "GetParameter", json!({"Name": "/team-red/db"}));
         let (answer, call) = site.logged(call).await;
         assert_eq!(
             (answer.status, answer.code().as_str()),

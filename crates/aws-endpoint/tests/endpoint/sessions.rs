@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{ACCOUNT, GET, Site, denied, no_identity_policy, policy, read, role_arn, session_arn};
+use crate::support::{
+    ACCOUNT, Caller, GET, Site, denied, no_identity_policy, policy, read, role_arn, session_arn,
+};
 
 #[tokio::test]
 async fn everyone_may_ask_who_they_are() {
@@ -14,6 +16,40 @@ async fn everyone_may_ask_who_they_are() {
         let answer = site.sts(caller, "GetCallerIdentity", &[]).await;
         assert_eq!(answer.xml("Arn"), Some(arn));
         assert_eq!(answer.xml("Account").as_deref(), Some(ACCOUNT));
+    }
+}
+
+#[tokio::test]
+async fn whose_a_key_is_learns_who_may_ask() {
+    let (site, red) = Site::with_red().await;
+    let action = "sts:GetAccessKeyInfo";
+    let ask =
+        async |caller: &Caller, id: &str| site.sts(caller, "GetAccessKeyInfo", &[("AccessKeyId", id)]).await;
+    let (status, code, text) = ask(&red, &red.id).await.error();
+    assert_eq!((status, code.as_str()), (403, "AccessDenied"), "its own key too");
+    assert_eq!(text, denied("team-red", action, "*", &no_identity_policy(action)));
+    let may = json!({ "Effect": "Allow", "Action": action, "Resource": "*" });
+    site.allow("team-red", &policy(&may)).await;
+    for caller in [&site.root, &red] {
+        // A key that is gone, or never was, tells its account as well: it is part of the key.
+        for id in [&red.id, &site.root.id, "AKIAIOSFODNN7EXAMPLE"] {
+            let answer = ask(caller, id).await;
+            assert_eq!(
+                answer.xml("Account").as_deref(),
+                Some(ACCOUNT),
+                "{id}: {}",
+                answer.text
+            );
+        }
+        for (id, begins) in [
+            ("", "The request must contain the parameter AccessKeyId"),
+            ("AKIA", "Invalid key, AKIA"),
+            ("AKIAIOSFODNN7 EXAMPLE", "Invalid key, AKIAIOSFODNN7 EXAMPLE"),
+        ] {
+            let (status, code, text) = ask(caller, id).await.error();
+            assert_eq!((status, code.as_str()), (400, "ValidationError"), "{id}: {text}");
+            assert!(text.starts_with(begins), "{id}: {text}");
+        }
     }
 }
 

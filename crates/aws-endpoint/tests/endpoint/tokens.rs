@@ -300,6 +300,32 @@ async fn keys_are_fetched_once_and_again_when_they_change() {
     assert_eq!((code.as_str(), message.as_str()), (INVALID, NO_KEY), "withdrawn");
 }
 
+/// A listener that nobody accepts at: who connects waits for the TLS handshake until its patience ends.
+#[tokio::test]
+async fn an_issuer_that_says_nothing_is_told_apart_from_one_that_says_no() {
+    let site = Site::start().await;
+    site.tenant("team-red").await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    site.iam(
+        "CreateOpenIDConnectProvider",
+        &[("Url", &url), ("ClientIDList.member.1", AUDIENCE)],
+    )
+    .await;
+    let token = site.issuer.sign(&site.issuer.claims_but("iss", json!(url)));
+    let (answer, call) = site.logged(site.assume("team-red", &token, &[])).await;
+    let text = "The request could not be fulfilled because the identity provider (IDP) that was asked to verify the \
+                incoming identity token could not be reached.";
+    let expected = (400, "IDPCommunicationError".to_owned(), text.to_owned());
+    assert_eq!(answer.error(), expected);
+    assert_eq!(answer.xml("AccessKeyId"), None);
+    assert_eq!(call.error.as_deref(), Some("IDPCommunicationError"));
+    assert_eq!(call.verdict, CallVerdict::Denied);
+    // It keeps nobody else waiting.
+    let genuine = site.issuer.token_of("team-red");
+    assert_eq!(site.assume("team-red", &genuine, &[]).await.status, 200);
+}
+
 #[tokio::test]
 async fn an_issuer_that_is_down_is_the_reason() {
     let site = Site::start().await;

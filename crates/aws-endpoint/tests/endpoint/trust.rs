@@ -4,7 +4,8 @@ use mountproof_aws_endpoint::CallVerdict;
 use serde_json::json;
 
 use crate::support::{
-    AUDIENCE, Caller, Issuer, SESSION, Site, now, policy, provider_arn, read, role_arn, session_arn, subject,
+    ACCOUNT, AUDIENCE, Caller, Issuer, SESSION, Site, now, policy, provider_arn, read, role_arn, session_arn,
+    subject,
 };
 
 const REFUSED: &str = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
@@ -178,6 +179,30 @@ async fn what_a_call_must_say() {
             (seconds - 60..=seconds).contains(&left),
             "{left} s of {seconds} s"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_root_user_assumes_no_role_not_even_one_that_trusts_it() {
+    let site = Site::start().await;
+    for (name, principal) in [
+        ("of-account", json!({ "AWS": ACCOUNT })),
+        (
+            "of-root",
+            json!({ "AWS": format!("arn:aws:iam::{ACCOUNT}:root") }),
+        ),
+        ("of-all", json!("*")),
+    ] {
+        let trust = json!({ "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal });
+        site.role(name, &policy(&trust)).await;
+        let arn = role_arn(name);
+        let params = [("RoleArn", arn.as_str()), ("RoleSessionName", "root")];
+        let (answer, call) = site.logged(site.sts(&site.root, "AssumeRole", &params)).await;
+        let text = "Roles may not be assumed by root accounts.";
+        let expected = (403, "AccessDenied".to_owned(), text.to_owned());
+        assert_eq!(answer.error(), expected, "{name}");
+        assert_eq!(call.verdict, CallVerdict::Denied, "{name}");
+        assert_eq!(call.role.as_deref(), Some(name));
     }
 }
 

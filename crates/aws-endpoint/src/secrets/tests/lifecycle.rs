@@ -153,6 +153,7 @@ fn resource_policies_are_kept_as_written_and_checked() {
     let wanted = authorisation(
         &account.store,
         &account.kms,
+        DefaultKeys::Granted,
         REGION,
         "GetSecretValue",
         &json!({"SecretId": "s"}),
@@ -217,7 +218,15 @@ fn what_has_to_be_allowed_names_the_stored_or_the_would_be_arn() {
             None,
         ),
     ] {
-        let wanted = authorisation(&account.store, &account.kms, REGION, operation, &body).unwrap();
+        let wanted = authorisation(
+            &account.store,
+            &account.kms,
+            DefaultKeys::Granted,
+            REGION,
+            operation,
+            &body,
+        )
+        .unwrap();
         assert_eq!(wanted.action, format!("secretsmanager:{operation}"));
         assert_eq!(
             (wanted.resource, wanted.asked.as_deref()),
@@ -228,6 +237,7 @@ fn what_has_to_be_allowed_names_the_stored_or_the_would_be_arn() {
     let known = authorisation(
         &account.store,
         &account.kms,
+        DefaultKeys::Granted,
         REGION,
         "GetSecretValue",
         &json!({"SecretId": "a/b"}),
@@ -239,7 +249,15 @@ fn what_has_to_be_allowed_names_the_stored_or_the_would_be_arn() {
         "only when it is named"
     );
     let body = json!({"SecretId": "a/b", "Tags": [{"Key": "K", "Value": "v"}]});
-    let tagging = authorisation(&account.store, &account.kms, REGION, "TagResource", &body).unwrap();
+    let tagging = authorisation(
+        &account.store,
+        &account.kms,
+        DefaultKeys::Granted,
+        REGION,
+        "TagResource",
+        &body,
+    )
+    .unwrap();
     assert_eq!(
         tagging.keys.values("aws:TagKeys"),
         Some(["K".to_owned()].as_slice())

@@ -144,7 +144,7 @@ fn a_batch_asks_for_ids_or_filters() {
         json!({"SecretIdList": vec!["s"; 21]}),
     ] {
         assert!(
-            batch::members(&account.store, &account.kms, REGION, &body).is_err(),
+            batch::members(&account.store, &account.kms, DefaultKeys::Granted, REGION, &body).is_err(),
             "{body}"
         );
     }

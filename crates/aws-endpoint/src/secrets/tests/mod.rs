@@ -14,6 +14,7 @@ mod texts;
 mod versions;
 
 use super::*;
+use crate::authorisation::Refused;
 use proptest::prelude::*;
 
 const REGION: &str = "eu-west-1";

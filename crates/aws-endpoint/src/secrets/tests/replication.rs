@@ -52,6 +52,7 @@ fn a_replica_has_the_same_suffix_and_follows_its_primary() {
     let wanted = authorisation(
         &account.store,
         &account.kms,
+        DefaultKeys::Granted,
         OTHER,
         "GetSecretValue",
         &json!({"SecretId": "s"}),
@@ -272,6 +273,7 @@ fn what_was_saved_comes_back_as_it_was() {
     let wanted = authorisation(
         &account.store,
         &account.kms,
+        DefaultKeys::Granted,
         REGION,
         "GetSecretValue",
         &json!({"SecretId": "s"}),

@@ -67,13 +67,21 @@ fn key_call(account: &mut Account, operation: &str, key: &str) {
 
 /// What a call has to be allowed besides, as action and resource.
 fn further(account: &Account, operation: &str, body: Value) -> Vec<String> {
-    let wanted = authorisation(&account.store, &account.kms, REGION, operation, &body).unwrap();
+    let wanted = authorisation(
+        &account.store,
+        &account.kms,
+        DefaultKeys::Granted,
+        REGION,
+        operation,
+        &body,
+    )
+    .unwrap();
     let further = wanted.further.into_iter();
     further
         .map(|further| {
             assert_eq!(
                 further.refusal,
-                Some(("AccessDeniedException", "Access to KMS is not allowed".to_owned()))
+                Refused::With("AccessDeniedException", "Access to KMS is not allowed".to_owned())
             );
             format!("{} {}", further.wanted.action, further.wanted.resource)
         })
@@ -124,7 +132,15 @@ fn a_key_of_ones_own_has_to_be_allowed_too() {
         );
     }
     let body = json!({"SecretId": "s"});
-    let wanted = authorisation(&account.store, &account.kms, REGION, "GetSecretValue", &body).unwrap();
+    let wanted = authorisation(
+        &account.store,
+        &account.kms,
+        DefaultKeys::Granted,
+        REGION,
+        "GetSecretValue",
+        &body,
+    )
+    .unwrap();
     let keys = &wanted.further[0].wanted.keys;
     for (name, value) in [
         (

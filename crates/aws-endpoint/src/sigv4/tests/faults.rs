@@ -262,9 +262,22 @@ fn a_scope_for_another_region_or_service_is_told() {
     assert_eq!(text(Some("eu-west-1"), Some("sts")), None);
     assert_eq!(
         text(Some("eu-west-2"), Some("iam")).unwrap(),
-        "Credential should be scoped to a valid region, not 'eu-west-1'. Credential should be scoped to correct \
-         service: 'iam'."
+        "Credential should be scoped to a valid region. Credential should be scoped to correct service: 'iam'."
     );
+    let region = "Credential should be scoped to a valid region";
+    for (service, expected) in [
+        ("iam", format!("{region}, not 'eu-west-1'.")),
+        ("sts", format!("{region}.")),
+        ("secretsmanager", format!("{region}.")),
+        ("ssm", format!("{region}.")),
+        ("eks", format!("{region}.")),
+    ] {
+        let plain = Owned::get("/", "", &[("host", "h")]);
+        let owned = sign(plain, SECRET, DATE, service, "host;x-amz-date");
+        let signed = owned.signed();
+        let refused = Claim::of(&signed).unwrap().check_scope(Some("us-east-1"), None);
+        assert_eq!(refused.unwrap_err().to_string(), expected, "{service}");
+    }
 }
 
 /// The secret may have any length, which AWS's 40 characters are only the usual one of.

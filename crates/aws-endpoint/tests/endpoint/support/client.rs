@@ -128,9 +128,14 @@ impl Answer {
 
 /// An unsigned awsJson 1.1 call to `service`.
 pub(crate) fn json_request(service: &str, region: &str, operation: &str, input: &Value) -> Request<Bytes> {
+    let target = match service {
+        "ssm" => "AmazonSSM",
+        "kms" => "TrentService",
+        named_like_its_host => named_like_its_host,
+    };
     let request = Request::post(format!("https://{service}.{region}.amazonaws.com/"))
         .header(CONTENT_TYPE, "application/x-amz-json-1.1")
-        .header("x-amz-target", format!("{service}.{operation}"));
+        .header("x-amz-target", format!("{target}.{operation}"));
     with_host(request.body(input.to_string().into()).unwrap())
 }
 

@@ -170,6 +170,24 @@ impl Site {
             .await
     }
 
+    /// Calls Parameter Store.
+    pub(crate) async fn parameters(&self, caller: &Caller, operation: &str, input: Value) -> Answer {
+        self.send(signed(json_request("ssm", REGION, operation, &input), caller))
+            .await
+    }
+
+    /// Calls KMS.
+    pub(crate) async fn keys(&self, caller: &Caller, operation: &str, input: Value) -> Answer {
+        self.send(signed(json_request("kms", REGION, operation, &input), caller))
+            .await
+    }
+
+    /// Makes a key as root, whose policy leaves to the account who may use it; its ARN.
+    pub(crate) async fn key(&self) -> String {
+        let made = self.keys(&self.root, "CreateKey", json!({})).await.json();
+        made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
+    }
+
     /// Calls Secrets Manager as root and expects it to work.
     pub(crate) async fn done(&self, operation: &str, input: Value) -> Value {
         let answer = self.secrets(&self.root, operation, input).await;

@@ -37,6 +37,8 @@ pub(crate) struct Kept {
     keys: HashMap<String, String>,
     /// `service region operation` of each call, in their order.
     calls: Vec<String>,
+    /// The operations of those that asked for decrypted values.
+    decrypted: Vec<String>,
     /// What IAM was told, as form fields.
     pub(crate) iam: Vec<String>,
     /// Answers this in place of anything else.
@@ -52,6 +54,7 @@ impl Unguarded {
             parameters: ParameterStore::new(ACCOUNT.to_owned()),
             keys: HashMap::new(),
             calls: Vec::new(),
+            decrypted: Vec::new(),
             iam: Vec::new(),
             broken: None,
             policy: None,
@@ -100,6 +103,9 @@ impl Unguarded {
             return broken.into_response();
         }
         let body: Value = serde_json::from_slice(&body).unwrap();
+        if body["WithDecryption"] == true {
+            kept.decrypted.push(operation.clone());
+        }
         if service == "ssm" {
             return kept.parameter_store(region, &operation, body);
         }
@@ -126,6 +132,11 @@ impl Unguarded {
     /// The calls since this was last asked.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.kept().calls)
+    }
+
+    /// The operations that asked for decrypted values since this was last asked.
+    pub(crate) fn decrypted(&self) -> Vec<String> {
+        std::mem::take(&mut self.kept().decrypted)
     }
 
     /// What IAM has been told, once it is `count` calls.
