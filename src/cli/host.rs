@@ -11,7 +11,7 @@
 use std::{
     ffi::OsString,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -167,10 +167,11 @@ pub async fn outside(args: &HostArgs, quiet: bool, output: &mut Output<'_>) -> i
 /// # Errors
 ///
 /// When the confinement cannot be made, or this process is in none.
-pub fn inside(out: &std::path::Path) -> Result<Vec<String>, confinement::Error> {
+pub fn inside(out: &Path) -> Result<Vec<String>, confinement::Error> {
+    // Reports are for the host, whose /run is not to be seen inside.
+    let hidden = |folder: &PathBuf| folder.starts_with("/run") || folder.starts_with("/var/run");
     let entered = confinement::enter(&View {
-        // Reports are for the host.
-        keep: std::path::absolute(out).into_iter().collect(),
+        keep: std::path::absolute(out).into_iter().filter(hidden).collect(),
         ..View::default()
     })?;
     let mut signals = Signals::listen()?;

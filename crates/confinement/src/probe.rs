@@ -113,6 +113,8 @@ async fn attempt(kind: Kind) -> Result<Result<(), String>, Why> {
     let ended = Command::new("unshare")
         .args(kind.options())
         .args(["--", "unshare", "--version"])
+        // Its complaints are read below.
+        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

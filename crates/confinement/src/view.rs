@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd as _, OwnedFd},
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use rustix::{
@@ -154,7 +154,7 @@ fn beneath(path: &Path, folder: &str) -> Option<PathBuf> {
     let rest = path.strip_prefix(folder).ok()?;
     let climbs = rest
         .components()
-        .any(|part| !matches!(part, std::path::Component::Normal(_)));
+        .any(|part| !matches!(part, Component::Normal(_)));
     (!climbs && rest != Path::new("")).then(|| rest.to_owned())
 }
 

@@ -259,7 +259,8 @@ impl Platform {
 pub(crate) struct Config {
     #[serde(flatten)]
     platform: PlatformOfConfig,
-    config: Option<Process>,
+    #[serde(rename = "config")]
+    process: Option<Process>,
     #[serde(default)]
     pub(crate) rootfs: RootFs,
 }
@@ -325,7 +326,7 @@ impl Config {
     /// `Entrypoint` followed by `Cmd`, as runtimes join them.
     pub(crate) fn command(&self, part: Part) -> Result<Command, ImageError> {
         let nothing = Process::default();
-        let process = self.config.as_ref().unwrap_or(&nothing);
+        let process = self.process.as_ref().unwrap_or(&nothing);
         let words: Vec<&String> = process
             .entrypoint
             .iter()
@@ -376,7 +377,7 @@ impl Config {
 
     /// `org.opencontainers.image.version`, where the maker set it.
     pub(crate) fn version_label(&self) -> Option<&str> {
-        let labels = self.config.as_ref()?.labels.as_ref()?;
+        let labels = self.process.as_ref()?.labels.as_ref()?;
         labels
             .get("org.opencontainers.image.version")
             .map(String::as_str)

@@ -182,7 +182,7 @@ pub(crate) fn find(layers: &[Option<Layer>], path: &str) -> Search {
         match node {
             None => return Search::Missing(format!("no /{looked_for}")),
             Some((_, Node::Folder)) => {}
-            Some((layer, Node::File { entry, bytes })) if pending.iter().all(|rest| rest.is_empty()) => {
+            Some((layer, Node::File { entry, bytes })) if pending.iter().all(String::is_empty) => {
                 return Search::Found {
                     layer,
                     entry: *entry,

@@ -352,7 +352,9 @@ fn release(part: Part, digest: String, extracted: Extracted) -> Release {
         digest,
         index_digest: None,
         program_digest: checked.digest,
-        version: version.or_else(|| checked.go.and_then(|go| go.version)),
+        version: version
+            .or_else(|| checked.go.and_then(|go| go.version))
+            .map(|version| number(&version).to_owned()),
         platform: Platform::host().to_string(),
         arguments,
         built_from,
@@ -362,8 +364,13 @@ fn release(part: Part, digest: String, extracted: Extracted) -> Release {
 
 /// A tag that begins with a digit, perhaps behind `v`, is one.
 fn version_of_tag(image: &Reference) -> Option<String> {
-    let tag = image.tag()?;
-    let bare = tag.strip_prefix('v').unwrap_or(tag);
+    let bare = number(image.tag()?);
     bare.starts_with(|first: char| first.is_ascii_digit())
         .then(|| bare.to_owned())
+}
+
+/// `1.6.0` of `v1.6.0`, which makers write either way.
+fn number(version: &str) -> &str {
+    let is_number = |rest: &&str| rest.starts_with(|first: char| first.is_ascii_digit());
+    version.strip_prefix('v').filter(is_number).unwrap_or(version)
 }

@@ -103,7 +103,7 @@ impl<'a> Registry<'a> {
 
     /// The manifest that the reference names, or the one with this digest, and its digest.
     pub(crate) async fn manifest(&self, digest: Option<&str>) -> Result<(Vec<u8>, String), RegistryError> {
-        let digest = digest.or(self.reference.digest());
+        let digest = digest.or_else(|| self.reference.digest());
         self.patiently(async || {
             let ask = self.manifest_once(digest);
             timeout(self.limits.step, ask)
@@ -151,7 +151,8 @@ impl<'a> Registry<'a> {
                 return Err(error);
             };
             let asked = retry_after_s.map(Duration::from_secs);
-            let wait = asked.unwrap_or(self.limits.default_wait.saturating_mul(1 << attempt.min(8)));
+            let wait =
+                asked.unwrap_or_else(|| self.limits.default_wait.saturating_mul(1 << (attempt - 1).min(8)));
             if attempt >= self.limits.attempts || wait > self.limits.longest_wait {
                 return Err(error);
             }
@@ -166,7 +167,7 @@ impl<'a> Registry<'a> {
 
     async fn manifest_once(&self, digest: Option<&str>) -> Result<(Vec<u8>, String), RegistryError> {
         let token = self.token().await?;
-        let name = digest.or(self.reference.tag()).unwrap_or("latest");
+        let name = digest.or_else(|| self.reference.tag()).unwrap_or("latest");
         let url = format!(
             "{}://{}/v2/{}/manifests/{name}",
             self.scheme,
@@ -270,8 +271,7 @@ impl<'a> Registry<'a> {
                 };
                 match of_oci(self, descriptor, OciDistributionError::IoError(error)) {
                     // The length that was promised did not come.
-                    RegistryError::Unreachable { .. } => cut_off,
-                    RegistryError::DigestMismatch { .. } if done < descriptor.size => cut_off,
+                    RegistryError::BrokeOff { .. } => cut_off,
                     other => other,
                 }
             })?;

@@ -99,7 +99,7 @@ impl Repositories {
             Part::Driver => &self.driver,
             Part::Provider => &self.provider,
         };
-        mirror.as_deref().unwrap_or(part.official_repository())
+        mirror.as_deref().unwrap_or_else(|| part.official_repository())
     }
 }
 

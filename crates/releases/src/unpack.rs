@@ -98,8 +98,28 @@ mod tests {
     use std::io::Write as _;
 
     use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_behind_a_magic_number_end_or_fail_but_never_panic(
+            magic in 0_usize..3,
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let starts: [&[u8]; 3] = [&[0x1f, 0x8b, 8], &[0x28, 0xb5, 0x2f, 0xfd], &[0x50, 0x2a, 0x4d, 0x18]];
+            let _ = unpacked(&[starts[magic], &bytes].concat(), 1 << 20);
+            // And what was right but for a few bytes.
+            let mut packed = if magic == 0 { gzip(&bytes) } else { zstd(&bytes) };
+            for (index, byte) in noise {
+                let at = index.index(packed.len());
+                packed[at] = byte;
+            }
+            let _ = unpacked(&packed, 1 << 20);
+        }
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

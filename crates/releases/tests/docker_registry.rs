@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+#[expect(dead_code, reason = "most of it is for the other tests")]
+#[path = "obtain/support/mod.rs"]
 mod support;
 
 use std::{
@@ -54,7 +56,6 @@ impl Drop for Running {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the test owns what it needs")]
 fn pulled_from(program: PathBuf) -> Result<(), Failed> {
     let room = Room::new();
     // Free a moment ago; the registry takes no socket of ours.
@@ -79,7 +80,7 @@ fn pulled_from(program: PathBuf) -> Result<(), Failed> {
         let base = format!("http://127.0.0.1:{port}/v2");
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while http.get(format!("{base}/")).send().await.is_err() {
             if Instant::now() > deadline {
                 return Err("the registry did not begin to serve".into());

@@ -94,6 +94,9 @@ pub struct DriverDefects {
     pub no_pod_status: bool,
     /// Never answers a publish: each ends when its caller has had enough.
     pub never_answers: bool,
+    /// Writes what kubelet gives it to its log, tokens too: CVE-2023-2878, in versions before 1.3.3. Its log is standard
+    /// error, so it shows in the stand-in as a program only.
+    pub tokens_in_log: bool,
 }
 
 impl DriverDefects {
@@ -103,6 +106,7 @@ impl DriverDefects {
         "file-left-after-unmount",
         "no-pod-status",
         "never-answers",
+        "tokens-in-log",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -113,6 +117,7 @@ impl DriverDefects {
             "file-left-after-unmount" => &mut self.file_left_after_unmount,
             "no-pod-status" => &mut self.no_pod_status,
             "never-answers" => &mut self.never_answers,
+            "tokens-in-log" => &mut self.tokens_in_log,
             _ => return None,
         } = true;
         Some(())

@@ -42,7 +42,7 @@ async fn whose_a_key_is_learns_who_may_ask() {
             );
         }
         for (id, begins) in [
-            ("", "The request must contain the parameter AccessKeyId"),
+            ("", "Invalid key, "),
             ("AKIA", "Invalid key, AKIA"),
             ("AKIAIOSFODNN7 EXAMPLE", "Invalid key, AKIAIOSFODNN7 EXAMPLE"),
         ] {

@@ -90,7 +90,10 @@ async fn a_tenant_does_everything_with_its_own_parameters_and_nothing_with_the_o
         assert_eq!(answer.status, 200, "{operation}: {}", answer.text);
         assert_eq!(call.verdict, CallVerdict::Allowed, "{operation}");
         let statement = format!("statement 1 of team-red-policy: Allow Resource {PARAMETER}/demo/team-red");
-        assert!(call.statement.unwrap().starts_with(&statement), "{operation}");
+        assert!(
+            call.statement.unwrap().to_string().starts_with(&statement),
+            "{operation}"
+        );
     }
 }
 

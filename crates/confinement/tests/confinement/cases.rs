@@ -111,6 +111,8 @@ fn files_are_made_inside_only(user: User) {
     let token = token();
     let count = |folder: &str| fs::read_dir(folder).map_or(0, Iterator::count);
     let (etc, certificates) = (count("/etc"), count("/etc/ssl/certs"));
+    let covered = || ["/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"].map(|file| fs::read(file).ok());
+    let before = covered();
     let (status, lines, errors) = Outer::start(user, &["files", &token]).end();
     assert!(status.success(), "{errors}");
     for folder in machine_folders() {
@@ -118,6 +120,10 @@ fn files_are_made_inside_only(user: User) {
         assert!(lines.contains(&format!("made={}", file.display())), "{lines:?}");
         assert!(!file.exists(), "{} is on the host", file.display());
     }
+    assert!(
+        before == covered(),
+        "the host's hosts or certificates are others now"
+    );
     for expected in [
         "/etc/hosts=127.0.0.1 localhost secretsmanager.eu-central-1.amazonaws.com".to_owned(),
         "/etc/ssl/certs/ca-certificates.crt=ours".to_owned(),
@@ -208,8 +214,11 @@ fn whoever_is_killed_inside_leaves_nothing(user: User) {
     ] {
         let stay = Stay::start(user, "stay");
         let victim = (0..generation).fold(stay.outer.pid(), |pid, _| child_of(pid));
+        // The kernel's doing: the outer process cannot help.
+        kill_process(stay.outer.pid(), Signal::STOP).unwrap();
         kill_process(victim, Signal::KILL).unwrap();
         assert_nothing_left(&stay.token, &stay.namespace);
+        kill_process(stay.outer.pid(), Signal::CONT).unwrap();
         let (status, _, errors) = stay.outer.end();
         assert_eq!(status.code(), Some(i32::from(code)), "{who}: {errors}");
         assert!(errors.contains(said), "{who}: {errors}");

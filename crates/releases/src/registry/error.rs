@@ -20,6 +20,18 @@ pub enum RegistryError {
         /// What the connection says.
         problem: String,
     },
+    /// The connection ended before the answer did.
+    #[error(
+        "{registry} broke off while sending the {what} ({problem}): try again, or name a mirror or an archive"
+    )]
+    BrokeOff {
+        /// Its name.
+        registry: String,
+        /// What was waited for.
+        what: &'static str,
+        /// What the connection says.
+        problem: String,
+    },
     /// A deadline passed.
     #[error(
         "{registry} did not send the {what} within {waited:?}: try again, or name a mirror or an archive"
@@ -150,6 +162,7 @@ impl RegistryError {
     pub fn leaves_open(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::BrokeOff { .. }
             | Self::Slow { .. }
             | Self::Throttled { .. }
             | Self::Failing { .. }
@@ -192,9 +205,15 @@ pub(super) fn of_http(registry: &Registry<'_>, what: &'static str, error: reqwes
             found: "a URL that is none".to_owned(),
         };
     }
-    RegistryError::Unreachable {
-        registry: registry.registry(),
-        problem: chain(&error),
+    let (registry, problem) = (registry.registry(), chain(&error));
+    if error.is_connect() {
+        RegistryError::Unreachable { registry, problem }
+    } else {
+        RegistryError::BrokeOff {
+            registry,
+            what,
+            problem,
+        }
     }
 }
 
@@ -207,8 +226,8 @@ pub(super) fn of_oci(
     let name = registry.registry();
     match error {
         OciDistributionError::RequestError(error) => of_http(registry, "blob", error),
-        OciDistributionError::UnauthorizedError { .. } => registry.unauthorised(),
-        OciDistributionError::ServerError { code: 401 | 403, .. } => registry.unauthorised(),
+        OciDistributionError::UnauthorizedError { .. }
+        | OciDistributionError::ServerError { code: 401 | 403, .. } => registry.unauthorised(),
         OciDistributionError::ServerError { code: 404, .. } => registry.not_found(),
         OciDistributionError::ServerError { code: 429, .. } => RegistryError::Throttled {
             registry: name,
@@ -243,14 +262,16 @@ pub(super) fn of_oci(
                 Ok(error) => mismatch(name, descriptor, *error),
                 Err(inner) => match inner.downcast::<reqwest::Error>() {
                     Ok(error) => of_http(registry, "blob", *error),
-                    Err(inner) => RegistryError::Unreachable {
+                    Err(inner) => RegistryError::BrokeOff {
                         registry: name,
+                        what: "blob",
                         problem: chain(&*inner),
                     },
                 },
             },
-            None => RegistryError::Unreachable {
+            None => RegistryError::BrokeOff {
                 registry: name,
+                what: "blob",
                 problem: "the connection ended".to_owned(),
             },
         },

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -55,6 +56,13 @@ pub(super) async fn publish(
         uid: attribute(POD_UID),
         class: attribute("secretProviderClass"),
     };
+    if driver.defects.shows(|defects| defects.tokens_in_log) {
+        let _ = writeln!(
+            io::stderr(),
+            "NodePublishVolume with {context:?} and {:?}",
+            request.secrets
+        );
+    }
 
     // Before the mount is looked at: a fresh but empty folder counts as up to date.
     if let Some(interval) = driver.rotation

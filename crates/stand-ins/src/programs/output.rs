@@ -172,6 +172,7 @@ fn looks_secret(run: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a panic is the failure")]
 mod tests {
     use super::*;
 

@@ -224,7 +224,8 @@ async fn run(
         }
         AccountPlace::Here => {
             let place = Path::new(ACCOUNT);
-            if place.exists() && !place.join(OURS).exists() {
+            // An empty one is nobody's: a confinement makes it.
+            if place.exists() && !place.join(OURS).exists() && !is_empty(place) {
                 return Err(StartError::AccountTaken(place.to_owned()));
             }
             fs::create_dir_all(place).map_err(file(place))?;
@@ -316,4 +317,8 @@ async fn version(socket: &Path) -> Option<String> {
     let told = tokio::time::timeout(TELLING, client.version(request)).await;
     let told = told.ok()?.ok()?.into_inner().runtime_version;
     (!told.is_empty()).then_some(told)
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }

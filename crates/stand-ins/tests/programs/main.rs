@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             "an_old_provider_is_started_without_what_it_does_not_know",
             world::old,
         ),
-        trial("a_planted_defect_shows", world::defect),
+        trial("planted_defects_show", world::defects),
     ];
     trials.extend(mounting.into_iter().map(|trial| trial.with_ignored_flag(!mounts)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -193,7 +193,7 @@ impl World {
         events["items"].as_array().unwrap().iter().any(|event| {
             let told = event["message"]
                 .as_str()
-                .or(event["note"].as_str())
+                .or_else(|| event["note"].as_str())
                 .unwrap_or_default();
             let of = |field: &str| event[field]["name"] == name;
             (of("involvedObject") || of("regarding")) && told.contains(DENIED)
@@ -324,6 +324,7 @@ pub(crate) async fn killed() {
     world.driver.settle_log().await;
     let log = fs::read_to_string(world.driver.log()).unwrap();
     assert_eq!(log.matches("serves on").count(), 2, "{log}");
+    assert!(!log.contains("eyJ"), "{log}");
     world.stop().await;
 }
 
@@ -399,14 +400,18 @@ pub(crate) async fn old() {
     world.stop().await;
 }
 
-pub(crate) async fn defect() {
+pub(crate) async fn defects() {
     let setup = Setup {
         provider: standin("provider", &["--defect", "ignores-denial"]),
+        driver: standin("driver", &["--defect=tokens-in-log"]),
         ..Setup::new(AccountPlace::OwnMountNamespace)
     };
     let world = World::start(setup).await;
     world.pod("foreign", "blue/secret").await;
     let file = world.mounted("foreign").await;
     assert_eq!(fs::read_to_string(file).unwrap(), "");
+    world.driver.settle_log().await;
+    let log = fs::read_to_string(world.driver.log()).unwrap();
+    assert!(log.contains("eyJ"), "{log}");
     world.stop().await;
 }

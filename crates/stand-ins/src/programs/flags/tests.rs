@@ -1,6 +1,10 @@
 //! `recorded/` holds what the programs named there print on `--help`, as it was seen. What older ones print is composed of
 //! the flags that their tags have.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -200,7 +204,7 @@ proptest! {
     ) {
         let mut help = format!("{noise}\nUsage of x:\n");
         for name in &names {
-            help.push_str(&format!("  -{name}{kind}\n    \t{noise}\n"));
+            let _ = writeln!(help, "  -{name}{kind}\n    \t{noise}");
         }
         let known = KnownFlags::read(&help);
         prop_assert!(names.iter().all(|name| known.knows(name)));

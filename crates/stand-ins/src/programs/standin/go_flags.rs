@@ -202,6 +202,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a panic is the failure")]
 mod tests {
     use super::*;
 

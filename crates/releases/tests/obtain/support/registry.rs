@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -241,7 +242,12 @@ async fn troubled(trouble: Trouble, body: Vec<u8>) -> Response {
         Trouble::Hangs => std::future::pending().await,
         Trouble::CutOff => {
             let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
-            let pieces = stream::iter([Ok(half), Err(std::io::Error::other("cut off"))]);
+            // The half is on its way when the connection ends.
+            let end = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(std::io::Error::other("cut off"))
+            });
+            let pieces = stream::iter([Ok(half)]).chain(end);
             (
                 [(header::CONTENT_LENGTH, body.len().to_string())],
                 Body::from_stream(pieces),
@@ -256,7 +262,7 @@ async fn troubled(trouble: Trouble, body: Vec<u8>) -> Response {
             other.into_response()
         }
         Trouble::Endless => {
-            let piece = Bytes::from_static(&[b'{'; 64 * 1024]);
+            let piece = Bytes::from(vec![b'{'; 64 * 1024]);
             let pieces = stream::repeat(piece).map(Ok::<_, std::io::Error>);
             Body::from_stream(pieces).into_response()
         }

@@ -1,14 +1,12 @@
 //! What the tests of this folder share: an image whose program is a real one, and the rooms it is obtained in.
 
-#![expect(dead_code, reason = "not every test uses every part")]
-
 pub(crate) mod registry;
 
 use std::{
     fs,
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest;
@@ -140,7 +138,7 @@ impl Room {
         let folder = tempfile::tempdir().expect("a folder");
         let mut options = Options::new(folder.path().join("cache"));
         options.limits = Limits {
-            stall: Duration::from_secs(60),
+            stall: Duration::from_mins(1),
             default_wait: Duration::from_millis(1),
             ..Limits::default()
         };
@@ -183,10 +181,16 @@ impl Room {
     }
 }
 
-/// Runs what was obtained.
+/// Runs what was obtained. A child that another test starts may hold the file open for writing until it runs itself.
 pub(crate) fn runs(release: &Release) {
-    let status = std::process::Command::new(&release.program)
-        .status()
-        .expect("it can be started");
-    assert!(status.success(), "{status}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match std::process::Command::new(&release.program).status() {
+            Ok(status) => return assert!(status.success(), "{status}"),
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => panic!("it cannot be started: {error}"),
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! Images out of files: what `docker save` writes and OCI layouts, good and malicious.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{
+    Built, ENTRY_POINT, Room, descriptor, gzip, host_architecture, layer, program, runs, sha256,
+};
 use serde_json::{Value, json};
-use support::{Built, ENTRY_POINT, Room, descriptor, gzip, host_architecture, layer, program, runs, sha256};
 
 type Files = Vec<(String, Vec<u8>)>;
 
@@ -299,8 +299,10 @@ async fn what_is_no_image_or_not_one_is_refused() {
 
 #[tokio::test]
 async fn nothing_of_a_malicious_archive_is_written_outside_of_the_cache() {
+    use tar::EntryType;
+
     /// A whole image, and behind it an entry that leads out.
-    fn with(entry: &str, kind: tar::EntryType, target: &str) -> Vec<u8> {
+    fn with(entry: &str, kind: EntryType, target: &str) -> Vec<u8> {
         let built = usual();
         let mut bytes = tar_of(&layout(&built));
         // Without the two blocks of zeros that end it.
@@ -320,7 +322,6 @@ async fn nothing_of_a_malicious_archive_is_written_outside_of_the_cache() {
         bytes.resize(bytes.len() + 1024, 0);
         bytes
     }
-    use tar::EntryType;
     let cases = [
         ("../outside", EntryType::Regular, "", "which leads out of it"),
         (

@@ -1,23 +1,21 @@
 //! Images out of a registry that behaves, and out of one that does not.
 
-mod support;
-
 use std::{fs, sync::Mutex, time::Duration};
 
-use mountproof_releases::{Part, Progress, Release, Repositories, Source, obtain};
-use serde_json::json;
-use support::{
+use crate::support::{
     Built, ENTRY_POINT, Room, gzip, host_architecture, layer, link_layer, program,
     registry::{At, Registry, Trouble},
     runs, sha256,
 };
+use mountproof_releases::{Part, Progress, Release, Repositories, Source, obtain};
+use serde_json::json;
 
 #[tokio::test]
 async fn an_image_becomes_a_program_that_runs() {
     let (registry, room) = (Registry::start().await, Room::new());
     let process = json!({
         "Entrypoint": [ENTRY_POINT, "standin"], "Cmd": ["driver"],
-        "Labels": {"org.opencontainers.image.version": "1.6.0-label"},
+        "Labels": {"org.opencontainers.image.version": "v1.6.0-label"},
     });
     let built = Built::new(&process, &[layer(&[("secrets-store-csi", &program())])]);
     let image = registry.publish("v1.6.0", &built);
@@ -212,7 +210,11 @@ async fn each_trouble_of_a_registry_is_named_with_what_to_do() {
             "sent something else where the manifest should be",
         ),
         (At::Manifests, DOCUMENT, "its manifest cannot be read"),
-        (At::Manifests, Trouble::CutOff, "cannot be reached"),
+        (
+            At::Manifests,
+            Trouble::CutOff,
+            "broke off while sending the manifest",
+        ),
         (At::Manifests, Trouble::Endless, "the manifest from"),
         (At::Manifests, Trouble::OtherDigestInHeader, "the manifest from"),
         (
@@ -236,7 +238,7 @@ async fn each_trouble_of_a_registry_is_named_with_what_to_do() {
             "asks for patience (too many requests, asked 4 times)",
         ),
         (At::Blobs, Trouble::Status(500), "fails with status 500"),
-        (At::Blobs, Trouble::CutOff, "try again"),
+        (At::Blobs, Trouble::CutOff, "bytes and ended: try again"),
         (
             At::Blobs,
             Trouble::OtherBytes,
@@ -310,9 +312,10 @@ async fn a_registry_that_asks_for_patience_gets_it() {
         registry.make_trouble(at, trouble, 2);
         let waits = Mutex::new(0);
         let source = Source::parse(Part::Driver, &image).expect("an image");
-        let count = |progress| match progress {
-            Progress::Waiting { .. } => *waits.lock().expect("no panic") += 1,
-            _ => {}
+        let count = |progress| {
+            if matches!(progress, Progress::Waiting { .. }) {
+                *waits.lock().expect("no panic") += 1;
+            }
         };
         obtain(Part::Driver, &source, &room.options, count)
             .await
@@ -502,7 +505,7 @@ async fn a_layer_that_unpacks_without_end_is_refused() {
 #[test]
 fn a_private_authority_is_trusted_when_ssl_cert_file_names_it() {
     const CHILD: &str = "MOUNTPROOF_TEST_IMAGE";
-    const NAME: &str = "a_private_authority_is_trusted_when_ssl_cert_file_names_it";
+    const NAME: &str = "registry::a_private_authority_is_trusted_when_ssl_cert_file_names_it";
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     if let Ok(image) = std::env::var(CHILD) {
         let mut room = Room::new();
