@@ -8,6 +8,7 @@ pub mod aws;
 pub mod cli;
 pub mod engine;
 pub mod environment;
+pub mod generation;
 pub mod journal;
 pub mod kubernetes;
 pub mod load;

@@ -161,10 +161,11 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
 
 /// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
 async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
+    let among_secrets = tokens_in_secrets(world).await?;
     let minting: Vec<_> = world
         .shared
         .iter()
-        .map(|tenant| tokens(world, &tenant.name))
+        .map(|tenant| tokens(world, &tenant.name, among_secrets))
         .collect();
     let tokens: Vec<ServiceAccountTokens> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
     let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
@@ -219,17 +220,32 @@ fn check_files(tenant: &Tenant, target: &Path) -> Result<(), String> {
     }
 }
 
-async fn tokens(world: &World, namespace: &str) -> Result<ServiceAccountTokens, StepError> {
+/// Where kubelet hands tokens to the driver: its `CSIDriver` object says.
+async fn tokens_in_secrets(world: &World) -> Result<bool, StepError> {
+    let driver = ObjectRef::new("storage.k8s.io/v1", "CSIDriver", None, tenant::CSI_DRIVER);
+    let object = world
+        .environment
+        .kubernetes
+        .read(&driver)
+        .await
+        .map_err(|error| StepError::trouble(error.to_string()))?;
+    Ok(object.is_some_and(|object| object["spec"]["serviceAccountTokenInSecrets"] == true))
+}
+
+async fn tokens(
+    world: &World,
+    namespace: &str,
+    among_secrets: bool,
+) -> Result<ServiceAccountTokens, StepError> {
     let mut minted = Vec::new();
     for audience in AUDIENCES {
         minted.push((audience, world.token(namespace, audience).await?));
     }
     let expires = Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    Ok(ServiceAccountTokens::new(
-        minted
-            .iter()
-            .map(|(audience, token)| (*audience, token.expose(), expires)),
-    ))
+    let minted = minted
+        .iter()
+        .map(|(audience, token)| (*audience, token.expose(), expires));
+    Ok(ServiceAccountTokens::new(minted).among_secrets(among_secrets))
 }
 
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.

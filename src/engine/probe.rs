@@ -2,8 +2,11 @@
 
 use crate::{
     environment::Environment,
+    generation::{self, DriverGeneration, Since},
     journal::Capability,
-    scenario::capability::{CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, IAM_ENFORCEMENT, ROTATION},
+    scenario::capability::{
+        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
+    },
     secret::Credential,
 };
 
@@ -22,7 +25,11 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         capability(
             ROTATION,
             true,
-            "the CSIDriver asks for requiresRepublish, and the driver has rotation on",
+            if DriverGeneration::of(version(environment, "driver")).republish {
+                "the CSIDriver asks for requiresRepublish, and the driver has rotation on"
+            } else {
+                "the driver has rotation on, and a reconciler of its own for that"
+            },
         ),
         capability(
             CSI_SOCKET,
@@ -37,6 +44,8 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
                     .to_string_lossy()
             ),
         ),
+        of_provider(environment, FILE_PERMISSION, generation::FILE_PERMISSION),
+        of_provider(environment, SECRET_TWICE, generation::SECRET_TWICE),
         capability(
             EXPIRED_TOKENS,
             environment.expired.is_some(),
@@ -46,6 +55,19 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
     ]
+}
+
+/// What the provider can do since a version.
+fn of_provider(environment: &Environment, name: &str, since: Since) -> Capability {
+    let (present, evidence) = since.judge(version(environment, "provider"));
+    capability(name, present, &evidence)
+}
+
+/// What stands at a seam says of its version.
+fn version<'a>(environment: &'a Environment, seam: &str) -> &'a str {
+    let components = &environment.ready.components;
+    let component = components.iter().find(|component| component.seam == seam);
+    component.map_or("unknown", |component| &component.version)
 }
 
 /// An endpoint that hands credentials for a token that is none enforces nothing.

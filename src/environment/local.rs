@@ -25,6 +25,7 @@ use mountproof_stand_ins::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
@@ -37,6 +38,7 @@ use super::{
 };
 use crate::{
     aws::{AdminKey, Aws, AwsAccess},
+    generation::DriverGeneration,
     journal::EnvironmentReady,
     kubernetes::{Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
     provision::{Ledger, MARKER, Object, Reach},
@@ -163,7 +165,8 @@ pub fn scratch_folder(run_id: &str, options: &LocalOptions) -> PathBuf {
 /// Starts every part, in the order in which they need each other, for the run with these marks.
 ///
 /// What the driver's chart would install (its kinds and the CSIDriver object) is put on record in
-/// `ledger` and installed before the driver starts, which waits for it. `struck` hears of every fault
+/// `ledger` and installed: the kinds before the driver starts, which waits for them, the object when its version is
+/// known. `struck` hears of every fault
 /// as it strikes.
 pub async fn start(
     options: &LocalOptions,
@@ -267,7 +270,7 @@ pub async fn start(
     )
     .await
     .map_err(StartError::of("Kubernetes client"))?;
-    install(&kubernetes, marks, ledger).await?;
+    install(&kubernetes, &tenant::custom_resource_definitions(marks), ledger).await?;
     let driver_config = DriverConfig::new(
         access("system:serviceaccount:kube-system:secrets-store-csi-driver"),
         NODE,
@@ -284,6 +287,9 @@ pub async fn start(
     };
     let csi_socket = driver_config.csi_socket.clone();
     let driver = DriverPart::start(options, driver_config, &logs).await?;
+    // Which chart it comes with depends on its version, and that is its own to tell.
+    let generation = DriverGeneration::of(&driver.component(options).version);
+    install(&kubernetes, &[tenant::csi_driver(marks, generation)], ledger).await?;
     await_registration(&kubernetes).await?;
 
     let aws_access = AwsAccess {
@@ -342,16 +348,14 @@ pub async fn start(
     })
 }
 
-/// What the driver's chart installs.
-async fn install(kubernetes: &Kubernetes, marks: &Marks, ledger: &Ledger) -> Result<(), StartError> {
-    let mut manifests = tenant::custom_resource_definitions(marks).to_vec();
-    manifests.push(tenant::csi_driver(marks));
+/// Makes what the driver's chart installs, once it is on record.
+async fn install(kubernetes: &Kubernetes, manifests: &[Value], ledger: &Ledger) -> Result<(), StartError> {
     let planned: Vec<Object> = manifests
         .iter()
         .map(|manifest| Object::Kubernetes(ObjectRef::of(manifest)))
         .collect();
     ledger.plan(&planned).map_err(StartError::of("driver stand-in"))?;
-    for manifest in &manifests {
+    for manifest in manifests {
         kubernetes
             .create(manifest)
             .await

@@ -89,6 +89,10 @@ pub enum ProviderDefect {
     IgnoresDenial,
     /// The current version is fetched, whichever is asked for.
     IgnoresVersion,
+    /// Every file has the same permissions, whatever the class says.
+    IgnoresPermission,
+    /// A class cannot name one secret twice.
+    RefusesSecretTwice,
 }
 
 macro_rules! plants {
@@ -140,6 +144,10 @@ plants! {
         caught by "cross-namespace-denied": "a denial becomes an empty file and success";
     "provider:ignores-version", Defect::Provider(ProviderDefect::IgnoresVersion),
         caught by "class-formats": "objectVersion and objectVersionLabel are ignored";
+    "provider:ignores-permission", Defect::Provider(ProviderDefect::IgnoresPermission),
+        caught by "class-permissions": "filePermission is read past, as before provider 1.0.0";
+    "provider:refuses-secret-twice", Defect::Provider(ProviderDefect::RefusesSecretTwice),
+        caught by "class-secret-twice": "a class that names one secret twice is refused, as before provider 1.0.0";
 }
 
 impl Plant {

@@ -53,6 +53,8 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
                 ProviderDefect::IgnoresDenial => &mut defects.ignores_denial,
                 ProviderDefect::IgnoresVersion => &mut defects.ignores_version,
+                ProviderDefect::IgnoresPermission => &mut defects.ignores_permission,
+                ProviderDefect::RefusesSecretTwice => &mut defects.refuses_secret_twice,
             } = true;
         }
     }

@@ -41,6 +41,8 @@ use super::run_mounts::{MountEnd, MountJob, MountTarget, MountVerdict};
 pub const CONNECTIONS: usize = 8;
 /// Pause before a volume that could not be unpublished is tried again: kubelet's first one.
 const UNPUBLISH_AGAIN: Duration = Duration::from_millis(500);
+/// Key of the tokens, in whichever place.
+const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 /// Name of the pods' volume.
 pub const VOLUME: &str = "secrets-store-inline";
 
@@ -80,7 +82,10 @@ pub struct PublishJob {
 
 /// Tokens of a pod's ServiceAccount, one an audience, in kubelet's form. Never shown.
 #[derive(Clone)]
-pub struct ServiceAccountTokens(String);
+pub struct ServiceAccountTokens {
+    by_audience: String,
+    among_secrets: bool,
+}
 
 /// A volume that was not published.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +145,18 @@ impl ServiceAccountTokens {
                 )
             })
             .collect();
-        Self(serde_json::to_string(&by_audience).expect("a map of strings is JSON"))
+        Self {
+            by_audience: serde_json::to_string(&by_audience).expect("a map of strings is JSON"),
+            among_secrets: false,
+        }
+    }
+
+    /// Among the request's secrets, as kubelet hands them over where the `CSIDriver` has
+    /// `serviceAccountTokenInSecrets`; otherwise they are in the volume's context.
+    #[must_use]
+    pub fn among_secrets(mut self, among_secrets: bool) -> Self {
+        self.among_secrets = among_secrets;
+        self
     }
 }
 
@@ -432,10 +448,16 @@ fn publish_request(job: &PublishJob, target: &Path) -> NodePublishVolumeRequest 
         ("csi.storage.k8s.io/pod.namespace", &job.pod.namespace),
         ("csi.storage.k8s.io/pod.uid", &job.pod.uid),
         ("csi.storage.k8s.io/serviceAccount.name", &job.pod.service_account),
-        ("csi.storage.k8s.io/serviceAccount.tokens", &job.tokens.0),
     ] {
         volume_context.insert(key.to_owned(), value.to_owned());
     }
+    let mut secrets = std::collections::HashMap::new();
+    let place = if job.tokens.among_secrets {
+        &mut secrets
+    } else {
+        &mut volume_context
+    };
+    place.insert(TOKENS.to_owned(), job.tokens.by_audience.clone());
     NodePublishVolumeRequest {
         volume_id: volume_id(&job.pod.uid),
         target_path: target.display().to_string(),
@@ -446,6 +468,7 @@ fn publish_request(job: &PublishJob, target: &Path) -> NodePublishVolumeRequest 
             }),
         }),
         readonly: true,
+        secrets,
         volume_context,
         ..NodePublishVolumeRequest::default()
     }

@@ -12,6 +12,11 @@ pub const CSI_SOCKET: &str = "csi-socket";
 /// minutes, so the issuer's key has to be at hand.
 pub const EXPIRED_TOKENS: &str = "expired-tokens";
 
+/// The provider gives files the permissions that a class asks for.
+pub const FILE_PERMISSION: &str = "file-permission";
+/// One secret can be several objects of a class.
+pub const SECRET_TWICE: &str = "secret-twice";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -21,6 +26,11 @@ pub const KNOWN: &[(&str, &str)] = &[
     (CALL_LOG, "the AWS endpoint's call log can be read"),
     (ROTATION, "mounted files follow a secret's new value"),
     (CSI_SOCKET, "the driver's socket can be reached"),
+    (
+        FILE_PERMISSION,
+        "the provider gives files the permissions that a class asks for",
+    ),
+    (SECRET_TWICE, "one secret can be several objects of a class"),
     (
         EXPIRED_TOKENS,
         "a genuine service-account token can be had whose time is over",

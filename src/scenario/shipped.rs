@@ -12,6 +12,8 @@ macro_rules! embedded {
 /// Paths below `scenarios/`, with `/`, and what the files hold.
 pub const SHIPPED: &[(&str, &str)] = embedded![
     "conformance/class-formats.yaml",
+    "conformance/class-permissions.yaml",
+    "conformance/class-secret-twice.yaml",
     "conformance/deployment.yaml",
     "conformance/positive.yaml",
     "conformance/rotation.yaml",

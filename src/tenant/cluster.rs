@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, Marks};
+use crate::generation::DriverGeneration;
 
 /// Name of the CSI driver.
 pub const CSI_DRIVER: &str = "secrets-store.csi.k8s.io";
@@ -12,22 +13,31 @@ pub const PROVIDER: &str = "aws";
 /// Group of the driver's kinds.
 const GROUP: &str = "secrets-store.csi.x-k8s.io";
 
-/// The `CSIDriver` object, as driver 1.6.0's chart makes it for IRSA: inline volumes only, with pod
-/// information, a token for STS and republishing, on which rotation rests.
+/// The `CSIDriver` object, as the chart of a driver of this `generation` makes it for IRSA with rotation on: inline
+/// volumes only, with pod information and a token for STS.
 #[must_use]
-pub fn csi_driver(marks: &Marks) -> Value {
-    json!({
+pub fn csi_driver(marks: &Marks, generation: DriverGeneration) -> Value {
+    let mut object = json!({
         "apiVersion": "storage.k8s.io/v1",
         "kind": "CSIDriver",
         "metadata": { "name": CSI_DRIVER, "labels": marks.labels() },
         "spec": {
             "podInfoOnMount": true,
             "attachRequired": false,
-            "requiresRepublish": true,
             "tokenRequests": [{ "audience": AUDIENCE }],
             "volumeLifecycleModes": ["Ephemeral"],
         },
-    })
+    });
+    // A chart that knows nothing of a field leaves it out.
+    for (field, set) in [
+        ("requiresRepublish", generation.republish),
+        ("serviceAccountTokenInSecrets", generation.tokens_in_secrets),
+    ] {
+        if set {
+            object["spec"][field] = true.into();
+        }
+    }
+    object
 }
 
 /// The definitions of `SecretProviderClass` and `SecretProviderClassPodStatus`. As in the driver's
@@ -117,13 +127,22 @@ mod tests {
 
     #[test]
     fn the_driver_asks_for_a_token_that_sts_takes() {
-        let driver = csi_driver(&Marks::of_run("7f3k"));
+        let driver = csi_driver(&Marks::of_run("7f3k"), DriverGeneration::of("1.6.0"));
         assert_eq!(driver["metadata"]["name"], "secrets-store.csi.k8s.io");
         assert_eq!(
             driver["spec"]["tokenRequests"],
             json!([{ "audience": "sts.amazonaws.com" }])
         );
-        assert_eq!(driver["spec"]["requiresRepublish"], true);
+    }
+
+    #[test]
+    fn the_object_is_the_one_that_the_drivers_own_chart_makes() {
+        for (driver, expected) in [("1.5.6", Value::Null), ("1.6.0", true.into())] {
+            let object = csi_driver(&Marks::of_run("7f3k"), DriverGeneration::of(driver));
+            for field in ["requiresRepublish", "serviceAccountTokenInSecrets"] {
+                assert_eq!(object["spec"][field], expected, "{driver}: {field}");
+            }
+        }
     }
 
     #[test]

@@ -142,6 +142,10 @@ pub struct ProviderDefects {
     pub ignores_denial: bool,
     /// Fetches the current version, whatever `objectVersion` and `objectVersionLabel` say.
     pub ignores_version: bool,
+    /// Reads past `filePermission`, as versions before 1.0.0 do.
+    pub ignores_permission: bool,
+    /// Refuses a class that names one secret twice, as versions before 1.0.0 do.
+    pub refuses_secret_twice: bool,
 }
 
 impl ProviderDefects {

@@ -218,6 +218,23 @@ async fn the_request_is_what_kubelet_1_36_sent() {
 }
 
 #[tokio::test]
+async fn tokens_are_where_the_csi_driver_object_wants_them() {
+    const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+    for among_secrets in [false, true] {
+        let mut fixture = Fixture::start();
+        let mut job = job("ok-1", UID);
+        job.tokens = job.tokens.among_secrets(among_secrets);
+        fixture.client.publish(&job, SOON).await.unwrap();
+        let request = fixture.seen.recv().await.unwrap();
+        let places = (
+            request.volume_context.contains_key(TOKENS),
+            request.secrets.contains_key(TOKENS),
+        );
+        assert_eq!(places, (!among_secrets, among_secrets));
+    }
+}
+
+#[tokio::test]
 async fn a_pods_attributes_cannot_overrule_kubelets() {
     let mut fixture = Fixture::start();
     let mut job = job("ok-1", UID);

@@ -156,6 +156,11 @@ fn requests(names: &[&str]) -> Vec<TenantRequest> {
         .collect()
 }
 
+/// The newest driver.
+fn newest() -> crate::generation::DriverGeneration {
+    crate::generation::DriverGeneration::of("1.6.0")
+}
+
 /// A tenant with two secrets, of which its boundary lets one through.
 fn bounded(name: &str) -> Vec<TenantRequest> {
     let mut bounded = requests(&[name]);
@@ -178,7 +183,7 @@ async fn provide_all(
         provisioner.create(&manifest).await?;
     }
     provisioner
-        .create(&tenant::csi_driver(provisioner.marks()))
+        .create(&tenant::csi_driver(provisioner.marks(), newest()))
         .await?;
     provisioner.provide_cluster().await?;
     provisioner
@@ -382,7 +387,7 @@ async fn what_is_not_the_runs_own_is_left_alone() {
         }
     }
     // What a cluster has once is used, and stays.
-    let driver = tenant::csi_driver(&others);
+    let driver = tenant::csi_driver(&others, newest());
     stage.kubernetes().create(&driver).await.unwrap();
     aws.provide_oidc(&stage.environment.issuer, AUDIENCE, &tags)
         .await

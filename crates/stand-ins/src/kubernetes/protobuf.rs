@@ -1,11 +1,12 @@
 //! PURE. Bodies of requests in Kubernetes's protobuf, as far as the clients here send any: controller-runtime's client,
-//! and so the driver, creates and updates Secrets in it. Answers are JSON, which those clients take.
+//! and so the driver, creates and updates Secrets in it; client-go's own since 0.33, and so provider 2.1 and 2.2, asks for
+//! tokens in it. Answers are JSON, which those clients take.
 //!
 //! A body is four bytes of magic, then a `runtime.Unknown` that holds the object
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding>). Numbers of fields are those of the
 //! API's `generated.proto` files.
 //!
-//! What it leaves out: every kind but Secret, and of its metadata what the server sets or does not take from a client:
+//! What it leaves out: every kind but Secret and `TokenRequest`, and of metadata what the server sets or does not take from a client:
 //! times, generation, managed fields.
 
 use std::collections::HashMap;
@@ -17,8 +18,8 @@ use serde_json::{Map, Value, json};
 /// What every body begins with.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// The Secret in `body`, as JSON would have it. The error is for the client, and holds nothing of the body.
-pub(super) fn secret(body: &[u8]) -> Result<Value, String> {
+/// The object in `body`, as JSON would have it. The error is for the client, and holds nothing of the body.
+pub(super) fn object(body: &[u8]) -> Result<Value, String> {
     let Some(rest) = body.strip_prefix(MAGIC) else {
         return Err(
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
@@ -28,11 +29,14 @@ pub(super) fn secret(body: &[u8]) -> Result<Value, String> {
     let unknown = Unknown::decode(rest).map_err(|error| error.to_string())?;
     let types = unknown.type_meta.unwrap_or_default();
     let mut object = json!({"apiVersion": types.api_version, "kind": types.kind});
-    // Of another kind the fields mean something else: who checks the kind says so.
-    if types.kind == "Secret" {
-        let secret = Secret::decode(unknown.raw.as_slice()).map_err(|error| error.to_string())?;
-        secret.into_fields(&mut object);
-    }
+    let raw = unknown.raw.as_slice();
+    let decoded = match types.kind.as_str() {
+        "Secret" => Secret::decode(raw).map(|secret| secret.into_fields(&mut object)),
+        "TokenRequest" => TokenRequest::decode(raw).map(|request| request.into_fields(&mut object)),
+        // Of another kind the fields mean something else: who checks the kind says so.
+        _ => Ok(()),
+    };
+    decoded.map_err(|error| error.to_string())?;
     Ok(object)
 }
 
@@ -110,6 +114,52 @@ struct OwnerReference {
     controller: Option<bool>,
     #[prost(bool, optional, tag = "7")]
     block_owner_deletion: Option<bool>,
+}
+
+/// Its metadata and its status are not read: no client sends any.
+#[derive(Clone, PartialEq, Message)]
+struct TokenRequest {
+    #[prost(message, optional, tag = "2")]
+    spec: Option<TokenRequestSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TokenRequestSpec {
+    #[prost(string, repeated, tag = "1")]
+    audiences: Vec<String>,
+    #[prost(message, optional, tag = "3")]
+    bound_object: Option<BoundObject>,
+    #[prost(int64, optional, tag = "4")]
+    expiration_seconds: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BoundObject {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(string, tag = "2")]
+    api_version: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    uid: String,
+}
+
+impl TokenRequest {
+    fn into_fields(self, object: &mut Value) {
+        let asked = self.spec.unwrap_or_default();
+        let spec = &mut object["spec"];
+        *spec = json!({});
+        set(spec, "audiences", asked.audiences);
+        if let Some(seconds) = asked.expiration_seconds {
+            spec["expirationSeconds"] = seconds.into();
+        }
+        if let Some(bound) = asked.bound_object {
+            spec["boundObjectRef"] = json!({
+                "kind": bound.kind, "apiVersion": bound.api_version, "name": bound.name, "uid": bound.uid,
+            });
+        }
+    }
 }
 
 impl Secret {

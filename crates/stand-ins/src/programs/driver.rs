@@ -73,7 +73,7 @@ impl DriverProgram {
     ) -> Result<Self, StartError> {
         let home = config.csi_socket.parent().unwrap_or_else(|| Path::new("/"));
         fs::create_dir_all(home).map_err(file(home))?;
-        let kubeconfig = home.join("kubeconfig");
+        let kubeconfig = kubeconfig_beside(&config.csi_socket);
         write_private(&kubeconfig, &kubeconfig_of(&config.api))?;
         let known = known_flags(spec).await?;
         let chosen = choose(&known, &wanted(config, options, &kubeconfig)).map_err(|flag| {
@@ -175,9 +175,7 @@ impl DriverProgram {
             registrar.stop().await;
         }
         self.process.stop().await;
-        if let Some(home) = self.config.csi_socket.parent() {
-            let _ = fs::remove_file(home.join("kubeconfig"));
-        }
+        let _ = fs::remove_file(kubeconfig_beside(&self.config.csi_socket));
     }
 }
 
@@ -189,7 +187,11 @@ async fn run(
     ready: Duration,
 ) -> Result<Process, StartError> {
     let mut command = clean(&spec.program);
-    command.args(&spec.arguments).args(&chosen.arguments);
+    command
+        .args(&spec.arguments)
+        .args(&chosen.arguments)
+        // Up to 1.5.6 the rotation reconciler connects by itself, and reads no flag for that.
+        .env("KUBECONFIG", kubeconfig_beside(socket));
     Process::start(command, &spec.program, socket, log, ready).await
 }
 
@@ -278,6 +280,11 @@ fn plain(version: &str) -> String {
         .strip_prefix('v')
         .filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
     number.unwrap_or(version).to_owned()
+}
+
+/// It holds a token: it is there as long as the program may need it.
+fn kubeconfig_beside(socket: &Path) -> PathBuf {
+    socket.with_file_name("kubeconfig")
 }
 
 fn kubeconfig_of(api: &ApiAccess) -> String {

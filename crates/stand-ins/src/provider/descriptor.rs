@@ -80,6 +80,14 @@ impl Descriptor {
         file_name(&entry.alias, self.translation)
     }
 
+    /// Leaves every file 0644.
+    pub(super) fn forget_permission(&mut self) {
+        self.file_permission.clear();
+        for entry in &mut self.jmes_path {
+            entry.file_permission.clear();
+        }
+    }
+
     pub(super) fn mode(&self) -> u32 {
         mode(&self.file_permission)
     }

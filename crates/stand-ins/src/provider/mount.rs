@@ -1,7 +1,7 @@
 //! `Mount`, in the order in which provider 3.1.1 goes about it and with its texts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -93,12 +93,17 @@ pub(super) async fn mount(
         client.map_err(|why| format!("{name}: {why}"))
     });
     let mut clients: Vec<Region> = clients.collect::<Result<_, _>>()?;
-    let descriptors = descriptor::parse(asked.text("objects"), asked.text("pathTranslation"), &names)
+    let mut descriptors = descriptor::parse(asked.text("objects"), asked.text("pathTranslation"), &names)
+        .and_then(|descriptors| once_each(provider, descriptors))
         .inspect_err(|error| {
             provider
                 .log
                 .error(format!("Failure reading descriptor list: {error}"));
         })?;
+
+    if provider.defects.shows(|defects| defects.ignores_permission) {
+        descriptors.iter_mut().for_each(Descriptor::forget_permission);
+    }
 
     let current = request.current_object_version.into_iter();
     let mut versions: Versions = current.map(|object| (object.id, object.version)).collect();
@@ -144,6 +149,18 @@ fn texts(json: &str) -> Result<BTreeMap<String, String>, String> {
             other => Err(go_json::mismatch(&other, "string")),
         })
         .collect()
+}
+
+/// The objects, unless a defect lets none name a secret that another has named.
+fn once_each(provider: &Inner, descriptors: Vec<Descriptor>) -> Result<Vec<Descriptor>, String> {
+    let mut names = HashSet::new();
+    let twice = descriptors.iter().find(|descriptor| !names.insert(&descriptor.name));
+    match twice {
+        Some(twice) if provider.defects.shows(|defects| defects.refuses_secret_twice) => {
+            Err(format!("Name already in use for objectName: {}", twice.name))
+        }
+        _ => Ok(descriptors),
+    }
 }
 
 /// A file permission, which must be a number; what it is does not matter, for the driver sends one only.

@@ -1,4 +1,4 @@
-//! Secrets in protobuf, as the driver sends them.
+//! Secrets in protobuf, as the driver sends them, and requests for tokens, as providers 2.1 and 2.2 do.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::support::cluster;
 
 const PROTOBUF: Option<&str> = Some("application/vnd.kubernetes.protobuf");
+const TOKEN: &str = "/api/v1/namespaces/a/serviceaccounts/default/token";
 const SECRETS: &str = "/api/v1/namespaces/a/secrets";
 
 /// What Kubernetes's own serializer of protobuf (`k8s.io/apimachinery`) makes of a Secret `synced` in the namespace
@@ -14,6 +15,16 @@ const RECORDED: &str = "\
 azhzAAoMCgJ2MRIGU2VjcmV0EqIBCnsKBnN5bmNlZBIAGgFhIgAqAXUyATc4AEIAWigKIHNlY3JldHMtc3RvcmUuY3NpLms4cy5p\
 by9tYW5hZ2VkEgR0cnVlYg8KBG5vdGUSB2dyw7xlemlqIAoKUmVwbGljYVNldBoCcnMiATEqB2FwcHMvdjEwATgBcgN4L3kSCQoF\
 ZW1wdHkSABIQCgh1c2VybmFtZRIEAAH/eBoGT3BhcXVlGgAiAA==";
+
+/// The same of a `TokenRequest` for `sts.amazonaws.com`, as provider 2.1.1 sends it.
+const ASKED: &str = "\
+azhzAAooChhhdXRoZW50aWNhdGlvbi5rOHMuaW8vdjESDFRva2VuUmVxdWVzdBItChAKABIAGgAiACoAMgA4AEIAEhMKEXN0cy5hbWF6\
+b25hd3MuY29tGgQKABIAGgAiAA==";
+
+/// The same for `sts.amazonaws.com` and `b`, for 3600 s, bound to the pod `p` with the uid `u`.
+const ASKED_FOR_A_POD: &str = "\
+azhzAAooChhhdXRoZW50aWNhdGlvbi5rOHMuaW8vdjESDFRva2VuUmVxdWVzdBJEChAKABIAGgAiACoAMgA4AEIAEioKEXN0cy5hbWF6\
+b25hd3MuY29tCgFiGg8KA1BvZBICdjEaAXAiAXUgkBwaBAoAEgAaACIA";
 
 /// The recorded Secret as one that is not stored yet: with neither uid nor resource version.
 fn fresh() -> Vec<u8> {
@@ -84,6 +95,31 @@ async fn an_update_in_protobuf_changes_what_it_changes() {
 }
 
 #[tokio::test]
+async fn a_token_is_asked_for_in_protobuf_as_in_json() {
+    let cluster = cluster().await;
+    let recorded = STANDARD.decode(ASKED).unwrap();
+    let made = cluster.send("POST", TOKEN, PROTOBUF, recorded).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let made = made.json();
+    assert_eq!(made["spec"]["audiences"], json!(["sts.amazonaws.com"]));
+    assert!(made["status"]["token"].as_str().is_some_and(|token| !token.is_empty()));
+
+    let bound = STANDARD.decode(ASKED_FOR_A_POD).unwrap();
+    let no_pod = cluster.send("POST", TOKEN, PROTOBUF, bound.clone()).await;
+    assert!(no_pod.text.contains("\\\"p\\\" not found"), "{}", no_pod.text);
+    // Bound to nothing: field 15 is nobody's.
+    let mut free = bound;
+    let at = free.windows(2).position(|window| window == [0x1a, 0x0f]).unwrap();
+    free[at] = 0x7a;
+    // And not for as long as is given to who asks for no time: 3601 s.
+    let at = free.windows(3).position(|window| window == [0x20, 0x90, 0x1c]).unwrap();
+    free[at + 1] = 0x91;
+    let made = cluster.send("POST", TOKEN, PROTOBUF, free).await.json();
+    assert_eq!(made["spec"]["audiences"], json!(["sts.amazonaws.com", "b"]));
+    assert_eq!(made["spec"]["expirationSeconds"], 3601);
+}
+
+#[tokio::test]
 async fn what_is_no_secret_in_protobuf_is_refused() {
     let cluster = cluster().await;
     let recorded = STANDARD.decode(RECORDED).unwrap();
@@ -110,6 +146,7 @@ async fn what_is_no_secret_in_protobuf_is_refused() {
             404,
             "not found",
         ),
+        ("POST", TOKEN, fresh(), 400, ""),
         // Of other kinds the stand-in reads none, and says so.
         ("POST", "/api/v1/namespaces/a/configmaps", recorded, 415, ""),
     ];

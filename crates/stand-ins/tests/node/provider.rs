@@ -438,6 +438,31 @@ async fn planted_defects_do_their_harm() {
     let other = json!({"objects": "- {objectName: red/secret, objectType: secretsmanager, objectAlias: a}"});
     bench.mount("red", other).await.unwrap();
     assert_eq!(bench.file("red", "a").0, first);
+    // What versions before 1.0.0 do.
+    let private = json!({"objects": "- {objectName: red/secret, objectType: secretsmanager, filePermission: '0400'}"});
+    bench.mount("red", private.clone()).await.unwrap();
+    assert_eq!(bench.file("red", "red_secret").1, 0o400);
+    defects.set(ProviderDefects {
+        ignores_permission: true,
+        ..ProviderDefects::default()
+    });
+    bench.mount("red", private).await.unwrap();
+    assert_eq!(bench.file("red", "red_secret").1, 0o644);
+
+    let twice = json!({"objects": "[{objectName: red/secret, objectType: secretsmanager, objectAlias: a}, {objectName: red/secret, objectType: secretsmanager, objectAlias: b}]"});
+    bench.mount("red", twice.clone()).await.unwrap();
+    defects.set(ProviderDefects {
+        refuses_secret_twice: true,
+        ..ProviderDefects::default()
+    });
+    let refused = bench.refused("red", twice).await;
+    assert!(
+        refused
+            .message()
+            .ends_with("Name already in use for objectName: red/secret"),
+        "{refused}"
+    );
+
     defects.set(ProviderDefects::default());
     assert!(bench.mount("blue", object("red/secret")).await.is_err());
 }

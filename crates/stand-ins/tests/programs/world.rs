@@ -395,6 +395,14 @@ pub(crate) async fn old() {
             "SSL_CERT_FILE"
         ]
     );
+    // Drivers below 1.6 have a reconciler for rotation, which looks for its way to the API server there.
+    let environment = fs::read(format!("/proc/{}/environ", world.driver.pid())).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    let mut pairs = environment.split('\0').filter_map(|pair| pair.split_once('='));
+    let (_, kubeconfig) = pairs.find(|(name, _)| *name == "KUBECONFIG").unwrap();
+    let kubeconfig = fs::read_to_string(kubeconfig).unwrap();
+    assert!(kubeconfig.contains("current-context"), "{kubeconfig}");
+
     world.pod("own", "red/secret").await;
     world.mounted("own").await;
     world.stop().await;

@@ -78,8 +78,10 @@ impl Asked<'_> {
         match request::media_type(self.content_type.as_deref()) {
             "" | "application/json" => parse_json(&self.body),
             "application/yaml" => parse_yaml(&self.body),
-            "application/vnd.kubernetes.protobuf" if self.resource.table == SECRETS => {
-                protobuf::secret(&self.body).map_err(Failure::bad_request)
+            "application/vnd.kubernetes.protobuf"
+                if self.resource.table == SECRETS || self.place.subresource == "token" =>
+            {
+                protobuf::object(&self.body).map_err(Failure::bad_request)
             }
             _ => Err(Failure::unsupported_media_type(OBJECT_TYPES)),
         }

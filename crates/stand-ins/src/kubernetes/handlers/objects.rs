@@ -98,6 +98,14 @@ impl App {
             ("status", "PATCH") => self.patch(asked),
             ("token", "POST") => {
                 let request = asked.parsed()?;
+                let (kind, version) = (&request["kind"], &request["apiVersion"]);
+                if let Some(kind) = kind.as_str().filter(|&kind| kind != "TokenRequest") {
+                    let version = version.as_str().unwrap_or_default();
+                    return Err(Failure::bad_request(format!(
+                        "{kind} in version {version:?} cannot be handled as a TokenRequest: converting ({kind}) to \
+                         (v1.TokenRequest): unknown conversion"
+                    )));
+                }
                 let token = self.cluster.issue_token(&key, &request, asked.writer().manager)?;
                 Ok(Answer::json(StatusCode::CREATED, &token))
             }
