@@ -104,12 +104,12 @@ impl Since {
         match Version::read(said) {
             Some(version) if version < self.version => (
                 false,
-                format!(
-                    "provider {said} {}; it came with {}",
-                    self.before, self.version
-                ),
+                format!("provider {said} {}; it came with {}", self.before, self.version),
             ),
-            Some(_) => (true, format!("provider {said} can, as all since {}", self.version)),
+            Some(_) => (
+                true,
+                format!("provider {said} can, as all since {}", self.version),
+            ),
             None => (
                 true,
                 format!("taken for granted of a provider that says no version ({said})"),
@@ -171,7 +171,11 @@ mod tests {
                 false,
                 "provider 0.3.11 reads past `filePermission`: every file is 0644; it came with 1.0.0",
             ),
-            ("1.0.r2-6-gee95299", false, "provider 1.0.r2-6-gee95299 reads past `filePermission`: every file is 0644; it came with 1.0.0"),
+            (
+                "1.0.r2-6-gee95299",
+                false,
+                "provider 1.0.r2-6-gee95299 reads past `filePermission`: every file is 0644; it came with 1.0.0",
+            ),
             ("1.0.1", true, "provider 1.0.1 can, as all since 1.0.0"),
             (
                 "unknown",
