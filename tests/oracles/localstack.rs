@@ -14,7 +14,7 @@ use std::{
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 
-use crate::support::{Program, ended, finished, fixture, python, without_proxies};
+use crate::support::{self, Program, ended, finished, fixture, python, without_proxies};
 
 /// Longest time for one command.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -30,24 +30,37 @@ pub(crate) fn trials() -> Vec<Trial> {
             test()
         })
     };
+    let absent = support::asked_for()
+        .then(|| docker(&["version", "--format", "{{.Server.Version}}"]).err())
+        .flatten();
+    if let Some(because) = absent.clone() {
+        support::say(&format!(
+            "ignored: LocalStack's trials need Docker ({})",
+            said(because)
+        ));
+    }
+    let in_docker = |name: &str, test| match absent {
+        None => alone(name, test),
+        Some(_) => alone(name, test).with_kind("no Docker").with_ignored_flag(true),
+    };
     vec![
-        alone(
+        in_docker(
             "localstack::alone_it_proves_nothing_and_through_the_gate_everything",
             probes,
         ),
-        alone(
+        in_docker(
             "localstack::what_is_denied_stays_out_and_what_is_kept_counts",
             behaves,
         ),
-        alone(
+        in_docker(
             "localstack::parameters_are_kept_there_and_decided_here",
             parameters,
         ),
-        alone(
+        in_docker(
             "localstack::gone_in_the_middle_it_is_an_error_and_no_denial",
             goes_away,
         ),
-        alone(
+        in_docker(
             "localstack::nothing_of_it_stays_however_the_endpoint_ends",
             leaves_nothing,
         ),
