@@ -104,18 +104,24 @@ impl Since {
         match Version::read(said) {
             Some(version) if version < self.version => (
                 false,
-                format!(
-                    "provider {said} {}; it came with {}",
-                    self.before, self.version
-                ),
+                format!("provider {said} {}; it came with {}", self.before, self.version),
             ),
-            Some(_) => (true, format!("provider {said} can, as all since {}", self.version)),
+            Some(_) => (
+                true,
+                format!("provider {said} can, as all since {}", self.version),
+            ),
             None => (
                 true,
                 format!("taken for granted of a provider that says no version ({said})"),
             ),
         }
     }
+}
+
+/// Whether a provider takes the region from the node of the pod where the class names none, though `AWS_REGION` is set.
+#[must_use]
+pub fn region_from_node(provider: &str) -> bool {
+    Version::read(provider).is_some_and(|version| version < Version::new(1, 0, 0))
 }
 
 /// Requests that a provider makes to the Kubernetes API for one mount, where `AWS_REGION` is set and the class names no
@@ -127,7 +133,7 @@ pub fn requests_a_mount(provider: &str) -> f64 {
         return 1.0;
     };
     let token = if version < Version::new(3, 0, 0) { 1.0 } else { 0.0 };
-    let region = if version < Version::new(1, 0, 0) { 2.0 } else { 0.0 };
+    let region = if region_from_node(provider) { 2.0 } else { 0.0 };
     1.0 + token + region
 }
 
@@ -198,7 +204,11 @@ mod tests {
                 false,
                 "provider 0.3.11 reads past `filePermission`: every file is 0644; it came with 1.0.0",
             ),
-            ("1.0.r2-6-gee95299", false, "provider 1.0.r2-6-gee95299 reads past `filePermission`: every file is 0644; it came with 1.0.0"),
+            (
+                "1.0.r2-6-gee95299",
+                false,
+                "provider 1.0.r2-6-gee95299 reads past `filePermission`: every file is 0644; it came with 1.0.0",
+            ),
             ("1.0.1", true, "provider 1.0.1 can, as all since 1.0.0"),
             (
                 "unknown",

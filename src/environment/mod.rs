@@ -35,8 +35,7 @@ pub use mountproof_releases::Release;
 
 use crate::{
     aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, load::limiter::Bucket, provision::Reach,
-    secret::Credential,
-    verdict::denial::Call,
+    secret::Credential, verdict::denial::Call,
 };
 
 /// A place to run scenarios in.
@@ -106,6 +105,14 @@ impl Environment {
             pace.set_real(true);
         }
         RealPace(pace)
+    }
+
+    /// What stands at a seam says of its version, or `unknown`.
+    #[must_use]
+    pub fn version(&self, seam: &str) -> &str {
+        let mut components = self.ready.components.iter();
+        let component = components.find(|component| component.seam == seam);
+        component.map_or("unknown", |component| &component.version)
     }
 
     /// Ends everything that was started for it. Later calls do nothing.

@@ -154,7 +154,9 @@ fn texts(json: &str) -> Result<BTreeMap<String, String>, String> {
 /// The objects, unless a defect lets none name a secret that another has named.
 fn once_each(provider: &Inner, descriptors: Vec<Descriptor>) -> Result<Vec<Descriptor>, String> {
     let mut names = HashSet::new();
-    let twice = descriptors.iter().find(|descriptor| !names.insert(&descriptor.name));
+    let twice = descriptors
+        .iter()
+        .find(|descriptor| !names.insert(&descriptor.name));
     match twice {
         Some(twice) if provider.defects.shows(|defects| defects.refuses_secret_twice) => {
             Err(format!("Name already in use for objectName: {}", twice.name))

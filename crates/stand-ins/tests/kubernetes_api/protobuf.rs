@@ -102,7 +102,11 @@ async fn a_token_is_asked_for_in_protobuf_as_in_json() {
     assert_eq!(made.status, 201, "{}", made.text);
     let made = made.json();
     assert_eq!(made["spec"]["audiences"], json!(["sts.amazonaws.com"]));
-    assert!(made["status"]["token"].as_str().is_some_and(|token| !token.is_empty()));
+    assert!(
+        made["status"]["token"]
+            .as_str()
+            .is_some_and(|token| !token.is_empty())
+    );
 
     let bound = STANDARD.decode(ASKED_FOR_A_POD).unwrap();
     let no_pod = cluster.send("POST", TOKEN, PROTOBUF, bound.clone()).await;
@@ -112,7 +116,10 @@ async fn a_token_is_asked_for_in_protobuf_as_in_json() {
     let at = free.windows(2).position(|window| window == [0x1a, 0x0f]).unwrap();
     free[at] = 0x7a;
     // And not for as long as is given to who asks for no time: 3601 s.
-    let at = free.windows(3).position(|window| window == [0x20, 0x90, 0x1c]).unwrap();
+    let at = free
+        .windows(3)
+        .position(|window| window == [0x20, 0x90, 0x1c])
+        .unwrap();
     free[at + 1] = 0x91;
     let made = cluster.send("POST", TOKEN, PROTOBUF, free).await.json();
     assert_eq!(made["spec"]["audiences"], json!(["sts.amazonaws.com", "b"]));

@@ -439,7 +439,8 @@ async fn planted_defects_do_their_harm() {
     bench.mount("red", other).await.unwrap();
     assert_eq!(bench.file("red", "a").0, first);
     // What versions before 1.0.0 do.
-    let private = json!({"objects": "- {objectName: red/secret, objectType: secretsmanager, filePermission: '0400'}"});
+    let private =
+        json!({"objects": "- {objectName: red/secret, objectType: secretsmanager, filePermission: '0400'}"});
     bench.mount("red", private.clone()).await.unwrap();
     assert_eq!(bench.file("red", "red_secret").1, 0o400);
     defects.set(ProviderDefects {
