@@ -68,7 +68,6 @@ fn the_binary_carries_the_folder() {
 fn shipped_scenarios_are_in_order() {
     let loaded = load(&shipped());
     assert_eq!(rendered(&shipped()), "");
-    assert_eq!(loaded.scenarios.len(), 19, "one of sixteen has four combinations");
     let binding = bind(
         &loaded.scenarios,
         &["team-red".to_owned(), "team-blue".to_owned()],
@@ -297,10 +296,9 @@ fn typed(arguments: &[&str]) -> (String, String, u8) {
 fn lint_says_ok_or_exits_with_2() {
     let scenarios = root().join("scenarios");
     let (out, err, code) = typed(&["lint", scenarios.to_str().unwrap()]);
-    assert_eq!(
-        (out.as_str(), err.as_str(), code),
-        ("ok  16 files, no problems\n", "", 0)
-    );
+    // How many there are is in the snapshot of the list.
+    let files = format!("ok  {} files, no problems\n", yaml_below(&scenarios).len());
+    assert_eq!((out.as_str(), err.as_str(), code), (files.as_str(), "", 0));
 
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken");
@@ -385,8 +383,8 @@ fn list_shows_the_plan() {
     );
     let (out, _, _) = typed(&["list", "--format", "json", "--namespaces", "1"]);
     let value: Value = serde_json::from_str(&out).unwrap();
-    let positive = &value["cases"][2];
-    assert_eq!(positive["case"], "positive");
+    let cases = value["cases"].as_array().unwrap();
+    let positive = cases.iter().find(|case| case["case"] == "positive").unwrap();
     assert_eq!(positive["tenants"]["red"], "ns-0001");
     assert_eq!(
         value["unbound"].as_array().unwrap().len(),

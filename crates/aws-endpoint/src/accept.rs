@@ -128,7 +128,12 @@ impl WayIn {
         if first[0] != TLS_HANDSHAKE && first[0] != b'C' && self.plain == PlainHttp::Served {
             let secure = false;
             let stream = cutter.guard(stream);
-            let app = route::app(self.state, Connection { number, secure, peer }, cutter);
+            let app = route::app(
+                self.state,
+                Connection { number, secure, peer },
+                cutter,
+                patience.body,
+            );
             serve_connection_within(stream, app, patience.head, self.shutdown).await;
             return Ok(());
         }
@@ -138,7 +143,12 @@ impl WayIn {
         let stream = cutter.guard(stream);
         let stream = timeout(patience.greeting, self.acceptor.accept(stream)).await??;
         let secure = true;
-        let app = route::app(self.state, Connection { number, secure, peer }, cutter);
+        let app = route::app(
+            self.state,
+            Connection { number, secure, peer },
+            cutter,
+            patience.body,
+        );
         serve_connection_within(stream, app, patience.head, self.shutdown).await;
         Ok(())
     }

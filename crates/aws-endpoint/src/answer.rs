@@ -1,7 +1,7 @@
 //! Answers in the wire form of each service.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full, combinators::UnsyncBoxBody};
 use serde_json::{Map, Value, json};
 
@@ -77,13 +77,46 @@ pub(crate) enum Outcome {
     Relayed(Relayed),
 }
 
-/// Writes an answer.
+/// An answer in the form of its service.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    content_type: &'static str,
+    body: Bytes,
+    /// What restJson has in a header.
+    error_type: Option<HeaderValue>,
+}
+
+impl Answer {
+    /// The answer over HTTP. `headers` are those of the request, whose room is used again.
+    pub(crate) fn respond(self, mut headers: HeaderMap, request_id: &str) -> Response<Body> {
+        static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+        headers.clear();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if let Ok(id) = request_id.parse() {
+            headers.insert(&REQUEST_ID, id);
+        }
+        if let Some(code) = self.error_type {
+            headers.insert("x-amzn-errortype", code);
+        }
+        let mut response = Response::new(whole(self.body));
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// Writes an answer; takes what is written already.
 pub(crate) fn write(
     protocol: Protocol,
     operation: &str,
-    result: &Result<Outcome, Refusal>,
+    result: &mut Result<Outcome, Refusal>,
     request_id: &str,
-) -> Response<Body> {
+) -> Answer {
+    let error_type = match (protocol, &*result) {
+        (Protocol::Rest, Err(refusal)) => refusal.code.parse().ok(),
+        _ => None,
+    };
     let (status, content_type, body) = match (protocol, result) {
         (Protocol::Query(namespace), Ok(Outcome::Xml(result))) => (
             200,
@@ -104,7 +137,7 @@ pub(crate) fn write(
         }
         (Protocol::Rest, Ok(Outcome::Json(value))) => (200, "application/json", written(value)),
         (_, Ok(Outcome::Json(value))) => (200, "application/x-amz-json-1.1", written(value)),
-        (_, Ok(Outcome::Written(text))) => (200, "application/x-amz-json-1.1", text.clone()),
+        (_, Ok(Outcome::Written(text))) => (200, "application/x-amz-json-1.1", std::mem::take(text)),
         (_, Ok(Outcome::Relayed(answer))) => {
             (answer.status, "application/x-amz-json-1.1", answer.body.clone())
         }
@@ -119,14 +152,12 @@ pub(crate) fn write(
             (refusal.status, "application/x-amz-json-1.1", written(&body))
         }
     };
-    let mut response = respond(status, content_type, body, request_id);
-    let headers = response.headers_mut();
-    if let (Protocol::Rest, Err(refusal)) = (protocol, result)
-        && let Ok(code) = refusal.code.parse()
-    {
-        headers.insert("x-amzn-errortype", code);
+    Answer {
+        status,
+        content_type,
+        body,
+        error_type,
     }
-    response
 }
 
 /// Writes an answer of a Query service in JSON, which AWS does for who asks with `Accept: application/json`, such
@@ -135,7 +166,7 @@ pub(crate) fn write_query_as_json(
     operation: &str,
     result: &Result<Outcome, Refusal>,
     request_id: &str,
-) -> Response<Body> {
+) -> Answer {
     let (status, body) = match result {
         Ok(Outcome::Xml(result)) => {
             let mut members = Map::new();
@@ -156,25 +187,55 @@ pub(crate) fn write_query_as_json(
             (refusal.status, json!({ "Error": error, "RequestId": request_id }))
         }
     };
-    respond(status, "application/json", written(&body), request_id)
+    Answer {
+        status,
+        content_type: "application/json",
+        body: written(&body),
+        error_type: None,
+    }
 }
 
 fn object(elements: &[Element]) -> Value {
     let members = elements.iter().map(|element| match element {
-        Element::Node { name, children } => (name.clone(), object(children)),
-        Element::Text { name, text } => (name.clone(), json!(text)),
+        Element::Node { name, children } => (name.to_string(), object(children)),
+        Element::Text { name, text } => (name.to_string(), json!(text)),
     });
     Value::Object(members.collect())
 }
 
-fn respond(status: u16, content_type: &'static str, body: Bytes, request_id: &str) -> Response<Body> {
-    static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-    let mut response = Response::new(whole(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if let Ok(id) = request_id.parse() {
-        headers.insert(&REQUEST_ID, id);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The room of the request's headers is used again, and nothing else of them.
+    #[test]
+    fn an_answer_has_no_header_of_its_request() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::CONTENT_LENGTH,
+            header::COOKIE,
+        ] {
+            headers.insert(&name, HeaderValue::from_static("of the request"));
+        }
+        let mut result = Err(Refusal::new(404, "NoSuchThing", "there is none"));
+        let answer = write(Protocol::Rest, "", &mut result, "id");
+        let response = answer.respond(headers, "id");
+        let mut said: Vec<_> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
+            .collect();
+        said.sort_unstable();
+        assert_eq!(
+            said,
+            [
+                ("content-type", "application/json"),
+                ("x-amzn-errortype", "NoSuchThing"),
+                ("x-amzn-requestid", "id"),
+            ]
+        );
+        assert_eq!(response.status(), 404);
     }
-    response
 }

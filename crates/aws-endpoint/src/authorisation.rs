@@ -1,12 +1,14 @@
 //! What a call has to be allowed, as every service says it before it carries the call out.
 
+use std::borrow::Cow;
+
 use crate::iam::{Context, NamedPolicy};
 
 /// What a call has to be allowed.
 #[derive(Debug, Clone)]
 pub struct Authorisation {
     /// Such as `secretsmanager:GetSecretValue`.
-    pub action: String,
+    pub action: Cow<'static, str>,
     /// The ARN of what the call is about, as stored; for something that does not exist the ARN that it
     /// would have; `*` for a call that is about nothing in particular.
     pub resource: String,
@@ -14,6 +16,8 @@ pub struct Authorisation {
     pub asked: Option<String>,
     /// The condition keys that only this service knows.
     pub keys: Context,
+    /// The condition key, in lower case, whose value is the resource.
+    pub(crate) resource_key: Option<&'static str>,
     /// The policy attached to the resource.
     pub resource_policy: Option<NamedPolicy>,
     /// A further action that has to be allowed on the same resource.
@@ -44,12 +48,13 @@ pub enum Refused {
 
 impl Authorisation {
     /// A call to `action` on `resource`, about which nothing else is known.
-    pub(crate) fn new(action: String, resource: String) -> Self {
+    pub(crate) fn new(action: impl Into<Cow<'static, str>>, resource: String) -> Self {
         Self {
-            action,
+            action: action.into(),
             resource,
             asked: None,
             keys: Context::new(),
+            resource_key: None,
             resource_policy: None,
             also: None,
             further: Vec::new(),
@@ -68,6 +73,6 @@ impl Authorisation {
 
     /// All that has to be allowed.
     pub fn actions(&self) -> impl Iterator<Item = &str> {
-        [self.action.as_str()].into_iter().chain(self.also)
+        [&*self.action].into_iter().chain(self.also)
     }
 }

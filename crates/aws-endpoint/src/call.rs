@@ -1,6 +1,6 @@
 //! One call on its way through the endpoint: who makes it, what it has to be allowed, what the log is told.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use axum::http::request::Parts;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use crate::{
     caller::{Caller, Circumstances, Wish, why},
     calls::{CallRecord, CallVerdict},
     credentials::Session,
+    defects::Defects,
     faults::{self, Called},
     iam::Params,
     kms,
@@ -28,8 +29,8 @@ use crate::{
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a Arc<State>,
     pub(crate) service: Service,
-    pub(crate) operation: String,
-    pub(crate) region: String,
+    pub(crate) operation: Cow<'static, str>,
+    pub(crate) region: Cow<'static, str>,
     pub(crate) parts: &'a Parts,
     pub(crate) body: &'a Bytes,
     /// What it says about its signature.
@@ -38,6 +39,7 @@ pub(crate) struct Call<'a> {
     pub(crate) params: Option<Params>,
     pub(crate) connection: Connection,
     pub(crate) now: Timestamp,
+    pub(crate) defects: Defects,
 }
 
 /// What the log is told, as it becomes known.
@@ -60,6 +62,7 @@ impl Call<'_> {
             self.signature,
             &signature::signed(self.parts, self.body),
             self.now,
+            self.defects,
         )?;
         known.session = Some(Arc::clone(&session));
         known.trace.role.clone_from(&session.role);
@@ -89,7 +92,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn caller<'s>(&'s self, session: &'s Session, world: &World) -> Caller<'s> {
-        Caller::new(session, &world.iam, self.circumstances(), self.state.rules())
+        Caller::new(session, &world.iam, self.circumstances(), self.defects.rules())
     }
 
     pub(crate) fn circumstances(&self) -> Circumstances<'_> {
@@ -158,6 +161,7 @@ impl Call<'_> {
             resource: &wanted.resource,
             account: &self.state.account,
             keys: &wanted.keys,
+            resource_key: wanted.resource_key,
             resource_policy: wanted.resource_policy.as_ref(),
             trust: None,
         });
@@ -183,8 +187,8 @@ impl Call<'_> {
             // What only its caller would see otherwise, where no program reads the log.
             tracing::info!(
                 service = self.service.name(),
-                operation = self.operation,
-                region = self.region,
+                operation = &*self.operation,
+                region = &*self.region,
                 status,
                 fault,
                 "a fault struck a call"

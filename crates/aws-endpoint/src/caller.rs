@@ -45,6 +45,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) account: &'a str,
     /// The condition keys of the service.
     pub(crate) keys: &'a Context,
+    /// The condition key, in lower case, whose value is the resource.
+    pub(crate) resource_key: Option<&'static str>,
     /// The policy on the resource.
     pub(crate) resource_policy: Option<&'a NamedPolicy>,
     /// The trust policy, when the resource is a role to assume.
@@ -112,6 +114,9 @@ impl Facts for Known<'_> {
     fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>> {
         if key == "aws:resourceaccount" {
             return one(self.wish.account);
+        }
+        if self.wish.resource_key == Some(key) {
+            return one(self.wish.resource);
         }
         let Caller {
             session,

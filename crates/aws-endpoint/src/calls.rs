@@ -1,14 +1,10 @@
 //! The call log: who asked for what, with which role, what was decided, and by which statement.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::{answer::Refusal, iam::DecidingStatement};
+use crate::{answer::Refusal, iam::DecidingStatement, lock::Lock};
 
 /// One call. Holds no token, no key and no secret's value. What many calls have in common is shared with them.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,9 +18,9 @@ pub struct CallRecord {
     /// Such as `secretsmanager`.
     pub service: &'static str,
     /// Such as `GetSecretValue`.
-    pub operation: String,
+    pub operation: Cow<'static, str>,
     /// The region it was sent to.
-    pub region: String,
+    pub region: Cow<'static, str>,
     /// ARN of the caller, where there is one.
     pub principal: Option<Arc<str>>,
     /// Name of the caller's role, or of the role asked for.
@@ -70,8 +66,8 @@ impl CallRecord {
             at: Timestamp::now(),
             took: Duration::ZERO,
             service: "",
-            operation: String::new(),
-            region: String::new(),
+            operation: "".into(),
+            region: "".into(),
             principal: None,
             role: None,
             subject: None,
@@ -117,7 +113,7 @@ impl CallVerdict {
 /// keeps the newest [`CallLog::KEPT`] calls that were allowed, the newest that many others, and counts what
 /// it forgets.
 #[derive(Debug, Clone, Default)]
-pub struct CallLog(Arc<Mutex<Log>>);
+pub struct CallLog(Arc<Lock<Log>>);
 
 #[derive(Debug, Default)]
 struct Log {
@@ -136,13 +132,13 @@ impl CallLog {
     /// The end of the log now, to read on from later.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        self.lock().next
+        self.0.read().next
     }
 
     /// Every call that is kept from `cursor` on, oldest first.
     #[must_use]
     pub fn since(&self, cursor: u64) -> Vec<CallRecord> {
-        let log = self.lock();
+        let log = self.0.read();
         let from = |calls: &VecDeque<CallRecord>| calls.partition_point(|call| call.sequence < cursor);
         let allowed = log.allowed.range(from(&log.allowed)..);
         let others = log.others.range(from(&log.others)..);
@@ -155,11 +151,11 @@ impl CallLog {
     /// How many calls are no longer kept.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
-        self.lock().forgotten
+        self.0.read().forgotten
     }
 
     pub(crate) fn push(&self, mut record: CallRecord) {
-        let mut log = self.lock();
+        let mut log = self.0.write();
         record.sequence = log.next;
         log.next += 1;
         let calls = match record.verdict {
@@ -174,8 +170,9 @@ impl CallLog {
         drop(oldest);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Log> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How often somebody had to wait for another call's record to be put down.
+    pub(crate) fn waits(&self) -> u64 {
+        self.0.waits()
     }
 }
 
@@ -189,8 +186,8 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             took: Duration::ZERO,
             service: "secretsmanager",
-            operation: String::new(),
-            region: String::new(),
+            operation: "".into(),
+            region: "".into(),
             principal: None,
             role: None,
             subject: None,

@@ -1,6 +1,8 @@
 //! What can be broken on purpose, to test the tester. What tests who copes with trouble is in
 //! [`crate::faults`].
 
+use crate::iam::Rules;
+
 /// Defects of the endpoint itself, all off by default. Each must turn a scenario red.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -29,4 +31,16 @@ pub struct Defects {
     pub accept_expired_token: bool,
     /// A request is accepted that was signed for another region than that of the host it is sent to.
     pub accept_any_region: bool,
+}
+
+impl Defects {
+    /// How policies are evaluated: by the rules, but for planted defects.
+    pub(crate) fn rules(self) -> Rules {
+        Rules {
+            ignore_resource: self.ignore_resource,
+            prefix_match: self.prefix_match,
+            ignore_resource_policy: self.ignore_resource_policy,
+            ignore_boundary: self.ignore_boundary,
+        }
+    }
 }

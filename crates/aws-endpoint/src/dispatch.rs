@@ -13,6 +13,7 @@ use crate::{
     ssm,
     state::World,
     sts,
+    wire::body::{Fields, Texts},
 };
 
 impl Call<'_> {
@@ -62,7 +63,7 @@ impl Call<'_> {
             return sts::assume_role_with_web_identity(call, &mut known.trace).await;
         }
         let session = self.signed(known)?;
-        match self.operation.as_str() {
+        match &*self.operation {
             "GetCallerIdentity" => Ok(sts::caller_identity(self.state, &session)),
             "AssumeRole" => sts::assume_role(call, &session, &mut known.trace),
             "GetAccessKeyInfo" => {
@@ -78,12 +79,13 @@ impl Call<'_> {
 
     fn secrets(&self, known: &mut Known) -> Result<Outcome, Refusal> {
         let session = self.signed(known)?;
-        let body = self.json()?;
         if secrets::may_change_nothing(&self.operation)
+            && let Some(body) = Texts::read(self.body)
             && let Some(read) = self.secrets_as_they_are(&session, &body, known)?
         {
             return Ok(read);
         }
+        let body = self.json()?;
         let mut world = self.state.world();
         world.secrets.expire(self.now);
         let (region, operation) = (&self.region, &self.operation);
@@ -92,7 +94,7 @@ impl Call<'_> {
         let wanted = secrets::authorisation(&world.secrets, &world.kms, keys, region, operation, &body)
             .map_err(from_secrets)?;
         self.authorise(&caller, &session, wanted, known)?;
-        let defects = self.state.defects();
+        let defects = self.defects;
         let World { secrets, kms, .. } = &mut *world;
         if self.operation == "BatchGetSecretValue" {
             let batch = secrets::batch::members(secrets, kms, keys, region, &body).map_err(from_secrets)?;
@@ -113,7 +115,7 @@ impl Call<'_> {
     fn secrets_as_they_are(
         &self,
         session: &Session,
-        body: &Value,
+        body: &dyn Fields,
         known: &mut Known,
     ) -> Result<Option<Outcome>, Refusal> {
         let world = self.state.world_as_is();
@@ -124,8 +126,7 @@ impl Call<'_> {
         let wanted =
             secrets::authorisation(secrets, kms, keys, region, operation, body).map_err(from_secrets)?;
         self.authorise(&caller, session, wanted, known)?;
-        let defects = self.state.defects();
-        secrets::execute_as_is(secrets, kms, region, operation, body, self.now, defects)
+        secrets::execute_as_is(secrets, kms, region, operation, body, self.now, self.defects)
             .transpose()
             .map(|read| read.map(Outcome::Written))
             .map_err(from_secrets)
@@ -134,6 +135,9 @@ impl Call<'_> {
     fn parameters(&self, known: &mut Known) -> Result<Outcome, Refusal> {
         let session = self.signed(known)?;
         let body = self.json()?;
+        if ssm::only_reads(&self.operation) {
+            return self.parameters_as_they_are(&session, &body, known);
+        }
         let mut world = self.state.world();
         let (region, operation) = (&self.region, &self.operation);
         let caller = self.caller(&session, &world);
@@ -148,9 +152,42 @@ impl Call<'_> {
             .map_err(from_ssm)
     }
 
+    /// Reads beside others who read.
+    fn parameters_as_they_are(
+        &self,
+        session: &Session,
+        body: &Value,
+        known: &mut Known,
+    ) -> Result<Outcome, Refusal> {
+        let world = self.state.world_as_is();
+        let (region, operation) = (&self.region, &self.operation);
+        let caller = self.caller(session, &world);
+        let keys = caller.default_keys();
+        let wanted = ssm::authorisation(&world.parameters, &world.kms, keys, region, operation, body)
+            .map_err(from_ssm)?;
+        self.authorise(&caller, session, wanted, known)?;
+        let user = session.principal.arn();
+        ssm::read(
+            &world.parameters,
+            &world.kms,
+            region,
+            operation,
+            body,
+            self.now,
+            &user,
+        )
+        .map(Outcome::Json)
+        .map_err(from_ssm)
+    }
+
     fn keys(&self, known: &mut Known) -> Result<Outcome, Refusal> {
         let session = self.signed(known)?;
         let body = self.json()?;
+        if kms::only_reads(&self.operation)
+            && let Some(read) = self.keys_as_they_are(&session, &body, known)?
+        {
+            return Ok(read);
+        }
         let mut world = self.state.world();
         world.kms.expire(self.now);
         let (region, operation) = (&self.region, &self.operation);
@@ -160,6 +197,27 @@ impl Call<'_> {
         self.authorise(&caller, &session, wanted, known)?;
         kms::execute(&mut world.kms, region, operation, &body, self.now)
             .map(Outcome::Json)
+            .map_err(|error| from_json(error.code, error.message))
+    }
+
+    /// Reads beside others who read; `None` when keys are to be removed first.
+    fn keys_as_they_are(
+        &self,
+        session: &Session,
+        body: &Value,
+        known: &mut Known,
+    ) -> Result<Option<Outcome>, Refusal> {
+        let world = self.state.world_as_is();
+        if world.kms.has_expired(self.now) {
+            return Ok(None);
+        }
+        let (region, operation) = (&self.region, &self.operation);
+        let wanted = kms::authorisation(&world.kms, region, operation, body)
+            .map_err(|error| from_json(error.code, error.message))?;
+        let caller = self.caller(session, &world);
+        self.authorise(&caller, session, wanted, known)?;
+        kms::read(&world.kms, region, operation, body, self.now)
+            .map(|read| Some(Outcome::Json(read)))
             .map_err(|error| from_json(error.code, error.message))
     }
 }

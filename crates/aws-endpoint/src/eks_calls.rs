@@ -177,7 +177,7 @@ impl Call<'_> {
         };
         let (state, region) = (Arc::clone(self.state), self.region.clone());
         match request.operation() {
-            "CreateCluster" => start(state, region, name),
+            "CreateCluster" => start(state, region.into_owned(), name),
             "DeleteCluster" => {
                 if let Some(issuer) = eks::issuer_of(&state.world().eks, &region, &name) {
                     state.issuers.forget(issuer);

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -272,8 +272,7 @@ impl Endpoint {
     /// Deactivates STS in these regions, as AWS does with those that an account has to opt into; activates it in
     /// all others.
     pub fn deactivate_sts(&self, regions: &[&str]) {
-        let mut off = self.state.sts_off.write().unwrap_or_else(PoisonError::into_inner);
-        *off = regions.iter().map(|region| (*region).to_owned()).collect();
+        *self.state.sts_off.write() = regions.iter().map(|region| (*region).to_owned()).collect();
     }
 
     /// The account's root key.
@@ -292,6 +291,13 @@ impl Endpoint {
     #[must_use]
     pub fn calls(&self) -> CallLog {
         self.state.calls.clone()
+    }
+
+    /// How often a call had to wait for a lock that every call takes: the call log's, and any other. For
+    /// measurements.
+    #[must_use]
+    pub fn waits(&self) -> (u64, u64) {
+        self.state.waits()
     }
 
     /// Plants defects, or with the default removes them.

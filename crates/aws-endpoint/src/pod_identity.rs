@@ -42,7 +42,7 @@ use crate::{
     },
     state::State,
     sts::{self, Issued, Trace},
-    token::{self, Claims},
+    token::{self, Token},
 };
 
 /// Audience of the tokens, and the service that assumes the role.
@@ -193,16 +193,16 @@ pub(crate) async fn assume(
             )
         })?
     };
-    let claims = Claims::read(token).map_err(of_token)?;
+    let read = Token::read(token).map_err(of_token)?;
+    let claims = &read.claims;
     trace.subject = Some(claims.sub.clone());
     if claims.iss != issuer {
         return Err(invalid("The token was not issued by the cluster"));
     }
     let defects = state.defects();
     if !defects.skip_token_signature {
-        token::verify_signature(&state.issuers, &issuer, token)
-            .await
-            .map_err(of_token)?;
+        let verified = read.verify_signature(&state.issuers, &issuer).await;
+        verified.map_err(of_token)?;
     }
     claims
         .check_times(at.now, defects.accept_expired_token)
@@ -368,8 +368,8 @@ pub(crate) async fn credentials(
         at: now,
         took: began.elapsed(),
         service: "eks-auth",
-        operation: "AssumeRoleForPodIdentity".to_owned(),
-        region,
+        operation: "AssumeRoleForPodIdentity".into(),
+        region: region.into(),
         principal: None,
         role: trace.role,
         subject: trace.subject,
@@ -400,8 +400,8 @@ pub(crate) async fn credentials(
 
 /// Region and name of the cluster whose issuer a token names.
 fn cluster_of(state: &State, token: &str) -> Result<(String, String), Refusal> {
-    let claims = Claims::read(token).map_err(of_token)?;
-    eks::cluster_of_issuer(&state.world().eks, &claims.iss)
+    let read = Token::read(token).map_err(of_token)?;
+    eks::cluster_of_issuer(&state.world().eks, &read.claims.iss)
         .ok_or_else(|| of_token(token::invalid("The token was not issued by a cluster")))
 }
 

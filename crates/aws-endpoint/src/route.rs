@@ -1,12 +1,15 @@
 //! HTTP: a request is read, finds its service, and is answered in that service's form.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
+    error::Error,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use http::{Request as HttpRequest, Response, header::ACCEPT, request::Parts};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request as HttpRequest, Response, header::ACCEPT, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     body::Incoming,
@@ -23,6 +26,7 @@ use crate::{
     eks_calls,
     faults::{self, spoil::spoil},
     iam::Params,
+    region,
     service::{Head, Service},
     signature,
     sigv4::Claim,
@@ -34,24 +38,36 @@ const LARGEST: usize = 1024 * 1024;
 /// Region of requests that name none.
 const DEFAULT_REGION: &str = "us-east-1";
 
+/// What the requests of one connection share.
+struct Shared {
+    state: Arc<State>,
+    connection: Connection,
+    cutter: Cutter,
+    /// How long the body of a request may take.
+    patience: Duration,
+}
+
 /// Every request to every service over one connection. There is but one route, so that no router has to find it.
 pub(crate) fn app(
     state: Arc<State>,
     connection: Connection,
     cutter: Cutter,
+    patience: Duration,
 ) -> impl HttpService<
     HttpRequest<Incoming>,
     Response = Response<Body>,
     Error = Infallible,
     Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 > {
-    let shared = Arc::new((state, cutter));
+    let shared = Arc::new(Shared {
+        state,
+        connection,
+        cutter,
+        patience,
+    });
     service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move {
-            let (state, cutter) = &*shared;
-            Ok(answer_to(state, connection, cutter, request).await)
-        }
+        async move { Ok(answer_to(&shared, request).await) }
     })
 }
 
@@ -61,16 +77,34 @@ fn request_id() -> uuid::fmt::Hyphenated {
     id.into_uuid().hyphenated()
 }
 
-async fn answer_to(
-    state: &Arc<State>,
-    connection: Connection,
-    cutter: &Cutter,
-    request: HttpRequest<Incoming>,
-) -> Response<Body> {
+/// All of a request's body. Most come in one piece, which stays where it lies.
+async fn all(mut body: Limited<Incoming>) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if first.is_empty() {
+            first = piece;
+        } else {
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&piece);
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+async fn answer_to(shared: &Shared, request: HttpRequest<Incoming>) -> Response<Body> {
     let began = Instant::now();
+    let Shared {
+        state,
+        connection,
+        cutter,
+        patience,
+    } = shared;
     cutter.use_it();
     let faults = state.faults();
-    let now = state.now();
+    let now = State::now_under(&faults);
     let mut id = uuid::Uuid::encode_buffer();
     let request_id: &str = request_id().encode_lower(&mut id);
     let (parts, body) = request.into_parts();
@@ -78,47 +112,45 @@ async fn answer_to(
         state.world().clear(&state.account);
         return Response::new(answer::whole("{\"status\":\"ok\"}"));
     }
-    let arrives = timeout(state.patience().body, Limited::new(body, LARGEST).collect());
+    let arrives = timeout(*patience, all(Limited::new(body, LARGEST)));
     let Ok(Ok(body)) = arrives.await else {
         let refusal = Refusal::new(
             413,
             "RequestEntityTooLarge",
             "the request's body is too large, or did not arrive",
         );
-        return answer::write(Protocol::Json, "", &Err(refusal), request_id);
+        return alone(Protocol::Json, Err(refusal), request_id);
     };
-    let body = body.to_bytes();
     let signature = Claim::of(&signature::signed(&parts, &body));
     let scope = signature.as_ref().ok().map(Claim::scope);
     let head = Head(&parts);
     if scope.is_none()
         && let Some(document) = eks_calls::issuer_document(state, head)
     {
-        return answer::write(Protocol::Rest, "", &Ok(Outcome::Json(document)), request_id);
+        return alone(Protocol::Rest, Ok(Outcome::Json(document)), request_id);
     }
     let service = match Service::of(scope.as_ref(), head) {
         Ok(service) => service,
-        Err(name) => return answer::write(Protocol::Json, "", &Err(unknown_service(&name)), request_id),
+        Err(name) => return alone(Protocol::Json, Err(unknown_service(&name)), request_id),
     };
     let protocol = service.protocol();
     let (operation, params) = match protocol {
         Protocol::Query(_) => {
             let params = Params::of_request(parts.uri.query(), &body);
-            (
-                params.optional("Action").unwrap_or_default().to_owned(),
-                Some(params),
-            )
+            let action = params.optional("Action").unwrap_or_default();
+            (service.operation(action), Some(params))
         }
         Protocol::Json => {
             let target = head.target().unwrap_or_default();
-            (target.rsplit('.').next().unwrap_or_default().to_owned(), None)
+            let name = target.rsplit('.').next().unwrap_or_default();
+            (service.operation(name), None)
         }
         // Each such service tells its operations by method and path.
-        Protocol::Rest => (eks_calls::operation(service, head), None),
+        Protocol::Rest => (Cow::Owned(eks_calls::operation(service, head)), None),
     };
     // The host's, which the signature has to be for.
     let signed_for = scope.as_ref().map(|scope| scope.region);
-    let region = head.region().or(signed_for).unwrap_or(DEFAULT_REGION).to_owned();
+    let region = region::named(head.region().or(signed_for).unwrap_or(DEFAULT_REGION));
     let call = Call {
         state,
         service,
@@ -128,8 +160,9 @@ async fn answer_to(
         body: &body,
         signature: &signature,
         params,
-        connection,
+        connection: *connection,
         now,
+        defects: state.defects(),
     };
     let mut known = Known::default();
     let struck = state.strike(&faults, call.called());
@@ -141,17 +174,23 @@ async fn answer_to(
         call.log(known, &Err(faults::unanswered()), 0, began);
         return cutter.cut(cut).await;
     }
-    let result = match &struck.code {
+    let mut result = match &struck.code {
         Some(code) => Err(faults::refusal(protocol, code)),
         None => call.carry_out(&mut known).await,
     };
-    let response = if call.operation == "GetCallerIdentity" && asks_for_json(&parts) {
+    let answer = if call.operation == "GetCallerIdentity" && asks_for_json(&parts) {
         answer::write_query_as_json(&call.operation, &result, request_id)
     } else {
-        answer::write(protocol, &call.operation, &result, request_id)
+        answer::write(protocol, &call.operation, &mut result, request_id)
     };
-    call.log(known, &result, response.status().as_u16(), began);
+    call.log(known, &result, answer.status, began);
+    let response = answer.respond(parts.headers, request_id);
     spoil(response, &struck, cutter).await
+}
+
+/// The answer to what is no call, or none that is understood.
+fn alone(protocol: Protocol, mut result: Result<Outcome, Refusal>, request_id: &str) -> Response<Body> {
+    answer::write(protocol, "", &mut result, request_id).respond(HeaderMap::new(), request_id)
 }
 
 fn asks_for_json(parts: &Parts) -> bool {

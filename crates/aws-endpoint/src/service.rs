@@ -1,8 +1,10 @@
 //! The services there are, how a request finds its own, and what their answers look like.
 
+use std::borrow::Cow;
+
 use http::{header::HOST, request::Parts};
 
-use crate::{answer::Protocol, iam, sigv4::Scope, sts};
+use crate::{answer::Protocol, iam, kms, secrets, sigv4::Scope, ssm, sts};
 
 /// A service of AWS that this endpoint serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +71,18 @@ impl Service {
         }
     }
 
+    /// The name of one of its operations, there or not, for as long as anybody wants it.
+    pub(crate) fn operation(self, name: &str) -> Cow<'static, str> {
+        let known = match self {
+            Self::Sts => sts::OPERATIONS.into_iter().find(|known| *known == name),
+            Self::SecretsManager => secrets::operations().find(|known| *known == name),
+            Self::Ssm => ssm::operations().find(|known| *known == name),
+            Self::Kms => kms::operations().find(|known| *known == name),
+            Self::Iam | Self::Eks | Self::EksAuth => None,
+        };
+        known.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed)
+    }
+
     fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|service| service.name() == name)
     }
@@ -111,6 +125,27 @@ impl<'a> Head<'a> {
         match (labels.next(), labels.next(), labels.next()) {
             (Some(_), Some(region), Some("amazonaws" | "api")) if region.contains('-') => Some(region),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_operations_stay_what_they_are_and_those_that_are_known_are_not_copied() {
+        for (service, name, known) in [
+            (Service::SecretsManager, "GetSecretValue", true),
+            (Service::Sts, "AssumeRoleWithWebIdentity", true),
+            (Service::Ssm, "GetParameters", true),
+            (Service::Kms, "DescribeKey", true),
+            (Service::Kms, "GetSecretValue", false),
+            (Service::SecretsManager, "", false),
+        ] {
+            let named = service.operation(name);
+            assert_eq!(named, name);
+            assert_eq!(matches!(named, Cow::Borrowed(_)), known, "{name}");
         }
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::{
     answer::{Protocol, Refusal},
     credentials::Session,
+    defects::Defects,
     sigv4::{Claim, Fault, Lifetime, Signed, Style},
     state::State,
 };
@@ -23,8 +24,9 @@ pub(crate) fn verify(
     claim: &Result<Claim<'_>, Fault>,
     request: &Signed<'_>,
     now: Timestamp,
+    defects: Defects,
 ) -> Result<Arc<Session>, Refusal> {
-    session(state, claim, request, now).map_err(|refused| refused.refusal(protocol))
+    session(state, claim, request, now, defects).map_err(|refused| refused.refusal(protocol))
 }
 
 /// The session whose key presigned `url`, a call of STS's `GetCallerIdentity`, which stands for its caller in
@@ -65,7 +67,7 @@ pub(crate) fn verify_presigned(
         }
         let scope = claim.check_scope(None, Some("sts"));
         scope.map_err(Refused::Fault)?;
-        session(state, &Ok(claim), &request, now)
+        session(state, &Ok(claim), &request, now, state.defects())
     };
     check().map_err(|refused| refused.refusal(Protocol::Query("")))
 }
@@ -105,6 +107,7 @@ fn session(
     claim: &Result<Claim<'_>, Fault>,
     request: &Signed<'_>,
     now: Timestamp,
+    defects: Defects,
 ) -> Result<Arc<Session>, Refused> {
     if request.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         // Which of them counts would be a guess.
@@ -129,7 +132,6 @@ fn session(
     } else {
         Lifetime::Stated
     };
-    let defects = state.defects();
     let region = region_of_host(request).filter(|_| !defects.accept_any_region);
     let verified = || {
         if defects.skip_request_signature {
@@ -273,7 +275,14 @@ mod tests {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let code = |protocol, now| {
             let request = signed(&parts, &[]);
-            let refused = verify(&state, protocol, &Claim::of(&request), &request, now);
+            let refused = verify(
+                &state,
+                protocol,
+                &Claim::of(&request),
+                &request,
+                now,
+                Defects::default(),
+            );
             let refusal = refused.err().unwrap();
             assert!(refusal.denied);
             (refusal.status, refusal.code)

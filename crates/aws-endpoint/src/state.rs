@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, OnceLock, PoisonError, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use crate::{
     iam::{IamState, Rules},
     issuer::Issuers,
     kms::KmsStore,
+    lock::Lock,
     quotas::{Buckets, Quotas},
     secrets::SecretStore,
     sigv4::SigningKeys,
@@ -61,19 +62,19 @@ pub(crate) struct State {
     /// What stands behind EKS clusters, if anything does.
     pub(crate) clusters: OnceLock<Arc<dyn ClusterBackend>>,
     /// Regions in which STS is not activated.
-    pub(crate) sts_off: RwLock<Vec<String>>,
+    pub(crate) sts_off: Lock<Vec<String>>,
     /// Whether `POST /moto-api/reset` makes it forget everything, as moto's tests ask between two of them.
     pub(crate) moto_reset: AtomicBool,
     /// Whether the root key may assume roles.
     pub(crate) root_assumes_roles: AtomicBool,
-    world: RwLock<World>,
-    defects: RwLock<Defects>,
+    world: Lock<World>,
+    defects: Lock<Defects>,
     faults: watch::Sender<Faults>,
     /// Thrown for faults only.
     dice: Mutex<StdRng>,
     seed: u64,
-    quotas: RwLock<Option<Mutex<Buckets>>>,
-    patience: RwLock<Patience>,
+    quotas: Lock<Option<Mutex<Buckets>>>,
+    patience: Lock<Patience>,
     connections: AtomicU64,
 }
 
@@ -125,40 +126,45 @@ impl State {
             gateway,
             signing_keys: SigningKeys::default(),
             clusters: OnceLock::new(),
-            sts_off: RwLock::default(),
+            sts_off: Lock::default(),
             moto_reset: AtomicBool::new(false),
             root_assumes_roles: AtomicBool::new(false),
-            world: RwLock::new(world),
-            defects: RwLock::default(),
+            world: Lock::new(world),
+            defects: Lock::default(),
             faults: watch::Sender::default(),
             dice: Mutex::new(StdRng::seed_from_u64(seed)),
             seed,
-            quotas: RwLock::new(None),
-            patience: RwLock::default(),
+            quotas: Lock::default(),
+            patience: Lock::default(),
             connections: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn world(&self) -> RwLockWriteGuard<'_, World> {
-        self.world.write().unwrap_or_else(PoisonError::into_inner)
+        self.world.write()
     }
 
     /// For those who only look, of whom there may be many at a time.
     pub(crate) fn world_as_is(&self) -> RwLockReadGuard<'_, World> {
-        self.world.read().unwrap_or_else(PoisonError::into_inner)
+        self.world.read()
     }
 
     pub(crate) fn defects(&self) -> Defects {
-        *self.defects.read().unwrap_or_else(PoisonError::into_inner)
+        *self.defects.read()
     }
 
     pub(crate) fn set_defects(&self, defects: Defects) {
-        *self.defects.write().unwrap_or_else(PoisonError::into_inner) = defects;
+        *self.defects.write() = defects;
     }
 
     /// What the endpoint's clock shows.
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::now() + self.faults.borrow().clock_step()
+        Self::now_under(&self.faults())
+    }
+
+    /// What it shows under these faults.
+    pub(crate) fn now_under(faults: &Faults) -> Timestamp {
+        Timestamp::now() + faults.clock_step()
     }
 
     pub(crate) fn faults(&self) -> Faults {
@@ -181,11 +187,11 @@ impl State {
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        *self.patience.read().unwrap_or_else(PoisonError::into_inner)
+        *self.patience.read()
     }
 
     pub(crate) fn set_patience(&self, patience: Patience) {
-        *self.patience.write().unwrap_or_else(PoisonError::into_inner) = patience;
+        *self.patience.write() = patience;
     }
 
     /// From now on these quotas, with full buckets.
@@ -194,13 +200,12 @@ impl State {
             Quotas::Off => None,
             Quotas::Aws => Some(Mutex::default()),
         };
-        *self.quotas.write().unwrap_or_else(PoisonError::into_inner) = buckets;
+        *self.quotas.write() = buckets;
     }
 
     /// Whether a call is within the quotas, and counts it.
     pub(crate) fn within_quota(&self, call: Called<'_>, now: Timestamp) -> bool {
-        let quotas = self.quotas.read().unwrap_or_else(PoisonError::into_inner);
-        quotas.as_ref().is_none_or(|buckets| {
+        self.quotas.read().as_ref().is_none_or(|buckets| {
             let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
             buckets.take(call.service, call.operation, call.region, now)
         })
@@ -216,14 +221,19 @@ impl State {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// How policies are evaluated: by the rules, but for planted defects.
+    /// How policies are evaluated.
     pub(crate) fn rules(&self) -> Rules {
-        let defects = self.defects();
-        Rules {
-            ignore_resource: defects.ignore_resource,
-            prefix_match: defects.prefix_match,
-            ignore_resource_policy: defects.ignore_resource_policy,
-            ignore_boundary: defects.ignore_boundary,
-        }
+        self.defects().rules()
+    }
+
+    /// How often somebody had to wait for a lock that every call takes: the call log's, and any other.
+    pub(crate) fn waits(&self) -> (u64, u64) {
+        let other = [
+            self.world.waits(),
+            self.defects.waits(),
+            self.quotas.waits(),
+            self.signing_keys.waits(),
+        ];
+        (self.calls.waits(), other.into_iter().sum())
     }
 }

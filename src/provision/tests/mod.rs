@@ -210,7 +210,7 @@ async fn tenants_come_and_go_without_a_trace() {
         .since(cursor)
         .into_iter()
         .filter(|call| call.error.is_none())
-        .map(|call| call.operation)
+        .map(|call| call.operation.into_owned())
         .filter(|operation| operation.starts_with("Create") || operation.starts_with("Put"))
         .collect();
     assert!(changes.is_empty(), "a second time changes nothing: {changes:?}");

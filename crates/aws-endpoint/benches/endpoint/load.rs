@@ -166,6 +166,10 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
+    pub(crate) fn calls(&self) -> usize {
+        self.took.len()
+    }
+
     /// In milliseconds.
     #[expect(
         clippy::cast_precision_loss,

@@ -6,8 +6,8 @@
 //! The endpoint verifies every signature and authorises every call; the peers do neither.
 //!
 //! Prints figures; judges nothing, for they belong to a machine. With `-- --no-peers` only ours, with `-- --quick`
-//! in a tenth of the time, with `-- --instructions` only what one call costs the
-//! processor and the allocator, counted by valgrind.
+//! in a tenth of the time, with `-- --instructions` only what one call costs the processor and the allocator, counted
+//! by valgrind, with `-- --allocations` only where one call asks for memory, and for whom.
 
 #![expect(clippy::print_stdout, reason = "figures are for the reader of the terminal")]
 #![expect(
@@ -19,6 +19,7 @@ mod load;
 mod ours;
 mod peers;
 mod server;
+mod sites;
 #[path = "../../tests/endpoint/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests need more of it")]
 mod support;
@@ -75,6 +76,9 @@ fn main() {
     if has("--instructions") {
         return runtime.block_on(instructions());
     }
+    if has("--allocations") {
+        return runtime.block_on(allocations());
+    }
     let plan = if has("--quick") { QUICK } else { WHOLE };
     runtime.block_on(measure(plan, !has("--no-peers")));
 }
@@ -93,27 +97,44 @@ async fn measure(plan: Plan, with_peers: bool) {
     }
 }
 
+/// Where profiles are kept.
+const PROFILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench");
+
+/// The calls whose cost is counted, and the names of their profiles.
+const COUNTED: [(&str, &str, Counted); 3] = [
+    (
+        "GetSecretValue, HTTPS",
+        "read-https",
+        Counted::Read { secure: true },
+    ),
+    (
+        "GetSecretValue, HTTP",
+        "read-http",
+        Counted::Read { secure: false },
+    ),
+    (
+        "AssumeRoleWithWebIdentity, HTTPS",
+        "assume-https",
+        Counted::Assume,
+    ),
+];
+
+async fn allocations() {
+    std::fs::create_dir_all(PROFILES).unwrap();
+    for (name, file, counted) in COUNTED {
+        let file = format!("{PROFILES}/dhat.{file}");
+        let sites = ours::sites(counted, &file).await;
+        println!("{name}, profile in {file}:");
+        for site in sites {
+            println!("{site}");
+        }
+    }
+}
+
 async fn instructions() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench");
-    std::fs::create_dir_all(folder).unwrap();
-    for (name, file, counted) in [
-        (
-            "GetSecretValue, HTTPS",
-            "read-https",
-            Counted::Read { secure: true },
-        ),
-        (
-            "GetSecretValue, HTTP",
-            "read-http",
-            Counted::Read { secure: false },
-        ),
-        (
-            "AssumeRoleWithWebIdentity, HTTPS",
-            "assume-https",
-            Counted::Assume,
-        ),
-    ] {
-        let file = format!("{folder}/callgrind.{file}");
+    std::fs::create_dir_all(PROFILES).unwrap();
+    for (name, file, counted) in COUNTED {
+        let file = format!("{PROFILES}/callgrind.{file}");
         let cost = ours::cost(counted, &file).await;
         println!(
             "{name}: {} instructions and {} allocations a call, profile in {file}",

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use crate::{
     Plan, https,
-    load::{Client, Pace, Until, Way, bytes, run},
+    load::{Client, Figures, Pace, Until, Way, bytes, run},
     row,
-    server::{Served, Unguarding},
+    server::{Served, Unguarding, Waits},
+    sites::{self, Site},
     support::{Caller, Issuer, REGION, iam_request, now, secrets_request, signed, signed_at, sts_request},
 };
 
@@ -47,8 +48,10 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
     let time = Until::Time(plan.time);
     let caller = assume(&over_http, &root, SystemTime::now()).await;
     let reads = reads(plan, &caller, SystemTime::now());
+    served.waits().await;
     let closed = run(&secure, &reads, plan.connections, Pace::Closed, time).await;
     row("GetSecretValue, HTTPS, closed loop", &closed, served.rss());
+    waited(served.waits().await, &closed);
     let half = closed.rate / 2.0;
     let open = run(&secure, &reads, plan.connections * 4, Pace::Open(half), time).await;
     row(
@@ -60,6 +63,7 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
     row("GetSecretValue, HTTPS, open loop at 5000/s", &open, served.rss());
     let http = run(&over_http, &reads, plan.connections, Pace::Closed, time).await;
     row("GetSecretValue, HTTP, closed loop", &http, served.rss());
+    served.waits().await;
     let tokens = tokens(plan, &issuer);
     let sts = https(served.ready.https, &served.ready.ca, STS);
     let assumed = run(&sts, &tokens, plan.connections, Pace::Closed, time).await;
@@ -68,6 +72,7 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
         &assumed,
         served.rss(),
     );
+    waited(served.waits().await, &assumed);
 
     let gated = through_gateway(plan, &issuer, ca.certificate_pem()).await;
     println!(
@@ -77,6 +82,16 @@ pub(crate) async fn measure(plan: Plan) -> f64 {
 
     day(plan, &mut served, &secure, &tokens, &root).await;
     http.rate
+}
+
+/// Prints how often a call waited for a lock.
+fn waited(waits: Waits, figures: &Figures) {
+    println!(
+        "  of {} calls {} waited for the call log's lock, {} for another",
+        figures.calls(),
+        waits.log,
+        waits.others
+    );
 }
 
 /// Prints what is left with a backend that keeps the secrets; how many `GetSecretValue` a second. For each the
@@ -133,14 +148,6 @@ pub(crate) struct Cost {
 /// everything warm: the same on a machine that is busy. The profile stays in `file`. Callgrind's processor has no
 /// SHA instructions, so that hashing weighs more than it does outside.
 pub(crate) async fn cost(counted: Counted, file: &str) -> Cost {
-    let calls = 2000;
-    let plan = Plan {
-        secrets: 50,
-        roles: 5,
-        ..crate::QUICK
-    };
-    let ca = RunCa::generate("bench issuer").unwrap();
-    let issuer = Issuer::start(&ca).await;
     let output = format!("--callgrind-out-file={file}");
     let runner = [
         "valgrind",
@@ -149,44 +156,87 @@ pub(crate) async fn cost(counted: Counted, file: &str) -> Cost {
         "--compress-strings=no",
         &output,
     ];
-    let served = Served::start_under(&runner, ca.certificate_pem(), None).await;
-    let root = Caller {
-        id: served.ready.key.clone(),
-        secret: served.ready.secret.clone(),
-        token: None,
-    };
-    let over_http = Way::http(served.ready.http);
-    populate(&over_http, &root, &issuer, plan).await;
-    let caller = assume(&over_http, &root, SystemTime::now()).await;
-    let (way, requests) = match counted {
-        Counted::Read { secure: false } => (over_http, reads(plan, &caller, SystemTime::now())),
-        Counted::Read { secure: true } => (
-            https(served.ready.https, &served.ready.ca, SECRETS),
-            reads(plan, &caller, SystemTime::now()),
-        ),
-        Counted::Assume => (
-            https(served.ready.https, &served.ready.ca, STS),
-            tokens(plan, &issuer),
-        ),
-    };
-    let mut client = Client::new(way);
-    for request in requests.iter() {
-        client.call(request).await;
-    }
-    served.control("--zero").await;
-    for number in 0..calls {
-        client.call(&requests[number % requests.len()]).await;
-    }
-    served.control("--dump").await;
-    served.ended().await;
+    let mut watched = Watched::start(counted, &runner).await;
+    watched.served.control("--zero").await;
+    watched.call(CALLS).await;
+    watched.served.control("--dump").await;
+    watched.served.ended().await;
     // The first dump, of what came before the end.
     let profile = std::fs::read_to_string(format!("{file}.1")).unwrap();
     std::fs::rename(format!("{file}.1"), file).unwrap();
     let totals = profile.lines().find_map(|line| line.strip_prefix("totals: "));
     let instructions: u64 = totals.unwrap().trim().parse().unwrap();
     Cost {
-        instructions: instructions / calls as u64,
-        allocations: allocations(&profile) / calls as u64,
+        instructions: instructions / CALLS as u64,
+        allocations: allocations(&profile) / CALLS as u64,
+    }
+}
+
+/// Where one call asks for memory, counted by valgrind's DHAT, whose profile stays in `file`.
+pub(crate) async fn sites(counted: Counted, file: &str) -> Vec<Site> {
+    let output = format!("--dhat-out-file={file}");
+    let runner = ["valgrind", "--quiet", "--tool=dhat", "--num-callers=40", &output];
+    let mut watched = Watched::start(counted, &runner).await;
+    watched.call(CALLS).await;
+    watched.served.ended().await;
+    sites::of(&std::fs::read_to_string(file).unwrap(), CALLS)
+}
+
+/// Calls that are counted.
+const CALLS: usize = 2000;
+
+/// The server under a program that watches it, with everything warm.
+struct Watched {
+    served: Served,
+    client: Client,
+    requests: Arc<Vec<Vec<u8>>>,
+    /// What its tokens are verified with.
+    _issuer: Issuer,
+}
+
+impl Watched {
+    async fn start(counted: Counted, runner: &[&str]) -> Self {
+        let plan = Plan {
+            secrets: 50,
+            roles: 5,
+            ..crate::QUICK
+        };
+        let ca = RunCa::generate("bench issuer").unwrap();
+        let issuer = Issuer::start(&ca).await;
+        let served = Served::start_under(runner, ca.certificate_pem(), None).await;
+        let root = Caller {
+            id: served.ready.key.clone(),
+            secret: served.ready.secret.clone(),
+            token: None,
+        };
+        let over_http = Way::http(served.ready.http);
+        populate(&over_http, &root, &issuer, plan).await;
+        let caller = assume(&over_http, &root, SystemTime::now()).await;
+        let (way, requests) = match counted {
+            Counted::Read { secure: false } => (over_http, reads(plan, &caller, SystemTime::now())),
+            Counted::Read { secure: true } => (
+                https(served.ready.https, &served.ready.ca, SECRETS),
+                reads(plan, &caller, SystemTime::now()),
+            ),
+            Counted::Assume => (
+                https(served.ready.https, &served.ready.ca, STS),
+                tokens(plan, &issuer),
+            ),
+        };
+        let mut watched = Self {
+            served,
+            client: Client::new(way),
+            requests,
+            _issuer: issuer,
+        };
+        watched.call(watched.requests.len()).await;
+        watched
+    }
+
+    async fn call(&mut self, calls: usize) {
+        for request in self.requests.iter().cycle().take(calls) {
+            self.client.call(request).await;
+        }
     }
 }
 

@@ -37,8 +37,18 @@ struct Begin {
     backend: Option<String>,
 }
 
-/// Runs until its standard input ends. The first line of it is [`Begin`]; every other sets faults, and is answered
-/// by an empty line.
+/// How often calls waited for a lock since this was asked last.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Waits {
+    pub(crate) log: u64,
+    pub(crate) others: u64,
+}
+
+/// Asks for [`Waits`].
+const WAITS: &str = "waits";
+
+/// Runs until its standard input ends. The first line of it is [`Begin`]; every other sets faults and is answered
+/// by an empty line, or is [`WAITS`].
 pub(crate) async fn serve() {
     let mut input = std::io::stdin().lines();
     // The other threads go on serving.
@@ -60,7 +70,15 @@ pub(crate) async fn serve() {
         secret: root.secret_access_key().to_owned(),
     };
     println!("{}", json!(ready));
+    let mut before = (0, 0);
     while let Some(text) = line() {
+        if text == WAITS {
+            let now = endpoint.waits();
+            let (log, others) = (now.0 - before.0, now.1 - before.1);
+            println!("{}", json!(Waits { log, others }));
+            before = now;
+            continue;
+        }
         endpoint.set_faults(Faults::parse(&text).unwrap());
         println!();
     }
@@ -135,11 +153,19 @@ impl Served {
     }
 
     pub(crate) async fn faults(&mut self, text: &str) {
+        self.ask(text).await;
+    }
+
+    pub(crate) async fn waits(&mut self) -> Waits {
+        serde_json::from_str(&self.ask(WAITS).await).unwrap()
+    }
+
+    async fn ask(&mut self, text: &str) -> String {
         self.input
             .write_all(format!("{text}\n").as_bytes())
             .await
             .unwrap();
-        self.output.next_line().await.unwrap();
+        self.output.next_line().await.unwrap().unwrap()
     }
 }
 

@@ -509,7 +509,7 @@ fn everything_is_authorised_on_its_arn() {
         wanted[0].keys.values("aws:RequestTag/a"),
         Some(&["b".to_owned()][..])
     );
-    let passed = (wanted[1].action.as_str(), wanted[1].resource.as_str());
+    let passed = (&*wanted[1].action, wanted[1].resource.as_str());
     assert_eq!(
         passed,
         ("iam:PassRole", ROLE),

@@ -46,7 +46,7 @@ impl Call<'_> {
             ));
         }
         self.allowed(&session, wanted, known)?;
-        match self.operation.as_str() {
+        match &*self.operation {
             "BatchGetSecretValue" => return self.batch_through(gateway, &session, &body, known).await,
             // A policy that could not be evaluated would make the secret unreachable.
             "PutResourcePolicy" => {

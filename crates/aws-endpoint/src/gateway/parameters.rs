@@ -66,7 +66,7 @@ impl Call<'_> {
         }
         let wanted = self.parameters_authorisation(&session, &view, &body)?;
         self.allowed(&session, wanted.clone(), known)?;
-        if let ("PutParameter", Some(key)) = (self.operation.as_str(), body["KeyId"].as_str()) {
+        if let ("PutParameter", Some(key)) = (&*self.operation, body["KeyId"].as_str()) {
             ssm::check_key(&self.state.world_as_is().kms, &self.region, key).map_err(from_ssm)?;
         }
         let Some(sent) = sent(&body, &named) else {
@@ -74,7 +74,7 @@ impl Call<'_> {
             return self.parameters_nowhere(&session, &body);
         };
         let mut decrypted = HashSet::new();
-        if READING.contains(&self.operation.as_str()) && ssm::decrypts(&body).map_err(from_ssm)? {
+        if READING.contains(&&*self.operation) && ssm::decrypts(&body).map_err(from_ssm)? {
             let mut veiled = sent.clone();
             veiled["WithDecryption"] = json!(false);
             let question = questions::ssm(&self.operation, &veiled);
@@ -241,7 +241,7 @@ impl Call<'_> {
     /// Refuses a parameter that the call is not about.
     fn check(&self, body: &Value, named: &[Named], parameter: &Value) -> Result<(), Refusal> {
         let name = parameter["Name"].as_str().unwrap_or_default();
-        let asked = match self.operation.as_str() {
+        let asked = match &*self.operation {
             "GetParametersByPath" => ssm::is_asked_by_path(body, name).map_err(from_ssm)?,
             _ => named.iter().any(|named| named.is(name)),
         };

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
 use super::evaluate::NamedPolicy;
 use super::policy::{Document, Policy, PolicyError};
@@ -21,11 +22,11 @@ pub struct IamState {
     account: String,
     random: StdRng,
     /// By name.
-    pub(super) roles: BTreeMap<String, Role>,
+    pub(super) roles: BTreeMap<String, Arc<Role>>,
     /// By ARN.
     pub(super) policies: BTreeMap<String, ManagedPolicy>,
     /// By ARN.
-    pub(super) providers: BTreeMap<String, OidcProvider>,
+    pub(super) providers: BTreeMap<String, Arc<OidcProvider>>,
 }
 
 /// A role.
@@ -136,7 +137,7 @@ pub struct Tag {
 #[derive(Debug, Clone, Default)]
 pub struct RolePolicies {
     /// Attached and inline policies.
-    pub identity: Vec<NamedPolicy>,
+    pub identity: SmallVec<[NamedPolicy; 4]>,
     /// The permissions boundary.
     pub boundary: Option<NamedPolicy>,
 }
@@ -163,12 +164,12 @@ impl IamState {
     /// The role of this name.
     #[must_use]
     pub fn role(&self, name: &str) -> Option<&Role> {
-        self.roles.get(name)
+        self.roles.get(name).map(|role| &**role)
     }
 
     /// The role of this ARN, path and account included.
     #[must_use]
-    pub fn role_by_arn(&self, arn: &str) -> Option<&Role> {
+    pub fn role_by_arn(&self, arn: &str) -> Option<&Arc<Role>> {
         let name = arn.rsplit('/').next()?;
         self.roles.get(name).filter(|role| role.arn == arn)
     }
@@ -187,7 +188,7 @@ impl IamState {
 
     /// The provider of tokens whose `iss` is this, `https://` included.
     #[must_use]
-    pub fn provider_of_issuer(&self, issuer: &str) -> Option<&OidcProvider> {
+    pub fn provider_of_issuer(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
         let url = issuer.strip_prefix("https://")?;
         self.providers.get(&self.provider_arn(url))
     }
@@ -218,7 +219,7 @@ impl IamState {
     /// Everything there is, to be kept in a file.
     #[must_use]
     pub fn saved(&self) -> Value {
-        json!({"roles": self.roles, "policies": self.policies, "providers": self.providers})
+        json!({"roles": seen(&self.roles), "policies": self.policies, "providers": seen(&self.providers)})
     }
 
     /// Takes over what was [`saved`](Self::saved), in place of what there is.
@@ -236,9 +237,11 @@ impl IamState {
                 "the policy {name} lacks its default version"
             )));
         }
-        let roles = Deserialize::deserialize(&saved["roles"])?;
-        self.providers = Deserialize::deserialize(&saved["providers"])?;
-        (self.roles, self.policies) = (roles, policies);
+        let roles: BTreeMap<String, Role> = Deserialize::deserialize(&saved["roles"])?;
+        let providers: BTreeMap<String, OidcProvider> = Deserialize::deserialize(&saved["providers"])?;
+        self.roles = shared(roles);
+        self.policies = policies;
+        self.providers = shared(providers);
         Ok(())
     }
 
@@ -258,6 +261,7 @@ impl IamState {
     pub(super) fn attached_to<'a>(&'a self, arn: &'a str) -> impl Iterator<Item = &'a Role> {
         self.roles
             .values()
+            .map(|role| &**role)
             .filter(move |role| role.attached.iter().any(|attached| attached == arn))
     }
 
@@ -265,6 +269,7 @@ impl IamState {
     pub(super) fn bounded_by<'a>(&'a self, arn: &'a str) -> impl Iterator<Item = &'a Role> {
         self.roles
             .values()
+            .map(|role| &**role)
             .filter(move |role| role.boundary.as_deref() == Some(arn))
     }
 
@@ -275,6 +280,18 @@ impl IamState {
         id.extend((0..17).map(|_| char::from(ALPHABET[self.random.random_range(0..ALPHABET.len())])));
         id
     }
+}
+
+/// What is in the map, for who writes it down.
+fn seen<T>(shared: &BTreeMap<String, Arc<T>>) -> BTreeMap<&str, &T> {
+    shared.iter().map(|(name, one)| (name.as_str(), &**one)).collect()
+}
+
+/// The opposite of [`seen`].
+fn shared<T>(read: BTreeMap<String, T>) -> BTreeMap<String, Arc<T>> {
+    read.into_iter()
+        .map(|(name, one)| (name, Arc::new(one)))
+        .collect()
 }
 
 impl ManagedPolicy {

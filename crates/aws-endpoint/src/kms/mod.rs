@@ -86,7 +86,34 @@ pub fn execute(
         body: Body(body),
         now,
     };
-    (known.run)(store, &call)
+    match known.run {
+        Run::Reads(run) => run(store, &call),
+        Run::Changes(run) => run(store, &call),
+    }
+}
+
+/// As [`execute`], for one of those that [`only_reads`], where no key is to be removed first.
+pub(crate) fn read(
+    store: &KmsStore,
+    region: &str,
+    operation: &str,
+    body: &Value,
+    now: Timestamp,
+) -> Result<Value, KmsError> {
+    let call = Call {
+        region,
+        body: Body(body),
+        now,
+    };
+    match find(operation)?.run {
+        Run::Reads(run) => run(store, &call),
+        Run::Changes(_) => Err(KmsError::unknown_operation(operation)),
+    }
+}
+
+/// Whether an operation changes nothing, so that many may be carried out at a time.
+pub(crate) fn only_reads(operation: &str) -> bool {
+    find(operation).is_ok_and(|known| matches!(known.run, Run::Reads(_)))
 }
 
 /// The operations there are.
@@ -122,7 +149,14 @@ type Outcome = Result<Value, KmsError>;
 struct Operation {
     name: &'static str,
     target: Target,
-    run: fn(&mut KmsStore, &Call<'_>) -> Outcome,
+    run: Run,
+}
+
+/// What carries an operation out.
+#[derive(Clone, Copy)]
+enum Run {
+    Reads(fn(&KmsStore, &Call<'_>) -> Outcome),
+    Changes(fn(&mut KmsStore, &Call<'_>) -> Outcome),
 }
 
 /// What an operation is about, which is what it is authorised on.
@@ -136,26 +170,39 @@ enum Target {
 const OPERATIONS: &[Operation] = &{
     use Target::{Alias, Key, Nothing};
 
-    type Run = fn(&mut KmsStore, &Call<'_>) -> Outcome;
-    const fn operation(name: &'static str, target: Target, run: Run) -> Operation {
+    const fn reading(
+        name: &'static str,
+        target: Target,
+        run: fn(&KmsStore, &Call<'_>) -> Outcome,
+    ) -> Operation {
+        let run = Run::Reads(run);
+        Operation { name, target, run }
+    }
+    const fn changing(
+        name: &'static str,
+        target: Target,
+        run: fn(&mut KmsStore, &Call<'_>) -> Outcome,
+    ) -> Operation {
+        let run = Run::Changes(run);
         Operation { name, target, run }
     }
 
     [
-        operation("CreateKey", Nothing, operations::create_key),
-        operation("DescribeKey", Key, operations::describe_key),
-        operation("ListKeys", Nothing, operations::list_keys),
-        operation("EnableKey", Key, operations::enable_key),
-        operation("DisableKey", Key, operations::disable_key),
-        operation("ScheduleKeyDeletion", Key, operations::schedule_deletion),
-        operation("CancelKeyDeletion", Key, operations::cancel_deletion),
-        operation("GetKeyPolicy", Key, operations::key_policy),
-        operation("PutKeyPolicy", Key, operations::put_key_policy),
-        operation("ListKeyPolicies", Key, operations::list_key_policies),
-        operation("CreateAlias", Alias, operations::create_alias),
-        operation("UpdateAlias", Alias, operations::update_alias),
-        operation("DeleteAlias", Alias, operations::delete_alias),
-        operation("ListAliases", Nothing, operations::list_aliases),
+        changing("CreateKey", Nothing, operations::create_key),
+        // It may make a key that AWS manages.
+        changing("DescribeKey", Key, operations::describe_key),
+        reading("ListKeys", Nothing, operations::list_keys),
+        changing("EnableKey", Key, operations::enable_key),
+        changing("DisableKey", Key, operations::disable_key),
+        changing("ScheduleKeyDeletion", Key, operations::schedule_deletion),
+        changing("CancelKeyDeletion", Key, operations::cancel_deletion),
+        reading("GetKeyPolicy", Key, operations::key_policy),
+        changing("PutKeyPolicy", Key, operations::put_key_policy),
+        reading("ListKeyPolicies", Key, operations::list_key_policies),
+        changing("CreateAlias", Alias, operations::create_alias),
+        changing("UpdateAlias", Alias, operations::update_alias),
+        changing("DeleteAlias", Alias, operations::delete_alias),
+        reading("ListAliases", Nothing, operations::list_aliases),
     ]
 };
 

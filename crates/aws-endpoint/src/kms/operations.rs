@@ -67,7 +67,7 @@ pub(super) fn describe_key(store: &mut KmsStore, call: &Call<'_>) -> Outcome {
 }
 
 /// `ListKeys`.
-pub(super) fn list_keys(store: &mut KmsStore, call: &Call<'_>) -> Outcome {
+pub(super) fn list_keys(store: &KmsStore, call: &Call<'_>) -> Outcome {
     let keys = store.region(call.region).into_iter().flat_map(|at| &at.keys);
     let keys = keys.map(|(id, key)| (id.clone(), json!({"KeyId": id, "KeyArn": key.arn})));
     page(call.body, "Keys", keys)
@@ -111,7 +111,7 @@ pub(super) fn cancel_deletion(store: &mut KmsStore, call: &Call<'_>) -> Outcome 
 }
 
 /// `GetKeyPolicy`.
-pub(super) fn key_policy(store: &mut KmsStore, call: &Call<'_>) -> Outcome {
+pub(super) fn key_policy(store: &KmsStore, call: &Call<'_>) -> Outcome {
     policy_name(call.body)?;
     let key = store.find(call.region, call.body.required("KeyId", 2048)?)?;
     Ok(json!({"Policy": key.policy.text, "PolicyName": "default"}))
@@ -128,7 +128,7 @@ pub(super) fn put_key_policy(store: &mut KmsStore, call: &Call<'_>) -> Outcome {
 }
 
 /// `ListKeyPolicies`.
-pub(super) fn list_key_policies(store: &mut KmsStore, call: &Call<'_>) -> Outcome {
+pub(super) fn list_key_policies(store: &KmsStore, call: &Call<'_>) -> Outcome {
     store.find(call.region, call.body.required("KeyId", 2048)?)?;
     Ok(json!({"PolicyNames": ["default"], "Truncated": false}))
 }
@@ -170,7 +170,7 @@ pub(super) fn delete_alias(store: &mut KmsStore, call: &Call<'_>) -> Outcome {
 }
 
 /// `ListAliases`.
-pub(super) fn list_aliases(store: &mut KmsStore, call: &Call<'_>) -> Outcome {
+pub(super) fn list_aliases(store: &KmsStore, call: &Call<'_>) -> Outcome {
     let of_key = match call.body.text_of("KeyId", 1, 2048)? {
         Some(asked) => Some(store.find(call.region, asked)?.id.as_str()),
         None => None,

@@ -64,8 +64,17 @@ impl KmsStore {
         }
     }
 
+    /// Whether [`Self::expire`] has something to do.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        let mut keys = self.regions.values().flat_map(|region| region.keys.values());
+        keys.any(|key| matches!(key.state, KeyState::PendingDeletion(end) if end <= now))
+    }
+
     /// Removes the keys whose waiting period has ended.
     pub fn expire(&mut self, now: Timestamp) {
+        if !self.has_expired(now) {
+            return;
+        }
         for region in self.regions.values_mut() {
             let gone = |key: &Key| matches!(key.state, KeyState::PendingDeletion(end) if end <= now);
             region.keys.retain(|_, key| !gone(key));

@@ -173,10 +173,7 @@ fn a_call_on_a_key_brings_the_key_s_policy_along() {
     let mut account = Account::new();
     let (id, arn) = account.key();
     let wanted = authorisation(&account.store, REGION, "DescribeKey", &json!({"KeyId": id})).unwrap();
-    assert_eq!(
-        (wanted.action.as_str(), &wanted.resource),
-        ("kms:DescribeKey", &arn)
-    );
+    assert_eq!((&*wanted.action, &wanted.resource), ("kms:DescribeKey", &arn));
     assert_eq!(
         &*wanted.resource_policy.unwrap().name,
         format!("key policy of {id}")

@@ -12,6 +12,7 @@ use super::{Call, Outcome, authorisation, execute};
 use crate::authorisation::Authorisation;
 use crate::defects::Defects;
 use crate::kms::{DefaultKeys, KmsStore};
+use crate::wire::body::Fields;
 
 /// Secrets that can be asked for by name in one call, and most values in one answer.
 const MOST: usize = 20;
@@ -41,7 +42,7 @@ pub fn members(
     kms: &KmsStore,
     default_keys: DefaultKeys,
     region: &str,
-    body: &Value,
+    body: &dyn Fields,
 ) -> Result<Batch, SecretsError> {
     let body = Body(body);
     let named = body.texts("SecretIdList")?;

@@ -111,14 +111,13 @@ pub(super) fn add_key_uses(
                     let uses = ["GenerateDataKey", "Encrypt", "Decrypt"];
                     add(region, key.as_deref(), token, &uses);
                 }
-                Some(Err(_)) => {}
                 None if ["SecretString", "SecretBinary"]
                     .iter()
                     .any(|value| body.value(value).is_some()) =>
                 {
                     add(region, current, token, &["GenerateDataKey", "Decrypt"]);
                 }
-                None => {}
+                Some(Err(_)) | None => {}
             }
         }
         ("ReplicateSecretToRegions", Some(secret)) => {

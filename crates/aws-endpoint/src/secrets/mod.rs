@@ -40,6 +40,7 @@ use crate::authorisation::Authorisation;
 use crate::defects::Defects;
 use crate::iam::Context;
 use crate::kms::{DefaultKeys, KmsStore};
+use crate::wire::body::Fields;
 use crate::wire::json::written;
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the secret exists.
@@ -53,7 +54,7 @@ pub fn authorisation(
     default_keys: DefaultKeys,
     region: &str,
     operation: &str,
-    body: &Value,
+    body: &dyn Fields,
 ) -> Result<Authorisation, SecretsError> {
     let known = find(operation)?;
     let body = Body(body);
@@ -77,15 +78,14 @@ pub fn authorisation(
         (None, Some(id)) => store.missing_arn(region, id),
         (None, None) => "*".to_owned(),
     };
-    if matches!(known.target, Target::Secret | Target::SecretIfNamed) && asked.is_some() {
-        // An ARN in conditions, whatever form the caller gave it.
-        keys.set("secretsmanager:SecretId", resource.as_str());
-    }
+    let named = matches!(known.target, Target::Secret | Target::SecretIfNamed) && asked.is_some();
     let mut wanted = Authorisation {
-        action: format!("secretsmanager:{operation}"),
+        action: known.action.into(),
         resource,
         asked: asked.map(str::to_owned),
         keys,
+        // An ARN in conditions, whatever form the caller gave it.
+        resource_key: named.then_some("secretsmanager:secretid"),
         resource_policy: secret.and_then(|secret| Some(secret.policy.as_ref()?.named.clone())),
         // As documented: a secret is made with tags only by those who may tag it.
         also: (known.target == Target::NewSecret && !body.list("Tags")?.is_empty())
@@ -144,7 +144,7 @@ pub(crate) fn execute_as_is(
     kms: &KmsStore,
     region: &str,
     operation: &str,
-    body: &Value,
+    body: &dyn Fields,
     now: Timestamp,
     defects: Defects,
 ) -> Option<Result<Bytes, SecretsError>> {
@@ -203,6 +203,9 @@ struct Call<'a> {
 type Outcome = Result<Value, SecretsError>;
 
 struct Operation {
+    /// Such as `secretsmanager:GetSecretValue`.
+    action: &'static str,
+    /// What stands behind the colon.
     name: &'static str,
     target: Target,
     effect: Effect,
@@ -230,18 +233,23 @@ const OPERATIONS: &[Operation] = &{
     use Target::{NewSecret, Nothing, Secret, SecretIfNamed};
 
     type Run = fn(&mut SecretStore, &Call<'_>) -> Outcome;
-    const fn reading(name: &'static str, target: Target, run: Run) -> Operation {
-        let effect = Effect::Reads;
+    const fn name(action: &'static str) -> &'static str {
+        action.split_at("secretsmanager:".len()).1
+    }
+    const fn reading(action: &'static str, target: Target, run: Run) -> Operation {
+        let (name, effect) = (name(action), Effect::Reads);
         Operation {
+            action,
             name,
             target,
             effect,
             run,
         }
     }
-    const fn changing(name: &'static str, run: Run) -> Operation {
-        let (target, effect) = (Secret, Effect::Changes);
+    const fn changing(action: &'static str, run: Run) -> Operation {
+        let (name, target, effect) = (name(action), Secret, Effect::Changes);
         Operation {
+            action,
             name,
             target,
             effect,
@@ -251,29 +259,48 @@ const OPERATIONS: &[Operation] = &{
 
     [
         // First the one that is called most: it is searched for from the start.
-        reading("GetSecretValue", Secret, values::value),
-        reading("DescribeSecret", Secret, lifecycle::describe),
-        changing("PutSecretValue", values::put),
-        reading("CreateSecret", NewSecret, lifecycle::create),
-        changing("UpdateSecret", lifecycle::update),
-        changing("DeleteSecret", lifecycle::delete),
-        changing("RestoreSecret", lifecycle::restore),
-        changing("TagResource", lifecycle::tag),
-        changing("UntagResource", lifecycle::untag),
-        reading("ListSecretVersionIds", Secret, values::list_versions),
-        changing("UpdateSecretVersionStage", values::update_stage),
-        reading("ListSecrets", Nothing, listing::list),
-        reading("BatchGetSecretValue", Nothing, batch::without_permissions),
-        reading("GetRandomPassword", Nothing, password::random),
-        changing("PutResourcePolicy", policies::put),
-        reading("GetResourcePolicy", Secret, policies::read),
-        changing("DeleteResourcePolicy", policies::delete),
-        reading("ValidateResourcePolicy", SecretIfNamed, policies::validate),
-        changing("ReplicateSecretToRegions", replication::replicate),
-        changing("RemoveRegionsFromReplication", replication::remove_regions),
-        reading("StopReplicationToReplica", Secret, replication::stop),
-        changing("RotateSecret", rotation::rotate),
-        changing("CancelRotateSecret", rotation::cancel),
+        reading("secretsmanager:GetSecretValue", Secret, values::value),
+        reading("secretsmanager:DescribeSecret", Secret, lifecycle::describe),
+        changing("secretsmanager:PutSecretValue", values::put),
+        reading("secretsmanager:CreateSecret", NewSecret, lifecycle::create),
+        changing("secretsmanager:UpdateSecret", lifecycle::update),
+        changing("secretsmanager:DeleteSecret", lifecycle::delete),
+        changing("secretsmanager:RestoreSecret", lifecycle::restore),
+        changing("secretsmanager:TagResource", lifecycle::tag),
+        changing("secretsmanager:UntagResource", lifecycle::untag),
+        reading(
+            "secretsmanager:ListSecretVersionIds",
+            Secret,
+            values::list_versions,
+        ),
+        changing("secretsmanager:UpdateSecretVersionStage", values::update_stage),
+        reading("secretsmanager:ListSecrets", Nothing, listing::list),
+        reading(
+            "secretsmanager:BatchGetSecretValue",
+            Nothing,
+            batch::without_permissions,
+        ),
+        reading("secretsmanager:GetRandomPassword", Nothing, password::random),
+        changing("secretsmanager:PutResourcePolicy", policies::put),
+        reading("secretsmanager:GetResourcePolicy", Secret, policies::read),
+        changing("secretsmanager:DeleteResourcePolicy", policies::delete),
+        reading(
+            "secretsmanager:ValidateResourcePolicy",
+            SecretIfNamed,
+            policies::validate,
+        ),
+        changing("secretsmanager:ReplicateSecretToRegions", replication::replicate),
+        changing(
+            "secretsmanager:RemoveRegionsFromReplication",
+            replication::remove_regions,
+        ),
+        reading(
+            "secretsmanager:StopReplicationToReplica",
+            Secret,
+            replication::stop,
+        ),
+        changing("secretsmanager:RotateSecret", rotation::rotate),
+        changing("secretsmanager:CancelRotateSecret", rotation::cancel),
     ]
 };
 

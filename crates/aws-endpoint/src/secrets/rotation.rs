@@ -37,7 +37,7 @@ pub(super) fn cancel(store: &mut SecretStore, call: &Call<'_>) -> Outcome {
 }
 
 fn check_rules(body: Body<'_>) -> Result<(), SecretsError> {
-    let Some(rules) = body.value("RotationRules").map(Body) else {
+    let Some(rules) = body.value("RotationRules").map(|rules| Body(rules)) else {
         return Ok(());
     };
     rules.number_of("AutomaticallyAfterDays", 1, 1000)?;

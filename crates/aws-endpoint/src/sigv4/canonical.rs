@@ -41,23 +41,27 @@ impl Style {
     };
 }
 
-/// The canonical request; `signed_headers` in lower case and sorted.
-pub(super) fn request(request: &Signed<'_>, signed_headers: &[&str], style: Style) -> Result<String, Fault> {
-    let mut text = String::with_capacity(1024);
+/// Appends the canonical request to `text`; `signed_headers` in lower case and sorted.
+pub(super) fn request(
+    text: &mut String,
+    request: &Signed<'_>,
+    signed_headers: &[&str],
+    style: Style,
+) -> Result<(), Fault> {
     text.push_str(request.method);
     text.push('\n');
-    path(&mut text, request.path, style)?;
+    path(text, request.path, style)?;
     text.push('\n');
-    query(&mut text, request.query, style)?;
+    query(text, request.query, style)?;
     text.push('\n');
     for name in signed_headers {
-        header(&mut text, request, name);
+        header(text, request, name);
     }
     text.push('\n');
-    list(&mut text, signed_headers.iter().copied(), ';');
+    list(text, signed_headers.iter().copied(), ';');
     text.push('\n');
-    hex(&mut text, digest(&SHA256, request.body).as_ref());
-    Ok(text)
+    hex(text, digest(&SHA256, request.body).as_ref());
+    Ok(())
 }
 
 /// The value of a query's first parameter of this name, without escapes.

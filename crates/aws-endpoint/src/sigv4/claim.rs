@@ -1,10 +1,12 @@
 //! What a request says about its signature, in the `Authorization` header or in the query.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE};
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use smallvec::SmallVec;
 
 use super::canonical::{self, Style};
 use super::{Fault, Signed, SigningKey, SigningKeys};
@@ -325,12 +327,16 @@ impl<'a> Claim<'a> {
         style: Style,
     ) -> Result<(), Fault> {
         let scope = self.scope();
-        let canonical = self.canonical_request(request, style)?;
-        let mut hashed = String::with_capacity(64);
-        canonical::hex(&mut hashed, canonical::sha256(&canonical).as_ref());
         let derive = || SigningKey::derive(secret, scope.date, scope.region, scope.service);
         let key = keys.key(&self.credential.text, secret, derive);
-        if key.verifies(&self.string_to_sign(&hashed), &self.signature) {
+        let verified = in_room(|text| {
+            self.write_canonical_request(text, request, style)?;
+            let digest = canonical::sha256(text);
+            text.clear();
+            canonical::hex(text, digest.as_ref());
+            Ok(key.verifies(&self.string_to_sign(text), &self.signature))
+        })?;
+        if verified {
             Ok(())
         } else {
             Err(mismatch(
@@ -345,9 +351,20 @@ impl<'a> Claim<'a> {
     /// # Errors
     /// When path or query cannot be read.
     pub fn canonical_request(&self, request: &Signed<'_>, style: Style) -> Result<String, Fault> {
-        let mut names: Vec<&str> = self.signed_headers().collect();
+        let mut text = String::new();
+        self.write_canonical_request(&mut text, request, style)?;
+        Ok(text)
+    }
+
+    fn write_canonical_request(
+        &self,
+        text: &mut String,
+        request: &Signed<'_>,
+        style: Style,
+    ) -> Result<(), Fault> {
+        let mut names: SmallVec<[&str; 16]> = self.signed_headers().collect();
         names.sort_unstable();
-        canonical::request(request, &names, style)
+        canonical::request(text, request, &names, style)
     }
 
     /// The string to sign, in parts.
@@ -387,6 +404,23 @@ impl<'a> Credential<'a> {
             terminator: &self.text[fourth + 1..],
         }
     }
+}
+
+/// Lends an empty text, for what is written, digested and gone. Each thread keeps one.
+fn in_room<T>(write: impl FnOnce(&mut String) -> T) -> T {
+    /// The longest that is kept, in bytes.
+    const KEPT: usize = 16 * 1024;
+
+    thread_local! {
+        static ROOM: Cell<String> = const { Cell::new(String::new()) };
+    }
+    let mut room = ROOM.take();
+    room.clear();
+    let written = write(&mut room);
+    if room.capacity() <= KEPT {
+        ROOM.set(room);
+    }
+    written
 }
 
 fn mismatch(text: &str) -> Fault {

@@ -1,9 +1,11 @@
 //! The key of one day, region and service, which signs in place of the secret.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
+
+use crate::lock::Lock;
 
 /// A secret's signing key, ready to be used. Shown by nothing.
 #[derive(Clone)]
@@ -59,13 +61,13 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 /// Bounded: when it is full it starts anew, so that many keys cost derivations (four HMACs each) and no memory.
 #[derive(Default)]
 pub struct SigningKeys {
-    known: RwLock<HashMap<Box<str>, Known>>,
+    known: Lock<HashMap<Box<str>, Known>>,
 }
 
 struct Known {
     /// A key id may come to stand for another secret.
     secret: Box<str>,
-    key: SigningKey,
+    key: Arc<SigningKey>,
 }
 
 impl SigningKeys {
@@ -74,22 +76,27 @@ impl SigningKeys {
 
     /// The key for `credential`, derived when it is not known.
     #[must_use]
-    pub fn key(&self, credential: &str, secret: &str, derive: impl FnOnce() -> SigningKey) -> SigningKey {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+    pub fn key(
+        &self,
+        credential: &str,
+        secret: &str,
+        derive: impl FnOnce() -> SigningKey,
+    ) -> Arc<SigningKey> {
+        let known = self.known.read();
         if let Some(known) = known.get(credential)
             && *known.secret == *secret
         {
-            return known.key.clone();
+            return Arc::clone(&known.key);
         }
         drop(known);
-        let key = derive();
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let key = Arc::new(derive());
+        let mut known = self.known.write();
         if known.len() >= Self::MOST {
             known.clear();
         }
         let entry = Known {
             secret: secret.into(),
-            key: key.clone(),
+            key: Arc::clone(&key),
         };
         known.insert(credential.into(), entry);
         key
@@ -98,7 +105,12 @@ impl SigningKeys {
     /// How many are kept now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.known.read().len()
+    }
+
+    /// How often somebody had to wait for them.
+    pub(crate) fn waits(&self) -> u64 {
+        self.known.waits()
     }
 
     /// Whether none is kept.

@@ -9,7 +9,7 @@ use super::{Call, Outcome, page, page_token, time};
 use crate::wire::body::{Body, Malformed};
 
 /// `DescribeParameters`.
-pub(super) fn describe(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
+pub(super) fn describe(store: &ParameterStore, call: &Call<'_>) -> Outcome {
     const MOST: u16 = 50;
     let old = call.body.list("Filters")?;
     if !old.is_empty() && !call.body.list("ParameterFilters")?.is_empty() {

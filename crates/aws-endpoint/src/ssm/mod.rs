@@ -106,7 +106,6 @@ pub fn execute(
     now: Timestamp,
     user: &str,
 ) -> Result<Value, SsmError> {
-    let known = find(operation)?;
     let call = Call {
         kms,
         region,
@@ -114,7 +113,38 @@ pub fn execute(
         now,
         user,
     };
-    (known.run)(store, &call)
+    match find(operation)?.run {
+        Run::Reads(run) => run(store, &call),
+        Run::Changes(run) => run(store, &call),
+    }
+}
+
+/// As [`execute`], for one of those that [`only_reads`].
+pub(crate) fn read(
+    store: &ParameterStore,
+    kms: &KmsStore,
+    region: &str,
+    operation: &str,
+    body: &Value,
+    now: Timestamp,
+    user: &str,
+) -> Result<Value, SsmError> {
+    let call = Call {
+        kms,
+        region,
+        body: Body(body),
+        now,
+        user,
+    };
+    match find(operation)?.run {
+        Run::Reads(run) => run(store, &call),
+        Run::Changes(_) => Err(SsmError::unknown_operation(operation)),
+    }
+}
+
+/// Whether an operation changes nothing, so that many may be carried out at a time.
+pub(crate) fn only_reads(operation: &str) -> bool {
+    find(operation).is_ok_and(|known| matches!(known.run, Run::Reads(_)))
 }
 
 /// The operations there are.
@@ -152,7 +182,14 @@ type Outcome = Result<Value, SsmError>;
 struct Operation {
     name: &'static str,
     target: Target,
-    run: fn(&mut ParameterStore, &Call<'_>) -> Outcome,
+    run: Run,
+}
+
+/// What carries an operation out.
+#[derive(Clone, Copy)]
+enum Run {
+    Reads(fn(&ParameterStore, &Call<'_>) -> Outcome),
+    Changes(fn(&mut ParameterStore, &Call<'_>) -> Outcome),
 }
 
 /// What an operation is about, which is what it is authorised on.
@@ -168,26 +205,38 @@ enum Target {
 const OPERATIONS: &[Operation] = &{
     use Target::{Name, Names, Nothing, Path, Tagged};
 
-    type Run = fn(&mut ParameterStore, &Call<'_>) -> Outcome;
-    const fn operation(name: &'static str, target: Target, run: Run) -> Operation {
+    const fn reading(
+        name: &'static str,
+        target: Target,
+        run: fn(&ParameterStore, &Call<'_>) -> Outcome,
+    ) -> Operation {
+        let run = Run::Reads(run);
+        Operation { name, target, run }
+    }
+    const fn changing(
+        name: &'static str,
+        target: Target,
+        run: fn(&mut ParameterStore, &Call<'_>) -> Outcome,
+    ) -> Operation {
+        let run = Run::Changes(run);
         Operation { name, target, run }
     }
 
     [
         // First those that are called most.
-        operation("GetParameters", Names, reading::parameters),
-        operation("GetParameter", Name, reading::parameter),
-        operation("GetParametersByPath", Path, reading::by_path),
-        operation("GetParameterHistory", Name, reading::history),
-        operation("DescribeParameters", Nothing, describing::describe),
-        operation("PutParameter", Name, writing::put),
-        operation("DeleteParameter", Name, writing::delete),
-        operation("DeleteParameters", Names, writing::delete_all),
-        operation("LabelParameterVersion", Name, writing::label),
-        operation("UnlabelParameterVersion", Name, writing::unlabel),
-        operation("AddTagsToResource", Tagged, tags::add),
-        operation("RemoveTagsFromResource", Tagged, tags::remove),
-        operation("ListTagsForResource", Tagged, tags::list),
+        reading("GetParameters", Names, reading::parameters),
+        reading("GetParameter", Name, reading::parameter),
+        reading("GetParametersByPath", Path, reading::by_path),
+        reading("GetParameterHistory", Name, reading::history),
+        reading("DescribeParameters", Nothing, describing::describe),
+        changing("PutParameter", Name, writing::put),
+        changing("DeleteParameter", Name, writing::delete),
+        changing("DeleteParameters", Names, writing::delete_all),
+        changing("LabelParameterVersion", Name, writing::label),
+        changing("UnlabelParameterVersion", Name, writing::unlabel),
+        changing("AddTagsToResource", Tagged, tags::add),
+        changing("RemoveTagsFromResource", Tagged, tags::remove),
+        reading("ListTagsForResource", Tagged, tags::list),
     ]
 };
 

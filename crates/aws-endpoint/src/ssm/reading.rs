@@ -12,7 +12,7 @@ use super::{Call, Outcome, names, page, page_token, time, via};
 use crate::wire::body::Body;
 
 /// `GetParameter`.
-pub(super) fn parameter(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
+pub(super) fn parameter(store: &ParameterStore, call: &Call<'_>) -> Outcome {
     let asked = Asked::of(call.body, call.region, store.account())?;
     let parameter = store.find(call.region, &asked).ok_or_else(SsmError::not_found)?;
     let version = parameter.select(asked.selector)?;
@@ -20,7 +20,7 @@ pub(super) fn parameter(store: &mut ParameterStore, call: &Call<'_>) -> Outcome 
 }
 
 /// `GetParameters`.
-pub(super) fn parameters(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
+pub(super) fn parameters(store: &ParameterStore, call: &Call<'_>) -> Outcome {
     let (mut found, mut invalid) = (Vec::new(), Vec::new());
     let mut asked = names(store, call.region, call.body)?;
     // What is asked for twice is answered once.
@@ -39,7 +39,7 @@ pub(super) fn parameters(store: &mut ParameterStore, call: &Call<'_>) -> Outcome
 }
 
 /// `GetParametersByPath`.
-pub(super) fn by_path(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
+pub(super) fn by_path(store: &ParameterStore, call: &Call<'_>) -> Outcome {
     let (found, token) = page_by_path(store, call.region, call.body)?;
     let found: Vec<Value> = found
         .into_iter()
@@ -85,7 +85,7 @@ pub(super) fn page_by_path<'s>(
 }
 
 /// `GetParameterHistory`.
-pub(super) fn history(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
+pub(super) fn history(store: &ParameterStore, call: &Call<'_>) -> Outcome {
     const MOST: u16 = 50;
     let asked = Asked::of(call.body, call.region, store.account())?;
     let parameter = store.find(call.region, &asked).ok_or_else(SsmError::not_found)?;

@@ -27,8 +27,11 @@ pub(super) fn remove(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
 }
 
 /// `ListTagsForResource`.
-pub(super) fn list(store: &mut ParameterStore, call: &Call<'_>) -> Outcome {
-    let parameter = parameter(store, call)?;
+pub(super) fn list(store: &ParameterStore, call: &Call<'_>) -> Outcome {
+    let asked = named(call, store.account())?;
+    let parameter = store
+        .find(call.region, &asked)
+        .ok_or_else(SsmError::resource_id)?;
     let tags = parameter.tags.iter();
     let tags: Vec<Value> = tags
         .map(|(key, value)| json!({"Key": key, "Value": value}))
@@ -69,12 +72,16 @@ pub(super) fn asked<'a>(id: &'a str, region: &str, account: &str) -> Result<Aske
     asked.map_err(|_| SsmError::resource_id())
 }
 
-fn parameter<'s>(store: &'s mut ParameterStore, call: &Call<'_>) -> Result<&'s mut Parameter, SsmError> {
+/// What a call is about.
+fn named<'a>(call: &Call<'a>, account: &str) -> Result<Asked<'a>, SsmError> {
     if call.body.required("ResourceType", 2048)? != "Parameter" {
         return Err(SsmError::resource_type());
     }
-    let id = call.body.required("ResourceId", 2048)?;
-    let asked = asked(id, call.region, store.account())?;
+    asked(call.body.required("ResourceId", 2048)?, call.region, account)
+}
+
+fn parameter<'s>(store: &'s mut ParameterStore, call: &Call<'_>) -> Result<&'s mut Parameter, SsmError> {
+    let asked = named(call, store.account())?;
     store
         .find_mut(call.region, &asked)
         .map_err(|_| SsmError::resource_id())

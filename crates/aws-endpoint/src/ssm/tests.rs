@@ -397,7 +397,7 @@ fn every_key_of_ones_own_that_is_decrypted_with_has_to_be_allowed() {
     let used: Vec<_> = wanted
         .further
         .iter()
-        .map(|further| further.wanted.action.as_str())
+        .map(|further| &*further.wanted.action)
         .collect();
     assert_eq!(used, ["kms:Encrypt"]);
     account.ok("PutParameter", secure);
@@ -431,7 +431,7 @@ fn every_key_of_ones_own_that_is_decrypted_with_has_to_be_allowed() {
         assert_eq!(wanted.further.len(), keys, "{operation} {body}");
         if let Some(last) = wanted.further.last().filter(|_| keys > 0) {
             assert_eq!(
-                (last.wanted.action.as_str(), &last.wanted.resource),
+                (&*last.wanted.action, &last.wanted.resource),
                 ("kms:Decrypt", &key)
             );
             assert_eq!(last.refusal, Refused::InTheWordsOfKms);

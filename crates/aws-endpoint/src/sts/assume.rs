@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What AWS says to a root user, whatever the trust policy of the role says (reports of 2018 and
-/// 2022: Netflix/security_monkey#1026, kubernetes/kubectl#1243).
+/// 2022: `Netflix/security_monkey#1026`, `kubernetes/kubectl#1243`).
 const ROOT: &str = "Roles may not be assumed by root accounts.";
 
 /// Gives temporary credentials for a role that trusts the caller.
@@ -55,6 +55,7 @@ pub(crate) fn assume_role(call: Call<'_>, caller: &Session, trace: &mut Trace) -
             resource: &role.arn,
             account: &call.state.account,
             keys: &keys,
+            resource_key: None,
             resource_policy: None,
             trust: Some(&role.trust.named),
         });

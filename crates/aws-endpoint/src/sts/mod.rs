@@ -12,7 +12,7 @@ mod packed;
 mod session;
 mod web_identity;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -33,6 +33,14 @@ use crate::{
 /// The namespace of STS's answers.
 pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
+/// The operations there are.
+pub(crate) const OPERATIONS: [&str; 4] = [
+    "AssumeRoleWithWebIdentity",
+    "GetCallerIdentity",
+    "AssumeRole",
+    "GetAccessKeyInfo",
+];
+
 /// A call, and where it was sent.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
@@ -44,7 +52,7 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Refuses calls to a region in which STS is not activated.
     pub(crate) fn activated(&self) -> Result<(), Refusal> {
-        let off = self.state.sts_off.read().unwrap_or_else(PoisonError::into_inner);
+        let off = self.state.sts_off.read();
         if !off.iter().any(|region| region == self.circumstances.region) {
             return Ok(());
         }

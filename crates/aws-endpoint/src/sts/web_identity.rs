@@ -9,7 +9,7 @@ use crate::{
     caller::why,
     credentials::Labels,
     iam::{Context, PolicySet, Principal, Request, context::Over, evaluate},
-    token::{self, Claims},
+    token::{self, Token},
     wire::xml::Element,
 };
 
@@ -31,8 +31,8 @@ pub(crate) async fn assume_role_with_web_identity(
         circumstances,
     } = call;
     let wanted = Wanted::read(params, trace)?;
-    let token = web_identity_token(call)?;
-    let claims = Claims::read(token)?;
+    let token = Token::read(web_identity_token(call)?)?;
+    let claims = &token.claims;
     trace.subject = Some(claims.sub.clone());
 
     let provider = state.world_as_is().iam.provider_of_issuer(&claims.iss).cloned();
@@ -44,7 +44,7 @@ pub(crate) async fn assume_role_with_web_identity(
     })?;
     let defects = state.defects();
     if !defects.skip_token_signature {
-        token::verify_signature(&state.issuers, &claims.iss, token).await?;
+        token.verify_signature(&state.issuers, &claims.iss).await?;
     }
     claims.check_times(call.now(), defects.accept_expired_token)?;
     let known = |audience: &String| provider.client_ids.contains(audience);
@@ -102,10 +102,11 @@ pub(crate) async fn assume_role_with_web_identity(
         Some(provider.arn.clone()),
         Labels::default(),
     )?;
+    let claims = token.claims;
     answer.push(Element::text("SubjectFromWebIdentityToken", claims.sub));
     let audience = claims.audiences.into_iter().next().unwrap_or_default();
     answer.push(Element::text("Audience", audience));
-    answer.push(Element::text("Provider", provider.arn));
+    answer.push(Element::text("Provider", provider.arn.as_str()));
     Ok(Outcome::Xml(Some(answer)))
 }
 

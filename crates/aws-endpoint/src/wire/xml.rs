@@ -1,5 +1,7 @@
 //! XML as awsQuery services (IAM, STS) answer with.
 
+use std::borrow::Cow;
+
 use quick_xml::escape::escape;
 
 /// An element with children, or with text.
@@ -8,14 +10,14 @@ pub enum Element {
     /// An element of elements, possibly none.
     Node {
         /// Its name.
-        name: String,
+        name: Cow<'static, str>,
         /// In order.
         children: Vec<Self>,
     },
     /// An element of text.
     Text {
         /// Its name.
-        name: String,
+        name: Cow<'static, str>,
         /// Not yet escaped.
         text: String,
     },
@@ -24,7 +26,7 @@ pub enum Element {
 impl Element {
     /// An element of elements.
     #[must_use]
-    pub fn node(name: impl Into<String>, children: Vec<Self>) -> Self {
+    pub fn node(name: impl Into<Cow<'static, str>>, children: Vec<Self>) -> Self {
         Self::Node {
             name: name.into(),
             children,
@@ -33,7 +35,7 @@ impl Element {
 
     /// An element of text.
     #[must_use]
-    pub fn text(name: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn text(name: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
         Self::Text {
             name: name.into(),
             text: text.into(),
@@ -42,7 +44,7 @@ impl Element {
 
     /// A list: `<name><member>..</member>..</name>`, each member with children of its own.
     #[must_use]
-    pub fn list(name: impl Into<String>, members: impl IntoIterator<Item = Vec<Self>>) -> Self {
+    pub fn list(name: impl Into<Cow<'static, str>>, members: impl IntoIterator<Item = Vec<Self>>) -> Self {
         Self::node(
             name,
             members
@@ -54,7 +56,10 @@ impl Element {
 
     /// A list of texts: `<name><member>text</member>..</name>`.
     #[must_use]
-    pub fn texts<T: Into<String>>(name: impl Into<String>, members: impl IntoIterator<Item = T>) -> Self {
+    pub fn texts<T: Into<String>>(
+        name: impl Into<Cow<'static, str>>,
+        members: impl IntoIterator<Item = T>,
+    ) -> Self {
         Self::node(
             name,
             members

@@ -173,7 +173,7 @@ async fn one_region_or_one_service_is_out_and_the_others_answer() {
     .await;
     let seen: Vec<_> = calls
         .iter()
-        .map(|call| (call.region.as_str(), call.status, call.fault.as_deref()))
+        .map(|call| (&*call.region, call.status, call.fault.as_deref()))
         .collect();
     assert_eq!(
         seen,

@@ -80,9 +80,9 @@ async fn a_tenant_does_everything_with_its_own_parameters_and_nothing_with_the_o
             assert_eq!(call.role.as_deref(), Some("team-red"));
         }
         let name = json!({"Name": format!("/demo/{other}/db")});
-        let read = site.parameters(&site.root, "GetParameter", name).await.json();
-        assert_eq!(read["Parameter"]["Value"], format!("value of {other}"));
-        assert_eq!(read["Parameter"]["Version"], 1, "{other}");
+        let stored = site.parameters(&site.root, "GetParameter", name).await.json();
+        assert_eq!(stored["Parameter"]["Value"], format!("value of {other}"));
+        assert_eq!(stored["Parameter"]["Version"], 1, "{other}");
     }
     for (operation, input) in every_call("team-red") {
         let call = site.parameters(&red, operation, input);

@@ -3,6 +3,8 @@
 //! AWS advises against a port in a provider's URL; here one is accepted, because a local issuer has one.
 //! AWS fetches the thumbprint of a provider that comes without; here the list stays empty.
 
+use std::sync::Arc;
+
 use super::roles::TAGS;
 use super::{Call, Outcome, tag_list, time};
 use crate::iam::error::{IamError, IamErrorKind};
@@ -46,7 +48,7 @@ pub(super) fn create(state: &mut IamState, call: &Call<'_>) -> Outcome {
         created: call.now,
         tags,
     };
-    state.providers.insert(arn, provider);
+    state.providers.insert(arn, Arc::new(provider));
     Ok(Some(result))
 }
 
@@ -105,7 +107,10 @@ pub(super) fn update_thumbprints(state: &mut IamState, call: &Call<'_>) -> Outco
 
 pub(super) fn provider<'a>(state: &'a IamState, params: &Params) -> Result<&'a OidcProvider, IamError> {
     let arn = params.required("OpenIDConnectProviderArn")?;
-    state.providers.get(arn).ok_or_else(|| no_such_provider(arn))
+    let provider = state.providers.get(arn);
+    provider
+        .map(|provider| &**provider)
+        .ok_or_else(|| no_such_provider(arn))
 }
 
 pub(super) fn provider_mut<'a>(
@@ -113,7 +118,8 @@ pub(super) fn provider_mut<'a>(
     params: &Params,
 ) -> Result<&'a mut OidcProvider, IamError> {
     let arn = params.required("OpenIDConnectProviderArn")?;
-    state.providers.get_mut(arn).ok_or_else(|| no_such_provider(arn))
+    let provider = state.providers.get_mut(arn);
+    provider.map(Arc::make_mut).ok_or_else(|| no_such_provider(arn))
 }
 
 /// The URL of a provider to be made, without its scheme.

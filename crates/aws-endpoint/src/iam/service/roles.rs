@@ -1,6 +1,7 @@
 //! Roles, what they trust and what is attached to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Call, Outcome, document, paged, tag_list, time, url_encoded};
 use crate::iam::error::{IamError, IamErrorKind};
@@ -53,7 +54,7 @@ pub(super) fn create(state: &mut IamState, call: &Call<'_>) -> Outcome {
         boundary,
     };
     let answer = vec![Element::node("Role", described(&role))];
-    state.roles.insert(name.to_owned(), role);
+    state.roles.insert(name.to_owned(), Arc::new(role));
     Ok(Some(answer))
 }
 
@@ -66,7 +67,8 @@ pub(super) fn get(state: &mut IamState, call: &Call<'_>) -> Outcome {
 
 pub(super) fn list(state: &mut IamState, call: &Call<'_>) -> Outcome {
     let prefix = call.params.path_prefix()?;
-    let roles = state.roles.values().filter(|role| role.path.starts_with(prefix));
+    let roles = state.roles.values().map(|role| &**role);
+    let roles = roles.filter(|role| role.path.starts_with(prefix));
     let page = call.params.page(roles, |role| role.name.clone())?;
     Ok(Some(paged(page, |roles| {
         vec![Element::list("Roles", roles.into_iter().map(summary))]
@@ -209,12 +211,14 @@ pub(super) fn delete_boundary(state: &mut IamState, call: &Call<'_>) -> Outcome 
 
 pub(super) fn role<'a>(state: &'a IamState, params: &Params) -> Result<&'a Role, IamError> {
     let name = params.name("RoleName", 64)?;
-    state.roles.get(name).ok_or_else(|| no_such_role(name))
+    state.role(name).ok_or_else(|| no_such_role(name))
 }
 
 pub(super) fn role_mut<'a>(state: &'a mut IamState, params: &Params) -> Result<&'a mut Role, IamError> {
     let name = params.name("RoleName", 64)?;
-    state.roles.get_mut(name).ok_or_else(|| no_such_role(name))
+    let role = state.roles.get_mut(name).ok_or_else(|| no_such_role(name))?;
+    // A session that is being made of it goes on with what it was.
+    Ok(Arc::make_mut(role))
 }
 
 fn no_such_role(name: &str) -> IamError {
