@@ -24,7 +24,7 @@ impl Version {
     /// whatever their number looks like. A build that was not told its version (`local-dev`) has none.
     #[must_use]
     pub fn read(said: &str) -> Option<Self> {
-        let number = said.trim().strip_prefix('v').unwrap_or(said.trim());
+        let number = said.trim().strip_prefix('v').unwrap_or_else(|| said.trim());
         let mut parts = number.splitn(3, '.');
         let (major, minor, rest) = (parts.next()?, parts.next()?, parts.next()?);
         let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);

@@ -67,7 +67,7 @@ pub enum LocalStackError {
 /// A running LocalStack.
 #[derive(Debug)]
 pub struct LocalStack {
-    container: ContainerAsync<GenericImage>,
+    container: Box<ContainerAsync<GenericImage>>,
     url: String,
 }
 
@@ -112,7 +112,7 @@ impl LocalStack {
         let port = container.get_host_port_ipv4(PORT.tcp()).await;
         Ok(Self {
             url: format!("http://127.0.0.1:{}", port.map_err(|error| said(&error))?),
-            container,
+            container: Box::new(container),
         })
     }
 
@@ -133,7 +133,7 @@ impl LocalStack {
     /// # Errors
     /// What Docker says.
     pub async fn removed(self) -> Result<(), String> {
-        timeout(ENGINE, self.container.rm())
+        timeout(ENGINE, Box::pin(self.container.rm()))
             .await
             .map_err(|_| late())?
             .map_err(|error| said(&error))
@@ -188,7 +188,7 @@ async fn remove_by(docker: &Docker, container: &str) -> Result<(), String> {
     // Volumes are the container's own: there is nothing in them that anyone asked to keep.
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     match timeout(ENGINE, docker.remove_container(container, Some(options))).await {
-        Ok(Ok(())) | Ok(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => Ok(()),
+        Ok(Ok(()) | Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(late()),
     }

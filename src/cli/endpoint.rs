@@ -303,7 +303,7 @@ impl Started {
             None => (None, None),
             Some(BackendChoice::At(backend)) => (Some(backend.clone()), None),
             Some(BackendChoice::LocalStack) => {
-                let localstack = LocalStack::start(&args.localstack_image, stopping)
+                let localstack = Box::pin(LocalStack::start(&args.localstack_image, stopping))
                     .await
                     .map_err(Trouble::environment)?;
                 let backend = Backend::new("localstack", localstack.url()).map_err(Trouble::environment)?;

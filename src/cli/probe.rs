@@ -25,12 +25,14 @@ const APPEARANCE: Duration = Duration::from_mins(1);
 /// Makes two tenants in the account (roles, policies, secrets), tries what must be refused, and removes them
 /// again: a token that nobody signed, a wrong signature, the other tenant's secret, a secret whose own policy
 /// denies it. An endpoint is judged by what it does; what it calls itself is not asked. Whoever may come in has to
-/// be let in, too: for genuine tokens, have the endpoint trust the issuer of --issuer-ca-out. Exit code 0 when all
-/// was tried, 6 when something could not be, 3 when the endpoint does not answer.
+/// be let in, too: for genuine tokens, have the endpoint trust the issuer of --issuer-ca-out. Where the root key
+/// assumes no role (AWS; `mountproof endpoint` without --root-assumes-roles), there is no other way. Exit code 0 when
+/// all was tried, 6 when something could not be, 3 when the endpoint does not answer.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
 Examples:
   mountproof probe http://127.0.0.1:4566 --credentials test:test
+                       LocalStack, moto, or mountproof endpoint --root-assumes-roles
   MOUNTPROOF_ROOT_CREDENTIALS=test:test mountproof probe https://127.0.0.1:4567 --ca ca.pem
   mountproof probe http://127.0.0.1:4566 --credentials test:test --issuer-ca-out issuer.pem
                        and, once issuer.pem is there: mountproof endpoint --issuer-ca issuer.pem ...")]

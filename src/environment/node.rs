@@ -20,7 +20,7 @@ use crate::{
 /// The driver on the node.
 pub(super) enum DriverPart {
     StandIn(Driver),
-    Program(DriverProgram),
+    Program(Box<DriverProgram>),
 }
 
 impl DriverPart {
@@ -43,7 +43,9 @@ impl DriverPart {
         let log = logs.join("driver.log");
         let started =
             DriverProgram::start(&spec(&programs.driver), &config, &DriverOptions::default(), &log).await;
-        started.map(Self::Program).map_err(StartError::of("driver"))
+        started
+            .map(|program| Self::Program(Box::new(program)))
+            .map_err(StartError::of("driver"))
     }
 
     /// What a report says of it.
@@ -104,7 +106,7 @@ impl DriverPart {
 /// The provider on the node.
 pub(super) enum ProviderPart {
     StandIn(Provider),
-    Program(ProviderProgram),
+    Program(Box<ProviderProgram>),
 }
 
 impl ProviderPart {
@@ -126,7 +128,9 @@ impl ProviderPart {
         // The confinement's /run is ours.
         let place = ProviderOptions::new(AccountPlace::Here);
         let started = ProviderProgram::start(&spec(&programs.provider), &config, &place, &log).await;
-        started.map(Self::Program).map_err(StartError::of("provider"))
+        started
+            .map(|program| Self::Program(Box::new(program)))
+            .map_err(StartError::of("provider"))
     }
 
     /// See [`DriverPart::component`].

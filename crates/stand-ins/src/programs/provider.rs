@@ -43,7 +43,7 @@ cp "$1"/token "$1"/ca.crt "$1"/namespace "$to"
 shift
 exec "$@""#;
 
-/// Where a provider finds its service account: it reads [`/var/run/secrets/kubernetes.io/serviceaccount`](ACCOUNT), and
+/// Where a provider finds its service account: it reads `/var/run/secrets/kubernetes.io/serviceaccount`, and
 /// nothing tells it otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountPlace {
