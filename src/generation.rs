@@ -118,6 +118,25 @@ impl Since {
     }
 }
 
+/// Whether a provider takes the region from the node of the pod where the class names none, though `AWS_REGION` is set.
+#[must_use]
+pub fn region_from_node(provider: &str) -> bool {
+    Version::read(provider).is_some_and(|version| version < Version::new(1, 0, 0))
+}
+
+/// Requests that a provider makes to the Kubernetes API for one mount, where `AWS_REGION` is set and the class names no
+/// region: the ServiceAccount is always read. Before 3.0.0 a token is asked for too, and before 1.0.0, which do not read
+/// `AWS_REGION`, the pod and its node are read for the region.
+#[must_use]
+pub fn requests_a_mount(provider: &str) -> f64 {
+    let Some(version) = Version::read(provider) else {
+        return 1.0;
+    };
+    let token = if version < Version::new(3, 0, 0) { 1.0 } else { 0.0 };
+    let region = if region_from_node(provider) { 2.0 } else { 0.0 };
+    1.0 + token + region
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +179,20 @@ mod tests {
                 (newest, newest),
                 "{said}"
             );
+        }
+    }
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "they are whole numbers")]
+    fn older_providers_ask_kubernetes_for_more() {
+        for (provider, requests) in [
+            ("0.3.11", 4.0),
+            ("1.0.1", 2.0),
+            ("2.1.1", 2.0),
+            ("3.0.1", 1.0),
+            ("unknown", 1.0),
+        ] {
+            assert_eq!(requests_a_mount(provider), requests, "{provider}");
         }
     }
 

@@ -16,12 +16,15 @@ use super::{
 };
 use crate::{
     aws::Session,
+    generation,
     journal::{EventKind, FloorMeasured, FloorPart, MeasurementFinished},
     kubernetes::{Kubernetes, ObjectRef},
     load::{
         csi_lens::{CsiClient, CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
         fetch::{FetchEnd, FetchPlan, FetchTarget, run_fetches},
         floor,
+        limiter::{self, Bucket},
+        recorder::OTHER_ERRORS,
         run_mounts::{MountEnd, MountJob, MountPlan, MountTarget, MountVerdict, run_mounts},
     },
     provision::{Object, Tenant},
@@ -40,6 +43,8 @@ const FETCH: Duration = Duration::from_secs(10);
 const UNMOUNT: Duration = Duration::from_secs(30);
 /// More of it for every pod of a measurement.
 const UNMOUNT_EACH: Duration = Duration::from_millis(50);
+/// A wait for a limit that is worth a word.
+const QUEUE_SHOWS: Duration = Duration::from_millis(100);
 /// Unmounts and preparations at a time.
 const PARALLEL: usize = 32;
 /// Audiences of kubelet's tokens, as the CSIDriver asks for them.
@@ -120,6 +125,9 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
             measured
         }
     };
+    if let Some(ceiling) = ceiling(&plan, &world.environment.limits) {
+        world.warn(ceiling);
+    }
     judge(
         world,
         &finished.map_err(|error| StepError::trouble(error.to_string()))?,
@@ -127,11 +135,29 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     .await
 }
 
+/// Says which limit on requests the mounts of this plan queue at, if any does: their figures are its figures then.
+fn ceiling(plan: &MountPlan, limits: &[Bucket]) -> Option<String> {
+    let predicted = limiter::predict(limits, &plan.starts, plan.deadline);
+    let bucket = predicted.binding?;
+    (predicted.longest_wait >= QUEUE_SHOWS).then(|| {
+        format!(
+            "{}: mounts queue at a limit on requests to the Kubernetes API, that of the {}: it lets {} \
+             through, and one waits up to {:.1} s for that alone; lower --rate, or take the figures for the limit's",
+            plan.measurement.measurement,
+            bucket.name,
+            figure::rate(bucket.qps / bucket.per_mount),
+            predicted.longest_wait.as_secs_f64(),
+        )
+    })
+}
+
 /// Every operation must have ended well; otherwise the most frequent error says why not.
 async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
     let bad = finished.failed + finished.timed_out;
     if bad > 0 {
-        let worst = finished.errors.iter().max_by_key(|(_, count)| **count);
+        // An example says more than how many others there are.
+        let named = finished.errors.iter().filter(|(text, _)| *text != OTHER_ERRORS);
+        let worst = named.max_by_key(|(_, count)| **count);
         let broken = failure(format!(
             "{}: {bad} of {} did not work",
             finished.measurement, finished.planned
@@ -168,6 +194,11 @@ async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepErro
         .map(|tenant| tokens(world, &tenant.name, among_secrets))
         .collect();
     let tokens: Vec<ServiceAccountTokens> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
+    let mut attributes = std::collections::BTreeMap::new();
+    if generation::region_from_node(world.environment.version("provider")) {
+        // It would look for the pod to find the node's, and this lens makes no pods.
+        attributes.insert("region".to_owned(), world.options.region.clone());
+    }
     let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
     let jobs: Vec<PublishJob> = plan
         .jobs()
@@ -182,7 +213,7 @@ async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepErro
                     service_account: "default".to_owned(),
                 },
                 class: tenant.class.clone(),
-                attributes: std::collections::BTreeMap::new(),
+                attributes: attributes.clone(),
                 tokens: tokens[job.tenant].clone(),
             }
         })
@@ -443,4 +474,47 @@ fn floor_measured(floor: &floor::Floor) -> EventKind {
         new_tls_ns: floor.new_tls_ns,
         tmpfs: floor.tmpfs,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::*;
+
+    /// So many mounts at so many a second.
+    fn plan(pods: u32, rate: f64) -> MountPlan {
+        let load = MountLoad {
+            pods,
+            warm_up: 0,
+            rate,
+            arrival: crate::scenario::model::Arrival::Constant,
+            lenses: vec![Lens::Csi],
+            deadline: Duration::from_secs(30),
+        };
+        MountPlan::of(
+            &load,
+            Lens::Csi,
+            &["red".to_owned()],
+            1,
+            ("mount-latency", "mount-latency"),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_limit_that_mounts_queue_at_is_named() {
+        let path = [limiter::provider(500.0, 500.0, true), limiter::driver()];
+        assert_eq!(
+            ceiling(&plan(110, 50.0), &path).unwrap(),
+            "mount-latency.csi: mounts queue at a limit on requests to the Kubernetes API, that of the driver \
+             (controller-runtime 20/s, burst 30): it lets 20.0/s through, and one waits up to 1.8 s for that alone; \
+             lower --rate, or take the figures for the limit's"
+        );
+        assert_eq!(ceiling(&plan(110, 15.0), &path), None, "the driver keeps up");
+        assert_eq!(ceiling(&plan(20, 50.0), &path), None, "its burst holds them");
+        let defaults = [limiter::provider(5.0, 10.0, true), limiter::driver()];
+        let slow = ceiling(&plan(110, 15.0), &defaults).unwrap();
+        assert!(slow.contains("that of the provider --qps=5 --burst=10"), "{slow}");
+    }
 }

@@ -2,8 +2,16 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::CWD,
+    mount::{OpenTreeFlags, open_tree},
 };
 
 use crate::{secret::SecretValue, verdict::files::SeenFile};
@@ -36,7 +44,12 @@ impl MountPoint {
     /// contents are seen through the links beside it.
     pub(super) fn files(&self) -> io::Result<Vec<SeenFile>> {
         let mut found = Vec::new();
-        match collect(&self.0, "", &mut found) {
+        let copy = own_copy(&self.0);
+        let folder = match &copy {
+            Some(copy) => PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd())),
+            None => self.0.clone(),
+        };
+        match collect(&folder, "", &mut found) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
             Ok(()) => Ok(found),
@@ -51,6 +64,18 @@ impl MountPoint {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
+}
+
+/// A copy of what is mounted at `target`, for one look: what is open in a mount keeps it from being taken down, and
+/// drivers up to 1.5.6 take a mount that they could not take down for one that is done (seen: an empty folder for a
+/// pod that was denied). None where mounts may not be copied, nor where there is nothing.
+fn own_copy(target: &Path) -> Option<OwnedFd> {
+    open_tree(
+        CWD,
+        target,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )
+    .ok()
 }
 
 fn collect(folder: &Path, prefix: &str, found: &mut Vec<SeenFile>) -> io::Result<()> {
@@ -85,6 +110,25 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
     use super::*;
+
+    #[test]
+    fn a_look_does_not_keep_a_mount_from_being_taken_down() {
+        use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+        let folder = tempfile::tempdir().unwrap();
+        if mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), None).is_err() {
+            // Who may not mount has no mount that could be busy.
+            assert!(own_copy(folder.path()).is_none());
+            return;
+        }
+        fs::write(folder.path().join("a"), "x").unwrap();
+        let copy = own_copy(folder.path()).unwrap();
+        let inside = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
+        let open = fs::File::open(inside.join("a")).unwrap();
+        unmount(folder.path(), UnmountFlags::empty()).unwrap();
+        assert_eq!(fs::read(inside.join("a")).unwrap(), b"x");
+        drop((open, copy));
+        assert!(MountPoint::at(folder.path()).files().unwrap().is_empty());
+    }
 
     #[test]
     fn files_are_seen_as_a_pod_sees_them() {

@@ -25,7 +25,7 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         capability(
             ROTATION,
             true,
-            if DriverGeneration::of(version(environment, "driver")).republish {
+            if DriverGeneration::of(environment.version("driver")).republish {
                 "the CSIDriver asks for requiresRepublish, and the driver has rotation on"
             } else {
                 "the driver has rotation on, and a reconciler of its own for that"
@@ -59,15 +59,8 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
 
 /// What the provider can do since a version.
 fn of_provider(environment: &Environment, name: &str, since: Since) -> Capability {
-    let (present, evidence) = since.judge(version(environment, "provider"));
+    let (present, evidence) = since.judge(environment.version("provider"));
     capability(name, present, &evidence)
-}
-
-/// What stands at a seam says of its version.
-fn version<'a>(environment: &'a Environment, seam: &str) -> &'a str {
-    let components = &environment.ready.components;
-    let component = components.iter().find(|component| component.seam == seam);
-    component.map_or("unknown", |component| &component.version)
 }
 
 /// An endpoint that hands credentials for a token that is none enforces nothing.

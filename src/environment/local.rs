@@ -259,6 +259,7 @@ pub async fn start(
         burst: whole(options.provider_qps).max(provider_config.burst),
         ..provider_config
     };
+    let provider_limit = (provider_config.qps, provider_config.burst);
     let provider = ProviderPart::start(options, provider_config, &logs).await?;
     let kubernetes = Kubernetes::connect(
         &KubernetesAccess {
@@ -286,6 +287,7 @@ pub async fn start(
         ..driver_config
     };
     let csi_socket = driver_config.csi_socket.clone();
+    let driver_limit = (driver_config.qps, driver_config.burst);
     let driver = DriverPart::start(options, driver_config, &logs).await?;
     // Which chart it comes with depends on its version, and that is its own to tell.
     let generation = DriverGeneration::of(&driver.component(options).version);
@@ -320,6 +322,10 @@ pub async fn start(
         time: kubelet.time(),
         hurried: Clock::faster(options.clock),
     });
+    let limits = vec![
+        provider.bucket(options, provider_limit.0, provider_limit.1),
+        driver.bucket(driver_limit.0, driver_limit.1),
+    ];
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
@@ -337,6 +343,7 @@ pub async fn start(
             kubelet_root: root,
         },
         calls: Some(log),
+        limits,
         pace: Some(pace),
         expired: Some(expired),
         stop: Mutex::new(Some(Box::new(move || {

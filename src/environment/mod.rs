@@ -34,8 +34,8 @@ use futures::future::BoxFuture;
 pub use mountproof_releases::Release;
 
 use crate::{
-    aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, provision::Reach, secret::Credential,
-    verdict::denial::Call,
+    aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, load::limiter::Bucket, provision::Reach,
+    secret::Credential, verdict::denial::Call,
 };
 
 /// A place to run scenarios in.
@@ -54,6 +54,8 @@ pub struct Environment {
     pub calls: Option<Arc<dyn CallLog>>,
     /// The node's programs, where they are processes of this environment's.
     pub programs: Option<Arc<dyn NodePrograms>>,
+    /// The limits on requests that every mount passes on its node, in order, where they are known.
+    pub limits: Vec<Bucket>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
     pace: Option<Box<dyn KubeletPace>>,
     /// Tokens whose time is over, where they can be had.
@@ -85,6 +87,7 @@ impl Environment {
             },
             calls: None,
             programs: None,
+            limits: Vec::new(),
             pace: None,
             expired: None,
             reach: Reach::Embedded,
@@ -102,6 +105,14 @@ impl Environment {
             pace.set_real(true);
         }
         RealPace(pace)
+    }
+
+    /// What stands at a seam says of its version, or `unknown`.
+    #[must_use]
+    pub fn version(&self, seam: &str) -> &str {
+        let mut components = self.ready.components.iter();
+        let component = components.find(|component| component.seam == seam);
+        component.map_or("unknown", |component| &component.version)
     }
 
     /// Ends everything that was started for it. Later calls do nothing.

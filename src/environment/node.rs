@@ -11,7 +11,11 @@ use mountproof_stand_ins::{
 };
 
 use super::{Defect, LocalOptions, NodeProcess, Release, StartError, described, planted};
-use crate::journal::Component;
+use crate::{
+    generation,
+    journal::Component,
+    load::limiter::{self, Bucket},
+};
 
 /// The driver on the node.
 pub(super) enum DriverPart {
@@ -67,6 +71,19 @@ impl DriverPart {
                 ended: program.exited(),
                 log: program.log().to_owned(),
             }),
+        }
+    }
+
+    /// The driver's own limit on requests to the Kubernetes API.
+    pub(super) fn bucket(&self, qps: f64, burst: u32) -> Bucket {
+        match self {
+            Self::StandIn(_) => Bucket {
+                name: format!("driver stand-in ({qps}/s, burst {burst})"),
+                qps,
+                burst: f64::from(burst),
+                ..limiter::driver()
+            },
+            Self::Program(_) => limiter::driver(),
         }
     }
 
@@ -127,6 +144,20 @@ impl ProviderPart {
                 program.left_out(),
             ),
             _ => described::provider_stand_in(),
+        }
+    }
+
+    /// The provider's own limit on requests to the Kubernetes API, where it was started with this one. A version that
+    /// knows no such flag has client-go's 5/s, burst 10.
+    pub(super) fn bucket(&self, options: &LocalOptions, qps: f64, burst: u32) -> Bucket {
+        let unlimited = match self {
+            Self::StandIn(_) => true,
+            Self::Program(program) => program.flags().iter().any(|flag| flag.starts_with("--qps=")),
+        };
+        let (qps, burst) = if unlimited { (qps, burst) } else { (5.0, 10) };
+        Bucket {
+            per_mount: generation::requests_a_mount(&self.component(options).version),
+            ..limiter::provider(qps, f64::from(burst), true)
         }
     }
 

@@ -24,7 +24,7 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// Different error texts that are told apart; a text that names its pod must not fill memory.
 const DISTINCT_ERRORS: usize = 64;
 /// Where further error texts are counted.
-const OTHER_ERRORS: &str = "(other errors)";
+pub const OTHER_ERRORS: &str = "(other errors)";
 /// Longest error text, in characters.
 const ERROR_LENGTH: usize = 300;
 
