@@ -119,7 +119,9 @@ pub(crate) fn images_prove_the_catalogue() {
         "--profile",
         "isolation",
     ];
-    run(host(&place, &arguments)).exits(0).says(&["nothing left behind"]);
+    run(host(&place, &arguments))
+        .exits(0)
+        .says(&["nothing left behind"]);
     assert!(all_pass(&place) >= 14);
     let results = place.results();
     for (seam, image, version) in [("driver", &driver, "1.6.0"), ("provider", &provider, "3.1.1")] {
@@ -139,7 +141,9 @@ pub(crate) fn images_prove_the_catalogue() {
     drop(debian);
     fs::remove_dir_all(place.path("out")).unwrap();
     let offline = [&arguments[..4], &["--offline", "positive"]].concat();
-    run(host(&place, &offline)).exits(0).says(&["from the cache as of"]);
+    run(host(&place, &offline))
+        .exits(0)
+        .says(&["from the cache as of"]);
     assert_eq!(all_pass(&place), 2);
     let notes = component(&place.results(), "driver")["notes"].to_string();
     assert!(notes.contains("from the cache as of"), "{notes}");
@@ -151,7 +155,13 @@ pub(crate) fn archives_do_as_images_do() {
     let place = Place::new();
     driver.save(&place.path("driver.tar"), "driver:1.6.0");
     provider.lay_out(&place.path("provider"));
-    let arguments = ["--driver", "./driver.tar", "--provider", "./provider", "positive"];
+    let arguments = [
+        "--driver",
+        "./driver.tar",
+        "--provider",
+        "./provider/",
+        "positive",
+    ];
     let before = Before::look();
     run(host(&place, &arguments)).exits(0);
     assert_eq!(all_pass(&place), 2);
@@ -162,9 +172,14 @@ pub(crate) fn archives_do_as_images_do() {
 
 pub(crate) fn a_provider_that_ignores_a_denial_fails_isolation() {
     let place = Place::new();
-    run(with_images(&place, "1.6.0", "ignores-denial", &["cross-namespace-denied"]))
-        .exits(4)
-        .says(&["isolation failed"]);
+    run(with_images(
+        &place,
+        "1.6.0",
+        "ignores-denial",
+        &["cross-namespace-denied"],
+    ))
+    .exits(4)
+    .says(&["isolation failed"]);
     for (case, verdict) in verdicts(&place.results()) {
         assert_eq!(verdict, "failed", "{case}");
     }
@@ -188,11 +203,11 @@ pub(crate) fn a_bad_program_is_refused_and_leaves_no_run() {
     fs::write(place.path("broken.tar"), "no archive").unwrap();
     let image = |name: &str| shelf().image(name);
     let cases = [
-        ("./text".to_owned(), "ELF"),
+        ("./text".to_owned(), "it is a script"),
         ("./other".to_owned(), "s390"),
         ("./no-such-file".to_owned(), "no-such-file"),
         ("./broken.tar".to_owned(), "broken.tar"),
-        (image("driver:text"), "ELF"),
+        (image("driver:text"), "it is a script"),
         (image("driver:other-machine"), "s390"),
         (image("driver:none"), "does not have"),
         (image("private:1"), "401"),
@@ -205,7 +220,11 @@ pub(crate) fn a_bad_program_is_refused_and_leaves_no_run() {
         run(host(&place, &arguments)).exits(3).says(&["error", said]);
         assert_eq!(place.runs(), Vec::<PathBuf>::new(), "{driver}");
         let programs = place.path("cache/mountproof/releases/programs");
-        let kept = if programs.exists() { files_below(&programs) } else { Vec::new() };
+        let kept = if programs.exists() {
+            files_below(&programs)
+        } else {
+            Vec::new()
+        };
         assert_eq!(kept, Vec::<PathBuf>::new(), "{driver}");
     }
     before.is_as_it_was(&place);
@@ -277,7 +296,13 @@ pub(crate) fn signals_take_down_and_report() {
             .exits(130)
             .says(&["nothing left behind", "exit 130 (interrupted)", name]);
         assert_eq!(place.results()["exit_code"], 130);
-        for report in ["junit.xml", "report.html", "summary.md", "driver.log", "provider.log"] {
+        for report in [
+            "junit.xml",
+            "report.html",
+            "summary.md",
+            "driver.log",
+            "provider.log",
+        ] {
             assert!(place.only_run().join(report).is_file(), "{report}");
         }
         before.is_as_it_was(&place);
@@ -315,9 +340,10 @@ fn unshare(place: &Place) -> Pid {
     let until = Instant::now() + Duration::from_mins(1);
     loop {
         let found = crate::world::processes(place);
-        let unshare = found
-            .iter()
-            .find_map(|line| line.split_once(' ').filter(|(_, command)| command.starts_with("unshare ")));
+        let unshare = found.iter().find_map(|line| {
+            line.split_once(' ')
+                .filter(|(_, command)| command.starts_with("unshare "))
+        });
         if let Some((path, _)) = unshare {
             let number = path.trim_start_matches("/proc/").parse().unwrap();
             return Pid::from_raw(number).unwrap();
@@ -340,15 +366,39 @@ pub(crate) fn usage_errors() {
             "needs a driver",
         ),
         (
-            &["run", "--env", "host", "--driver", "1.6.0", "--provider-version", "3.1.1"],
+            &[
+                "run",
+                "--env",
+                "host",
+                "--driver",
+                "1.6.0",
+                "--provider-version",
+                "3.1.1",
+            ],
             "say --driver-version 1.6.0",
         ),
         (
-            &["run", "--env", "host", "--driver", "driver", "--provider-version", "3.1.1"],
+            &[
+                "run",
+                "--env",
+                "host",
+                "--driver",
+                "driver",
+                "--provider-version",
+                "3.1.1",
+            ],
             "./driver",
         ),
         (
-            &["run", "--env", "host", "--driver", "./a", "--driver-version", "1.6.0"],
+            &[
+                "run",
+                "--env",
+                "host",
+                "--driver",
+                "./a",
+                "--driver-version",
+                "1.6.0",
+            ],
             "cannot be used with",
         ),
     ];

@@ -120,7 +120,11 @@ fn layer() -> Bytes {
         .get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
             let stripped = folder.path().join("mountproof");
-            let strip = Command::new("strip").arg("-o").arg(&stripped).arg(MOUNTPROOF).status();
+            let strip = Command::new("strip")
+                .arg("-o")
+                .arg(&stripped)
+                .arg(MOUNTPROOF)
+                .status();
             let program = match strip {
                 Ok(status) if status.success() => fs::read(stripped),
                 _ => fs::read(MOUNTPROOF),
@@ -239,7 +243,11 @@ impl DockerRegistry {
             .find(|program| program.is_file())?;
         let folder = tempfile::tempdir().unwrap();
         // Free a moment ago; the registry takes no socket of ours.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let address = format!("127.0.0.1:{port}");
         let config = json!({
             "version": "0.1", "log": {"level": "error"},

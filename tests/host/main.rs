@@ -25,11 +25,7 @@ fn main() {
             true,
             cases::images_prove_the_catalogue,
         ),
-        (
-            "archives_do_as_images_do",
-            true,
-            cases::archives_do_as_images_do,
-        ),
+        ("archives_do_as_images_do", true, cases::archives_do_as_images_do),
         (
             "a_provider_that_ignores_a_denial_fails_isolation",
             true,

@@ -79,7 +79,10 @@ impl Trouble {
     pub(super) async fn make(self) -> io::Result<Option<u8>> {
         match self {
             Self::CrashAtStart => {
-                writeln!(io::stderr(), "panic: token eyJhbGciOiJub25lIn0.e30.c2ln is not to be had")?;
+                writeln!(
+                    io::stderr(),
+                    "panic: token eyJhbGciOiJub25lIn0.e30.c2ln is not to be had"
+                )?;
                 return Ok(Some(2));
             }
             Self::Hang => {
