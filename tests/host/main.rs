@@ -42,7 +42,7 @@ fn main() {
             cases::a_bad_program_is_refused_and_leaves_no_run,
         ),
         (
-            "a_program_that_does_not_serve_ends_the_run_before_it_begins",
+            "a_program_that_does_not_serve_makes_errors_and_no_failures",
             true,
             cases::a_program_that_does_not_serve_ends_the_run,
         ),

@@ -92,18 +92,20 @@ impl Trouble {
                 std::future::pending::<()>().await;
             }
             Self::CrashWithMounts => {
-                std::thread::spawn(|| {
-                    while mounted().is_empty() {
+                let others = mounted();
+                std::thread::spawn(move || {
+                    while mounted().is_subset(&others) {
                         std::thread::sleep(LOOK);
                     }
                     std::process::abort();
                 });
             }
             Self::PrintsSecrets => {
-                std::thread::spawn(|| {
+                let others = mounted();
+                std::thread::spawn(move || {
                     let mut seen = BTreeSet::new();
                     loop {
-                        for file in mounted().iter().flat_map(|folder| files(folder)) {
+                        for file in mounted().difference(&others).flat_map(|folder| files(folder)) {
                             let Ok(content) = fs::read(&file) else { continue };
                             if seen.insert(content.clone()) {
                                 let _ = writeln!(io::stderr(), "wrote {}", String::from_utf8_lossy(&content));
@@ -127,8 +129,8 @@ impl Trouble {
     }
 }
 
-/// Where something is mounted for a pod.
-fn mounted() -> Vec<PathBuf> {
+/// Where something is mounted for a pod; before the program serves, by others on this machine.
+fn mounted() -> BTreeSet<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     points
