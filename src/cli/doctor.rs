@@ -6,8 +6,12 @@ use std::{
 };
 
 use clap::Args;
+use mountproof_confinement::Kind;
 
-use super::output::{OK, Output, style};
+use super::{
+    host,
+    output::{OK, Output, style},
+};
 use crate::report::ExitCode;
 
 /// Check what this machine offers to the environments
@@ -17,6 +21,9 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
 }
+
+/// The check that `--env host` needs.
+const CONFINEMENT: &str = "confinement";
 
 /// What a check came to.
 enum Finding {
@@ -33,7 +40,7 @@ enum Finding {
 /// # Errors
 ///
 /// When the stream cannot be written.
-pub fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
+pub async fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let checks = [
         ("report folder", writable(&args.out, "choose another with --out")),
         (
@@ -44,6 +51,8 @@ pub fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
         ("tmpfs mounts", tmpfs()),
         ("open files", open_files()),
         ("loopback", loopback()),
+        (CONFINEMENT, confinement().await),
+        ("release cache", cache()),
     ];
     let mut bad = false;
     for (name, finding) in &checks {
@@ -66,6 +75,13 @@ pub fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
         output.out,
         "\nthe embedded environment can be had: mountproof run"
     )?;
+    let confined = checks.iter().find(|(name, _)| *name == CONFINEMENT);
+    if matches!(confined, Some((_, Finding::Good(_)))) {
+        writeln!(
+            output.out,
+            "real releases can be run: mountproof run --env host --driver-version 1.6.0 --provider-version 3.1.1"
+        )?;
+    }
     Ok(OK)
 }
 
@@ -122,5 +138,29 @@ fn loopback() -> Finding {
     match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)) {
         Ok(_) => Finding::Good("127.0.0.1 can be listened on".to_owned()),
         Err(error) => Finding::Bad(format!("127.0.0.1 cannot be listened on: {error}")),
+    }
+}
+
+/// What `--env host` needs beside the rest.
+async fn confinement() -> Finding {
+    match mountproof_confinement::available().await {
+        Ok(Kind::UserNamespace) => {
+            Finding::Good("programs of --env host can be confined, without being root".to_owned())
+        }
+        Ok(Kind::AsRoot) => {
+            Finding::Good("programs of --env host can be confined, as root of the machine".to_owned())
+        }
+        Err(error) => Finding::Less(format!("--env host cannot be had: {error}")),
+    }
+}
+
+/// Only `--env host` needs it: another place is one variable away.
+fn cache() -> Finding {
+    match writable(
+        &host::cache(),
+        "set XDG_CACHE_HOME to a folder that you can write",
+    ) {
+        Finding::Bad(text) => Finding::Less(format!("--env host keeps images there: {text}")),
+        finding => finding,
     }
 }

@@ -263,7 +263,7 @@ fn said(release: &Release) -> String {
 }
 
 /// `$XDG_CACHE_HOME/mountproof/releases`.
-fn cache() -> PathBuf {
+pub(super) fn cache() -> PathBuf {
     let variable = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -109,7 +109,7 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
             }
         },
         Command::Sweep(args) => sweep::run(args, output).await,
-        Command::Doctor(args) => doctor::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output).await,
         Command::Endpoint(args) => endpoint::run(args, &redactor, output).await,
         Command::Probe(args) => probe::run(args, &redactor, output).await,
         Command::Explain(args) => explain::run(args, output),

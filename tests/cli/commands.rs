@@ -50,6 +50,8 @@ fn commands_print_what_they_say() {
         "report folder",
         "tmpfs mounts",
         "the embedded environment can be had",
+        "--env host",
+        "mountproof/releases",
     ]);
     std::fs::write(place.path("file"), "").unwrap();
     place.run(&["explain", "S012"]).exits(0).prints(&["S012"]);

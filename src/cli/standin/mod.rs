@@ -1,17 +1,21 @@
 //! The command `standin`: the driver's and the provider's stand-in as programs of their own, for testing what runs the
 //! real ones.
 
+mod trouble;
+
 use std::io;
 
 use clap::Args;
 use mountproof_stand_ins::programs::standin;
 
+use self::trouble::Trouble;
 use super::output::{Output, USAGE, style};
 
 /// Run the stand-in of the driver or of the provider as a program, with the real one's flags
 ///
 /// For testing what starts the real programs, `run --env host` among others. `mountproof standin driver --help` prints
-/// the flags; `--defect NAME` plants a defect.
+/// the flags; `--defect NAME` plants a defect. Beside those it names: crash-at-start, hang, crash-with-mounts, prints-secrets,
+/// leaves-mounts.
 #[derive(Debug, Clone, Args)]
 #[command(disable_help_flag = true)]
 pub struct StandinArgs {
@@ -45,10 +49,16 @@ pub async fn run(args: &StandinArgs, output: &mut Output<'_>) -> io::Result<u8> 
         )?;
         return Ok(USAGE);
     };
+    let (troubles, arguments) = Trouble::take(arguments);
+    for trouble in troubles {
+        if let Some(code) = trouble.make().await? {
+            return Ok(code);
+        }
+    }
     standin::run(
         part,
         &format!("mountproof standin {name}"),
-        arguments,
+        &arguments,
         output.out,
         output.err,
     )
