@@ -9,6 +9,7 @@ pub mod cli;
 pub mod engine;
 pub mod environment;
 pub mod journal;
+pub mod known;
 pub mod kubernetes;
 pub mod load;
 pub mod localstack;
