@@ -289,8 +289,7 @@ pub enum Verdict {
     NotSupported,
     /// Selected, but not tried.
     Skipped,
-    /// Does not hold, for a reason that is known, and the run is not strict. Only ever the verdict of a case, not of
-    /// an attempt.
+    /// Does not hold, for a reason that is known, in a run that is not strict. Only ever the verdict of a case.
     KnownIssue,
     /// The harness or its infrastructure could not say.
     Errored,
