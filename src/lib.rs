@@ -10,6 +10,7 @@ pub mod engine;
 pub mod environment;
 pub mod generation;
 pub mod journal;
+pub mod known;
 pub mod kubernetes;
 pub mod load;
 pub mod localstack;

@@ -19,6 +19,7 @@ use mountproof::{
     engine::{LoadOverrides, RunEnd, RunOptions, run},
     environment::{LocalOptions, Plant},
     journal::Verdict,
+    known::KnownIssues,
     redact::Redactor,
     report::{RunSummary, outcome},
     scenario::{Case, bind, load, model::Action, shipped},
@@ -244,6 +245,8 @@ fn options(cases: Vec<Case>, plants: Vec<Plant>, out: &Path) -> RunOptions {
         seed: Some(41),
         deadline: Duration::from_mins(10),
         out: out.to_owned(),
+        // A planted defect is nobody's known issue.
+        known: KnownIssues::default(),
         command: vec!["conformance".to_owned()],
         environment: LocalOptions {
             plants,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     engine,
+    known::KnownIssues,
     report::figure,
     scenario::model::{Action, Load},
     tenant::{ClusterName, TenantNames},
@@ -24,7 +25,7 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
-    let options = args.options(binding.cases, Vec::new());
+    let options = args.options(binding.cases, KnownIssues::default(), Vec::new());
     let cases = engine::plan(&options, args.seed.unwrap_or_default());
     let strong = style::STRONG;
 

@@ -15,12 +15,13 @@ use super::{
     host::{self, HostArgs},
     list::TenantArgs,
     output::{Output, USAGE},
-    scenarios::SelectionArgs,
+    scenarios::{SelectionArgs, read_start},
 };
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
     environment::{Fault, LocalOptions, Plant},
     journal::Sink,
+    known::{self, Issue, KnownIssues},
     redact::Redactor,
     report::{
         ExitCode, recorded,
@@ -29,6 +30,7 @@ use crate::{
     scenario::{
         Case, duration,
         model::{Arrival, Pace},
+        render,
     },
 };
 
@@ -114,6 +116,15 @@ pub struct RunArgs {
     /// Start nothing more after the first case that fails.
     #[arg(long)]
     pub fail_fast: bool,
+
+    /// Read the known issues from this file instead of the ones in the binary: what is broken upstream, in which
+    /// versions, and which scenario shows it. One that shows is reported and does not fail the run.
+    #[arg(long, value_name = "FILE")]
+    pub known_issues: Option<PathBuf>,
+
+    /// A known issue that shows fails the run like any other failure.
+    #[arg(long)]
+    pub strict: bool,
 
     /// Run the cases in random order; the seed that repeats it is printed.
     #[arg(long)]
@@ -223,7 +234,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 impl RunArgs {
     /// The arguments as something that can be done, with the cases that they select.
     #[must_use]
-    pub fn options(&self, cases: Vec<Case>, command: Vec<String>) -> RunOptions {
+    pub fn options(&self, cases: Vec<Case>, known: KnownIssues, command: Vec<String>) -> RunOptions {
         RunOptions {
             cases,
             tenants: self.tenants.names(),
@@ -247,6 +258,7 @@ impl RunArgs {
             seed: self.seed,
             deadline: self.deadline,
             out: self.out.clone(),
+            known,
             command,
             environment: LocalOptions {
                 plants: self.plant.clone(),
@@ -294,6 +306,13 @@ pub async fn run(
             unbound.scenario, unbound.needs, unbound.has
         )?;
     }
+    let known = match known_issues(args, output)? {
+        Ok(issues) => KnownIssues {
+            issues,
+            strict: args.strict,
+        },
+        Err(code) => return Ok(code),
+    };
     let mut notes = Vec::new();
     if args.env == EnvironmentName::Host {
         match host::inside(&args.out) {
@@ -304,7 +323,7 @@ pub async fn run(
             }
         }
     }
-    let mut options = args.options(binding.cases, host::typed(std::env::args()));
+    let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
     options.environment.notes = notes;
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
@@ -342,6 +361,37 @@ pub async fn run(
         writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
     }
     Ok(end.exit.code())
+}
+
+/// The known issues of the file that was given, or of the one in the binary. What is wrong with them is
+/// printed, and the exit code comes back instead.
+fn known_issues(args: &RunArgs, output: &mut Output<'_>) -> io::Result<Result<Vec<Issue>, u8>> {
+    let found = match &args.known_issues {
+        None => known::read(
+            known::SHIPPED.as_bytes(),
+            known::SHIPPED.len() as u64,
+            known::SHIPPED_NAME,
+        ),
+        Some(path) => match read_start(path) {
+            Ok((bytes, size)) => known::read(&bytes, size, &path.display().to_string()),
+            Err(error) => {
+                writeln!(output.err, "error: cannot read `{}`: {error}", path.display())?;
+                return Ok(Err(USAGE));
+            }
+        },
+    };
+    for diagnostic in &found.diagnostics {
+        write!(
+            output.err,
+            "{}",
+            render::text(diagnostic, &found.sources, render::Style::Styled)
+        )?;
+    }
+    Ok(if found.has_errors() {
+        Err(USAGE)
+    } else {
+        Ok(found.issues)
+    })
 }
 
 /// The second signal: says what stands, and how it is removed, and ends the process.

@@ -201,7 +201,7 @@ impl Reading {
 }
 
 /// The first bytes of a file, one more than a scenario may have, and how many it has in all.
-fn read_start(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+pub(super) fn read_start(path: &Path) -> io::Result<(Vec<u8>, u64)> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     journal::{CaseFinished, EventKind, Failure, StepFinished, StepStarted, Verdict},
+    known::Ended,
     scenario::{
         Case,
         model::{Action, SecretRef, Step},
@@ -281,23 +282,32 @@ fn summary(steps: &[Step], said: &[Finding]) -> String {
     lines.join("; ")
 }
 
-/// A finished attempt, as an event.
+/// A finished attempt, as an event, with the known issue that has to do with it.
 pub(super) fn finished(
+    world: &World,
     case: &Case,
     attempt: u32,
     end: &AttemptEnd,
     will_retry: bool,
     took: Duration,
-) -> EventKind {
-    EventKind::CaseFinished(CaseFinished {
+) -> CaseFinished {
+    let ended = Ended {
+        scenario: &case.plan.scenario,
+        verdict: end.verdict,
+        failure: end.failure.as_ref(),
+    };
+    let known = world.options.known.of(ended, &world.environment.ready.components);
+    CaseFinished {
         case: case.plan.case.clone(),
         attempt,
         verdict: end.verdict,
         summary: end.summary.clone(),
         failure: end.failure.clone(),
+        // A pass after a failure is no sign that anything is fixed.
+        known: known.filter(|known| known.shows || attempt == 1),
         will_retry,
         took_us: micros(took),
-    })
+    }
 }
 
 /// A judgement as a step's result.

@@ -76,7 +76,7 @@ async fn group(
     }
 }
 
-/// All attempts at one case; returns the last one's verdict.
+/// All attempts at one case; returns the last one's verdict, or that it is excused.
 async fn one(world: Arc<World>, case: Arc<Case>, how: Dispatch, stop: CancellationToken) -> Verdict {
     if let Some(missing) = world.missing_capability(&case) {
         skip(&world, &case, Verdict::NotSupported, &missing);
@@ -97,9 +97,11 @@ async fn one(world: Arc<World>, case: Arc<Case>, how: Dispatch, stop: Cancellati
         let again = number < attempts
             && matches!(end.verdict, Verdict::Failed | Verdict::Errored)
             && !stop.is_cancelled();
-        world.record(case::finished(&case, number, &end, again, began.elapsed()));
+        let finished = case::finished(&world, &case, number, &end, again, began.elapsed());
+        let excused = finished.known.as_ref().is_some_and(|known| known.excused);
+        world.record(EventKind::CaseFinished(finished));
         if !again {
-            return end.verdict;
+            return if excused { Verdict::KnownIssue } else { end.verdict };
         }
     }
     Verdict::Skipped
@@ -120,7 +122,8 @@ fn skip(world: &World, case: &Case, verdict: Verdict, because: &str) {
         summary: because.to_owned(),
         failure: None,
     };
-    world.record(case::finished(case, 0, &end, false, std::time::Duration::ZERO));
+    let finished = case::finished(world, case, 0, &end, false, std::time::Duration::ZERO);
+    world.record(EventKind::CaseFinished(finished));
 }
 
 fn measures(case: &Case) -> bool {

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     environment::LocalOptions,
+    known::KnownIssues,
     scenario::{
         Case,
         model::{Arrival, Pace},
@@ -39,6 +40,8 @@ pub struct RunOptions {
     pub deadline: Duration,
     /// Folder that run folders are made in.
     pub out: PathBuf,
+    /// Upstream defects that are known.
+    pub known: KnownIssues,
     /// The command line, for reports.
     pub command: Vec<String>,
     /// The environment.

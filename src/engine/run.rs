@@ -369,6 +369,7 @@ impl Life {
                 verdict,
                 summary: text,
                 failure,
+                known: None,
                 will_retry: false,
                 took_us: 0,
             }));

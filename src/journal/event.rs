@@ -289,6 +289,8 @@ pub enum Verdict {
     NotSupported,
     /// Selected, but not tried.
     Skipped,
+    /// Does not hold, for a reason that is known, in a run that is not strict. Only ever the verdict of a case.
+    KnownIssue,
     /// The harness or its infrastructure could not say.
     Errored,
     /// The claim does not hold.
@@ -300,6 +302,7 @@ impl fmt::Display for Verdict {
         f.pad(match self {
             Self::Passed => "passed",
             Self::Flaky => "flaky",
+            Self::KnownIssue => "known-issue",
             Self::NotSupported => "not-supported",
             Self::Skipped => "skipped",
             Self::Errored => "errored",
@@ -316,17 +319,44 @@ pub struct CaseFinished {
     pub case: String,
     /// From 1; 0 when it was never started (skipped, not supported).
     pub attempt: u32,
-    /// Of this attempt: never [`Verdict::Flaky`], which reports derive from the attempts.
+    /// Of this attempt: never [`Verdict::Flaky`] or [`Verdict::KnownIssue`], which reports derive.
     pub verdict: Verdict,
     /// One line for the terminal, such as `file byte-exact, 0644, pod status written`.
     pub summary: String,
     /// Set when the verdict is failed or errored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The known issue that has to do with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<KnownIssue>,
     /// Whether another attempt follows.
     pub will_retry: bool,
     /// Time taken.
     pub took_us: u64,
+}
+
+/// A known issue of a component's, and whether it shows in how an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KnownIssue {
+    /// Unique in its list.
+    pub id: String,
+    /// What is wrong, in one line.
+    pub title: String,
+    /// Where it is discussed.
+    pub link: String,
+    /// `driver` or `provider`.
+    pub component: String,
+    /// The component's version in this run.
+    pub version: String,
+    /// The versions that are said to have it.
+    pub versions: String,
+    /// Why it happens.
+    pub reason: String,
+    /// Whether it shows. If not, the scenario passed with a version that should not pass it: it is fixed.
+    pub shows: bool,
+    /// Whether the run's exit code takes no account of it: it shows, and the run is not strict.
+    pub excused: bool,
 }
 
 /// What, who, why and where to look.

@@ -91,6 +91,8 @@ impl fmt::Display for ExitCode {
 /// 6. something could not be said: a case errored, or no claim was tried at all;
 /// 7. it passed. Flaky cases passed.
 ///
+/// A known issue that is excused is a claim that was tried, and no failure, of isolation neither.
+///
 /// The engine asks before it records the end of the run, so a missing end is not held against it
 /// here; see [`recorded`].
 #[must_use]
@@ -106,7 +108,7 @@ pub fn outcome(summary: &RunSummary) -> ExitCode {
         ExitCode::InvalidRun
     } else if counts.failed > 0 {
         ExitCode::ConformanceFailed
-    } else if counts.errored > 0 || counts.passed + counts.flaky == 0 {
+    } else if counts.errored > 0 || counts.passed + counts.flaky + counts.known_issues == 0 {
         ExitCode::Inconclusive
     } else {
         ExitCode::Passed

@@ -1,6 +1,6 @@
 //! PURE: figures as people read them. One place, so that every report writes them alike.
 
-use crate::journal::Failure;
+use crate::journal::{Failure, KnownIssue};
 
 /// A duration given in microseconds: `0.21 s`, `3 min 04 s`.
 #[must_use]
@@ -85,6 +85,24 @@ pub fn counted(number: usize, one: &str) -> String {
 pub fn label_width(failure: &Failure) -> usize {
     let labels = failure.facts.iter().map(|fact| fact.label.chars().count());
     labels.max().unwrap_or(0).max("evidence".len())
+}
+
+/// What a known issue is, in one line, or that it is fixed.
+#[must_use]
+pub fn known(known: &KnownIssue) -> String {
+    let KnownIssue {
+        title,
+        link,
+        component,
+        version,
+        versions,
+        ..
+    } = known;
+    if known.shows {
+        format!("known issue of {component} {version}: {title}, {link}")
+    } else {
+        format!("fixed: {component} {version} no longer shows a known issue of {versions}: {title}, {link}")
+    }
 }
 
 /// The first `limit` characters of the first line, with `…` for what was cut.

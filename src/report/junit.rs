@@ -80,6 +80,11 @@ fn test_case(summary: &RunSummary, case: &CaseSummary) -> TestCase {
             status.set_message(message(&format!("{}: {}", case.verdict, case.summary)));
             status
         }
+        Verdict::KnownIssue => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(message(&known_line(case)));
+            status
+        }
         Verdict::Errored => non_success(NonSuccessKind::Error, case),
         Verdict::Failed => non_success(NonSuccessKind::Failure, case),
     };
@@ -94,6 +99,16 @@ fn test_case(summary: &RunSummary, case: &CaseSummary) -> TestCase {
     test.set_time(duration(case.took_us));
     test.set_system_out(output(summary, case));
     test
+}
+
+/// The link stands before the title: a long message is cut at its end.
+fn known_line(case: &CaseSummary) -> String {
+    let isolation = case.failure.as_ref().is_some_and(|failure| failure.isolation);
+    let isolation = if isolation { " of isolation" } else { "" };
+    match &case.known {
+        Some(known) => format!("known issue{isolation}: {} {}", known.link, known.title),
+        None => case.summary.clone(),
+    }
 }
 
 fn non_success(kind: NonSuccessKind, case: &CaseSummary) -> TestCaseStatus {
@@ -295,6 +310,16 @@ fn output(summary: &RunSummary, case: &CaseSummary) -> String {
     let head = [case.verdict.to_string(), plan.file.clone(), tenants.join(", ")];
     let head = head.into_iter().filter(|part| !part.is_empty());
     let mut text = format!("{}\n", head.collect::<Vec<_>>().join(" · "));
+    if let Some(known) = &case.known {
+        let _ = writeln!(text, "{}", figure::known(known));
+    }
+    if let Some(failure) = case
+        .failure
+        .as_ref()
+        .filter(|_| case.verdict == Verdict::KnownIssue)
+    {
+        let _ = writeln!(text, "{}", facts(failure));
+    }
     for attempt in &case.attempts {
         if case.attempts.len() > 1 {
             let (number, verdict, at) = (attempt.number, word(attempt.verdict), attempt.started_at);

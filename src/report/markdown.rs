@@ -26,8 +26,10 @@ const MOST_FAILURES: usize = 25;
 pub fn render(summary: &RunSummary) -> String {
     let mut text = String::new();
     header(summary, &mut text);
+    known_isolation(summary, &mut text);
     trouble(summary, &mut text);
     failures(summary, &mut text);
+    known_issues(summary, &mut text);
     cases(summary, &mut text);
     isolation(summary, &mut text);
     latency(summary, &mut text);
@@ -42,6 +44,7 @@ pub fn verdict_line(summary: &RunSummary) -> String {
     let parts: Vec<String> = [
         (counts.failed, "failed"),
         (counts.errored, "errored"),
+        (counts.known_issues, "known to fail"),
         (counts.flaky, "flaky"),
         (counts.passed, "passed"),
         (counts.not_supported, "not supported"),
@@ -80,6 +83,56 @@ fn header(summary: &RunSummary, text: &mut String) {
         summary.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         cell(&run.version)
     );
+}
+
+/// No failure of the run, and still the first thing to read.
+fn known_isolation(summary: &RunSummary, text: &mut String) {
+    for (case, known) in summary.known_isolation().take(MOST_FAILURES) {
+        let headline = case.failure.as_ref().map_or("", |failure| &failure.headline);
+        let _ = writeln!(
+            text,
+            "> **Isolation is broken in `{}`, which is a known issue:** {} ({})\n",
+            cell(&case.plan.case),
+            cell(headline),
+            cell(&known.link)
+        );
+    }
+}
+
+/// Known issues that show, and those that no longer do.
+fn known_issues(summary: &RunSummary, text: &mut String) {
+    let known: Vec<_> = summary
+        .cases
+        .iter()
+        .filter_map(|case| Some((case, case.known.as_ref()?)))
+        .collect();
+    if known.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "## Known issues\n\n| | case | issue | component | why | seen |\n|---|---|---|---|---|---|"
+    );
+    for (case, known) in known.iter().take(MOST_FAILURES) {
+        let shows = if known.shows { "shows" } else { "fixed" };
+        let _ = writeln!(
+            text,
+            "| {shows} | `{}` | [{}]({}): {} | {} {} (known of {}) | {} | {} |",
+            cell(&case.plan.case),
+            cell(&known.id),
+            cell(&known.link),
+            cell(&known.title),
+            cell(&known.component),
+            cell(&known.version),
+            cell(&known.versions),
+            cell(figure::first_line(&known.reason, 300)),
+            cell(figure::first_line(&case.summary, 160)),
+        );
+    }
+    if known.len() > MOST_FAILURES {
+        let _ = writeln!(text, "| | … and {} more | | | | |", known.len() - MOST_FAILURES);
+    }
+    text.push('\n');
 }
 
 fn trouble(summary: &RunSummary, text: &mut String) {
@@ -362,6 +415,7 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Flaky => "⚠️ flaky",
         Verdict::NotSupported => "➖ not supported",
         Verdict::Skipped => "➖ skipped",
+        Verdict::KnownIssue => "⚠️ known issue",
         Verdict::Errored => "❗ errored",
         Verdict::Failed => "❌ failed",
     }

@@ -14,7 +14,7 @@ use super::{
     summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary},
 };
 use crate::journal::{
-    AccessChecked, Capability, Component, Failure, FloorMeasured, LeftoverFound, Machine,
+    AccessChecked, Capability, Component, Failure, FloorMeasured, KnownIssue, LeftoverFound, Machine,
     MeasurementFinished, Verdict,
 };
 
@@ -124,6 +124,9 @@ pub struct Counts {
     pub failed: usize,
     /// The harness or its infrastructure could not say.
     pub errored: usize,
+    /// Does not hold, for a reason that is known, and the run is not strict.
+    #[serde(default)]
+    pub known_issue: usize,
     /// A capability is missing.
     pub not_supported: usize,
     /// Selected, but not tried.
@@ -153,6 +156,9 @@ pub struct Case {
     /// Set when it failed or errored, or did so before it passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The known issue that shows, or that was expected to and did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_issue: Option<KnownIssue>,
     /// Time of all attempts, in microseconds.
     pub took_us: u64,
     /// Attempts in order.
@@ -324,6 +330,7 @@ impl Results {
                 flaky: counts.flaky,
                 failed: counts.failed,
                 errored: counts.errored,
+                known_issue: counts.known_issues,
                 not_supported: counts.not_supported,
                 skipped: counts.skipped,
             },
@@ -372,6 +379,7 @@ fn case(case: &CaseSummary) -> Case {
         verdict: case.verdict,
         summary: case.summary.clone(),
         failure: case.failure.clone(),
+        known_issue: case.known.clone(),
         took_us: case.took_us,
         attempts: case.attempts.iter().map(attempt).collect(),
         evidence: has_evidence.then(|| format!("evidence/{}", case.folder)),

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_saphyr::{MergeKeyPolicy, options::DuplicateKeyPolicy};
 
 use super::{
@@ -20,11 +22,11 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// What became of the bytes of a file.
 #[derive(Debug)]
-pub struct Parsed {
+pub struct Parsed<T = RawScenario> {
     /// The text that places point into: UTF-8 (replaced where it was not), without a byte order mark.
     pub text: String,
-    /// The scenario, when its shape is in order.
-    pub raw: Option<RawScenario>,
+    /// What it holds, when its shape is in order.
+    pub raw: Option<T>,
     /// Everything that is wrong with its shape.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -32,69 +34,105 @@ pub struct Parsed {
 /// Reads a file's bytes. `size` is what the file has in all, which may be more than was read.
 #[must_use]
 pub fn parse(bytes: &[u8], size: u64) -> Parsed {
-    if size > MAX_BYTES as u64 || bytes.len() > MAX_BYTES {
-        return Parsed {
-            text: String::new(),
-            raw: None,
-            diagnostics: vec![too_large(size.max(bytes.len() as u64))],
-        };
-    }
-    let (text, mut diagnostics) = match std::str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), Vec::new()),
-        Err(error) => (
-            String::from_utf8_lossy(bytes).into_owned(),
-            vec![not_utf8(bytes, error.valid_up_to())],
-        ),
+    let reader = Reader {
+        schema: schema::scenario(),
+        what: "the scenario",
+        fixed: &[("apiVersion", API_VERSION), ("kind", KIND)],
     };
-    let text = match text.strip_prefix('\u{feff}') {
-        Some(rest) => {
-            diagnostics.push(byte_order_mark());
-            rest.to_owned()
-        }
-        None => text,
-    };
-    if diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.code == Code::NotUtf8)
-    {
-        // The places of what follows would be guesses.
-        return Parsed {
-            text,
-            raw: None,
-            diagnostics,
-        };
-    }
-    let raw = shaped(&text, &mut diagnostics);
-    Parsed {
-        text,
-        raw,
-        diagnostics,
-    }
+    reader.read(bytes, size)
 }
 
-fn shaped(text: &str, report: &mut Vec<Diagnostic>) -> Option<RawScenario> {
-    if text.trim().is_empty() {
-        report.push(tree::empty(text));
-        return None;
+/// Reads another kind of YAML file with the same care: its shape is checked against `schema`, and `what`
+/// names it in messages.
+pub(crate) fn document<T: DeserializeOwned>(
+    bytes: &[u8],
+    size: u64,
+    schema: &Value,
+    what: &str,
+) -> Parsed<T> {
+    let reader = Reader {
+        schema,
+        what,
+        fixed: &[],
+    };
+    reader.read(bytes, size)
+}
+
+/// How files of one kind are read.
+struct Reader<'a> {
+    schema: &'a Value,
+    /// Names the whole in messages.
+    what: &'a str,
+    /// Fields that can only have one value, which tells this kind from others.
+    fixed: &'a [(&'a str, &'a str)],
+}
+
+impl Reader<'_> {
+    fn read<T: DeserializeOwned>(&self, bytes: &[u8], size: u64) -> Parsed<T> {
+        if size > MAX_BYTES as u64 || bytes.len() > MAX_BYTES {
+            return Parsed {
+                text: String::new(),
+                raw: None,
+                diagnostics: vec![too_large(size.max(bytes.len() as u64))],
+            };
+        }
+        let (text, mut diagnostics) = match std::str::from_utf8(bytes) {
+            Ok(text) => (text.to_owned(), Vec::new()),
+            Err(error) => (
+                String::from_utf8_lossy(bytes).into_owned(),
+                vec![not_utf8(bytes, error.valid_up_to())],
+            ),
+        };
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(rest) => {
+                diagnostics.push(byte_order_mark());
+                rest.to_owned()
+            }
+            None => text,
+        };
+        if diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.code == Code::NotUtf8)
+        {
+            // The places of what follows would be guesses.
+            return Parsed {
+                text,
+                raw: None,
+                diagnostics,
+            };
+        }
+        let raw = self.shaped(&text, &mut diagnostics);
+        Parsed {
+            text,
+            raw,
+            diagnostics,
+        }
     }
-    let root: Rc<Node> = tree::read(text)
-        .map_err(|diagnostic| report.push(diagnostic))
-        .ok()?;
-    // Whatever its shape, and whatever else is wrong in it: a file of another kind is told so.
-    for (field, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
-        report.extend(
-            root.field(field)
-                .and_then(|written| other_than(expected, field, written)),
-        );
+
+    fn shaped<T: DeserializeOwned>(&self, text: &str, report: &mut Vec<Diagnostic>) -> Option<T> {
+        if text.trim().is_empty() {
+            report.push(tree::empty(text));
+            return None;
+        }
+        let root: Rc<Node> = tree::read(text)
+            .map_err(|diagnostic| report.push(diagnostic))
+            .ok()?;
+        // Whatever its shape, and whatever else is wrong in it: a file of another kind is told so.
+        for &(field, expected) in self.fixed {
+            report.extend(
+                root.field(field)
+                    .and_then(|written| other_than(expected, field, written)),
+            );
+        }
+        let problems = shape::check(&root, self.schema, self.what);
+        if !problems.is_empty() {
+            report.extend(problems);
+            return None;
+        }
+        serde_saphyr::from_str_with_options(text, options())
+            .map_err(|error| report.push(unfit(&error)))
+            .ok()
     }
-    let problems = shape::check(&root, schema::scenario());
-    if !problems.is_empty() {
-        report.extend(problems);
-        return None;
-    }
-    serde_saphyr::from_str_with_options(text, options())
-        .map_err(|error| report.push(unfit(&error)))
-        .ok()
 }
 
 /// A scalar that is not the one word which may stand there.

@@ -19,13 +19,13 @@ use super::{
 /// Problems of one file beyond which more say nothing new.
 pub(crate) const MAX_PROBLEMS: usize = 100;
 
-/// Every place of the tree that does not fit the schema, in the order of the file.
-pub(crate) fn check(root: &Node, schema: &Value) -> Vec<Diagnostic> {
+/// Every place of the tree that does not fit the schema, in the order of the file; `what` names the whole.
+pub(crate) fn check(root: &Node, schema: &Value, what: &str) -> Vec<Diagnostic> {
     let mut walk = Walk {
         schema,
         found: Vec::new(),
     };
-    walk.node(root, schema, "the scenario", &root.place);
+    walk.node(root, schema, what, &root.place);
     walk.found
 }
 

@@ -108,6 +108,58 @@ fn a_tenant_that_reads_anothers_secret_exits_4_and_quiet_prints_no_more_than_tha
     assert!(ended.out.is_empty(), "{ended}");
 }
 
+/// A list with one known issue of every driver, which shows when `quick` fails in these words.
+fn known_issues(headline: &str) -> String {
+    format!(
+        "knownIssues:\n  - id: empty\n    title: the mount is empty\n    link: https://example.com/issues/1\n    \
+         component: driver\n    versions: '>=1.0.0'\n    scenario: quick\n    expect: failed\n    \
+         headline: \"{headline}\"\n    reason: It forgets to write.\n"
+    )
+}
+
+#[test]
+fn a_known_issue_that_shows_fails_a_strict_run_alone() {
+    let arguments = ["run", "--scenarios", "scenarios", "--known-issues", "issues.yaml"];
+    let planted = ["--plant", "driver:empty-mount"];
+    // What the failure must say, further arguments; the exit code, the verdict, and what is told.
+    let table: &[(&str, &[&str], i32, &str, &str)] = &[
+        ("", &planted, 0, "known-issue", "KNOWN  quick"),
+        (
+            "",
+            &["--plant", "driver:empty-mount", "--strict"],
+            1,
+            "failed",
+            "known issue of driver ",
+        ),
+        (
+            "another defect",
+            &planted,
+            1,
+            "failed",
+            "exit 1 (conformance failed)",
+        ),
+        ("", &[], 0, "passed", "fixed: driver "),
+    ];
+    for (headline, more, code, verdict, told) in table {
+        let place = Place::with(&[("quick", &quick("quick"))]);
+        fs::write(place.path("issues.yaml"), known_issues(headline)).unwrap();
+        let ended = place.run(&[&arguments[..], more].concat()).exits(*code);
+        ended.says(&[told]);
+        assert_eq!(place.results()["cases"][0]["verdict"], *verdict);
+    }
+}
+
+#[test]
+fn a_list_of_known_issues_that_cannot_be_read_runs_nothing() {
+    let place = Place::with(&[("quick", &quick("quick"))]);
+    let broken = known_issues("").replace("component: driver", "component: kubelet");
+    fs::write(place.path("issues.yaml"), broken).unwrap();
+    let arguments = ["run", "--scenarios", "scenarios", "--known-issues", "issues.yaml"];
+    place.run(&arguments).exits(2).says(&["issues.yaml:5:16"]);
+    let arguments = ["run", "--scenarios", "scenarios", "--known-issues", "none.yaml"];
+    place.run(&arguments).exits(2).says(&["cannot read `none.yaml`"]);
+}
+
 #[test]
 fn a_pass_after_a_failure_is_flaky() {
     let place = Place::with(&[("quick", &quick("quick"))]);

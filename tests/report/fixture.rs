@@ -8,9 +8,9 @@ use mountproof::{
     journal::{
         Access, AccessChecked, Capability, CaseFinished, CasePlan, CaseStarted, Component, EnvironmentReady,
         Event, EventKind, EvidenceCollected, Fact, Failure, FloorMeasured, FloorPart, HistogramRecorded,
-        Interrupted, LeftoverFound, Machine, MeasurementFinished, MeasurementStarted, MountFinished,
-        MountOutcome, RunFinished, RunStarted, SCHEMA_VERSION, StepFinished, StepStarted, TeardownFinished,
-        TenantReady, Verdict, WarningRaised,
+        Interrupted, KnownIssue, LeftoverFound, Machine, MeasurementFinished, MeasurementStarted,
+        MountFinished, MountOutcome, RunFinished, RunStarted, SCHEMA_VERSION, StepFinished, StepStarted,
+        TeardownFinished, TenantReady, Verdict, WarningRaised,
     },
     load::histogram,
 };
@@ -200,9 +200,19 @@ impl Builder {
             verdict,
             summary: summary.to_owned(),
             failure,
+            known: None,
             will_retry,
             took_us,
         }))
+    }
+
+    /// What the case that ended last has to do with a known issue.
+    pub(crate) fn known(&mut self, known: KnownIssue) -> &mut Self {
+        if let Some(EventKind::CaseFinished(finished)) = self.events.last_mut().map(|event| &mut event.event)
+        {
+            finished.known = Some(known);
+        }
+        self
     }
 
     pub(crate) fn untried(&mut self, case: &str, verdict: Verdict, summary: &str) -> &mut Self {
@@ -212,6 +222,7 @@ impl Builder {
             verdict,
             summary: summary.to_owned(),
             failure: None,
+            known: None,
             will_retry: false,
             took_us: 0,
         }))
@@ -556,6 +567,50 @@ pub(crate) fn mixed() -> Vec<Event> {
         .leftover("namespace team-blue", "finalizers: kubernetes")
         .teardown(2)
         .finish(4)
+}
+
+/// A known issue of the provider's, as it shows in a run that is not strict, or as a run tells that it is fixed.
+pub(crate) fn known_issue(shows: bool, excused: bool) -> KnownIssue {
+    KnownIssue {
+        id: "failover-answers-a-denial".to_owned(),
+        title: "a denial in the primary region is answered from the failover region".to_owned(),
+        link: "https://example.com/issues/1".to_owned(),
+        component: "provider".to_owned(),
+        version: "3.1.1".to_owned(),
+        versions: ">=2.0.0, <=3.1.1".to_owned(),
+        reason: "Only errors that the SDK models are fatal.".to_owned(),
+        shows,
+        excused,
+    }
+}
+
+/// One known issue that shows and breaks isolation, one that is fixed, one case that just passes.
+pub(crate) fn known() -> Vec<Event> {
+    let mut builder = Builder::new(&[
+        ("positive", "conformance"),
+        ("failover-denied", "isolation"),
+        ("socket-moves", "conformance"),
+    ]);
+    builder
+        .environment()
+        .tenants()
+        .attempt("positive", 1, Verdict::Passed, "file byte-exact", None, false)
+        .attempt(
+            "failover-denied",
+            1,
+            Verdict::Failed,
+            "mounted",
+            Some(failure(
+                "team-blue read team-red's secret from the failover region",
+                true,
+            )),
+            false,
+        )
+        .known(known_issue(true, true))
+        .attempt("socket-moves", 1, Verdict::Passed, "mounts went on", None, false)
+        .known(known_issue(false, false))
+        .teardown(0)
+        .finish(0)
 }
 
 /// Killed in the middle of its second case.

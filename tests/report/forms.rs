@@ -19,6 +19,7 @@ fn all_fixtures() -> Vec<(&'static str, Vec<Event>)> {
         ("green", fixture::green(2_000)),
         ("mixed", fixture::mixed()),
         ("killed", fixture::killed()),
+        ("known", fixture::known()),
     ]
 }
 
@@ -235,6 +236,72 @@ fn a_flaky_case_passes_in_junit_with_what_went_before() {
     let xml = junit::render(&summary(&fixture::mixed()));
     assert!(xml.contains("<flakyFailure"), "{xml}");
     assert!(!xml.contains("<rerunFailure"));
+}
+
+#[test]
+fn a_known_issue_is_told_in_every_report_with_its_link() {
+    let summary = summary(&fixture::known());
+    assert_eq!(summary.counts().known_issues, 1);
+    let shows = "known issue of provider 3.1.1: a denial in the primary region is answered from the failover region, \
+                 https://example.com/issues/1";
+    let fixed = "fixed: provider 3.1.1 no longer shows a known issue of >=2.0.0, <=3.1.1";
+
+    let xml = junit::render(&summary);
+    assert!(
+        xml.contains("<skipped message=\"known issue of isolation: https://example.com/issues/1 a denial in the primary"),
+        "{xml}"
+    );
+    assert!(!xml.contains("<failure"), "{xml}");
+
+    let results = results::Results::of(&summary);
+    let told: Vec<_> = results
+        .cases
+        .iter()
+        .map(|case| {
+            (
+                case.verdict.to_string(),
+                case.known_issue.as_ref().map(|known| known.shows),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("passed".to_owned(), None),
+            ("known-issue".to_owned(), Some(true)),
+            ("passed".to_owned(), Some(false)),
+        ]
+    );
+    assert_eq!(results.counts.known_issue, 1);
+
+    let markdown = markdown::render(&summary);
+    for text in [
+        "1 known to fail, 2 passed",
+        "> **Isolation is broken in `failover-denied`, which is a known issue:**",
+        "| shows | `failover-denied` | [failover-answers-a-denial](https://example.com/issues/1)",
+        "| fixed | `socket-moves` |",
+    ] {
+        assert!(markdown.contains(text), "{text}:\n{markdown}");
+    }
+
+    let terminal = shown(&fixture::known(), false, false);
+    for text in [
+        "KNOWN  failover-denied",
+        shows,
+        "KNOWN  isolation is broken in failover-denied, a known issue: https://example.com/issues/1",
+        fixed,
+    ] {
+        assert!(terminal.contains(text), "{text}:\n{terminal}");
+    }
+    assert!(
+        !terminal.contains("FAIL") && !terminal.contains("exit "),
+        "{terminal}"
+    );
+
+    let page = html(&fixture::known());
+    for text in [shows, "Only errors that the SDK models are fatal."] {
+        assert!(page.contains(text), "{text}");
+    }
 }
 
 #[test]

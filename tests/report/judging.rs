@@ -92,6 +92,78 @@ fn the_first_thing_that_is_true_decides_the_exit_code() {
             ExitCode::IsolationFailed,
         ),
         (
+            "a known issue",
+            one_case(Verdict::Failed, false)
+                .known(fixture::known_issue(true, true))
+                .teardown(0)
+                .killed(),
+            ExitCode::Passed,
+        ),
+        (
+            "a known issue of isolation",
+            one_case(Verdict::Failed, true)
+                .known(fixture::known_issue(true, true))
+                .teardown(0)
+                .killed(),
+            ExitCode::Passed,
+        ),
+        (
+            "a known issue in a strict run",
+            one_case(Verdict::Failed, false)
+                .known(fixture::known_issue(true, false))
+                .teardown(0)
+                .killed(),
+            ExitCode::ConformanceFailed,
+        ),
+        (
+            "a known issue of isolation in a strict run",
+            one_case(Verdict::Failed, true)
+                .known(fixture::known_issue(true, false))
+                .teardown(0)
+                .killed(),
+            ExitCode::IsolationFailed,
+        ),
+        (
+            "a known issue that makes cases err",
+            one_case(Verdict::Errored, false)
+                .known(fixture::known_issue(true, true))
+                .teardown(0)
+                .killed(),
+            ExitCode::Passed,
+        ),
+        (
+            "a known issue beside isolation that failed otherwise",
+            one_case(Verdict::Failed, true)
+                .known(fixture::known_issue(true, true))
+                .attempt(
+                    "b",
+                    2,
+                    Verdict::Failed,
+                    "read it",
+                    Some(failure("read it", true)),
+                    false,
+                )
+                .teardown(0)
+                .killed(),
+            ExitCode::IsolationFailed,
+        ),
+        (
+            "nothing but a known issue",
+            Builder::new(&[("a", "isolation")])
+                .environment()
+                .attempt(
+                    "a",
+                    1,
+                    Verdict::Failed,
+                    "seen",
+                    Some(failure("wrong", false)),
+                    false,
+                )
+                .known(fixture::known_issue(true, true))
+                .killed(),
+            ExitCode::Passed,
+        ),
+        (
             "no environment",
             Builder::new(&[("a", "conformance")]).teardown(0).killed(),
             ExitCode::EnvironmentUnavailable,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use crate::{
-    journal::{Failure, Verdict},
+    journal::{Failure, KnownIssue, Verdict},
     report::{
         figure,
         summary::{Attempt, CaseSummary, RunSummary, word},
@@ -94,7 +94,10 @@ pub(super) fn others(summary: &RunSummary, room: &mut Room) -> Markup {
 }
 
 fn needs_reading(case: &CaseSummary) -> bool {
-    matches!(case.verdict, Verdict::Failed | Verdict::Errored | Verdict::Flaky)
+    matches!(
+        case.verdict,
+        Verdict::Failed | Verdict::Errored | Verdict::KnownIssue | Verdict::Flaky
+    )
 }
 
 /// Groups of cases, in the order in which each group first occurs.
@@ -140,7 +143,7 @@ fn folded(scenario: &str, cases: &[&CaseSummary], room: &mut Room) -> Markup {
 pub(super) fn badge(verdict: Option<Verdict>) -> Markup {
     let class = match verdict {
         Some(Verdict::Passed) => "badge good-tone",
-        Some(Verdict::Flaky) => "badge warn-tone",
+        Some(Verdict::Flaky | Verdict::KnownIssue) => "badge warn-tone",
         Some(Verdict::Failed | Verdict::Errored) | None => "badge bad-tone",
         Some(Verdict::NotSupported | Verdict::Skipped) => "badge",
     };
@@ -166,7 +169,10 @@ fn one(case: &CaseSummary, room: &mut Room) -> Markup {
         return html! { details class="case" { summary { (row) } } };
     }
     room.bodies -= body.0.len();
-    let bad = matches!(case.verdict, Verdict::Failed | Verdict::Errored);
+    let bad = matches!(
+        case.verdict,
+        Verdict::Failed | Verdict::Errored | Verdict::KnownIssue
+    );
     html! {
         details class="case" open[bad] {
             summary { (row) }
@@ -176,7 +182,10 @@ fn one(case: &CaseSummary, room: &mut Room) -> Markup {
 }
 
 fn row(case: &CaseSummary) -> Markup {
-    let bad = matches!(case.verdict, Verdict::Failed | Verdict::Errored);
+    let bad = matches!(
+        case.verdict,
+        Verdict::Failed | Verdict::Errored | Verdict::KnownIssue
+    );
     let seen = case
         .failure
         .as_ref()
@@ -185,7 +194,7 @@ fn row(case: &CaseSummary) -> Markup {
     html! {
         (badge(Some(case.verdict)))
         strong { (name(&case.plan.case)) }
-        span class="seen" { (seen) }
+        span class="seen" { @if let Some(known) = &case.known { (figure::known(known)) ": " } (seen) }
         span class="took" { @if !case.attempts.is_empty() { (figure::seconds(case.took_us)) } }
     }
 }
@@ -199,7 +208,21 @@ fn body(case: &CaseSummary, room: &mut usize) -> Markup {
             @for (name, tenant) in &case.plan.tenants { " · " (name) " is " code { (tenant) } }
             @for capability in &case.plan.requires { " · needs " code { (capability) } }
         }
+        @if let Some(known) = &case.known { (self::known(known)) }
         @for attempt in &case.attempts { (self::attempt(case, attempt, room)) }
+    }
+}
+
+fn known(known: &KnownIssue) -> Markup {
+    html! {
+        dl class="facts" {
+            dt { @if known.shows { "known issue" } @else { "fixed" } }
+            dd { (known.id) ", of " (known.component) " " (known.versions) ": " (known.title) }
+            dt { "link" }
+            dd class="mono" { (known.link) }
+            dt { "why" }
+            dd { (known.reason) }
+        }
     }
 }
 

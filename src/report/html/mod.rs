@@ -64,6 +64,7 @@ fn header(summary: &RunSummary, exit: ExitCode) -> Markup {
     let chips = [
         (counts.failed, "failed", "chip bad-tone"),
         (counts.errored, "errored", "chip bad-tone"),
+        (counts.known_issues, "known to fail", "chip warn-tone"),
         (counts.flaky, "flaky", "chip warn-tone"),
         (counts.passed, "passed", "chip good-tone"),
         (counts.not_supported, "not supported", "chip"),

@@ -111,6 +111,7 @@ impl Fold {
                 attempt.verdict = Some(finished.verdict);
                 attempt.summary.clone_from(&finished.summary);
                 attempt.failure.clone_from(&finished.failure);
+                attempt.known.clone_from(&finished.known);
                 attempt.took_us = finished.took_us;
                 attempt.will_retry = finished.will_retry;
             }
@@ -250,6 +251,7 @@ impl Fold {
                     verdict: None,
                     summary: String::new(),
                     failure: None,
+                    known: None,
                     steps: Vec::new(),
                     evidence: Vec::new(),
                     took_us: 0,
@@ -290,12 +292,19 @@ fn unplanned(case: &str) -> CasePlan {
 fn close(case: &OpenCase, folder: String, over: bool) -> CaseSummary {
     let took_us = case.attempts.iter().map(|attempt| attempt.took_us).sum();
     let (verdict, summary, failure) = verdict_of(case, over);
+    let mut latest = case.attempts.iter().rev();
+    let known = match verdict {
+        // A pass does not undo what showed before it, as with the failure.
+        Verdict::Flaky => latest.find_map(|attempt| attempt.known.clone()),
+        _ => latest.next().and_then(|last| last.known.clone()),
+    };
     CaseSummary {
         plan: case.plan.clone(),
         folder,
         verdict,
         summary,
         failure,
+        known,
         attempts: case.attempts.clone(),
         took_us,
     }
@@ -321,6 +330,7 @@ fn verdict_of(case: &OpenCase, over: bool) -> (Verdict, String, Option<Failure>)
                 .rev()
                 .find_map(|attempt| attempt.failure.clone()),
         ),
+        Some(_) if last.excused() => (Verdict::KnownIssue, last.summary.clone(), last.failure.clone()),
         Some(verdict) => (verdict, last.summary.clone(), last.failure.clone()),
         None => {
             let who = if over { "the run" } else { "the run was killed: it" };

@@ -13,7 +13,7 @@ use super::latency::{Latency, Series};
 use crate::{
     journal::{
         AccessChecked, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure, FloorMeasured,
-        HistogramRecorded, Interrupted, LeftoverFound, MeasurementFinished, MeasurementStarted,
+        HistogramRecorded, Interrupted, KnownIssue, LeftoverFound, MeasurementFinished, MeasurementStarted,
         MountFinished, MountOutcome, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
     },
     load::statistics::{Stationarity, stationarity},
@@ -73,6 +73,8 @@ pub struct CaseSummary {
     pub summary: String,
     /// Of the last attempt that has one.
     pub failure: Option<Failure>,
+    /// The known issue that has to do with how it ended.
+    pub known: Option<KnownIssue>,
     /// Attempts in order; empty when it was never started.
     pub attempts: Vec<Attempt>,
     /// Time of all attempts, in microseconds.
@@ -94,6 +96,8 @@ pub struct Attempt {
     pub summary: String,
     /// Set when it failed or errored.
     pub failure: Option<Failure>,
+    /// The known issue that has to do with it.
+    pub known: Option<KnownIssue>,
     /// Steps in order.
     pub steps: Vec<StepSummary>,
     /// What was collected.
@@ -101,6 +105,14 @@ pub struct Attempt {
     /// In microseconds.
     pub took_us: u64,
     will_retry: bool,
+}
+
+impl Attempt {
+    /// Whether what failed is a known issue, and the run is not strict about them.
+    #[must_use]
+    pub fn excused(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.excused)
+    }
 }
 
 /// One step of an attempt.
@@ -204,6 +216,8 @@ pub struct Counts {
     pub not_supported: usize,
     /// Selected, but not tried.
     pub skipped: usize,
+    /// Does not hold, for a reason that is known.
+    pub known_issues: usize,
     /// The harness or its infrastructure could not say.
     pub errored: usize,
     /// The claim does not hold.
@@ -230,6 +244,7 @@ impl RunSummary {
                 Verdict::Flaky => &mut counts.flaky,
                 Verdict::NotSupported => &mut counts.not_supported,
                 Verdict::Skipped => &mut counts.skipped,
+                Verdict::KnownIssue => &mut counts.known_issues,
                 Verdict::Errored => &mut counts.errored,
                 Verdict::Failed => &mut counts.failed,
             } += 1;
@@ -237,14 +252,26 @@ impl RunSummary {
         })
     }
 
-    /// Whether a tenant reached what it must not reach, in any attempt: a retry does not undo it.
+    /// Whether a tenant reached what it must not reach, in any attempt: a retry does not undo it. A known issue
+    /// that is excused does not count; see [`Self::known_isolation`].
     #[must_use]
     pub fn isolation_failed(&self) -> bool {
         self.cases
             .iter()
             .flat_map(|case| &case.attempts)
+            .filter(|attempt| !attempt.excused())
             .filter_map(|attempt| attempt.failure.as_ref())
             .any(|failure| failure.isolation)
+    }
+
+    /// The cases in which a tenant reached what it must not reach, and that is a known issue: no failure of the
+    /// run, and still what a reader must see first.
+    pub fn known_isolation(&self) -> impl Iterator<Item = (&CaseSummary, &KnownIssue)> {
+        self.cases.iter().filter_map(|case| {
+            let known = case.known.as_ref()?;
+            let isolation = case.failure.as_ref().is_some_and(|failure| failure.isolation);
+            (isolation && known.excused).then_some((case, known))
+        })
     }
 
     /// Whether the journal ends before its run did.

@@ -73,17 +73,23 @@ impl Display {
 
     pub(super) fn case(&self, finished: &CaseFinished) -> Vec<String> {
         let retried = finished.verdict == Verdict::Passed && finished.attempt > 1;
+        let known = finished.known.as_ref().filter(|_| !finished.will_retry);
+        let excused = known.is_some_and(|known| known.excused);
+        let isolation = finished.failure.as_ref().is_some_and(|failure| failure.isolation);
         let (color, word) = match finished.verdict {
             _ if finished.will_retry => (YELLOW, "RETRY"),
             _ if retried => (YELLOW, "FLAKY"),
+            _ if excused && isolation => (RED, "KNOWN"),
+            _ if excused => (YELLOW, "KNOWN"),
             Verdict::Passed | Verdict::Flaky => (GREEN, "PASS"),
             Verdict::NotSupported => (BLUE, "N/A"),
             Verdict::Skipped => (BLUE, "SKIP"),
+            Verdict::KnownIssue => (YELLOW, "KNOWN"),
             Verdict::Errored => (RED, "ERROR"),
             Verdict::Failed => (RED, "FAIL"),
         };
         let bad = matches!(finished.verdict, Verdict::Failed | Verdict::Errored);
-        if self.options.quiet && !bad && !retried {
+        if self.options.quiet && !bad && !retried && finished.known.is_none() {
             return Vec::new();
         }
         let name = format!("{:<width$}", finished.case, width = self.case_width);
@@ -110,6 +116,7 @@ impl Display {
             self.paint(color.bold(), &format!("{word:<5}"))
         );
         let mut lines = vec![line.trim_end().to_owned()];
+        lines.extend(known.map(|known| format!("         {}", self.paint(YELLOW, &figure::known(known)))));
         if bad && !finished.will_retry {
             match &finished.failure {
                 Some(failure) => lines.extend(self.failure(&finished.case, failure)),

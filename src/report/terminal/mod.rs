@@ -164,6 +164,14 @@ impl Display {
                 .iter()
                 .map(|problem| self.labelled(RED, "INVALID", problem)),
         );
+        // The exit code takes no account of these; a reader must.
+        lines.extend(summary.known_isolation().map(|(case, known)| {
+            let text = format!(
+                "isolation is broken in {}, a known issue: {}",
+                case.plan.case, known.link
+            );
+            self.labelled(RED, "KNOWN", &text)
+        }));
         lines.push(format!(
             "  {} · {left}",
             self.paint(color.bold(), &verdict_line(summary))
