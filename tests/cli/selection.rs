@@ -143,8 +143,8 @@ fn a_known_issue_that_shows_fails_a_strict_run_alone() {
     for (headline, more, code, verdict, told) in table {
         let place = Place::with(&[("quick", &quick("quick"))]);
         fs::write(place.path("issues.yaml"), known_issues(headline)).unwrap();
-        let ended = place.run(&[&arguments[..], more].concat()).exits(*code);
-        ended.says(&[told]);
+        let ended = place.run(&[&arguments[..], *more].concat()).exits(*code);
+        ended.says(&[*told]);
         assert_eq!(place.results()["cases"][0]["verdict"], *verdict);
     }
 }
