@@ -159,7 +159,7 @@ fn clients_and_stand_ins_are_named_in_one_place_each() {
         (&["aws_sdk_", "aws_config::", "aws_smithy_"], &["src/aws"]),
         (
             &["mountproof_stand_ins"],
-            &["src/environment", "src/cli/standin.rs"],
+            &["src/environment", "src/cli/standin"],
         ),
         (
             &["mountproof_aws_endpoint"],

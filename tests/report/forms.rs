@@ -125,7 +125,7 @@ fn junit_keeps_to_what_every_consumer_reads() {
         let counts = summary.counts();
         assert!(report.failures >= counts.failed && report.errors >= counts.errored);
         let skipped: usize = report.test_suites.iter().map(|suite| suite.skipped).sum();
-        assert_eq!(skipped, counts.skipped + counts.not_supported);
+        assert_eq!(skipped, counts.skipped + counts.not_supported + counts.known_issues);
     }
 }
 
@@ -524,7 +524,8 @@ fn html(events: &[Event]) -> String {
 #[test]
 fn the_page_is_one_file_that_loads_nothing() {
     for (name, events) in all_fixtures() {
-        let page = html(&events);
+        // Where a known issue is told upstream is text, which nothing loads.
+        let page = html(&events).replace(&fixture::known_issue(true, true).link, "");
         assert!(page.len() <= 1_000_000, "{name}: {} bytes", page.len());
         for load in [
             "src=", "href=", "url(", "@import", "http://", "https://", "<script", "<link", "<img",
