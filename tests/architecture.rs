@@ -157,10 +157,7 @@ fn clients_and_stand_ins_are_named_in_one_place_each() {
     let rules: &[(&[&str], &[&str])] = &[
         (&["kube::", "k8s_openapi::"], &["src/kubernetes"]),
         (&["aws_sdk_", "aws_config::", "aws_smithy_"], &["src/aws"]),
-        (
-            &["mountproof_stand_ins"],
-            &["src/environment", "src/cli/standin"],
-        ),
+        (&["mountproof_stand_ins"], &["src/environment", "src/cli/standin"]),
         (
             &["mountproof_aws_endpoint"],
             &["src/environment", "src/cli/endpoint.rs"],

@@ -70,13 +70,15 @@ pub(super) async fn attempt(
         cancelled,
     };
     let deadline = case.scenario.deadline;
-    let result = tokio::time::timeout(deadline, attempt.run())
-        .await
-        .unwrap_or_else(|_| {
+    let result = tokio::select! {
+        result = tokio::time::timeout(deadline, attempt.run()) => result.unwrap_or_else(|_| {
             Err(StepError::trouble(format!(
                 "the attempt's deadline of {deadline:?} passed"
             )))
-        });
+        }),
+        // Whatever is waited for will not come any more.
+        gone = programs::ended(&world.environment) => Err(StepError::trouble(gone)),
+    };
     let end = match result {
         Ok(summary) => AttemptEnd {
             verdict: Verdict::Passed,

@@ -4,6 +4,7 @@ use std::{
     fs, io,
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
+    time::Duration,
 };
 
 use crate::{
@@ -12,6 +13,9 @@ use crate::{
     redact::Redactor,
 };
 
+/// How often it is asked whether the programs are still there.
+const GLANCE: Duration = Duration::from_millis(200);
+
 /// Says which program is gone and how it ended, if one is.
 pub(super) fn gone(environment: &Environment) -> Option<String> {
     let gone = environment.processes().into_iter().find_map(|process| {
@@ -19,6 +23,16 @@ pub(super) fn gone(environment: &Environment) -> Option<String> {
         Some(format!("the {} ended by itself: {ended}", process.name))
     });
     gone.map(|gone| format!("{gone}; its log is in the run's folder"))
+}
+
+/// Waits until a program is gone, for as long as its caller likes; what [`gone`] says then.
+pub(super) async fn ended(environment: &Environment) -> String {
+    loop {
+        if let Some(gone) = gone(environment) {
+            return gone;
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
 }
 
 /// The failure as what it is: a consequence.

@@ -173,6 +173,9 @@ pub trait CallLog: Send + Sync {
 pub trait NodePrograms: Send + Sync {
     /// Each of them; none where the stand-ins run in this process.
     fn processes(&self) -> Vec<NodeProcess>;
+    /// Starts those anew that ended by themselves, as their containers are: what is mounted is unmounted by nobody
+    /// else. Names them.
+    fn revived(&self) -> BoxFuture<'_, Result<Vec<&'static str>, String>>;
 }
 
 /// One of them.

@@ -95,6 +95,18 @@ impl DriverPart {
         }
     }
 
+    /// Starts a program anew that ended by itself; names it then.
+    pub(super) async fn revived(&mut self) -> Result<Option<&'static str>, String> {
+        match self {
+            Self::Program(program) if program.exited().is_some() => {
+                let started = Box::pin(program.restart()).await;
+                started.map_err(|error| error.to_string())?;
+                Ok(Some("driver"))
+            }
+            _ => Ok(None),
+        }
+    }
+
     pub(super) async fn stop(self) {
         match self {
             Self::StandIn(driver) => driver.stop().await,
@@ -170,6 +182,18 @@ impl ProviderPart {
                 ended: program.exited(),
                 log: program.log().to_owned(),
             }),
+        }
+    }
+
+    /// Starts a program anew that ended by itself; names it then.
+    pub(super) async fn revived(&mut self) -> Result<Option<&'static str>, String> {
+        match self {
+            Self::Program(program) if program.exited().is_some() => {
+                let started = Box::pin(program.restart()).await;
+                started.map_err(|error| error.to_string())?;
+                Ok(Some("provider"))
+            }
+            _ => Ok(None),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Latency, Reach};
 use mountproof_stand_ins::{kubelet::Kubelet, kubernetes::ApiServer};
 use tokio::{sync::Mutex, task::JoinSet};
@@ -139,5 +140,19 @@ impl NodePrograms for Parts {
             .ok()
             .and_then(|part| part.as_ref()?.process());
         driver.into_iter().chain(provider).collect()
+    }
+
+    fn revived(&self) -> BoxFuture<'_, Result<Vec<&'static str>, String>> {
+        async {
+            let mut revived = Vec::new();
+            if let Some(driver) = self.driver.lock().await.as_mut() {
+                revived.extend(driver.revived().await?);
+            }
+            if let Some(provider) = self.provider.lock().await.as_mut() {
+                revived.extend(provider.revived().await?);
+            }
+            Ok(revived)
+        }
+        .boxed()
     }
 }

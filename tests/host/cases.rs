@@ -211,7 +211,10 @@ pub(crate) fn a_bad_program_is_refused_and_leaves_no_run() {
         (image("driver:other-machine"), "and this machine is"),
         (image("driver:none"), "does not have"),
         (image("private:1"), "does not let an anonymous client read"),
-        (image("garbage:1"), "garbage:1"),
+        (
+            image("garbage:1"),
+            "sent something else where the manifest should be",
+        ),
         (image("damaged:1"), "sha256:"),
     ];
     let provider = image("provider:3.1.1");

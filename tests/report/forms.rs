@@ -125,7 +125,10 @@ fn junit_keeps_to_what_every_consumer_reads() {
         let counts = summary.counts();
         assert!(report.failures >= counts.failed && report.errors >= counts.errored);
         let skipped: usize = report.test_suites.iter().map(|suite| suite.skipped).sum();
-        assert_eq!(skipped, counts.skipped + counts.not_supported + counts.known_issues);
+        assert_eq!(
+            skipped,
+            counts.skipped + counts.not_supported + counts.known_issues
+        );
     }
 }
 
