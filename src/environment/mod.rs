@@ -7,6 +7,7 @@
 mod access;
 mod call_log;
 mod clusters;
+mod control_plane;
 mod described;
 mod fault;
 mod issuer;
@@ -32,6 +33,7 @@ pub use self::{
 };
 use futures::future::BoxFuture;
 pub use mountproof_releases::Release;
+pub use mountproof_stand_ins::programs::control_plane::ControlPlanePrograms;
 
 use crate::{
     aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, provision::Reach, secret::Credential,

@@ -10,6 +10,7 @@ mod kinds;
 mod objects;
 mod patches;
 mod protobuf;
+mod real_server;
 mod replay;
 mod selectors;
 mod support;
