@@ -3,7 +3,7 @@
 use crate::{
     environment::Environment,
     journal::Capability,
-    scenario::capability::{CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, IAM_ENFORCEMENT, ROTATION},
+    scenario::capability::{CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, IAM_ENFORCEMENT, ROTATION, WORKLOADS},
     secret::Credential,
 };
 
@@ -43,6 +43,15 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             match &environment.expired {
                 Some(_) => "the key that signs service-account tokens is at hand",
                 None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
+        ),
+        capability(
+            WORKLOADS,
+            environment.workload_controllers,
+            if environment.workload_controllers {
+                "the controllers of workloads run"
+            } else {
+                "there is no kube-controller-manager beside the API server"
             },
         ),
     ]

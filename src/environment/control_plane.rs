@@ -95,6 +95,14 @@ impl KubernetesPart {
         Some(Credential::new(token.expose()))
     }
 
+    /// Whether Deployments and their like get pods.
+    pub(super) fn has_controllers(&self) -> bool {
+        match self {
+            Self::StandIn(_) => true,
+            Self::Real(plane) => plane.has_controller_manager(),
+        }
+    }
+
     /// What a report says of it.
     pub(super) fn component(&self) -> Component {
         let (name, version, notes) = match self {

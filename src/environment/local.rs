@@ -313,6 +313,7 @@ pub async fn start(
         time: kubelet.time(),
         hurried: Clock::faster(options.clock),
     });
+    let workload_controllers = api.has_controllers();
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
@@ -332,6 +333,7 @@ pub async fn start(
         calls: Some(log),
         pace: Some(pace),
         expired: Some(expired),
+        workload_controllers,
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);

@@ -60,6 +60,8 @@ pub struct Environment {
     pace: Option<Box<dyn KubeletPace>>,
     /// Tokens whose time is over, where they can be had.
     pub expired: Option<Box<dyn ExpiredTokens>>,
+    /// Whether the controllers of workloads run.
+    pub workload_controllers: bool,
     /// What becomes of it without this process.
     pub reach: Reach,
     /// Stops everything that was started for it.
@@ -89,6 +91,7 @@ impl Environment {
             programs: None,
             pace: None,
             expired: None,
+            workload_controllers: true,
             reach: Reach::Embedded,
             stop: Mutex::new(None),
         }

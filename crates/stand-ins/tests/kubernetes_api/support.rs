@@ -1,6 +1,6 @@
 //! A server, and a client that sends plain HTTP requests to it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use mountproof_run_tls::{HttpsClient, RunCa};
 use mountproof_stand_ins::{
-    kubernetes::{ApiServer, ApiServerConfig, BearerToken, Defects, User},
+    kubernetes::{ApiServer, ApiServerConfig, BearerToken, Defects, RequestKind, User},
     programs::control_plane::{ControlPlane, ControlPlaneConfig, ControlPlanePrograms},
 };
 use serde_json::{Value, json};
@@ -28,7 +28,12 @@ pub(crate) const ASSETS: &str = "KUBEBUILDER_ASSETS";
 /// The server under test.
 pub(crate) enum Server {
     StandIn(ApiServer),
-    Real(Box<ControlPlane>, String, tempfile::TempDir),
+    Real {
+        plane: Box<ControlPlane>,
+        ca_pem: String,
+        #[expect(dead_code, reason = "it goes when the server goes")]
+        folder: tempfile::TempDir,
+    },
 }
 
 impl Server {
@@ -49,55 +54,66 @@ impl Server {
             users: vec![node],
             ..ControlPlaneConfig::new(programs, ca, folder.path().to_owned())
         });
-        Self::Real(Box::new(plane.await.unwrap()), ca_pem, folder)
+        Self::Real {
+            plane: Box::new(plane.await.unwrap()),
+            ca_pem,
+            folder,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
         match self {
             Self::StandIn(server) => server.url(),
-            Self::Real(plane, ..) => plane.url(),
+            Self::Real { plane, .. } => plane.url(),
         }
     }
 
     pub(crate) fn ca_pem(&self) -> &str {
         match self {
             Self::StandIn(server) => server.ca_pem(),
-            Self::Real(_, ca_pem, _) => ca_pem,
+            Self::Real { ca_pem, .. } => ca_pem,
         }
     }
 
     pub(crate) fn issuer(&self) -> String {
         match self {
             Self::StandIn(server) => server.issuer().to_owned(),
-            Self::Real(plane, ..) => plane.url(),
+            Self::Real { plane, .. } => plane.url(),
         }
     }
 
     pub(crate) fn admin_token(&self) -> &BearerToken {
         match self {
             Self::StandIn(server) => server.admin_token(),
-            Self::Real(plane, ..) => plane.admin_token(),
+            Self::Real { plane, .. } => plane.admin_token(),
         }
     }
 
     pub(crate) fn component_token(&self, name: &str) -> BearerToken {
         match self {
             Self::StandIn(server) => server.component_token(name),
-            Self::Real(plane, ..) => plane.component_token(name).unwrap().clone(),
+            Self::Real { plane, .. } => plane.component_token(name).unwrap().clone(),
+        }
+    }
+
+    pub(crate) fn requests(&self) -> BTreeMap<RequestKind, u64> {
+        match self {
+            Self::StandIn(server) => server.requests(),
+            Self::Real { .. } => panic!("a real server does not count requests by user agent"),
         }
     }
 
     pub(crate) fn set_defects(&self, defects: Defects) {
         match self {
             Self::StandIn(server) => server.set_defects(defects),
-            Self::Real(..) => panic!("a real server has no defects to plant"),
+            Self::Real { .. } => panic!("a real server has no defects to plant"),
         }
     }
 
     pub(crate) async fn stop(self) {
         match self {
             Self::StandIn(server) => server.stop().await,
-            Self::Real(plane, ..) => plane.stop().await,
+            Self::Real { plane, .. } => plane.stop().await,
         }
     }
 }
