@@ -10,7 +10,6 @@ mod kinds;
 mod objects;
 mod patches;
 mod protobuf;
-mod real_server;
 mod replay;
 mod selectors;
 mod support;

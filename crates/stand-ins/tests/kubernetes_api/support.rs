@@ -1,16 +1,13 @@
 //! A server, and a client that sends plain HTTP requests to it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use mountproof_run_tls::{HttpsClient, RunCa};
-use mountproof_stand_ins::{
-    kubernetes::{ApiServer, ApiServerConfig, BearerToken, Defects, RequestKind, User},
-    programs::control_plane::{ControlPlane, ControlPlaneConfig, ControlPlanePrograms},
-};
+use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
 use serde_json::{Value, json};
 
 /// Longer than anything here takes, so that only a hang is told apart by it.
@@ -19,108 +16,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const PODS: &str = "/api/v1/namespaces/a/pods";
 pub(crate) const MAPS: &str = "/api/v1/namespaces/a/configmaps";
 
-/// Set for the tests that `real_server` starts: they speak to a real API server then.
-pub(crate) const REAL: &str = "MOUNTPROOF_TEST_REAL_API";
-
-/// Where etcd and kube-apiserver are, by the convention of envtest.
-pub(crate) const ASSETS: &str = "KUBEBUILDER_ASSETS";
-
-/// The server under test.
-pub(crate) enum Server {
-    StandIn(ApiServer),
-    Real {
-        plane: Box<ControlPlane>,
-        ca_pem: String,
-        #[expect(dead_code, reason = "it goes when the server goes")]
-        folder: tempfile::TempDir,
-    },
-}
-
-impl Server {
-    async fn start() -> Self {
-        let ca = RunCa::generate("test").unwrap();
-        if std::env::var_os(REAL).is_none() {
-            return Self::StandIn(ApiServer::start(ApiServerConfig::on_loopback(ca)).await.unwrap());
-        }
-        let assets = std::env::var_os(ASSETS).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let ca_pem = ca.certificate_pem().to_owned();
-        let programs = ControlPlanePrograms::in_folder(assets.as_ref());
-        let node = User {
-            name: "system:node:n".to_owned(),
-            groups: vec!["system:nodes".to_owned()],
-        };
-        let plane = ControlPlane::start(ControlPlaneConfig {
-            users: vec![node],
-            ..ControlPlaneConfig::new(programs, ca, folder.path().to_owned())
-        });
-        Self::Real {
-            plane: Box::new(plane.await.unwrap()),
-            ca_pem,
-            folder,
-        }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        match self {
-            Self::StandIn(server) => server.url(),
-            Self::Real { plane, .. } => plane.url(),
-        }
-    }
-
-    pub(crate) fn ca_pem(&self) -> &str {
-        match self {
-            Self::StandIn(server) => server.ca_pem(),
-            Self::Real { ca_pem, .. } => ca_pem,
-        }
-    }
-
-    pub(crate) fn issuer(&self) -> String {
-        match self {
-            Self::StandIn(server) => server.issuer().to_owned(),
-            Self::Real { plane, .. } => plane.url(),
-        }
-    }
-
-    pub(crate) fn admin_token(&self) -> &BearerToken {
-        match self {
-            Self::StandIn(server) => server.admin_token(),
-            Self::Real { plane, .. } => plane.admin_token(),
-        }
-    }
-
-    pub(crate) fn component_token(&self, name: &str) -> BearerToken {
-        match self {
-            Self::StandIn(server) => server.component_token(name),
-            Self::Real { plane, .. } => plane.component_token(name).unwrap().clone(),
-        }
-    }
-
-    pub(crate) fn requests(&self) -> BTreeMap<RequestKind, u64> {
-        match self {
-            Self::StandIn(server) => server.requests(),
-            Self::Real { .. } => panic!("a real server does not count requests by user agent"),
-        }
-    }
-
-    pub(crate) fn set_defects(&self, defects: Defects) {
-        match self {
-            Self::StandIn(server) => server.set_defects(defects),
-            Self::Real { .. } => panic!("a real server has no defects to plant"),
-        }
-    }
-
-    pub(crate) async fn stop(self) {
-        match self {
-            Self::StandIn(server) => server.stop().await,
-            Self::Real { plane, .. } => plane.stop().await,
-        }
-    }
-}
-
 /// A server and a client with the admin's token.
 pub(crate) struct Cluster {
-    pub(crate) server: Server,
+    pub(crate) server: ApiServer,
     pub(crate) client: HttpsClient,
 }
 
@@ -141,7 +39,8 @@ impl Answer {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
-        let server = Server::start().await;
+        let ca = RunCa::generate("test").unwrap();
+        let server = ApiServer::start(ApiServerConfig::on_loopback(ca)).await.unwrap();
         let client = HttpsClient::new(server.ca_pem(), None).unwrap();
         Self { server, client }
     }

@@ -62,7 +62,7 @@ async fn tokens_name_who_they_are_bound_to() {
     };
     assert_eq!(as_token(&issued).await, 401);
     let own = cluster
-        .post(path, &request(uid, &cluster.server.issuer()))
+        .post(path, &request(uid, cluster.server.issuer()))
         .await
         .json();
     assert_eq!(as_token(&own).await, 200);
