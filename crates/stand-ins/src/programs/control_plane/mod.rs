@@ -34,8 +34,9 @@ use crate::{
     rest::{ApiAccess, ApiClient, ApiError, BearerToken as ClientToken},
 };
 
-/// How long the programs may take until the API server is ready, if not said otherwise. It takes 3 s on an idle machine.
-const READY: Duration = Duration::from_secs(60);
+/// How long the programs may take until the API server is ready, if not said otherwise. It takes 4 s, and on a
+/// machine that others use too sometimes more than a minute.
+const READY: Duration = Duration::from_mins(2);
 
 /// How often it is asked meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(50);
