@@ -23,7 +23,10 @@ use mountproof_releases::{Options, Part, Progress, Release, Repositories, Source
 use rustix::process::{getpid, kill_process};
 
 use super::output::{Output, USAGE, style};
-use crate::{environment::Programs, report::ExitCode};
+use crate::{
+    environment::{ControlPlanePrograms, Programs},
+    report::ExitCode,
+};
 
 /// Which driver and which provider.
 #[derive(Debug, Clone, Args)]
@@ -56,6 +59,15 @@ pub struct HostArgs {
     /// A mirror of the provider's official repository.
     #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_PROVIDER_REPOSITORY")]
     pub provider_repository: Option<String>,
+
+    /// A real API server in the place of the Kubernetes stand-in, with --etcd; without both, those in the folder that
+    /// KUBEBUILDER_ASSETS names, if it is set. A kube-controller-manager beside it runs too.
+    #[arg(long, value_name = "PROGRAM", requires = "etcd")]
+    pub kube_apiserver: Option<PathBuf>,
+
+    /// The store of that API server.
+    #[arg(long, value_name = "PROGRAM", requires = "kube_apiserver")]
+    pub etcd: Option<PathBuf>,
 
     /// Ask no registry: images come from the cache alone.
     #[arg(long)]
@@ -90,10 +102,31 @@ impl HostArgs {
             (self.driver_version.is_some(), "--driver-version"),
             (self.provider.is_some(), "--provider"),
             (self.provider_version.is_some(), "--provider-version"),
+            (self.kube_apiserver.is_some(), "--kube-apiserver"),
             (self.offline, "--offline"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// The real control plane that was asked for, by flags or by the convention of envtest.
+    ///
+    /// # Errors
+    ///
+    /// When a program is not there: a stand-in in its place would prove something else than was asked.
+    pub fn control_plane(&self) -> Result<Option<ControlPlanePrograms>, MissingProgram> {
+        let assets = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty());
+        let programs = match (&self.etcd, &self.kube_apiserver, assets) {
+            (Some(etcd), Some(api), _) => ControlPlanePrograms::new(etcd.clone(), api.clone()),
+            (_, _, Some(folder)) => ControlPlanePrograms::in_folder(Path::new(&folder)),
+            _ => return Ok(None),
+        };
+        for program in [&programs.etcd, &programs.kube_apiserver] {
+            if !program.is_file() {
+                return Err(MissingProgram(program.clone()));
+            }
+        }
+        Ok(Some(programs))
     }
 
     fn source(&self, part: Part) -> Result<Source, Unusable> {
@@ -108,6 +141,18 @@ impl HostArgs {
         }
     }
 }
+
+/// Where envtest keeps a control plane's programs.
+const ASSETS: &str = "KUBEBUILDER_ASSETS";
+
+/// A program of the control plane that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is not there: give --kube-apiserver PROGRAM --etcd PROGRAM, or have {ASSETS} name a folder with etcd and \
+     kube-apiserver, or unset it for the stand-in",
+    .0.display()
+)]
+pub struct MissingProgram(PathBuf);
 
 /// The command line names no driver or no provider.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +177,9 @@ pub async fn outside(args: &HostArgs, quiet: bool, output: &mut Output<'_>) -> i
         Err(error) => return refused(output, &error, USAGE),
     };
     let unavailable = ExitCode::EnvironmentUnavailable.code();
+    if let Err(error) = args.control_plane() {
+        return refused(output, &error, unavailable);
+    }
     // Before anything is downloaded.
     if let Err(error) = confinement::available().await {
         return refused(output, &error, unavailable);

@@ -325,6 +325,15 @@ pub async fn run(
     }
     let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
     options.environment.notes = notes;
+    if args.env == EnvironmentName::Host {
+        match args.host.control_plane() {
+            Ok(programs) => options.environment.control_plane = programs,
+            Err(error) => {
+                writeln!(output.err, "error: {error}")?;
+                return Ok(ExitCode::EnvironmentUnavailable.code());
+            }
+        }
+    }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
     let sinks = move |folder: &std::path::Path| -> Vec<Box<dyn Sink>> {

@@ -6,6 +6,7 @@ use crate::{
     journal::Capability,
     scenario::capability::{
         CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
+        WORKLOADS,
     },
     secret::Credential,
 };
@@ -52,6 +53,15 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             match &environment.expired {
                 Some(_) => "the key that signs service-account tokens is at hand",
                 None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
+        ),
+        capability(
+            WORKLOADS,
+            environment.workload_controllers,
+            if environment.workload_controllers {
+                "the controllers of workloads run"
+            } else {
+                "there is no kube-controller-manager beside the API server"
             },
         ),
     ]

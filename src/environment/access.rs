@@ -10,14 +10,15 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mountproof_aws_endpoint::Endpoint;
 use mountproof_run_tls::RunCa;
-use mountproof_stand_ins::kubernetes::ApiServer;
 use serde_json::json;
+
+use super::control_plane::KubernetesPart;
 
 /// Writes `kubeconfig`, `aws.env` and the authority that both trust. They go with the folder, and so
 /// do the keys in them.
 pub(super) fn write(
     scratch: &Path,
-    api: &ApiServer,
+    api: &KubernetesPart,
     endpoint: &Endpoint,
     region: &str,
     ca: &RunCa,

@@ -11,16 +11,12 @@ use crate::journal::Component;
 /// What stands at each seam.
 pub(super) fn components(
     options: &LocalOptions,
+    kubernetes: Component,
     driver: &DriverPart,
     provider: &ProviderPart,
 ) -> Vec<Component> {
     vec![
-        stand_in(
-            "kubernetes",
-            "Kubernetes API stand-in",
-            "1.36",
-            &["RBAC objects are stored, not enforced"],
-        ),
+        kubernetes,
         stand_in(
             "kubelet",
             "kubelet stand-in",

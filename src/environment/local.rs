@@ -19,7 +19,7 @@ use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::DriverConfig,
     kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
-    kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig},
+    programs::control_plane::ControlPlanePrograms,
     provider::ProviderConfig,
     rest::{ApiAccess, BearerToken},
 };
@@ -31,6 +31,7 @@ use super::{
     Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
     access,
     call_log::EndpointLog,
+    control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
     node::{DriverPart, ProviderPart},
     parts::{Parts, Struck},
@@ -81,6 +82,9 @@ pub struct LocalOptions {
     pub rotation: Duration,
     /// Releases in the places of the stand-ins: the environment is `host` then, and this process is confined.
     pub programs: Option<Programs>,
+    /// A real control plane in the place of the Kubernetes stand-in; for `host` only, whose confinement ends its programs
+    /// however this process ends.
+    pub control_plane: Option<ControlPlanePrograms>,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -116,6 +120,7 @@ impl Default for LocalOptions {
             provider_qps: 500.0,
             rotation: Duration::from_secs(1),
             programs: None,
+            control_plane: None,
             notes: Vec::new(),
         }
     }
@@ -138,7 +143,12 @@ impl StartError {
     }
 
     /// Of a part that listens, with the flag that gives it another address.
-    fn of_listener(part: &'static str, flag: &str, address: SocketAddr, source: &io::Error) -> Self {
+    pub(super) fn of_listener(
+        part: &'static str,
+        flag: &str,
+        address: SocketAddr,
+        source: &io::Error,
+    ) -> Self {
         let because = match source.kind() {
             io::ErrorKind::AddrInUse => format!(
                 "{address} is in use; end what listens there (`ss -ltnp` names it), or give another \
@@ -195,17 +205,8 @@ pub async fn start(
         });
     }
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
-    let api = ApiServer::start(ApiServerConfig {
-        listen: options.kubernetes_listen,
-        ..ApiServerConfig::on_loopback(Arc::clone(&ca))
-    })
-    .await
-    .map_err(|error| match &error {
-        kubernetes_api::StartError::Listen { address, source } => {
-            StartError::of_listener("Kubernetes API stand-in", "--kubernetes-listen", *address, source)
-        }
-        _ => StartError::of("Kubernetes API stand-in")(error),
-    })?;
+    let node_user = format!("system:node:{NODE}");
+    let api = KubernetesPart::start(options, &ca, &node_user, &scratch.join("control-plane")).await?;
     let endpoint = Endpoint::start(EndpointConfig {
         listen: options.aws_listen,
         seed,
@@ -220,18 +221,21 @@ pub async fn start(
     })?;
     endpoint.set_defects(planted::endpoint_defects(&options.plants));
 
-    let access = |user: &str| ApiAccess {
-        url: api.url(),
-        ca_pem: ca.certificate_pem().to_owned(),
-        token: BearerToken::new(api.component_token(user).expose()),
+    let access = |user: &str| -> Result<ApiAccess, StartError> {
+        Ok(ApiAccess {
+            url: api.url(),
+            ca_pem: ca.certificate_pem().to_owned(),
+            token: BearerToken::new(api.component_token(user)?.expose()),
+        })
     };
     let root = scratch.join("kubelet");
     let providers = scratch.join("providers");
     let logs = scratch.join("logs");
     fs::create_dir(&logs).map_err(StartError::of("environment"))?;
-    let kubelet_config = KubeletConfig::new(access(&format!("system:node:{NODE}")), NODE, root.clone());
+    let kubelet_config = KubeletConfig::new(access(&node_user)?, NODE, root.clone());
     let silent = |plant: &Plant| plant.defect() == Defect::Driver(DriverDefect::NeverAnswers);
     let kubelet = Kubelet::start(KubeletConfig {
+        scheduler: access(SCHEDULER)?,
         region: region.to_owned(),
         clock: Clock::faster(options.clock),
         publish_deadline: if options.plants.iter().any(silent) {
@@ -248,7 +252,7 @@ pub async fn start(
     .await
     .map_err(StartError::of("kubelet stand-in"))?;
     let provider_config = ProviderConfig::new(
-        access("system:serviceaccount:kube-system:csi-secrets-store-provider-aws"),
+        access(PROVIDER)?,
         providers.clone(),
         ca.certificate_pem().to_owned(),
     );
@@ -265,19 +269,14 @@ pub async fn start(
         &KubernetesAccess {
             url: api.url(),
             trust_pem: ca.certificate_pem().to_owned(),
-            token: Credential::new(api.admin_token().expose()),
+            token: api.admin_token(),
         },
         marks,
     )
     .await
     .map_err(StartError::of("Kubernetes client"))?;
     install(&kubernetes, &tenant::custom_resource_definitions(marks), ledger).await?;
-    let driver_config = DriverConfig::new(
-        access("system:serviceaccount:kube-system:secrets-store-csi-driver"),
-        NODE,
-        &root,
-        providers,
-    );
+    let driver_config = DriverConfig::new(access(DRIVER)?, NODE, &root, providers);
     let driver_config = DriverConfig {
         rotation: Some(options.rotation),
         // A real driver has 20 a second whatever the provider has. They would be the only thing that a
@@ -314,7 +313,7 @@ pub async fn start(
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: described::components(options, &driver, &provider),
+        components: described::components(options, api.component(), &driver, &provider),
         capabilities: Vec::new(),
         notes: described::notes(options, driver.mount_kind()),
     };
@@ -326,6 +325,7 @@ pub async fn start(
         provider.bucket(options, provider_limit.0, provider_limit.1),
         driver.bucket(driver_limit.0, driver_limit.1),
     ];
+    let workload_controllers = api.has_controllers();
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
@@ -346,6 +346,7 @@ pub async fn start(
         limits,
         pace: Some(pace),
         expired: Some(expired),
+        workload_controllers,
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);

@@ -7,6 +7,7 @@
 mod access;
 mod call_log;
 mod clusters;
+mod control_plane;
 mod described;
 mod fault;
 mod issuer;
@@ -32,6 +33,7 @@ pub use self::{
 };
 use futures::future::BoxFuture;
 pub use mountproof_releases::Release;
+pub use mountproof_stand_ins::programs::control_plane::ControlPlanePrograms;
 
 use crate::{
     aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, load::limiter::Bucket, provision::Reach,
@@ -60,6 +62,8 @@ pub struct Environment {
     pace: Option<Box<dyn KubeletPace>>,
     /// Tokens whose time is over, where they can be had.
     pub expired: Option<Box<dyn ExpiredTokens>>,
+    /// Whether the controllers of workloads run.
+    pub workload_controllers: bool,
     /// What becomes of it without this process.
     pub reach: Reach,
     /// Stops everything that was started for it.
@@ -90,6 +94,7 @@ impl Environment {
             limits: Vec::new(),
             pace: None,
             expired: None,
+            workload_controllers: true,
             reach: Reach::Embedded,
             stop: Mutex::new(None),
         }

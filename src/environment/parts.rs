@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Latency, Reach};
-use mountproof_stand_ins::{kubelet::Kubelet, kubernetes::ApiServer};
+use mountproof_stand_ins::kubelet::Kubelet;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
     Fault, NodeProcess, NodePrograms, Trouble,
     call_log::EndpointLog,
+    control_plane::KubernetesPart,
     node::{DriverPart, ProviderPart},
 };
 use crate::secret::Credential;
@@ -28,7 +29,7 @@ pub(super) struct Parts {
     driver: Mutex<Option<DriverPart>>,
     provider: Mutex<Option<ProviderPart>>,
     endpoint: Mutex<Option<Endpoint>>,
-    api: Mutex<Option<ApiServer>>,
+    api: Mutex<Option<KubernetesPart>>,
     log: Arc<EndpointLog>,
 }
 
@@ -38,7 +39,7 @@ impl Parts {
         driver: DriverPart,
         provider: ProviderPart,
         endpoint: Endpoint,
-        api: ApiServer,
+        api: KubernetesPart,
         log: Arc<EndpointLog>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -102,8 +103,7 @@ impl Parts {
     /// A genuine token of a namespace's `default` `ServiceAccount` whose time is over.
     pub(super) async fn expired_token(&self, namespace: &str, audience: &str) -> Option<Credential> {
         let api = self.api.lock().await;
-        let token = api.as_ref()?.expired_token(namespace, "default", audience)?;
-        Some(Credential::new(token.expose()))
+        api.as_ref()?.expired_token(namespace, "default", audience).await
     }
 
     /// Ends everything, pods' parts first.

@@ -11,6 +11,8 @@ pub const CSI_SOCKET: &str = "csi-socket";
 /// A token can be had that its issuer signed and whose time is over: Kubernetes gives out none for less than ten
 /// minutes, so the issuer's key has to be at hand.
 pub const EXPIRED_TOKENS: &str = "expired-tokens";
+/// Deployments get pods: a control plane without its controller manager has none of the controllers.
+pub const WORKLOADS: &str = "workload-controllers";
 
 /// The provider gives files the permissions that a class asks for.
 pub const FILE_PERMISSION: &str = "file-permission";
@@ -35,4 +37,5 @@ pub const KNOWN: &[(&str, &str)] = &[
         EXPIRED_TOKENS,
         "a genuine service-account token can be had whose time is over",
     ),
+    (WORKLOADS, "Deployments get pods"),
 ];

@@ -115,7 +115,9 @@ when the environment stands, and a scenario that requires a missing one is `not-
     call-log         the AWS endpoint's call log can be read
     rotation         mounted files follow a secret's new value
     csi-socket       the driver's socket can be reached
-    expired-tokens   a genuine service-account token can be had whose time is over"
+    expired-tokens   a genuine service-account token can be had whose time is over
+    workload-controllers
+                     Deployments get pods"
         }
         Code::UnknownAxis => {
             "`${matrix.<axis>}` stands for a value of the matrix:

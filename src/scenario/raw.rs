@@ -31,7 +31,8 @@ pub struct RawScenario {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
-    /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`.
+    /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
+    /// `workload-controllers`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
 use rustls::{
@@ -31,6 +31,20 @@ pub enum TlsError {
     /// A certificate to trust is not PEM.
     #[error("read a certificate authority: {0}")]
     Trust(#[from] rustls::pki_types::pem::Error),
+}
+
+/// A certificate and its private key, as PEM.
+pub struct PemPair {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key: keep it where nobody else reads it.
+    pub key: String,
+}
+
+impl fmt::Debug for PemPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemPair").finish_non_exhaustive()
+    }
 }
 
 /// A certificate authority for one run. Its private key never leaves memory.
@@ -89,8 +103,25 @@ impl RunCa {
         Ok(Arc::new(config))
     }
 
+    /// A new certificate for loopback with its key, as PEM, for a program that reads both from files: good for a server
+    /// and for a client.
+    pub fn loopback_pair(&self) -> Result<PemPair, TlsError> {
+        let (certificate, key) = self.sign(None)?;
+        Ok(PemPair {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
     /// A certificate for `name`, or for loopback where there is none.
     fn issue(&self, name: Option<&str>) -> Result<CertifiedKey, TlsError> {
+        let (certificate, key) = self.sign(name)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let signing = aws_lc_rs::sign::any_supported_type(&key)?;
+        Ok(CertifiedKey::new(vec![certificate.der().clone()], signing))
+    }
+
+    fn sign(&self, name: Option<&str>) -> Result<(Certificate, KeyPair), TlsError> {
         let mut params = CertificateParams::new([name.unwrap_or("localhost").to_owned()])?;
         if name.is_none() {
             params
@@ -101,12 +132,15 @@ impl RunCa {
                 .push(SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)));
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if name.is_none() {
+            params
+                .extended_key_usages
+                .push(ExtendedKeyUsagePurpose::ClientAuth);
+        }
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let signing = aws_lc_rs::sign::any_supported_type(&key)?;
-        Ok(CertifiedKey::new(vec![certificate.der().clone()], signing))
+        Ok((certificate, key))
     }
 }
 

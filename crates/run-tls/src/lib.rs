@@ -9,6 +9,6 @@ mod ca;
 mod client;
 mod server;
 
-pub use ca::{RunCa, TlsError};
+pub use ca::{PemPair, RunCa, TlsError};
 pub use client::{HttpsClient, RequestError};
 pub use server::{Server, accept, serve_connection, serve_connection_within};

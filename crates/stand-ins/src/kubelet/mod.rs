@@ -56,6 +56,9 @@ const BIND_AGAIN: Duration = Duration::from_secs(1);
 pub struct KubeletConfig {
     /// The API server, with a token of `system:node:<name>`.
     pub api: ApiAccess,
+    /// The same with a token of `system:kube-scheduler`, which binds pods: a node may neither do that nor see the pods of
+    /// others. One watch feeds both parts of this kubelet, so it is the scheduler's.
+    pub scheduler: ApiAccess,
     /// Name of its Node.
     pub node_name: String,
     /// In place of `/var/lib/kubelet`. Keep it short: sockets below it may have 107 bytes in all.
@@ -73,10 +76,12 @@ pub struct KubeletConfig {
 }
 
 impl KubeletConfig {
-    /// A real kubelet's figures, but for 5,000 pods.
+    /// A real kubelet's figures, but for 5,000 pods. The node schedules too, until [`scheduler`](Self::scheduler) says
+    /// otherwise.
     #[must_use]
     pub fn new(api: ApiAccess, node_name: &str, root: PathBuf) -> Self {
         Self {
+            scheduler: api.clone(),
             api,
             node_name: node_name.to_owned(),
             root,
@@ -126,6 +131,7 @@ struct Node {
     no_images: bool,
     time: Timeline,
     api: ApiClient,
+    scheduler: ApiClient,
     recorder: Recorder,
     drivers: Drivers,
     csi_drivers: Mutex<HashMap<String, CsiDriver>>,
@@ -146,6 +152,7 @@ impl Kubelet {
             fs::create_dir_all(&path).map_err(|source| StartError::Folder { path, source })?;
         }
         let api = ApiClient::new(&config.api, AGENT)?;
+        let scheduler = ApiClient::new(&config.scheduler, AGENT)?;
         register_node(&api, &config).await?;
         let node = Arc::new(Node {
             time: Timeline::start(config.clock),
@@ -158,6 +165,7 @@ impl Kubelet {
             publish_deadline: config.publish_deadline,
             no_images: config.no_images,
             api,
+            scheduler,
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let kubelet = Self { node, stop, tasks };
@@ -324,7 +332,7 @@ impl Pods {
         if known.wait_for(|listed| *listed).await.is_err() {
             return;
         }
-        let mut changes = self.node.api.watch::<Pod>("/api/v1/pods");
+        let mut changes = self.node.scheduler.watch::<Pod>("/api/v1/pods");
         loop {
             tokio::select! {
                 change = changes.next() => match change {
@@ -425,7 +433,7 @@ async fn bind(node: &Node, pod: Arc<Pod>, again: &mpsc::UnboundedSender<Arc<Pod>
         "target": {"kind": "Node", "name": node.name},
     });
     match node
-        .api
+        .scheduler
         .create(&format!("{}/binding", pod.path()), &binding)
         .await
     {

@@ -13,7 +13,7 @@ use super::{
     failure::{Failure, Violation},
     object,
     resource::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS},
-    stored::{Key, Stored},
+    stored::Key,
     token::BearerToken,
 };
 
@@ -127,7 +127,15 @@ impl Cluster {
         }
         let binding = self.bound_object(key, &spec["boundObjectRef"])?;
         let issued = Timestamp::now();
-        let claims = claims(&account, &binding, &self.issuer, &audiences, issued, lifetime);
+        let claims = claims(
+            &account.key,
+            &account.uid,
+            &binding,
+            &self.issuer,
+            &audiences,
+            issued,
+            lifetime,
+        );
         let expires = issued + jiff::SignedDuration::from_secs(lifetime);
         let token = self.signer.sign(&claims);
         let mut fields = json!({});
@@ -168,16 +176,7 @@ impl Cluster {
     /// to see it refused.
     pub(super) fn expired_token(&self, key: &Key, audience: &str) -> Result<String, Failure> {
         let account = self.get(&self.built_in(SERVICE_ACCOUNTS), key)?;
-        let issued = Timestamp::now() - jiff::SignedDuration::from_secs(2 * DEFAULT_LIFETIME);
-        let audiences = [audience.to_owned()];
-        let claims = claims(
-            &account,
-            &json!({}),
-            &self.issuer,
-            &audiences,
-            issued,
-            DEFAULT_LIFETIME,
-        );
+        let claims = expired_claims(key, &account.uid, &self.issuer, audience);
         Ok(self.signer.sign(&claims))
     }
 
@@ -234,18 +233,34 @@ impl Cluster {
     }
 }
 
+/// Those of a token whose time has been over for an hour.
+pub(crate) fn expired_claims(account: &Key, uid: &str, issuer: &str, audience: &str) -> Value {
+    let long_ago = Timestamp::now() - jiff::SignedDuration::from_secs(2 * DEFAULT_LIFETIME);
+    let audiences = [audience.to_owned()];
+    claims(
+        account,
+        uid,
+        &json!({}),
+        issuer,
+        &audiences,
+        long_ago,
+        DEFAULT_LIFETIME,
+    )
+}
+
 fn claims(
-    account: &Arc<Stored>,
+    account: &Key,
+    uid: &str,
     binding: &Value,
     issuer: &str,
     audiences: &[String],
     at: Timestamp,
     lifetime: i64,
 ) -> Value {
-    let Key { namespace, name } = &account.key;
+    let Key { namespace, name } = account;
     let mut private = binding.clone();
     private["namespace"] = namespace.as_str().into();
-    private["serviceaccount"] = json!({ "name": name, "uid": account.uid });
+    private["serviceaccount"] = json!({ "name": name, "uid": uid });
     let at = at.as_second();
     json!({
         "aud": audiences,

@@ -49,8 +49,11 @@ mod token;
 mod validate;
 mod watch;
 
+pub(crate) use account::expired_claims;
 pub use account::{TokenWebhook, User};
 pub use server::{ApiServer, ApiServerConfig, StartError};
+pub(crate) use stored::Key;
+pub(crate) use token::Signer;
 pub use token::{BearerToken, SigningKeyError};
 
 /// Planted defects, all off by default: each makes the server wrong in a way that some scenario must notice.

@@ -11,13 +11,13 @@ use super::{
 
 /// Namespace (empty for cluster-wide objects) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub(super) namespace: String,
     pub(super) name: String,
 }
 
 impl Key {
-    pub(super) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),

@@ -4,13 +4,19 @@ use std::fmt;
 
 use aws_lc_rs::{
     digest,
-    encoding::{AsDer as _, PublicKeyX509Der},
+    encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der},
     rand::{SecureRandom as _, SystemRandom},
     rsa::{KeyPair, KeySize},
     signature::{self, KeyPair as _, UnparsedPublicKey},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
+
+/// Characters on a line of PEM (RFC 7468).
+const PEM_LINE: usize = 64;
 
 /// A bearer token. Shows nowhere but where [`expose`](Self::expose) is called.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,7 +24,7 @@ pub struct BearerToken(String);
 
 impl BearerToken {
     /// A random token of 256 bits.
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let mut bytes = [0; 32];
         SystemRandom::new()
             .fill(&mut bytes)
@@ -27,7 +33,7 @@ impl BearerToken {
     }
 
     /// A token that a [`Signer`] made.
-    pub(super) fn signed(token: String) -> Self {
+    pub(crate) fn signed(token: String) -> Self {
         Self(token)
     }
 
@@ -50,7 +56,7 @@ impl fmt::Debug for BearerToken {
 pub struct SigningKeyError;
 
 /// Signs and verifies `ServiceAccount` tokens: RS256 over a 2048-bit key that lives as long as it does.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     key: KeyPair,
     key_id: String,
 }
@@ -64,7 +70,7 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    pub(super) fn generate() -> Result<Self, SigningKeyError> {
+    pub(crate) fn generate() -> Result<Self, SigningKeyError> {
         let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningKeyError)?;
         let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| SigningKeyError)?;
         // As kube-apiserver names its keys.
@@ -72,8 +78,22 @@ impl Signer {
         Ok(Self { key, key_id })
     }
 
+    /// The private key as PEM (PKCS #8), for a `kube-apiserver` that signs with it.
+    pub(crate) fn to_pem(&self) -> Result<String, SigningKeyError> {
+        let der: Pkcs8V1Der<'_> = self.key.as_der().map_err(|_| SigningKeyError)?;
+        let mut pem = "-----BEGIN PRIVATE KEY-----\n".to_owned();
+        for (index, character) in STANDARD.encode(der.as_ref()).chars().enumerate() {
+            if index > 0 && index % PEM_LINE == 0 {
+                pem.push('\n');
+            }
+            pem.push(character);
+        }
+        pem.push_str("\n-----END PRIVATE KEY-----\n");
+        Ok(pem)
+    }
+
     /// The JSON Web Token that carries `claims`.
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = json!({ "alg": "RS256", "kid": self.key_id });
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", encode(&header), encode(claims));

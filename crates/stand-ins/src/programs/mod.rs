@@ -11,6 +11,7 @@
 //! Programs are not confined here: that is the caller's part. They are told to end when their handle goes, but a caller
 //! that is killed takes down only what it confined.
 
+pub mod control_plane;
 mod driver;
 pub mod flags;
 mod output;

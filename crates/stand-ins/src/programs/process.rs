@@ -31,48 +31,24 @@ pub(super) struct Process {
     /// Signals go here: the number of a process that ended may be another's by then.
     handle: OwnedFd,
     ended: watch::Receiver<Option<String>>,
-    socket: PathBuf,
+    /// Where it serves, if that is a socket.
+    socket: Option<PathBuf>,
     output: Output,
 }
 
 impl Process {
     /// Runs `command`, its output appended to `log`, until it serves on `socket`.
     pub(super) async fn start(
-        mut command: Command,
+        command: Command,
         program: &Path,
         socket: &Path,
         log: &Path,
         ready: Duration,
     ) -> Result<Self, StartError> {
-        let run = |source| StartError::Run {
-            program: program.to_owned(),
-            source,
-        };
-        let (output, writer) = Output::to(log).map_err(file(log))?;
         // One that was killed leaves it. Kubelet's and a DaemonSet's folders outlive their programs, too.
         let _ = std::fs::remove_file(socket);
-        command
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone().map_err(run)?)
-            .stderr(writer)
-            .kill_on_drop(true);
-        let child = command.spawn().map_err(run)?;
-        // It holds the ends of the pipe.
-        drop(command);
-        let pid = child.id().unwrap_or_default();
-        let handle = i32::try_from(pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(rustix::io::Errno::SRCH)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
-            .map_err(|error| run(error.into()))?;
-        let process = Self {
-            pid,
-            handle,
-            ended: watch_over(child),
-            socket: socket.to_owned(),
-            output,
-        };
+        let mut process = Self::spawn(command, program, log)?;
+        process.socket = Some(socket.to_owned());
         let began = Instant::now();
         while UnixStream::connect(socket).await.is_err() {
             let (program, socket, log) = (program.to_owned(), socket.to_owned(), log.to_owned());
@@ -101,6 +77,37 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(process)
+    }
+
+    /// Runs `command`, its output appended to `log`, and does not wait until it serves.
+    pub(super) fn spawn(mut command: Command, program: &Path, log: &Path) -> Result<Self, StartError> {
+        let run = |source| StartError::Run {
+            program: program.to_owned(),
+            source,
+        };
+        let (output, writer) = Output::to(log).map_err(file(log))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().map_err(run)?)
+            .stderr(writer)
+            .kill_on_drop(true);
+        let child = command.spawn().map_err(run)?;
+        // It holds the ends of the pipe.
+        drop(command);
+        let pid = child.id().unwrap_or_default();
+        let handle = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(rustix::io::Errno::SRCH)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
+            .map_err(|error| run(error.into()))?;
+        Ok(Self {
+            pid,
+            handle,
+            ended: watch_over(child),
+            socket: None,
+            output,
+        })
     }
 
     /// The number of the process.
@@ -132,7 +139,9 @@ impl Process {
             self.kill().await;
         }
         self.output.settle().await;
-        let _ = std::fs::remove_file(&self.socket);
+        if let Some(socket) = &self.socket {
+            let _ = std::fs::remove_file(socket);
+        }
     }
 
     /// Kills it; its socket stays, dead, as it does then.

@@ -183,6 +183,18 @@ impl ApiClient {
         self.send(Method::GET, path, None, deadline).await
     }
 
+    /// Whether the server says at `path`, such as `/readyz`, that it is well: it does in text.
+    pub async fn ready(&self, path: &str) -> Result<(), ApiError> {
+        let asked = self.begin(Method::GET, path, None);
+        let answered = tokio::time::timeout(REQUEST_DEADLINE, asked).await;
+        answered.map(|answer| answer.map(drop)).unwrap_or_else(|_| {
+            Err(ApiError::Late {
+                method: Method::GET,
+                path: path.to_owned(),
+            })
+        })
+    }
+
     /// Creates `object` in the collection at `path`, or posts it to a subresource.
     pub async fn create(&self, path: &str, object: &Value) -> Result<Value, ApiError> {
         self.send(Method::POST, path, Some(("application/json", object)), None)
