@@ -61,7 +61,7 @@ pub struct HostArgs {
     pub provider_repository: Option<String>,
 
     /// A real API server in the place of the Kubernetes stand-in, with --etcd; without both, those in the folder that
-    /// KUBEBUILDER_ASSETS names, if it is set. A kube-controller-manager beside it runs too.
+    /// `KUBEBUILDER_ASSETS` names, if it is set. A kube-controller-manager beside it runs too.
     #[arg(long, value_name = "PROGRAM", requires = "etcd")]
     pub kube_apiserver: Option<PathBuf>,
 

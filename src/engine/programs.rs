@@ -35,6 +35,22 @@ pub(super) async fn ended(environment: &Environment) -> String {
     }
 }
 
+/// Starts programs anew that ended by themselves, for teardown: nobody else unmounts what they mounted. Warnings of it.
+pub(super) async fn revived(environment: &Environment) -> Vec<String> {
+    let Some(programs) = &environment.programs else {
+        return Vec::new();
+    };
+    match programs.revived().await {
+        Ok(names) => names
+            .iter()
+            .map(|name| format!("the {name} is started anew, to take down what it mounted"))
+            .collect(),
+        Err(because) => vec![format!(
+            "a program could not be started anew for teardown: {because}"
+        )],
+    }
+}
+
 /// The failure as what it is: a consequence.
 pub(super) fn because(gone: &str, mut failure: Failure) -> Failure {
     failure.headline = format!("{gone}; then: {}", failure.headline);

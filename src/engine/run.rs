@@ -386,17 +386,8 @@ impl Life {
             .take();
         let mut report = Teardown::default();
         if let Some(environment) = environment {
-            if let Some(programs) = &environment.programs {
-                match programs.revived().await {
-                    Ok(revived) => revived.iter().for_each(|name| {
-                        self.warn(format!(
-                            "the {name} is started anew, to take down what it mounted"
-                        ))
-                    }),
-                    Err(because) => self.warn(format!(
-                        "a program could not be started anew for teardown: {because}"
-                    )),
-                }
+            for text in programs::revived(&environment).await {
+                self.warn(text);
             }
             report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster).await;
             let processes = environment.processes();

@@ -21,7 +21,7 @@ pub(super) const PROVIDER: &str = "system:serviceaccount:kube-system:csi-secrets
 /// What serves the Kubernetes API.
 pub(super) enum KubernetesPart {
     StandIn(ApiServer),
-    Real(ControlPlane),
+    Real(Box<ControlPlane>),
 }
 
 impl KubernetesPart {
@@ -52,7 +52,9 @@ impl KubernetesPart {
             ..ControlPlaneConfig::new(programs.clone(), Arc::clone(ca), folder.to_owned())
         };
         let started = ControlPlane::start(config).await;
-        started.map(Self::Real).map_err(StartError::of("control plane"))
+        started
+            .map(|plane| Self::Real(Box::new(plane)))
+            .map_err(StartError::of("control plane"))
     }
 
     pub(super) fn url(&self) -> String {

@@ -28,9 +28,12 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    let asked_for = |trial: Trial| match support::asked_for() {
-        true => trial,
-        false => trial.with_ignored_flag(true),
+    let asked_for = |trial: Trial| {
+        if support::asked_for() {
+            trial
+        } else {
+            trial.with_ignored_flag(true)
+        }
     };
     let trials = trials.into_iter().map(asked_for).collect();
     if !support::asked_for() {

@@ -187,12 +187,13 @@ impl ApiClient {
     pub async fn ready(&self, path: &str) -> Result<(), ApiError> {
         let asked = self.begin(Method::GET, path, None);
         let answered = tokio::time::timeout(REQUEST_DEADLINE, asked).await;
-        answered.map(|answer| answer.map(drop)).unwrap_or_else(|_| {
-            Err(ApiError::Late {
+        match answered {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(ApiError::Late {
                 method: Method::GET,
                 path: path.to_owned(),
-            })
-        })
+            }),
+        }
     }
 
     /// Creates `object` in the collection at `path`, or posts it to a subresource.

@@ -1,9 +1,9 @@
 //! A real control plane in the place of the Kubernetes stand-in: etcd and kube-apiserver as programs on loopback, as
 //! envtest of controller-runtime runs them (<https://book.kubebuilder.io/reference/envtest>).
 //!
-//! What the stand-in only keeps is enforced here: RBAC with the rights that the charts give ([`rights`]), the Node authorizer
+//! What the stand-in only keeps is enforced here: RBAC with the rights that the charts give (`rights`), the Node authorizer
 //! and `NodeRestriction`. envtest has no controller manager. Where `kube-controller-manager` stands beside the other two it
-//! runs too; where not, [`keeper`] does for namespaces what nothing works without.
+//! runs too; where not, `keeper` does for namespaces what nothing works without.
 //!
 //! Everything is in one folder: certificates of the run's authority, the key of `ServiceAccount` tokens, data, output. The
 //! programs are killed when the handle goes; a caller that is killed takes down only what it confined.
@@ -92,7 +92,7 @@ pub struct ControlPlaneConfig {
     pub ca: Arc<RunCa>,
     /// An existing folder that is only ours.
     pub folder: PathBuf,
-    /// Users beside the admin, each with a token. What they may do is bound to their names: see [`rights`] for those of the
+    /// Users beside the admin, each with a token. What they may do is bound to their names: see `rights` for those of the
     /// driver's and the provider's charts.
     pub users: Vec<User>,
     /// How long it may take.
