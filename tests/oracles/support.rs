@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Longest time until the endpoint says that it is ready, and until it has ended.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Longest time for fetching and installing what judges.
 pub(crate) const FETCHING: Duration = Duration::from_mins(10);
 
