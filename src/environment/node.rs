@@ -6,6 +6,7 @@ use mountproof_stand_ins::{
     driver::{Driver, DriverConfig, MountKind},
     programs::{
         AccountPlace, DriverOptions, DriverProgram, LeftOut, ProgramSpec, ProviderOptions, ProviderProgram,
+        Running,
     },
     provider::{Provider, ProviderConfig},
 };
@@ -51,13 +52,7 @@ impl DriverPart {
     /// What a report says of it.
     pub(super) fn component(&self, options: &LocalOptions) -> Component {
         match (self, &options.programs) {
-            (Self::Program(program), Some(programs)) => component(
-                "driver",
-                &programs.driver,
-                program.version(),
-                program.flags(),
-                program.left_out(),
-            ),
+            (Self::Program(program), Some(programs)) => component("driver", &programs.driver, program),
             _ => described::driver_stand_in(),
         }
     }
@@ -66,11 +61,7 @@ impl DriverPart {
     pub(super) fn process(&self) -> Option<NodeProcess> {
         match self {
             Self::StandIn(_) => None,
-            Self::Program(program) => Some(NodeProcess {
-                name: "driver",
-                ended: program.exited(),
-                log: program.log().to_owned(),
-            }),
+            Self::Program(program) => Some(process("driver", program)),
         }
     }
 
@@ -148,13 +139,7 @@ impl ProviderPart {
     /// See [`DriverPart::component`].
     pub(super) fn component(&self, options: &LocalOptions) -> Component {
         match (self, &options.programs) {
-            (Self::Program(program), Some(programs)) => component(
-                "provider",
-                &programs.provider,
-                program.version(),
-                program.flags(),
-                program.left_out(),
-            ),
+            (Self::Program(program), Some(programs)) => component("provider", &programs.provider, program),
             _ => described::provider_stand_in(),
         }
     }
@@ -177,11 +162,7 @@ impl ProviderPart {
     pub(super) fn process(&self) -> Option<NodeProcess> {
         match self {
             Self::StandIn(_) => None,
-            Self::Program(program) => Some(NodeProcess {
-                name: "provider",
-                ended: program.exited(),
-                log: program.log().to_owned(),
-            }),
+            Self::Program(program) => Some(process("provider", program)),
         }
     }
 
@@ -206,20 +187,16 @@ impl ProviderPart {
 }
 
 /// What a report says of a program: what it says of itself, and how it was started.
-fn component(
-    seam: &str,
-    release: &Release,
-    says: Option<&str>,
-    flags: &[String],
-    left_out: &[LeftOut],
-) -> Component {
+fn component(seam: &str, release: &Release, running: &Running) -> Component {
     // A build that was not told its version says so; then what was asked for is nearer.
-    let said = says.filter(|version| !version.is_empty() && *version != "local-dev");
+    let said = running
+        .version()
+        .filter(|version| !version.is_empty() && *version != "local-dev");
     let version = said.or(release.version.as_deref()).unwrap_or("unknown");
     let mut notes = vec![release.digest.clone(), release.platform.clone()];
     notes.extend(release.built_from.clone());
-    notes.push(flags.join(" "));
-    notes.extend(left_out.iter().map(LeftOut::to_string));
+    notes.push(running.flags().join(" "));
+    notes.extend(running.left_out().iter().map(LeftOut::to_string));
     notes.extend(release.offline.as_ref().map(|offline| {
         format!(
             "from the cache as of {}: {}",
@@ -232,6 +209,14 @@ fn component(
         version: version.to_owned(),
         stand_in: false,
         notes,
+    }
+}
+
+fn process(name: &'static str, running: &Running) -> NodeProcess {
+    NodeProcess {
+        name,
+        ended: running.exited(),
+        log: running.log().to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    ops::Deref,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,8 +16,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    ProgramSpec, READY, StartError, file,
-    flags::{Chosen, KnownFlags, LeftOut, Wanted, choose},
+    ProgramSpec, READY, Running, StartError, file,
+    flags::{Chosen, KnownFlags, Wanted, choose},
     process::{Process, ask, clean, known_flags},
     write_private,
 };
@@ -54,11 +55,8 @@ impl Default for DriverOptions {
 pub struct DriverProgram {
     spec: ProgramSpec,
     config: DriverConfig,
-    chosen: Chosen,
-    version: Option<String>,
     ready: Duration,
-    log: PathBuf,
-    process: Process,
+    running: Running,
     registrar: Option<Registrar>,
 }
 
@@ -92,34 +90,16 @@ impl DriverProgram {
             None => None,
         };
         Ok(Self {
-            version: version(spec, &known, &config.csi_socket).await?,
+            running: Running {
+                version: version(spec, &known, &config.csi_socket).await?,
+                chosen,
+                process,
+            },
             spec: spec.clone(),
             config: config.clone(),
-            chosen,
             ready: options.ready,
-            log: log.to_owned(),
-            process,
             registrar,
         })
-    }
-
-    /// What it says its version is, without a leading `v`: as `--version` prints it, or, before 1.4.0, as it tells
-    /// kubelet's registrar. A build that was not told its version is `local-dev`.
-    #[must_use]
-    pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-
-    /// The flags it was started with.
-    #[must_use]
-    pub fn flags(&self) -> &[String] {
-        &self.chosen.arguments
-    }
-
-    /// The flags that it does not know, and what is so instead.
-    #[must_use]
-    pub fn left_out(&self) -> &[LeftOut] {
-        &self.chosen.left_out
     }
 
     /// Where it serves `csi.v1`.
@@ -128,44 +108,11 @@ impl DriverProgram {
         &self.config.csi_socket
     }
 
-    /// The file with its output, that of earlier starts included.
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        self.process.output().path()
-    }
-
-    /// Waits until everything it has written is in its log.
-    pub async fn settle_log(&self) {
-        self.process.output().settle().await;
-    }
-
-    /// The number of its process.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// How it ended, if it did: `exit status: 1`, `signal: 9 (SIGKILL)`.
-    #[must_use]
-    pub fn exited(&self) -> Option<String> {
-        self.process.exited()
-    }
-
-    /// Waits until it ends; says how.
-    pub async fn ended(&self) -> String {
-        self.process.ended().await
-    }
-
-    /// Kills it where it stands. It stays registered, and its mounts and its dead socket stay, as on a node.
-    pub async fn kill(&self) {
-        self.process.kill().await;
-    }
-
     /// Ends it if it runs, and starts the same anew, as its container is.
     pub async fn restart(&mut self) -> Result<(), StartError> {
-        self.process.stop().await;
-        let socket = &self.config.csi_socket;
-        self.process = run(&self.spec, &self.chosen, socket, &self.log, self.ready).await?;
+        self.running.process.stop().await;
+        let (socket, Running { chosen, process, .. }) = (&self.config.csi_socket, &self.running);
+        self.running.process = run(&self.spec, chosen, socket, process.output().path(), self.ready).await?;
         Ok(())
     }
 
@@ -174,8 +121,16 @@ impl DriverProgram {
         if let Some(registrar) = self.registrar {
             registrar.stop().await;
         }
-        self.process.stop().await;
+        self.running.process.stop().await;
         let _ = fs::remove_file(kubeconfig_beside(&self.config.csi_socket));
+    }
+}
+
+impl Deref for DriverProgram {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
     }
 }
 

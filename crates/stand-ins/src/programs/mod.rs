@@ -2,8 +2,8 @@
 //!
 //! Each is started with what its stand-in's configuration says, as far as the program can be told: a driver's
 //! client-side limit is fixed in it, and neither has defects to plant. Which flags a version knows is read from its own
-//! `--help` ([`flags`]); what it cannot be told is said in [`DriverProgram::left_out`]. Their environment is ours alone,
-//! their output goes to a file of bounded size, and their death is noticed ([`DriverProgram::exited`]).
+//! `--help` ([`flags`]); what it cannot be told is said in [`Running::left_out`]. Their environment is ours alone,
+//! their output goes to a file of bounded size, and their death is noticed ([`Running::exited`]).
 //!
 //! A driver mounts tmpfs, so it needs the right to mount. A provider reads its way to the API server from fixed places
 //! only: see [`AccountPlace`]. Mounts below kubelet's root must reach it: see [`SharedFolder`].
@@ -33,6 +33,7 @@ pub use self::{
     output::LOG_LIMIT,
     provider::{AccountPlace, ProviderOptions, ProviderProgram},
 };
+use self::{flags::Chosen, process::Process};
 
 /// How long a program may take to serve on its socket, if not said otherwise.
 pub const READY: Duration = Duration::from_secs(30);
@@ -54,6 +55,68 @@ impl ProgramSpec {
             program: program.into(),
             arguments: Vec::new(),
         }
+    }
+}
+
+/// What is the same of a running driver and a running provider.
+#[derive(Debug)]
+pub struct Running {
+    version: Option<String>,
+    chosen: Chosen,
+    process: Process,
+}
+
+impl Running {
+    /// What it says its version is, without a leading `v`. A driver: as `--version` prints it, or, before 1.4.0, as it
+    /// tells kubelet's registrar; a build that was not told its version is `local-dev`. A provider: as it tells the driver.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The flags it was started with.
+    #[must_use]
+    pub fn flags(&self) -> &[String] {
+        &self.chosen.arguments
+    }
+
+    /// The flags that it does not know, and what is so instead.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.chosen.left_out
+    }
+
+    /// The file with its output, that of earlier starts included.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        self.process.output().path()
+    }
+
+    /// Waits until everything it has written is in its log.
+    pub async fn settle_log(&self) {
+        self.process.output().settle().await;
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// How it ended, if it did: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    #[must_use]
+    pub fn exited(&self) -> Option<String> {
+        self.process.exited()
+    }
+
+    /// Waits until it ends; says how.
+    pub async fn ended(&self) -> String {
+        self.process.ended().await
+    }
+
+    /// Kills it where it stands. Its dead socket stays, as on a node; a driver stays registered, and its mounts stay.
+    pub async fn kill(&self) {
+        self.process.kill().await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::Deref,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,8 +14,8 @@ use mountproof_csi_protocol::{
 use tokio::process::Command;
 
 use super::{
-    ProgramSpec, READY, StartError, file,
-    flags::{Chosen, KnownFlags, LeftOut, Wanted, choose},
+    ProgramSpec, READY, Running, StartError, file,
+    flags::{Chosen, KnownFlags, Wanted, choose},
     process::{Process, clean, known_flags},
     write_private,
 };
@@ -80,10 +81,7 @@ pub struct ProviderProgram {
     config: ProviderConfig,
     options: ProviderOptions,
     known: KnownFlags,
-    chosen: Chosen,
-    version: Option<String>,
-    log: PathBuf,
-    process: Process,
+    running: Running,
 }
 
 impl ProviderProgram {
@@ -98,33 +96,16 @@ impl ProviderProgram {
         let known = known_flags(spec).await?;
         let (chosen, process) = run(spec, config, options, &known, log).await?;
         Ok(Self {
-            version: version(&config.socket_dir.join("aws.sock")).await,
+            running: Running {
+                version: version(&config.socket_dir.join("aws.sock")).await,
+                chosen,
+                process,
+            },
             spec: spec.clone(),
             config: config.clone(),
             options: options.clone(),
             known,
-            chosen,
-            log: log.to_owned(),
-            process,
         })
-    }
-
-    /// What it tells the driver that its version is.
-    #[must_use]
-    pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-
-    /// The flags it was started with.
-    #[must_use]
-    pub fn flags(&self) -> &[String] {
-        &self.chosen.arguments
-    }
-
-    /// The flags that it does not know, and what is so instead.
-    #[must_use]
-    pub fn left_out(&self) -> &[LeftOut] {
-        &self.chosen.left_out
     }
 
     /// Where it serves the provider protocol.
@@ -133,51 +114,19 @@ impl ProviderProgram {
         self.config.socket_dir.join("aws.sock")
     }
 
-    /// The file with its output, that of earlier starts included.
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        self.process.output().path()
-    }
-
-    /// Waits until everything it has written is in its log.
-    pub async fn settle_log(&self) {
-        self.process.output().settle().await;
-    }
-
-    /// The number of its process.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// How it ended, if it did: `exit status: 1`, `signal: 9 (SIGKILL)`.
-    #[must_use]
-    pub fn exited(&self) -> Option<String> {
-        self.process.exited()
-    }
-
-    /// Waits until it ends; says how.
-    pub async fn ended(&self) -> String {
-        self.process.ended().await
-    }
-
-    /// Kills it where it stands; its dead socket stays, as on a node.
-    pub async fn kill(&self) {
-        self.process.kill().await;
-    }
-
     /// Ends it if it runs, and starts the same anew.
     pub async fn restart(&mut self) -> Result<(), StartError> {
-        self.process.stop().await;
-        let (chosen, process) = run(&self.spec, &self.config, &self.options, &self.known, &self.log).await?;
-        (self.chosen, self.process) = (chosen, process);
+        self.running.process.stop().await;
+        let log = self.running.log();
+        let (chosen, process) = run(&self.spec, &self.config, &self.options, &self.known, log).await?;
+        (self.running.chosen, self.running.process) = (chosen, process);
         Ok(())
     }
 
     /// Ends it if it runs, and starts it anew with its socket in `folder`: as an upgrade from a version below 1.0 moves
     /// it from `/etc` to `/var/run`.
     pub async fn restart_in(&mut self, folder: &Path) -> Result<(), StartError> {
-        self.process.stop().await;
+        self.running.process.stop().await;
         forget_account(&self.config.socket_dir);
         folder.clone_into(&mut self.config.socket_dir);
         self.restart().await
@@ -185,11 +134,19 @@ impl ProviderProgram {
 
     /// Ends it.
     pub async fn stop(self) {
-        self.process.stop().await;
+        self.running.process.stop().await;
         forget_account(&self.config.socket_dir);
         if self.options.account == AccountPlace::Here {
             let _ = fs::remove_dir_all(ACCOUNT);
         }
+    }
+}
+
+impl Deref for ProviderProgram {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
     }
 }
 
