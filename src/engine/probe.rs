@@ -5,8 +5,8 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
-        WORKLOADS,
+        AWS_FAULTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, PROGRAM_CONTROL,
+        ROTATION, SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
 };
@@ -53,6 +53,22 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             match &environment.expired {
                 Some(_) => "the key that signs service-account tokens is at hand",
                 None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
+        ),
+        capability(
+            AWS_FAULTS,
+            environment.aws_faults.is_some(),
+            match &environment.aws_faults {
+                Some(_) => "the endpoint is this environment's own",
+                None => "nobody can make this AWS slow",
+            },
+        ),
+        capability(
+            PROGRAM_CONTROL,
+            environment.control.is_some(),
+            match &environment.control {
+                Some(_) => "driver and provider are this environment's own",
+                None => "driver and provider are the cluster's: nobody ends them here",
             },
         ),
         capability(

@@ -134,6 +134,11 @@ impl CaseTenant {
         &self.tenant.class
     }
 
+    /// The tenant itself, as it was provided.
+    pub(super) fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
     /// Name of the role that its ServiceAccount is annotated with.
     pub(super) fn annotated_role(&self) -> &str {
         self.other_role.as_deref().unwrap_or(&self.tenant.role)
@@ -354,6 +359,15 @@ impl World {
         if let Err(because) = self.provisioner.remove(&object).await {
             self.warn(format!(
                 "{object} could not be removed after its case: {because}; teardown will try again"
+            ));
+        }
+    }
+
+    /// Has AWS and the node's programs as they were before any case.
+    pub(super) async fn calm(&self) {
+        if let Err(because) = self.environment.calm().await {
+            self.warn(format!(
+                "a program of the node could not be started anew after a case: {because}"
             ));
         }
     }

@@ -9,6 +9,7 @@ mod call_log;
 mod clusters;
 mod control_plane;
 mod described;
+mod disturb;
 mod fault;
 mod issuer;
 mod local;
@@ -25,6 +26,7 @@ use std::{
 
 pub use self::{
     clusters::StandInClusters,
+    disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
     local::{LocalOptions, Programs, StartError, scratch_folder, start as start_local},
@@ -56,6 +58,10 @@ pub struct Environment {
     pub calls: Option<Arc<dyn CallLog>>,
     /// The node's programs, where they are processes of this environment's.
     pub programs: Option<Arc<dyn NodePrograms>>,
+    /// What ends those and starts them anew, where that can be done.
+    pub control: Option<Arc<dyn ProgramControl>>,
+    /// What makes AWS slow and well again, where that can be done.
+    pub aws_faults: Option<Arc<dyn AwsFaults>>,
     /// The limits on requests that every mount passes on its node, in order, where they are known.
     pub limits: Vec<Bucket>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
@@ -91,6 +97,8 @@ impl Environment {
             },
             calls: None,
             programs: None,
+            control: None,
+            aws_faults: None,
             limits: Vec::new(),
             pace: None,
             expired: None,

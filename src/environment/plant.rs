@@ -74,6 +74,12 @@ pub enum DriverDefect {
     NoPodStatus,
     /// No publish is ever answered.
     NeverAnswers,
+    /// A folder that is young counts as rotated, whatever is in it.
+    FreshFolderIsDone,
+    /// A folder with something mounted on it counts as done, whatever is in it.
+    MountedFolderIsDone,
+    /// The provider's first socket is dialled for ever.
+    ProviderSocketIsKept,
 }
 
 /// Of the provider.
@@ -134,6 +140,12 @@ plants! {
         caught by "positive": "no SecretProviderClassPodStatus is written";
     "driver:never-answers", Defect::Driver(DriverDefect::NeverAnswers),
         caught by "positive": "NodePublishVolume is never answered";
+    "driver:fresh-folder-is-done", Defect::Driver(DriverDefect::FreshFolderIsDone),
+        caught by "mount-after-timeout": "what a timed-out mount left is reported as rotated, as by driver 1.6.0";
+    "driver:mounted-folder-is-done", Defect::Driver(DriverDefect::MountedFolderIsDone),
+        caught by "mount-after-driver-kill": "what a killed driver left is reported as mounted, as up to driver 1.6.0";
+    "driver:provider-socket-is-kept", Defect::Driver(DriverDefect::ProviderSocketIsKept),
+        caught by "mount-after-provider-move": "a provider that moves is not followed, as up to driver 1.6.0";
     "provider:wrong-mode", Defect::Provider(ProviderDefect::WrongMode),
         caught by "positive": "files are writable by everyone";
     "provider:stale-after-rotation", Defect::Provider(ProviderDefect::StaleAfterRotation),

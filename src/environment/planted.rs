@@ -37,6 +37,9 @@ pub(super) fn driver_defects(plants: &[Plant]) -> DriverDefects {
                 DriverDefect::FileLeftAfterUnmount => &mut defects.file_left_after_unmount,
                 DriverDefect::NoPodStatus => &mut defects.no_pod_status,
                 DriverDefect::NeverAnswers => &mut defects.never_answers,
+                DriverDefect::FreshFolderIsDone => &mut defects.fresh_folder_is_done,
+                DriverDefect::MountedFolderIsDone => &mut defects.mounted_folder_is_done,
+                DriverDefect::ProviderSocketIsKept => &mut defects.provider_socket_is_kept,
             } = true;
         }
     }

@@ -14,6 +14,11 @@ pub const EXPIRED_TOKENS: &str = "expired-tokens";
 /// Deployments get pods: a control plane without its controller manager has none of the controllers.
 pub const WORKLOADS: &str = "workload-controllers";
 
+/// AWS can be made slow, and well again, while a scenario runs: the endpoint is ours.
+pub const AWS_FAULTS: &str = "aws-faults";
+/// Driver and provider can be killed and started anew: they are this environment's own.
+pub const PROGRAM_CONTROL: &str = "program-control";
+
 /// The provider gives files the permissions that a class asks for.
 pub const FILE_PERMISSION: &str = "file-permission";
 /// One secret can be several objects of a class.
@@ -38,4 +43,9 @@ pub const KNOWN: &[(&str, &str)] = &[
         "a genuine service-account token can be had whose time is over",
     ),
     (WORKLOADS, "Deployments get pods"),
+    (AWS_FAULTS, "AWS can be made slow, and well again"),
+    (
+        PROGRAM_CONTROL,
+        "driver and provider can be killed and started anew",
+    ),
 ];

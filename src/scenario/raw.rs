@@ -5,12 +5,16 @@
 //! the house: fields are `camelCase`, unknown fields are errors, a step is a mapping with one key,
 //! and nothing is flattened or untagged, since such types lose the place of what they hold.
 
+mod node;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::at::{At, Ordered};
+
+pub use self::node::{RawAws, RawInterruption, RawProgram, RawPublish, RawRestart};
 
 /// A claim about mounting AWS secrets into pods, and the steps that prove it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,7 +36,7 @@ pub struct RawScenario {
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
-    /// `workload-controllers`.
+    /// `workload-controllers`, `aws-faults`, `program-control`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
@@ -149,6 +153,12 @@ pub enum RawStep {
     Delete(RawDelete),
     /// Measure.
     Load(RawLoad),
+    /// Publish a volume as kubelet does, until the driver reports success and every file is there.
+    Publish(At<RawPublish>),
+    /// Make AWS slow, or well again.
+    Aws(At<RawAws>),
+    /// Start the driver or the provider anew.
+    Restart(At<RawRestart>),
 }
 
 /// Writes the three steps that create a workload: the fields they share, and their own.

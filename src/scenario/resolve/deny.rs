@@ -168,7 +168,10 @@ impl Resolver<'_> {
                     | RawStep::Expect(_)
                     | RawStep::Update(_)
                     | RawStep::Delete(_)
-                    | RawStep::Load(_) => {
+                    | RawStep::Load(_)
+                    | RawStep::Publish(_)
+                    | RawStep::Aws(_)
+                    | RawStep::Restart(_) => {
                         return None;
                     }
                 };

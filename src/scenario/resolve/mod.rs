@@ -5,6 +5,7 @@ mod deny;
 mod header;
 mod impostor;
 mod measure;
+mod node;
 mod policies;
 mod steps;
 mod tenants;
@@ -126,6 +127,7 @@ struct Resolver<'a> {
     report: Vec<Diagnostic>,
     tenants: Vec<TenantSpec>,
     workloads: Vec<Known>,
+    volumes: Vec<node::KnownVolume>,
     updated: BTreeSet<super::model::SecretRef>,
 }
 
@@ -139,6 +141,7 @@ impl<'a> Resolver<'a> {
             report: Vec::new(),
             tenants: Vec::new(),
             workloads: Vec::new(),
+            volumes: Vec::new(),
             updated: BTreeSet::new(),
         }
     }

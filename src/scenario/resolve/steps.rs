@@ -88,6 +88,9 @@ impl Resolver<'_> {
             }
             RawStep::Load(RawLoad::Mounts(mounts)) => self.mount_load(mounts),
             RawStep::Load(RawLoad::Fetch(fetch)) => self.fetch_load(fetch),
+            RawStep::Publish(publish) => self.publish(publish, number),
+            RawStep::Aws(aws) => self.aws(aws),
+            RawStep::Restart(restart) => self.restart(restart),
         }
     }
 

@@ -127,9 +127,10 @@ pub enum StartError {
 /// A running provider.
 #[derive(Debug)]
 pub struct Provider {
+    config: ProviderConfig,
     inner: Arc<Inner>,
     socket: PathBuf,
-    server: grpc::Server,
+    server: Option<grpc::Server>,
 }
 
 /// What all mounts share.
@@ -151,16 +152,16 @@ impl Provider {
         let api = ApiClient::new(&config.api, AGENT)?.limited(config.qps, config.burst);
         let inner = Arc::new(Inner {
             api,
-            region: config.region,
+            region: config.region.clone(),
             reach: Reach {
-                trusted_pem: config.trusted_pem,
+                trusted_pem: config.trusted_pem.clone(),
                 proxy: config.https_proxy,
                 pause_unit: config.retry_pause,
             },
             driver_writes_secrets: config.driver_writes_secrets,
             slots: Semaphore::new(config.in_flight.max(1)),
             log: Log::new(config.log_to_stderr),
-            defects: config.defects,
+            defects: config.defects.clone(),
             spoils: Spoils::default(),
         });
         let socket = config.socket_dir.join("aws.sock");
@@ -182,10 +183,19 @@ impl Provider {
             inner.log.info(line);
         }
         Ok(Self {
+            config,
             inner,
             socket,
-            server,
+            server: Some(server),
         })
+    }
+
+    /// Ends it in order, and starts it anew with its socket in `folder`, which may be the same: its log begins anew too.
+    pub async fn restart_in(&mut self, folder: &Path) -> Result<(), StartError> {
+        self.end().await;
+        folder.clone_into(&mut self.config.socket_dir);
+        *self = Self::start(self.config.clone())?;
+        Ok(())
     }
 
     /// Its socket.
@@ -207,9 +217,15 @@ impl Provider {
     }
 
     /// Ends its calls within half a second and removes its socket.
-    pub async fn stop(self) {
-        self.server.stop().await;
-        let _ = std::fs::remove_file(&self.socket);
+    pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+            let _ = std::fs::remove_file(&self.socket);
+        }
     }
 }
 

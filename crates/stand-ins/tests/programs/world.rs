@@ -312,9 +312,14 @@ pub(crate) async fn killed() {
     assert_eq!(world.driver.exited(), None);
     world.driver.kill().await;
     assert_eq!(world.driver.exited().as_deref(), Some("signal: 9 (SIGKILL)"));
+    assert_eq!(world.driver.died(), None, "it was asked to");
     assert_eq!(fs::read_to_string(&before).unwrap(), "value of red");
     let dead = world.driver.pid();
-    world.driver.restart().await.unwrap();
+    let rotating = |world: &World| world.driver.flags().iter().any(|flag| flag.contains("rotation"));
+    assert!(!rotating(&world));
+    let hourly = Some(Duration::from_hours(1));
+    world.driver.restart_rotating(hourly).await.unwrap();
+    assert!(rotating(&world) && world.driver.rotation() == hourly);
     assert_eq!(world.driver.exited(), None);
     assert_ne!(world.driver.pid(), dead);
     world.pod("after", "red/secret").await;
