@@ -97,11 +97,11 @@ impl DriverPart {
         }
     }
 
-    /// Whether it does not run.
-    pub(super) fn is_down(&self) -> bool {
+    /// Whether it was killed here. One that ended by itself is not brought back: it is for the run to tell.
+    pub(super) fn is_killed(&self) -> bool {
         match self {
             Self::StandIn(driver) => driver.is_down(),
-            Self::Program(program) => program.exited().is_some(),
+            Self::Program(program) => program.exited().is_some() && program.died().is_none(),
         }
     }
 
