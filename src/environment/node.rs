@@ -23,7 +23,7 @@ use crate::{
 
 /// The driver on the node.
 pub(super) enum DriverPart {
-    StandIn(Driver),
+    StandIn(Box<Driver>),
     Program(Box<DriverProgram>),
 }
 
@@ -42,7 +42,7 @@ impl DriverPart {
                 planted::driver_defects(&options.plants),
                 planted::times(&options.plants, |defect| matches!(defect, Defect::Driver(_))),
             );
-            return Ok(Self::StandIn(driver));
+            return Ok(Self::StandIn(Box::new(driver)));
         };
         let log = logs.join("driver.log");
         let started =
@@ -149,7 +149,7 @@ impl DriverPart {
 
 /// The provider on the node.
 pub(super) enum ProviderPart {
-    StandIn(Provider),
+    StandIn(Box<Provider>),
     Program(Box<ProviderProgram>),
 }
 
@@ -166,7 +166,7 @@ impl ProviderPart {
                 planted::provider_defects(&options.plants),
                 planted::times(&options.plants, |defect| matches!(defect, Defect::Provider(_))),
             );
-            return Ok(Self::StandIn(provider));
+            return Ok(Self::StandIn(Box::new(provider)));
         };
         let log = logs.join("provider.log");
         // The confinement's /run is ours.
