@@ -5,6 +5,7 @@
 //! the provider's call, the API reads, STS and Secrets Manager, the files, the status object.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use std::{
 use axum::{Router, routing::post};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use jiff::Timestamp;
 use mountproof_csi_protocol::{
     connect,
     csi::{
@@ -35,7 +37,9 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
+    csi_lens::{CsiClient, PodIdentity, PublishError, PublishJob, ServiceAccountTokens},
     histogram::{Histogram, empty},
+    idle_driver::IdleDriver,
     nanos,
 };
 
@@ -43,6 +47,12 @@ use super::{
 const BUDGET: Duration = Duration::from_millis(60);
 /// Samples beyond which a part is known well enough.
 const ENOUGH: u32 = 200;
+/// Samples of what the csi lens adds: its 99th percentile is said to users, so more of them.
+const LENS_SAMPLES: u32 = 1_000;
+/// Name of that part.
+const LENS: &str = "csi lens, before a driver that answers at once";
+/// Longest time that such a call may take.
+const LENS_DEADLINE: Duration = Duration::from_secs(2);
 /// First rounds that are not counted: connections and caches.
 const WARM_UP: u32 = 3;
 /// Longest time that anything here may take before the floor is given up.
@@ -94,6 +104,9 @@ pub enum FloorError {
     /// A call on the socket.
     #[error("measure the local floor: {0}")]
     Grpc(#[from] Status),
+    /// A call of the csi lens.
+    #[error("measure the local floor: {0}")]
+    Lens(#[from] PublishError),
     /// The machine is busy beyond use.
     #[error("measure the local floor: not done within {DEADLINE:?}")]
     TimedOut,
@@ -211,6 +224,7 @@ impl Bench {
                 samples: u32::try_from(histogram.len()).unwrap_or(u32::MAX),
             });
         }
+        parts.push(self.lens().await?);
         let kept_alive = self.sample(&whole(KeptAlive), 2 * BUDGET).await?;
         let new_tls = self.sample(&whole(NewTls), 2 * BUDGET).await?;
         Ok(Floor {
@@ -239,6 +253,40 @@ impl Bench {
             }
         }
         Ok(histogram)
+    }
+
+    /// What the csi lens itself adds to what it times: all of a call but the driver's work. In no whole, for it is the
+    /// harness's part and not a mount's.
+    async fn lens(&self) -> Result<FloorPart, FloorError> {
+        let socket = self.folder.join("l");
+        let _driver = IdleDriver::start(&socket)?;
+        let client = CsiClient::new(&socket, &self.folder.join("kubelet"));
+        client.warm_up(LENS_DEADLINE).await?;
+        let token = "t".repeat(PAYLOAD);
+        let job = PublishJob {
+            pod: PodIdentity {
+                name: "floor".to_owned(),
+                namespace: "floor".to_owned(),
+                uid: "floor".to_owned(),
+                service_account: "floor".to_owned(),
+            },
+            class: "floor".to_owned(),
+            attributes: BTreeMap::new(),
+            tokens: ServiceAccountTokens::new([("floor", token.as_str(), Timestamp::UNIX_EPOCH)]),
+        };
+        let mut histogram = empty();
+        for round in 0..LENS_SAMPLES + WARM_UP {
+            let took = client.publish(&job, LENS_DEADLINE).await?;
+            if round >= WARM_UP {
+                histogram.saturating_record(nanos(took));
+            }
+        }
+        Ok(FloorPart {
+            name: LENS,
+            p50_ns: histogram.value_at_quantile(0.5),
+            p99_ns: histogram.value_at_quantile(0.99),
+            samples: LENS_SAMPLES,
+        })
     }
 
     async fn run(&self, primitive: Primitive) -> Result<(), FloorError> {
@@ -344,7 +392,7 @@ mod tests {
     async fn every_part_is_measured_and_nothing_is_left() {
         let scratch = tempfile::tempdir().unwrap();
         let floor = measure(scratch.path()).await.unwrap();
-        assert_eq!(floor.parts.len(), 4 + usize::from(floor.tmpfs));
+        assert_eq!(floor.parts.len(), 5 + usize::from(floor.tmpfs));
         assert!(
             floor
                 .parts
