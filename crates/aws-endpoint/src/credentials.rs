@@ -104,7 +104,7 @@ impl Labels {
 /// All keys that sign requests, in shards: thousands of sessions a second are looked for and given at the same time,
 /// and must not wait for each other.
 pub(crate) struct Keys {
-    shards: [Lock<Shard>; SHARDS],
+    shards: Box<[Lock<Shard>]>,
     hasher: RandomState,
 }
 
@@ -126,7 +126,7 @@ impl Keys {
             account: account.to_owned(),
         };
         let keys = Self {
-            shards: std::array::from_fn(|_| Lock::default()),
+            shards: (0..SHARDS).map(|_| Lock::default()).collect(),
             hasher: RandomState::new(),
         };
         keys.add(
