@@ -173,7 +173,7 @@ fn aggregated_resource(resource: &Resource) -> Value {
         "responseKind": own(&resource.kind),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular,
-        "verbs": verbs_of(&resource),
+        "verbs": verbs_of(resource),
     });
     if !resource.short_names.is_empty() {
         entry["shortNames"] = json!(resource.short_names);
