@@ -79,10 +79,13 @@ fn main() -> ExitCode {
             trial_of(control_plane::one_that_is_dropped_ends_too),
         ),
         (
-            "everybody_has_the_rights_of_the_charts_and_no_others",
+            "a_control_plane_gives_everybody_the_rights_of_the_charts_and_no_others",
             trial_of(control_plane::rights),
         ),
-        ("a_port_in_use_is_told", trial_of(control_plane::port_in_use)),
+        (
+            "a_control_plane_whose_port_is_in_use_is_told",
+            trial_of(control_plane::port_in_use),
+        ),
     ];
     trials.extend(real.into_iter().map(|(name, run)| {
         if control_plane::given() {
