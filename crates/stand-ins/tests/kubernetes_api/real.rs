@@ -1,7 +1,7 @@
 //! The real thing: etcd, kube-apiserver and kube-controller-manager, started once, by the first trial that needs them.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -54,14 +54,14 @@ impl RealServer {
                 .with_ignored_flag(true);
         };
         let run = move || {
-            let server = this.server(assets);
+            let server = this.server(&assets);
             runtime().block_on(async { (test.body)(Cluster::of(server).await).await });
             Ok(())
         };
         Trial::test(test.name, run).with_kind("kube-apiserver")
     }
 
-    fn server(&self, assets: PathBuf) -> Arc<Server> {
+    fn server(&self, assets: &Path) -> Arc<Server> {
         // Whoever finds it poisoned tries to start it again, and says the same.
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         let started = started.get_or_insert_with(|| Started::in_folder(assets));
@@ -81,8 +81,8 @@ impl RealServer {
 }
 
 impl Started {
-    fn in_folder(assets: PathBuf) -> Self {
-        let programs = ControlPlanePrograms::in_folder(&assets);
+    fn in_folder(assets: &Path) -> Self {
+        let programs = ControlPlanePrograms::in_folder(assets);
         assert!(
             programs.controller_manager.is_some(),
             "{}: no kube-controller-manager, without which workloads and owners are not what the tests say",

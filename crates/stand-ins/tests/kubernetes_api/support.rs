@@ -21,12 +21,13 @@ use mountproof_stand_ins::{
 use serde_json::{Value, json};
 
 /// Longer than anything here takes, so that only a hang is told apart by it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The node that has a token of its own.
 pub(crate) const NODE: &str = "n";
 
 /// One test: what holds of the server of a [`Cluster`].
+#[derive(Clone, Copy)]
 pub(crate) struct Test {
     /// With its module.
     pub(crate) name: &'static str,
