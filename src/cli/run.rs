@@ -286,13 +286,23 @@ pub async fn run(
     redactor: Redactor,
     output: &mut Output<'_>,
 ) -> io::Result<u8> {
-    match (args.env, args.host.first_given(), &args.host.obtained) {
-        (EnvironmentName::Embedded, Some(flag), _) => {
-            writeln!(output.err, "error: {flag} is for real releases: add --env host")?;
-            return Ok(USAGE);
+    if args.env == EnvironmentName::Embedded
+        && let Some(flag) = args.host.first_given()
+    {
+        writeln!(output.err, "error: {flag} is for real releases: add --env host")?;
+        return Ok(USAGE);
+    }
+    let control_plane = match args.host.control_plane(args.env) {
+        Ok(programs) => programs,
+        Err(error) => {
+            writeln!(output.err, "error: {error}")?;
+            return Ok(ExitCode::EnvironmentUnavailable.code());
         }
-        (EnvironmentName::Embedded, None, _) | (EnvironmentName::Host, _, Some(_)) => {}
-        (EnvironmentName::Host, _, None) => return host::outside(&args.host, quiet, output).await,
+    };
+    // Where programs run that are not ours, nothing of them may be left, however this process ends.
+    let confined = args.env == EnvironmentName::Host || control_plane.is_some();
+    if confined && !host::is_inside() {
+        return host::outside(&args.host, args.env, quiet, output).await;
     }
     let names = args.tenants.names();
     let binding = match args.selection.plan(&names, output)? {
@@ -314,7 +324,7 @@ pub async fn run(
         Err(code) => return Ok(code),
     };
     let mut notes = Vec::new();
-    if args.env == EnvironmentName::Host {
+    if confined {
         match host::inside(&args.out) {
             Ok(entered) => notes = entered,
             Err(error) => {
@@ -325,15 +335,7 @@ pub async fn run(
     }
     let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
     options.environment.notes = notes;
-    if args.env == EnvironmentName::Host {
-        match args.host.control_plane() {
-            Ok(programs) => options.environment.control_plane = programs,
-            Err(error) => {
-                writeln!(output.err, "error: {error}")?;
-                return Ok(ExitCode::EnvironmentUnavailable.code());
-            }
-        }
-    }
+    options.environment.control_plane = control_plane;
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
     let sinks = move |folder: &std::path::Path| -> Vec<Box<dyn Sink>> {

@@ -82,8 +82,8 @@ pub struct LocalOptions {
     pub rotation: Duration,
     /// Releases in the places of the stand-ins: the environment is `host` then, and this process is confined.
     pub programs: Option<Programs>,
-    /// A real control plane in the place of the Kubernetes stand-in; for `host` only, whose confinement ends its programs
-    /// however this process ends.
+    /// A real control plane in the place of the Kubernetes stand-in: this process is confined then, too, and the confinement
+    /// ends its programs however this process ends.
     pub control_plane: Option<ControlPlanePrograms>,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
@@ -164,10 +164,11 @@ impl StartError {
 /// sockets are. It must be on record before [`start`] makes it.
 #[must_use]
 pub fn scratch_folder(run_id: &str, options: &LocalOptions) -> PathBuf {
-    let folder = match options.programs {
-        None => std::env::temp_dir(),
+    let folder = if options.programs.is_none() && options.control_plane.is_none() {
+        std::env::temp_dir()
+    } else {
         // The confinement's own, which goes with it.
-        Some(_) => PathBuf::from("/run"),
+        PathBuf::from("/run")
     };
     folder.join(format!("mountproof-{run_id}"))
 }

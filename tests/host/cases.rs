@@ -399,8 +399,9 @@ fn unshare(place: &Place) -> Pid {
 
 pub(crate) fn usage_errors() {
     let place = Place::new();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["run", "--driver", "./driver"], "add --env host"),
+        (&["run", "--kube-apiserver", "./a"], "--etcd"),
         (
             &["run", "--env", "host", "--driver", "./driver"],
             "needs a provider",

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
 mod cases;
+mod control_plane;
 mod images;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
@@ -77,16 +78,45 @@ fn main() {
             cases::what_is_cut_off_inside_is_swept,
         ),
         (
+            "bad_programs_of_a_control_plane_are_told_and_leave_no_run",
+            true,
+            control_plane::bad_programs_are_told_and_leave_no_run,
+        ),
+        (
             "command_lines_that_name_no_programs_are_usage_errors",
             false,
             cases::usage_errors,
         ),
     ];
+    let real: [(&str, fn()); 2] = [
+        (
+            "an_embedded_run_can_have_a_real_control_plane",
+            control_plane::an_embedded_run_can_have_one,
+        ),
+        (
+            "a_killed_run_leaves_no_control_plane",
+            control_plane::a_killed_run_leaves_none,
+        ),
+    ];
+    let real = real.map(|(name, case)| {
+        let reason = if control_plane::given() {
+            unavailable.as_ref().map(ToString::to_string)
+        } else {
+            Some("needs KUBEBUILDER_ASSETS".to_owned())
+        };
+        (name, reason, case)
+    });
     let trials = cases
         .into_iter()
         .map(|(name, confined, case)| {
             let reason = unavailable.as_ref().filter(|_| confined);
-            let name = reason.map_or_else(|| name.to_owned(), |reason| format!("{name} ({reason})"));
+            (name, reason.map(ToString::to_string), case)
+        })
+        .chain(real)
+        .map(|(name, reason, case)| {
+            let name = reason
+                .as_ref()
+                .map_or_else(|| name.to_owned(), |reason| format!("{name} ({reason})"));
             let trial = Trial::test(name, move || {
                 case();
                 Ok(())

@@ -71,13 +71,21 @@ impl App {
         if let Some(answer) = self.public(path) {
             return Ok(answer);
         }
-        self.authenticate(&head.headers)?;
+        let known = self.authenticate(&head.headers)?;
+        let target = request::target(path);
+        let query = Query::parse(head.uri.query());
+        if !known {
+            return Err(match &target {
+                Target::Objects(place) => Failure::anonymous(verb(&head.method, place, &query), place),
+                _ => Failure::anonymous_at(&head.method.as_str().to_lowercase(), path),
+            });
+        }
         let accept = head
             .headers
             .get(header::ACCEPT)
             .and_then(|accept| accept.to_str().ok());
         let shape = request::accepted(accept)?;
-        let place = match request::target(path) {
+        let place = match target {
             Target::Objects(place) => place,
             target => {
                 return Ok(self
@@ -91,7 +99,6 @@ impl App {
         let Some(resource) = resource.filter(|resource| fits(resource, &place)) else {
             return Ok(Answer::page_not_found());
         };
-        let query = Query::parse(head.uri.query());
         let agent = agent(&head.headers);
         self.count(&head.method, &resource, &place, &query, &agent);
         let body = to_bytes(body, BODY_LIMIT)
@@ -143,17 +150,20 @@ impl App {
         })
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        headers
+    /// Whether a user is known by a token; who sends none is `system:anonymous`.
+    fn authenticate(&self, headers: &HeaderMap) -> Result<bool, Failure> {
+        let token = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "))
             .map(str::trim)
-            .and_then(|token| {
-                let own = self.cluster.authenticate(&self.tokens, token);
-                own.or_else(|| self.webhook.as_ref()?(token))
-            })
-            .map(drop)
+            .filter(|token| !token.is_empty());
+        let Some(token) = token else {
+            return Ok(false);
+        };
+        let own = self.cluster.authenticate(&self.tokens, token);
+        own.or_else(|| self.webhook.as_ref()?(token))
+            .map(|_| true)
             .ok_or_else(Failure::unauthorized)
     }
 
@@ -178,24 +188,12 @@ impl App {
     }
 
     fn count(&self, method: &Method, resource: &Resource, place: &Place<'_>, query: &Query, agent: &str) {
-        let collection = place.name.is_empty();
-        let verb = match (method.as_str(), collection) {
-            ("GET", true) if query.flag("watch") => "watch",
-            ("GET", true) => "list",
-            ("GET", false) => "get",
-            ("POST", _) => "create",
-            ("PUT", _) => "update",
-            ("PATCH", _) => "patch",
-            ("DELETE", true) => "deletecollection",
-            ("DELETE", false) => "delete",
-            _ => "other",
-        };
         let mut name = resource.qualified_plural();
         if !place.subresource.is_empty() {
             name = format!("{name}/{}", place.subresource);
         }
         let kind = RequestKind {
-            verb,
+            verb: verb(method, place, query),
             resource: name,
             user_agent: agent.to_owned(),
         };
@@ -205,6 +203,21 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner)
             .entry(kind)
             .or_default() += 1;
+    }
+}
+
+/// What is asked for, as RBAC calls it.
+fn verb(method: &Method, place: &Place<'_>, query: &Query) -> &'static str {
+    match (method.as_str(), place.name.is_empty()) {
+        ("GET", true) if query.flag("watch") => "watch",
+        ("GET", true) => "list",
+        ("GET", false) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", true) => "deletecollection",
+        ("DELETE", false) => "delete",
+        _ => "other",
     }
 }
 

@@ -9,8 +9,8 @@
 //! # What it leaves out
 //!
 //! - Authorization: RBAC objects are stored, and every authenticated user may do everything, whoever
-//!   authenticated it ([`ApiServerConfig::webhook`]). Without a
-//!   token the answer is 401, where a real server would know an anonymous user.
+//!   authenticated it ([`ApiServerConfig::webhook`]). Who has no token is `system:anonymous`, and may read health, version and
+//!   the issuer's documents.
 //! - Protobuf bodies of other objects than Secrets, CBOR bodies (both 415), answers in either and as `Table` unless JSON is
 //!   accepted too, `OpenAPI`.
 //! - Validation of custom resources by their schema, pruning and defaulting by it, conversion webhooks;
@@ -19,7 +19,6 @@
 //!   `kube-api-access` volume is added to pods.
 //! - Exec, attach, port-forward, logs, proxies; `PodDisruptionBudgets` on eviction.
 //! - Rolling updates in steps: a Deployment scales its new `ReplicaSet` up and the old ones down at once.
-//!   A `DaemonSet`'s pods name their node, where the real controller leaves that to the scheduler.
 //! - Events expire by their number, not by the hour. Status conditions of namespaces are not written.
 //! - There is no scheduler: who binds pods is whoever posts `pods/binding`.
 
