@@ -5,7 +5,7 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
+        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
         WORKLOADS,
     },
     secret::Credential,
@@ -53,6 +53,14 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             match &environment.expired {
                 Some(_) => "the key that signs service-account tokens is at hand",
                 None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
+        ),
+        capability(
+            FAILOVER_REGION,
+            environment.failover_region.is_some(),
+            &match &environment.failover_region {
+                Some(region) => format!("secrets are replicated to {region}"),
+                None => "AWS has one region here".to_owned(),
             },
         ),
         capability(

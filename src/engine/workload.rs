@@ -121,7 +121,15 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
                 PathTranslation::default(),
             )
         }
-        Class::Made { objects, parameters } => {
+        Class::Made {
+            objects,
+            parameters,
+            failover,
+        } => {
+            let mut parameters = parameters.clone();
+            if *failover {
+                parameters.insert("failoverRegion".to_owned(), world.failover_region()?.to_owned());
+            }
             let mut asked = Vec::with_capacity(objects.len());
             for object in objects {
                 asked.push(self::asked(world, &attempt.tenants, object).await?);
@@ -131,11 +139,11 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
                 namespace: &namespace,
                 name: &name,
                 objects: &entries,
-                parameters,
+                parameters: &parameters,
                 marks: &marks,
             };
             world.create(&manifest.manifest()).await?;
-            (name.clone(), asked, PathTranslation::of(parameters))
+            (name.clone(), asked, PathTranslation::of(&parameters))
         }
     };
     let manifest = WorkloadManifest {

@@ -263,6 +263,7 @@ impl World {
                 );
                 contents.insert(secret.name.clone(), secret.content.clone());
             }
+            self.replicate(spec, &tenant, &added).await?;
             let other_role = other.map(|other| other.role.clone());
             tenants.push(CaseTenant {
                 tenant,
@@ -276,6 +277,28 @@ impl World {
         Ok(tenants)
     }
 
+    /// Replicates secrets to the failover region. Replicas go with their secrets, which are on record.
+    async fn replicate(
+        &self,
+        spec: &TenantSpec,
+        tenant: &Tenant,
+        added: &BTreeMap<String, TenantSecret>,
+    ) -> Result<(), StepError> {
+        for secret in &spec.replicated {
+            let secret = added.get(secret).or_else(|| tenant.secrets.get(secret));
+            let secret = secret.ok_or_else(StepError::bad_reference)?;
+            let region = self.failover_region()?;
+            self.environment.aws.replicate_secret(&secret.path, region).await?;
+        }
+        Ok(())
+    }
+
+    /// The second region, of an environment that has one.
+    pub(super) fn failover_region(&self) -> Result<&str, StepError> {
+        let region = self.environment.failover_region.as_deref();
+        region.ok_or_else(|| StepError::trouble("AWS has no second region here"))
+    }
+
     /// Writes the policies on secrets, which name the roles of tenants. They go with their secrets, which are on
     /// record.
     async fn put_resource_policies(&self, case: &Case, tenants: &[CaseTenant]) -> Result<(), StepError> {
@@ -283,13 +306,15 @@ impl World {
             for (secret, denied) in &spec.denied_by_secret {
                 let secret = owner.secret(secret).ok_or_else(StepError::bad_reference)?;
                 let roles: Option<Vec<String>> = denied
+                    .tenants
                     .iter()
                     .map(|&tenant| Some(tenants.get(tenant)?.role_arn().to_owned()))
                     .collect();
-                let policy = crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?);
-                self.environment
-                    .aws
-                    .put_resource_policy(&secret.path, &policy)
+                let aws = &self.environment.aws;
+                let region = denied.primary_region_only.then_some(aws.access().region.as_str());
+                let policy =
+                    crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?, region);
+                aws.put_resource_policy(&secret.path, &policy)
                     .await?;
             }
         }

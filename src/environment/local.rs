@@ -336,6 +336,7 @@ pub async fn start(
         reach: Reach::Embedded,
         kubernetes,
         aws,
+        failover_region: Some(failover_region(region).to_owned()),
         issuer,
         node: Node {
             name: NODE.to_owned(),
@@ -423,6 +424,15 @@ struct Issuer(Arc<Parts>);
 impl ExpiredTokens for Issuer {
     fn token<'a>(&'a self, namespace: &'a str, audience: &'a str) -> BoxFuture<'a, Option<Credential>> {
         async move { self.0.expired_token(namespace, audience).await }.boxed()
+    }
+}
+
+/// The second region of a run. The endpoint has every region that is asked for.
+fn failover_region(region: &str) -> &'static str {
+    if region == "us-west-2" {
+        "us-east-1"
+    } else {
+        "us-west-2"
     }
 }
 

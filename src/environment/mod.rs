@@ -48,6 +48,8 @@ pub struct Environment {
     pub kubernetes: Kubernetes,
     /// AWS, as the administrator of the account.
     pub aws: Aws,
+    /// The region that secrets can be replicated to, where there is one.
+    pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
     /// The node's paths, where the harness stands on the node.
@@ -83,6 +85,7 @@ impl Environment {
             },
             kubernetes,
             aws,
+            failover_region: None,
             issuer,
             node: Node {
                 name: String::new(),

@@ -93,6 +93,8 @@ pub enum ProviderDefect {
     IgnoresPermission,
     /// A class cannot name one secret twice.
     RefusesSecretTwice,
+    /// A denial in the primary region is answered with the failover region's value.
+    FailoverAfterDenial,
 }
 
 macro_rules! plants {
@@ -148,6 +150,8 @@ plants! {
         caught by "class-permissions": "filePermission is read past, as before provider 1.0.0";
     "provider:refuses-secret-twice", Defect::Provider(ProviderDefect::RefusesSecretTwice),
         caught by "class-secret-twice": "a class that names one secret twice is refused, as before provider 1.0.0";
+    "provider:failover-after-denial", Defect::Provider(ProviderDefect::FailoverAfterDenial),
+        caught by "failover-keeps-denial": "a denial in the primary region is answered with the failover region's value";
 }
 
 impl Plant {

@@ -19,6 +19,9 @@ pub const FILE_PERMISSION: &str = "file-permission";
 /// One secret can be several objects of a class.
 pub const SECRET_TWICE: &str = "secret-twice";
 
+/// Secrets can be replicated to a second region, which a class can name beside its own.
+pub const FAILOVER_REGION: &str = "failover-region";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -38,4 +41,8 @@ pub const KNOWN: &[(&str, &str)] = &[
         "a genuine service-account token can be had whose time is over",
     ),
     (WORKLOADS, "Deployments get pods"),
+    (
+        FAILOVER_REGION,
+        "secrets can be replicated to a second region, for a class's failoverRegion",
+    ),
 ];

@@ -2,7 +2,10 @@
 //!
 //! The types that mirror the YAML are in [`super::raw`]; `resolve` turns them into these.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A scenario, ready to be bound to tenants.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,12 +61,22 @@ pub struct TenantSpec {
     pub annotation: RoleAnnotation,
     /// Secrets made for this case, beside the `secret` that every tenant has.
     pub secrets: Vec<SecretSpec>,
-    /// Tenants whose roles a secret's own policy denies to read it, by the secret's name: indices into
-    /// [`Scenario::tenants`].
-    pub denied_by_secret: BTreeMap<String, Vec<usize>>,
+    /// Whom a secret's own policy denies to read it, by the secret's name.
+    pub denied_by_secret: BTreeMap<String, Denied>,
+    /// Secrets that are replicated to the run's failover region.
+    pub replicated: BTreeSet<String>,
     /// The secrets of its own that its role's permissions boundary lets it read; no boundary where absent.
     /// Only an own tenant has one.
     pub boundary: Option<Vec<String>>,
+}
+
+/// What a secret's own policy says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// Tenants whose roles may not read it: indices into [`Scenario::tenants`].
+    pub tenants: Vec<usize>,
+    /// They may not in the run's own region, and may in any other.
+    pub primary_region_only: bool,
 }
 
 /// The role that a `ServiceAccount` is annotated with.
@@ -163,6 +176,8 @@ pub enum Class {
         objects: Vec<Object>,
         /// Further `parameters`: `pathTranslation`, `region`, ...
         parameters: BTreeMap<String, String>,
+        /// Whether it names the run's failover region beside its own.
+        failover: bool,
     },
     /// The class that every tenant has (`<namespace>-secret`), of this tenant. Where that is another
     /// tenant than the workload's, the class does not exist in the workload's namespace.

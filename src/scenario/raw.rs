@@ -32,7 +32,7 @@ pub struct RawScenario {
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
-    /// `workload-controllers`.
+    /// `workload-controllers`, `failover-region`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
@@ -100,6 +100,10 @@ pub struct RawTenant {
     /// Policies of its secrets' own, by the secret. The `secret` of a shared tenant can have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_policies: Option<Ordered<RawResourcePolicy>>,
+    /// Secrets that are replicated to the run's failover region, for workloads with `failover`. The `secret` of a
+    /// shared tenant is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicated: Option<At<Vec<At<String>>>>,
     /// The role gets a permissions boundary that lets it read these of the tenant's own secrets, and nothing else,
     /// whatever its policy allows. Only an own tenant can have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,6 +116,9 @@ pub struct RawTenant {
 pub struct RawResourcePolicy {
     /// Tenants whose own roles it denies to read the secret, whatever their policies allow.
     pub deny: At<Vec<At<String>>>,
+    /// It denies in the run's own region only: a replica, which has its secret's policy, can be read. Default: everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_region_only: Option<At<RawTrue>>,
 }
 
 /// What a secret holds. The value is random and made when the secret is; a scenario never has one.
@@ -182,6 +189,10 @@ macro_rules! workload_step {
             /// Further parameters of the class that is made: `pathTranslation`, `region` ...
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub parameters: BTreeMap<String, At<String>>,
+            /// The class that is made names the run's failover region, `failoverRegion`, to which every one of its
+            /// secrets must be `replicated`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub failover: Option<At<RawTrue>>,
             /// A Deployment of so many pods. Default: a single pod without one.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub replicas: Option<At<u32>>,
@@ -202,6 +213,7 @@ macro_rules! workload_step {
                     objects: self.objects.as_deref(),
                     class: self.class.as_ref(),
                     parameters: &self.parameters,
+                    failover: self.failover.as_ref(),
                     replicas: self.replicas.as_ref(),
                 }
             }
@@ -252,6 +264,7 @@ pub(crate) struct RawWorkload<'a> {
     pub(crate) objects: Option<&'a [RawObject]>,
     pub(crate) class: Option<&'a At<String>>,
     pub(crate) parameters: &'a BTreeMap<String, At<String>>,
+    pub(crate) failover: Option<&'a At<RawTrue>>,
     pub(crate) replicas: Option<&'a At<u32>>,
 }
 

@@ -17,6 +17,7 @@ pub const SHIPPED: &[(&str, &str)] = embedded![
     "conformance/deployment.yaml",
     "conformance/positive.yaml",
     "conformance/rotation.yaml",
+    "hazards/failover-keeps-denial.yaml",
     "isolation/annotation-names-other-role.yaml",
     "isolation/boundary-denied.yaml",
     "isolation/class-from-other-namespace.yaml",

@@ -146,6 +146,9 @@ pub struct ProviderDefects {
     pub ignores_permission: bool,
     /// Refuses a class that names one secret twice, as versions before 1.0.0 do.
     pub refuses_secret_twice: bool,
+    /// Answers a denial in the primary region with the failover region's value, as versions since 2.0.0 do: the SDK
+    /// for Go v2 does not count `AccessDeniedException` among the errors that it knows.
+    pub failover_after_denial: bool,
 }
 
 impl ProviderDefects {
@@ -156,6 +159,7 @@ impl ProviderDefects {
         "other-tenants-secret",
         "ignores-denial",
         "ignores-version",
+        "failover-after-denial",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -167,6 +171,7 @@ impl ProviderDefects {
             "other-tenants-secret" => &mut self.other_tenants_secret,
             "ignores-denial" => &mut self.ignores_denial,
             "ignores-version" => &mut self.ignores_version,
+            "failover-after-denial" => &mut self.failover_after_denial,
             _ => return None,
         } = true;
         Some(())

@@ -4,7 +4,7 @@ use super::{super::load::SourceFile, *};
 use crate::scenario::{
     load,
     model::{
-        Action, Arrival, Because, Class, Condition, Content, Lens, Load, NameForm, Pace, Part,
+        Action, Arrival, Because, Class, Condition, Content, Denied, Lens, Load, NameForm, Pace, Part,
         RoleAnnotation, SecretRef, Stage, Step, When, WorkloadKind,
     },
 };
@@ -137,7 +137,13 @@ steps:
     );
     assert_eq!(
         scenario.tenants[0].denied_by_secret,
-        BTreeMap::from([("key".to_owned(), vec![1])])
+        BTreeMap::from([(
+            "key".to_owned(),
+            Denied {
+                tenants: vec![1],
+                primary_region_only: false
+            }
+        )])
     );
     let within = |index: usize| scenario.tenants[index].boundary.clone();
     assert_eq!((within(0), within(1)), (None, Some(vec!["secret".to_owned()])));
@@ -150,7 +156,10 @@ steps:
         (0o400, false, Duration::from_secs(90))
     );
     assert_eq!(mount.workload.kind, WorkloadKind::Deployment(2));
-    let Class::Made { objects, parameters } = &mount.workload.class else {
+    let Class::Made {
+        objects, parameters, ..
+    } = &mount.workload.class
+    else {
         panic!("{mount:?}")
     };
     assert_eq!(parameters["pathTranslation"], "-");

@@ -8,7 +8,7 @@ use super::{
         code::Code,
         diagnostic::Diagnostic,
         model::{Class, Content, NameForm, Object, Part, SecretRef, Stage, Workload, WorkloadKind},
-        raw::{RawJmesPath, RawObject, RawWorkload},
+        raw::{RawJmesPath, RawObject, RawTrue, RawWorkload},
         suggest::nearest,
     },
     Known, Resolver, Verb,
@@ -120,11 +120,19 @@ impl Resolver<'_> {
             );
         }
         let parameters = self.parameters(raw);
+        let failover = raw.failover.is_some();
         if let Some(tenant) = raw.class {
             if let Some(parameter) = raw.parameters.values().next() {
                 self.error(
                     Diagnostic::error(Code::Contradiction, "`parameters` and `class` exclude each other")
                         .at(parameter.place.clone(), "the tenant's class stands already")
+                        .help("use `secret` or `objects`, which make a class for this workload"),
+                );
+            }
+            if let Some(failover) = raw.failover {
+                self.error(
+                    Diagnostic::error(Code::Contradiction, "`failover` and `class` exclude each other")
+                        .at(failover.place.clone(), "the tenant's class names one region")
                         .help("use `secret` or `objects`, which make a class for this workload"),
                 );
             }
@@ -148,10 +156,50 @@ impl Resolver<'_> {
             }
             (None, objects) => self.objects(objects.unwrap_or_default(), &raw.tenant.place)?,
         };
+        if let Some(failover) = raw.failover {
+            self.fails_over(raw, failover, &objects);
+        }
         Some(Class::Made {
             objects,
             parameters: parameters?,
+            failover,
         })
+    }
+
+    /// Checks that a class with a failover region finds its secrets there: the provider asks both regions, and fails
+    /// where one of them has no such secret.
+    fn fails_over(&mut self, raw: RawWorkload<'_>, failover: &At<RawTrue>, objects: &[Object]) {
+        self.needs_failover_region(&failover.place);
+        if let Some(region) = raw.parameters.get("failoverRegion") {
+            self.error(
+                Diagnostic::error(
+                    Code::Contradiction,
+                    "`failover` and the parameter `failoverRegion` say the same twice",
+                )
+                .at(region.place.clone(), "leave this out")
+                .at(failover.place.clone(), "names the run's failover region"),
+            );
+        }
+        for object in objects {
+            let SecretRef { tenant, secret } = &object.secret;
+            let owner = &self.tenants[*tenant];
+            let name = format!("{}/{secret}", owner.name);
+            let diagnostic = if object.by == NameForm::Arn {
+                Diagnostic::error(Code::CannotSucceed, format!("`{name}` is named by its ARN"))
+                    .at(failover.place.clone(), "an ARN names one region")
+                    .help("leave `by` out: the name is the same in every region")
+            } else if !owner.replicated.contains(secret) {
+                Diagnostic::error(Code::CannotSucceed, format!("`{name}` is not in the failover region"))
+                    .at(failover.place.clone(), "the provider asks both regions")
+                    .help(format!(
+                        "replicate it: `tenants: {{ {}: {{ replicated: [{secret}] }} }}`",
+                        owner.name
+                    ))
+            } else {
+                continue;
+            };
+            self.error(diagnostic);
+        }
     }
 
     fn parameters(&mut self, raw: RawWorkload<'_>) -> Option<BTreeMap<String, String>> {
@@ -410,10 +458,12 @@ pub(super) fn difference(control: &Workload, denied: &Workload) -> Option<String
             Class::Made {
                 objects: allowed,
                 parameters: control_parameters,
+                failover: control_failover,
             },
             Class::Made {
                 objects: refused,
                 parameters: denied_parameters,
+                failover: denied_failover,
             },
         ) => {
             if allowed.len() != refused.len() {
@@ -425,6 +475,9 @@ pub(super) fn difference(control: &Workload, denied: &Workload) -> Option<String
             }
             if control_parameters != denied_parameters {
                 return Some("their `parameters` differ".to_owned());
+            }
+            if control_failover != denied_failover {
+                return Some("only one of them has a failover region".to_owned());
             }
             allowed
                 .iter()
