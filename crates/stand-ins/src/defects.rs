@@ -97,9 +97,30 @@ pub struct DriverDefects {
     /// Writes what kubelet gives it to its log, tokens too: CVE-2023-2878, in versions before 1.3.3. Its log is standard
     /// error, so it shows in the stand-in as a program only.
     pub tokens_in_log: bool,
+    /// With rotation on, a folder that is younger than the poll interval counts as up to date, though nothing was ever mounted
+    /// there: a mount that timed out is reported as done by the next call, empty. Driver 1.6.0 (issue 1051's family).
+    pub fresh_folder_is_done: bool,
+    /// With rotation off, a folder with something mounted on it counts as done, though no file was ever written: what a
+    /// driver that was killed in the middle of a mount leaves is reported as done by the next one, empty. Up to driver 1.6.0.
+    pub mounted_folder_is_done: bool,
+    /// The socket at which a provider was found first is dialled for the driver's whole life, wherever the provider has moved
+    /// (provider issue 461). Up to driver 1.6.0.
+    pub provider_socket_is_kept: bool,
 }
 
 impl DriverDefects {
+    /// What the release has that the stand-in imitates: its hazards, seen with the real driver
+    /// [`VERSION`](crate::driver::VERSION).
+    #[must_use]
+    pub fn as_released() -> Self {
+        Self {
+            fresh_folder_is_done: true,
+            mounted_folder_is_done: true,
+            provider_socket_is_kept: true,
+            ..Self::default()
+        }
+    }
+
     /// What [`Self::plant`] knows.
     pub const NAMES: &'static [&'static str] = &[
         "empty-mount",
@@ -107,6 +128,9 @@ impl DriverDefects {
         "no-pod-status",
         "never-answers",
         "tokens-in-log",
+        "fresh-folder-is-done",
+        "mounted-folder-is-done",
+        "provider-socket-is-kept",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -118,6 +142,9 @@ impl DriverDefects {
             "no-pod-status" => &mut self.no_pod_status,
             "never-answers" => &mut self.never_answers,
             "tokens-in-log" => &mut self.tokens_in_log,
+            "fresh-folder-is-done" => &mut self.fresh_folder_is_done,
+            "mounted-folder-is-done" => &mut self.mounted_folder_is_done,
+            "provider-socket-is-kept" => &mut self.provider_socket_is_kept,
             _ => return None,
         } = true;
         Some(())
@@ -152,6 +179,13 @@ pub struct ProviderDefects {
 }
 
 impl ProviderDefects {
+    /// What the release has that the stand-in imitates: its hazards, seen with the real provider
+    /// [`VERSION`](crate::provider::VERSION). None so far.
+    #[must_use]
+    pub fn as_released() -> Self {
+        Self::default()
+    }
+
     /// What [`Self::plant`] knows.
     pub const NAMES: &'static [&'static str] = &[
         "wrong-mode",
@@ -204,6 +238,7 @@ mod tests {
             );
             provider.push(defects);
         }
+        assert_ne!(DriverDefects::as_released(), DriverDefects::default());
         assert_eq!(DriverDefects::default().plant("wrong-mode"), None);
         assert_eq!(ProviderDefects::default().plant("empty-mount"), None);
     }

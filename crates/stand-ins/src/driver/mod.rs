@@ -1,8 +1,9 @@
 //! The Secrets Store CSI Driver, as far as kubelet, a provider and the API server notice it.
 //!
 //! Behaves as driver 1.6.0: every step of a publish in its order, with its texts and codes; files in
-//! a tmpfs; the pod's status object; rotation by republishing, in which errors are masked; and its
-//! known hazards (a fresh empty folder counts as rotated; a mounted one as done). It reads
+//! a tmpfs; the pod's status object; rotation by republishing, in which errors are masked. The release's
+//! hazards (a fresh empty folder counts as rotated, a mounted one as done, a provider's socket is kept) are
+//! switches like every other defect, off by default: [`DriverDefects::as_released`] has them on. It reads
 //! `SecretProviderClass` from a cache that a watch feeds, as the real one does, so that a class
 //! created a moment before its pod may be missed at first.
 //!

@@ -1,5 +1,5 @@
 //! `NodePublishVolume` and `NodeUnpublishVolume`, step by step as driver 1.6.0 takes them, with its
-//! texts, its codes and its hazards.
+//! texts, its codes and, where they are switched on, its hazards.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{Inner, atomic, providers};
-use crate::{go, grpc};
+use crate::{defects::DriverDefects, go, grpc};
 
 const POD_NAME: &str = "csi.storage.k8s.io/pod.name";
 const POD_NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
@@ -64,10 +64,13 @@ pub(super) async fn publish(
         );
     }
 
-    // Before the mount is looked at: a fresh but empty folder counts as up to date.
+    let hazard = |switch: fn(&DriverDefects) -> bool| driver.defects.shows(switch);
+    let filled = is_filled(&driver, &target);
     if let Some(interval) = driver.rotation
         && let Ok(modified) = fs::metadata(&target).and_then(|meta| meta.modified())
         && SystemTime::now() < modified + interval
+        // The release does not look at what is in it.
+        && (filled || hazard(|defects| defects.fresh_folder_is_done))
     {
         return Ok(());
     }
@@ -90,7 +93,9 @@ pub(super) async fn publish(
             )));
         }
     };
-    if driver.rotation.is_none() && mounted {
+    // Nor at more than whether something is mounted.
+    let done = filled || (mounted && hazard(|defects| defects.mounted_folder_is_done));
+    if driver.rotation.is_none() && done {
         return Ok(());
     }
     if attribute("providerName").eq_ignore_ascii_case("mock_provider") {
@@ -111,7 +116,7 @@ pub(super) async fn publish(
     match filled {
         Ok(()) => Ok(()),
         // A republish must not fail: kubelet would remove what is mounted (kubernetes issue 121271).
-        Err(status) if mounted => {
+        Err(status) if done => {
             tracing::warn!(
                 pod = asker.pod,
                 error = status.message(),
@@ -126,6 +131,12 @@ pub(super) async fn publish(
             Err(status)
         }
     }
+}
+
+/// Whether something is mounted on `target` and holds something.
+fn is_filled(driver: &Inner, target: &Path) -> bool {
+    driver.mounts.is_mounted(target).unwrap_or(false)
+        && fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn check(request: &NodePublishVolumeRequest) -> Result<(), Status> {
@@ -262,7 +273,9 @@ async fn content(
 ) -> Result<BTreeMap<String, String>, Status> {
     let mut client = driver
         .providers
-        .client(provider)
+        .client(provider, || {
+            driver.defects.shows(|defects| defects.provider_socket_is_kept)
+        })
         .map_err(|why| Status::unknown(format!("error connecting to provider {provider:?}: {why}")))?;
     let response = providers::mount(&mut client, message, deadline).await;
     // Go's errors.As finds the provider's status in the wrapped error: its code passes through.

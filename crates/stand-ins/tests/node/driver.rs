@@ -18,13 +18,14 @@ use mountproof_csi_protocol::{
     },
 };
 use mountproof_stand_ins::{
-    defects::DriverDefects,
+    defects::{DriverDefects, Shared},
     driver::{Driver, DriverConfig, MountKind},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
 use crate::fakes::{FakeApi, eventually};
@@ -36,6 +37,19 @@ struct Scripted {
     script: Arc<Mutex<Arc<Script>>>,
     /// Attributes of every call.
     asked: Arc<Mutex<Vec<Value>>>,
+    /// Ends its server.
+    ends: CancellationToken,
+}
+
+impl Scripted {
+    /// Serves at `socket` until `ends` is cancelled.
+    fn serve(&self, socket: &Path) {
+        let listener = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
+        let mut server = tonic::transport::Server::builder();
+        let server = server.add_service(CsiDriverProviderServer::new(self.clone()));
+        let ends = self.ends.clone().cancelled_owned();
+        tokio::spawn(server.serve_with_incoming_shutdown(listener, ends));
+    }
 }
 
 #[tonic::async_trait]
@@ -119,14 +133,9 @@ impl Bench {
         let provider = Scripted {
             script: Arc::new(Mutex::new(script)),
             asked: Arc::default(),
+            ends: CancellationToken::new(),
         };
-        let listener = UnixListenerStream::new(UnixListener::bind(providers.join("aws.sock")).unwrap());
-        let server = CsiDriverProviderServer::new(provider.clone());
-        tokio::spawn(
-            tonic::transport::Server::builder()
-                .add_service(server)
-                .serve_with_incoming(listener),
-        );
+        provider.serve(&providers.join("aws.sock"));
         Self {
             api,
             driver,
@@ -325,11 +334,20 @@ async fn rotation_fetches_again_after_its_interval_and_masks_errors() {
 }
 
 /// The hazard of driver 1.6.0: a mount that timed out is reported as done, empty, while rotation
-/// is on; without rotation the same sequence recovers.
+/// is on; without rotation the same sequence recovers, and so it does with a driver without the hazard.
 #[tokio::test]
-async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation() {
-    for (rotation, files) in [(Some(Duration::from_mins(1)), 0), (None, 1)] {
-        let bench = Bench::start(|config| config.rotation = rotation).await;
+async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation_and_as_released() {
+    let (on, released) = (Some(Duration::from_mins(1)), DriverDefects::as_released());
+    for (rotation, defects, files) in [
+        (on, released, 0),
+        (None, released, 1),
+        (on, DriverDefects::default(), 1),
+    ] {
+        let bench = Bench::start(|config| {
+            config.rotation = rotation;
+            config.defects = Shared::new(defects);
+        })
+        .await;
         let mut late = Request::new(bench.request("slow"));
         late.set_timeout(Duration::from_millis(200));
         assert!(bench.client().node_publish_volume(late).await.is_err());
@@ -343,8 +361,39 @@ async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation() {
         assert_eq!(
             fs::read_dir(bench.target()).unwrap().count(),
             files,
-            "{rotation:?}"
+            "{rotation:?} {defects:?}"
         );
+    }
+}
+
+/// The hazard of every driver so far: the socket of a provider that was found once is dialled for ever.
+#[tokio::test]
+async fn a_provider_that_moves_is_followed_unless_as_released() {
+    for (defects, follows) in [
+        (DriverDefects::default(), true),
+        (DriverDefects::as_released(), false),
+    ] {
+        let moved = tempfile::tempdir().unwrap();
+        let bench = Bench::start(|config| {
+            config.additional_providers_dirs = vec![moved.path().to_owned()];
+            config.defects = Shared::new(defects);
+        })
+        .await;
+        bench.publish("class").await.unwrap();
+        bench.unpublish().await;
+        // Where it was nobody answers any more; the connection that stands goes with its server.
+        let old = bench.root.path().join("providers/aws.sock");
+        bench.provider.ends.cancel();
+        fs::remove_file(old).unwrap();
+        let elsewhere = Scripted {
+            ends: CancellationToken::new(),
+            ..bench.provider.clone()
+        };
+        elsewhere.serve(&moved.path().join("aws.sock"));
+        let mut request = Request::new(bench.request("class"));
+        request.set_timeout(Duration::from_secs(2));
+        let published = bench.client().node_publish_volume(request).await;
+        assert_eq!(published.is_ok(), follows, "{defects:?} {published:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
+    defects::{DriverDefects, ProviderDefects, Shared},
     driver::{Driver, DriverConfig},
     kubernetes::{ApiServer, ApiServerConfig},
     programs::{
@@ -130,11 +131,14 @@ impl World {
             endpoint.address()
         });
         provider_config.driver_writes_secrets = setup.driver_writes_secrets;
+        // The release is what they are compared with, its hazards included.
+        provider_config.defects = Shared::new(ProviderDefects::as_released());
         (provider_config.qps, provider_config.burst) = (setup.qps, setup.burst);
         let driver_access = access(&user("secrets-store-csi-driver"), &url);
         let mut driver_config = DriverConfig::new(driver_access, "node", root.path(), providers);
         driver_config.registration = None;
         driver_config.rotation = setup.rotation;
+        driver_config.defects = Shared::new(DriverDefects::as_released());
         let aws = Admin::new(
             &ca,
             endpoint.address(),

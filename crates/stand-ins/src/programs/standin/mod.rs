@@ -1,8 +1,9 @@
 //! The stand-ins as programs of their own: with the flags of the real ones, reading the same places, printing the same
 //! kind of `--help` and `--version`, so that whatever runs the real ones runs these, and can be tested so.
 //!
-//! Beside the real ones' flags they know `--defect NAME`, which may be repeated: see [`DriverDefects`] and
-//! [`ProviderDefects`]. A driver keeps its mounts when it ends, as the real one does.
+//! Beside the real ones' flags they know `--defect NAME`, which may be repeated, and `--as-released`, which switches on what is
+//! wrong with the release that they imitate: see [`DriverDefects`] and [`ProviderDefects`]. A driver keeps its mounts when it
+//! ends, as the real one does.
 //!
 //! What they leave out: klog's flags but `-v`, metrics, profiling, health checks of providers, `tcp` endpoints, logs of
 //! single publishes; kubeconfigs with more than a server, an authority and a token. Flags for what is left out are taken
@@ -77,10 +78,17 @@ const DEFECT: Flag = flag(
     "",
     "a defect to plant, by its name; may be repeated",
 );
+const AS_RELEASED: Flag = flag(
+    "as-released",
+    Kind::Bool,
+    "false",
+    "whether it has the known hazards of the release that it imitates; without it is as a healthy one would be",
+);
 const IGNORED: &str = "taken and ignored";
 
 const DRIVER: &[Flag] = &[
     DEFECT,
+    AS_RELEASED,
     flag(
         "endpoint",
         Kind::Text,
@@ -133,6 +141,7 @@ const DRIVER: &[Flag] = &[
 
 const PROVIDER: &[Flag] = &[
     DEFECT,
+    AS_RELEASED,
     flag(
         "provider-volume",
         Kind::Text,
@@ -219,7 +228,11 @@ pub async fn run(
 }
 
 async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble> {
-    let mut defects = DriverDefects::default();
+    let mut defects = if given.on("as-released") {
+        DriverDefects::as_released()
+    } else {
+        DriverDefects::default()
+    };
     for name in given.all("defect") {
         let (known, all) = (defects.plant(name), DriverDefects::NAMES);
         known.ok_or_else(|| no_such_defect(name, all))?;
@@ -270,7 +283,11 @@ async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble>
 }
 
 async fn serve_provider(given: &Given) -> Result<(), Trouble> {
-    let mut defects = ProviderDefects::default();
+    let mut defects = if given.on("as-released") {
+        ProviderDefects::as_released()
+    } else {
+        ProviderDefects::default()
+    };
     for name in given.all("defect") {
         let (known, all) = (defects.plant(name), ProviderDefects::NAMES);
         known.ok_or_else(|| no_such_defect(name, all))?;
