@@ -113,7 +113,10 @@ impl Aws {
         loop {
             let replicas = self.describe(name).await?.replicas;
             let Some(replica) = replicas.iter().find(|replica| replica.region() == Some(region)) else {
-                return Err(AwsError::because(OPERATION, format!("{name} has no replica in {region}")));
+                return Err(AwsError::because(
+                    OPERATION,
+                    format!("{name} has no replica in {region}"),
+                ));
             };
             match replica.status() {
                 Some(StatusType::InSync) => return Ok(()),

@@ -170,7 +170,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             )
         }
         Class::Made { failover: true, .. } if primary.is_some() => format!(
-            "{}, denied in {} but not in {},",
+            "{} (denied in {} but not in {})",
             attempt.target(&planned.workload),
             primary.unwrap_or_default(),
             attempt.world.failover_region()?

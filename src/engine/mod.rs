@@ -25,6 +25,7 @@ mod programs;
 mod run;
 mod signals;
 mod step;
+mod synced;
 mod workload;
 mod world;
 

@@ -5,8 +5,8 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
-        WORKLOADS,
+        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION, IAM_ENFORCEMENT, REPUBLISH,
+        ROTATION, SECRET_SYNC, SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
 };
@@ -56,6 +56,12 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
         capability(
+            SECRET_SYNC,
+            true,
+            "the driver may write Secrets, as with syncSecret.enabled=true of its chart",
+        ),
+        republish(environment),
+        capability(
             FAILOVER_REGION,
             environment.failover_region.is_some(),
             &match &environment.failover_region {
@@ -73,6 +79,24 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
     ]
+}
+
+fn republish(environment: &Environment) -> Capability {
+    let driver = environment.version("driver");
+    let (present, evidence) = if environment.republish.is_none() {
+        (false, "kubelet publishes again when it likes".to_owned())
+    } else if DriverGeneration::of(driver).republish {
+        (
+            true,
+            "the CSIDriver asks for requiresRepublish, and kubelet is told to".to_owned(),
+        )
+    } else {
+        (
+            false,
+            format!("the CSIDriver of driver {driver} does not ask for requiresRepublish"),
+        )
+    };
+    capability(REPUBLISH, present, &evidence)
 }
 
 /// What the provider can do since a version.

@@ -288,7 +288,10 @@ impl World {
             let secret = added.get(secret).or_else(|| tenant.secrets.get(secret));
             let secret = secret.ok_or_else(StepError::bad_reference)?;
             let region = self.failover_region()?;
-            self.environment.aws.replicate_secret(&secret.path, region).await?;
+            self.environment
+                .aws
+                .replicate_secret(&secret.path, region)
+                .await?;
         }
         Ok(())
     }
@@ -314,8 +317,7 @@ impl World {
                 let region = denied.primary_region_only.then_some(aws.access().region.as_str());
                 let policy =
                     crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?, region);
-                aws.put_resource_policy(&secret.path, &policy)
-                    .await?;
+                aws.put_resource_policy(&secret.path, &policy).await?;
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use mountproof_aws_endpoint::{self as aws_endpoint, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::DriverConfig,
-    kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
+    kubelet::{Clock, Kubelet, KubeletConfig, KubeletHand, Timeline},
     programs::control_plane::ControlPlanePrograms,
     provider::ProviderConfig,
     rest::{ApiAccess, BearerToken},
@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
-    access,
+    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Republish,
+    Trouble, access,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
@@ -283,6 +283,10 @@ pub async fn start(
         // load test of ours sees where that has more.
         qps: options.provider_qps.max(driver_config.qps),
         burst: whole(options.provider_qps).max(driver_config.burst),
+        // Likewise, as kubelet's waits are.
+        owners_every: driver_config
+            .owners_every
+            .div_f64(Clock::faster(options.clock).factor().max(1.0)),
         ..driver_config
     };
     let csi_socket = driver_config.csi_socket.clone();
@@ -325,6 +329,7 @@ pub async fn start(
         provider.bucket(options, provider_limit.0, provider_limit.1),
         driver.bucket(driver_limit.0, driver_limit.1),
     ];
+    let kubelet_hand = Hand(kubelet.hand());
     let workload_controllers = api.has_controllers();
     let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
     let expired = Box::new(Issuer(Arc::clone(&parts)));
@@ -336,6 +341,7 @@ pub async fn start(
         reach: Reach::Embedded,
         kubernetes,
         aws,
+        republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,
         node: Node {
@@ -415,6 +421,15 @@ impl KubeletPace for Pace {
     fn set_real(&self, real: bool) {
         self.time
             .run_at(if real { Clock::default() } else { self.hurried });
+    }
+}
+
+/// Kubelet, told to publish again.
+struct Hand(KubeletHand);
+
+impl Republish for Hand {
+    fn republish<'a>(&'a self, pod_uid: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        self.0.republish(pod_uid).boxed()
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Environment {
     pub kubernetes: Kubernetes,
     /// AWS, as the administrator of the account.
     pub aws: Aws,
+    /// What tells kubelet to publish again, where it can be told.
+    pub republish: Option<Box<dyn Republish>>,
     /// The region that secrets can be replicated to, where there is one.
     pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
@@ -85,6 +87,7 @@ impl Environment {
             },
             kubernetes,
             aws,
+            republish: None,
             failover_region: None,
             issuer,
             node: Node {
@@ -136,6 +139,16 @@ impl Environment {
 trait KubeletPace: Send + Sync {
     /// Waits as long as a real kubelet does, or as the run asked for.
     fn set_real(&self, real: bool);
+}
+
+/// Tells kubelet to publish again now, where it would by itself later.
+pub trait Republish: Send + Sync {
+    /// Publishes what a pod has mounted once more, and waits for the driver's answer.
+    ///
+    /// # Errors
+    ///
+    /// When kubelet does not have the pod, or does not publish again for this driver.
+    fn republish<'a>(&'a self, pod_uid: &'a str) -> BoxFuture<'a, Result<(), String>>;
 }
 
 /// Has genuine tokens whose time is over. Kubernetes itself gives out none that ends within ten minutes.

@@ -74,6 +74,10 @@ pub enum DriverDefect {
     NoPodStatus,
     /// No publish is ever answered.
     NeverAnswers,
+    /// A synced Secret is written again by every pod that mounts its class.
+    RewritesSyncedSecret,
+    /// A synced Secret does not follow.
+    StaleSyncedSecret,
 }
 
 /// Of the provider.
@@ -136,6 +140,10 @@ plants! {
         caught by "positive": "no SecretProviderClassPodStatus is written";
     "driver:never-answers", Defect::Driver(DriverDefect::NeverAnswers),
         caught by "positive": "NodePublishVolume is never answered";
+    "driver:rewrites-synced-secret", Defect::Driver(DriverDefect::RewritesSyncedSecret),
+        caught by "synced-secret-kept": "a synced Secret is written again by every pod that mounts its class, as by driver 1.6.0";
+    "driver:stale-synced-secret", Defect::Driver(DriverDefect::StaleSyncedSecret),
+        caught by "synced-secret": "a synced Secret keeps what it was made with";
     "provider:wrong-mode", Defect::Provider(ProviderDefect::WrongMode),
         caught by "positive": "files are writable by everyone";
     "provider:stale-after-rotation", Defect::Provider(ProviderDefect::StaleAfterRotation),

@@ -37,6 +37,8 @@ pub(super) fn driver_defects(plants: &[Plant]) -> DriverDefects {
                 DriverDefect::FileLeftAfterUnmount => &mut defects.file_left_after_unmount,
                 DriverDefect::NoPodStatus => &mut defects.no_pod_status,
                 DriverDefect::NeverAnswers => &mut defects.never_answers,
+                DriverDefect::RewritesSyncedSecret => &mut defects.rewrites_synced_secret,
+                DriverDefect::StaleSyncedSecret => &mut defects.stale_synced_secret,
             } = true;
         }
     }

@@ -22,6 +22,11 @@ pub const SECRET_TWICE: &str = "secret-twice";
 /// Secrets can be replicated to a second region, which a class can name beside its own.
 pub const FAILOVER_REGION: &str = "failover-region";
 
+/// The driver syncs mounted files into Kubernetes Secrets.
+pub const SECRET_SYNC: &str = "secret-sync";
+/// Kubelet asks the driver again for what is mounted, and can be told to do it now.
+pub const REPUBLISH: &str = "republish";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -41,6 +46,14 @@ pub const KNOWN: &[(&str, &str)] = &[
         "a genuine service-account token can be had whose time is over",
     ),
     (WORKLOADS, "Deployments get pods"),
+    (
+        SECRET_SYNC,
+        "the driver syncs mounted files into Kubernetes Secrets",
+    ),
+    (
+        REPUBLISH,
+        "kubelet asks the driver again for what is mounted, and can be told to do it now",
+    ),
     (
         FAILOVER_REGION,
         "secrets can be replicated to a second region, for a class's failoverRegion",

@@ -141,6 +141,20 @@ pub enum Action {
     Deny(Deny),
     /// Give a secret a new value; files are expected to follow by `expect`.
     Update(SecretRef),
+    /// Change how many pods a Deployment has, and wait until each has its files.
+    Scale {
+        /// Its name.
+        workload: String,
+        /// So many from now on.
+        replicas: u32,
+    },
+    /// Have kubelet ask the driver again for what is mounted.
+    Republish {
+        /// The workload's name.
+        workload: String,
+        /// So often, one after another.
+        times: u32,
+    },
     /// Delete a workload and wait until nothing of it is mounted.
     Delete {
         /// Its name.
@@ -178,6 +192,8 @@ pub enum Class {
         parameters: BTreeMap<String, String>,
         /// Whether it names the run's failover region beside its own.
         failover: bool,
+        /// Whether every file is synced into one Kubernetes Secret.
+        sync: bool,
     },
     /// The class that every tenant has (`<namespace>-secret`), of this tenant. Where that is another
     /// tenant than the workload's, the class does not exist in the workload's namespace.
@@ -366,6 +382,19 @@ pub enum Condition {
     },
     /// `SecretProviderClassPodStatus` is there, mounted and complete.
     PodStatus,
+    /// Of the Kubernetes Secret that its files are synced into.
+    Synced(Synced),
+}
+
+/// What can be true of a synced Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synced {
+    /// It holds the current values.
+    Current,
+    /// It does, and has an owner. What it is then is remembered.
+    Settled,
+    /// It was not written since it was seen to be settled.
+    Unchanged,
 }
 
 /// When a condition must be true.

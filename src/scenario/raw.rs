@@ -32,7 +32,7 @@ pub struct RawScenario {
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
-    /// `workload-controllers`, `failover-region`.
+    /// `workload-controllers`, `failover-region`, `secret-sync`, `republish`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
@@ -152,6 +152,10 @@ pub enum RawStep {
     Expect(RawExpect),
     /// Give a secret a new value.
     Update(RawUpdate),
+    /// Change how many pods a Deployment has, and wait until they are those.
+    Scale(RawScale),
+    /// Have kubelet ask the driver again for what a workload has mounted, as it does by itself from time to time.
+    Republish(RawRepublish),
     /// Delete a workload and wait until nothing of it is mounted any more.
     Delete(RawDelete),
     /// Measure.
@@ -193,6 +197,10 @@ macro_rules! workload_step {
             /// secrets must be `replicated`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub failover: Option<At<RawTrue>>,
+            /// The class that is made has every file synced into one Kubernetes Secret (`secretObjects`), under the file's
+            /// name.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub sync: Option<At<RawTrue>>,
             /// A Deployment of so many pods. Default: a single pod without one.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub replicas: Option<At<u32>>,
@@ -214,6 +222,7 @@ macro_rules! workload_step {
                     class: self.class.as_ref(),
                     parameters: &self.parameters,
                     failover: self.failover.as_ref(),
+                    sync: self.sync.as_ref(),
                     replicas: self.replicas.as_ref(),
                 }
             }
@@ -265,6 +274,7 @@ pub(crate) struct RawWorkload<'a> {
     pub(crate) class: Option<&'a At<String>>,
     pub(crate) parameters: &'a BTreeMap<String, At<String>>,
     pub(crate) failover: Option<&'a At<RawTrue>>,
+    pub(crate) sync: Option<&'a At<RawTrue>>,
     pub(crate) replicas: Option<&'a At<u32>>,
 }
 
@@ -358,7 +368,7 @@ pub struct RawImpostor {
     pub within: Option<At<String>>,
 }
 
-/// Check something about a workload. One of `files`, `event`, `podStatus`; one of `now`,
+/// Check something about a workload. One of `files`, `event`, `podStatus`, `synced`; one of `now`,
 /// `eventually`, `holds`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -374,6 +384,9 @@ pub struct RawExpect {
     /// Its `SecretProviderClassPodStatus` is there, mounted and complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_status: Option<At<RawTrue>>,
+    /// The Kubernetes Secret that its files are synced into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<At<RawSynced>>,
     /// It must be so at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<At<RawTrue>>,
@@ -398,6 +411,18 @@ pub enum RawFiles {
     Previous,
     /// There are none, and nothing is mounted.
     None,
+}
+
+/// What is true of a synced Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawSynced {
+    /// It holds the current values, as last updated.
+    Current,
+    /// It does, and has an owner to go with: the driver has nothing left to do. What it is then is remembered.
+    Settled,
+    /// It was not written since it was seen to be `settled`.
+    Unchanged,
 }
 
 /// Only ever `true`: leave the field out otherwise.
@@ -451,6 +476,33 @@ pub struct RawEvent {
 pub struct RawUpdate {
     /// Which secret, written `tenant/name`. It must belong to this case alone.
     pub secret: At<String>,
+    /// Longest time the step may take, such as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
+}
+
+/// Change how many pods a Deployment has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawScale {
+    /// A workload with `replicas` that an earlier `mount` or `create` made.
+    pub workload: At<String>,
+    /// So many from now on.
+    pub replicas: At<u32>,
+    /// Longest time until each of them has its files, such as `1m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
+}
+
+/// Have kubelet ask the driver again for what a workload has mounted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawRepublish {
+    /// A workload that an earlier `mount` made.
+    pub workload: At<String>,
+    /// So often, one after another. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<At<u32>>,
     /// Longest time the step may take, such as `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,

@@ -281,7 +281,7 @@ mod tests {
         );
         assert_eq!(errors[0].meant.as_deref(), Some("positive"));
         assert_eq!(errors[1].meant.as_deref(), Some("isolation"));
-        assert_eq!(errors[1].known, ["conformance", "isolation", "load"]);
+        assert_eq!(errors[1].known, ["conformance", "hazards", "isolation", "load"]);
     }
 
     fn naive(pattern: &[char], text: &[char]) -> bool {

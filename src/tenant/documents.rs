@@ -117,7 +117,10 @@ mod tests {
 
     #[test]
     fn a_secrets_own_policy_can_deny_in_one_region() {
-        let policy = denying_policy(&["arn:aws:iam::000000000000:role/a".to_owned()], Some("eu-west-1"));
+        let policy = denying_policy(
+            &["arn:aws:iam::000000000000:role/a".to_owned()],
+            Some("eu-west-1"),
+        );
         insta::assert_snapshot!(
             policy["Statement"][0]["Condition"],
             @r#"{"StringEquals":{"aws:RequestedRegion":"eu-west-1"}}"#

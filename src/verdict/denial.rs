@@ -217,10 +217,38 @@ fn breach(claim: &Claim, seen: &Seen) -> Option<Judgement> {
                 ),
             );
     }
+    if let Some(call) = elsewhere(claim, seen) {
+        broken = broken.fact(
+            "elsewhere",
+            format!(
+                "{} on {} was allowed in {}",
+                call.action,
+                call.asked.as_deref().unwrap_or("-"),
+                call.region
+            ),
+        );
+    }
     if let Some(refusal) = seen.refusals.last() {
         broken = broken.fact("event", refusal.clone());
     }
     Some(Judgement::Broken(broken))
+}
+
+/// A call of the tenant's for the secret that another region than the one that must refuse let through.
+fn elsewhere<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
+    let ExpectedReason::Aws {
+        region: Some(region),
+        role,
+        secret,
+        ..
+    } = &claim.reason
+    else {
+        return None;
+    };
+    let mut calls = seen.calls.iter().flatten();
+    calls.find(|call| {
+        call.allowed && call.region != *region && call.role.as_ref() == Some(role) && names(call, secret)
+    })
 }
 
 /// A call of the tenant's for the secret that was let through.

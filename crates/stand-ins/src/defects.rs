@@ -103,6 +103,11 @@ pub struct DriverDefects {
     /// With rotation off, a folder with something mounted on it counts as done, though no file was ever written: what a
     /// driver that was killed in the middle of a mount leaves is reported as done by the next one, empty. Up to driver 1.6.0.
     pub mounted_folder_is_done: bool,
+    /// Writes a synced Secret anew whenever a pod mounts its class, though nothing in it changed, and drops its owners with
+    /// that. Driver 1.6.0 (issue 2057).
+    pub rewrites_synced_secret: bool,
+    /// Leaves a synced Secret as it was made, whatever is mounted later.
+    pub stale_synced_secret: bool,
     /// The socket at which a provider was found first is dialled for the driver's whole life, wherever the provider has moved
     /// (provider issue 461). Up to driver 1.6.0.
     pub provider_socket_is_kept: bool,
@@ -117,6 +122,7 @@ impl DriverDefects {
             fresh_folder_is_done: true,
             mounted_folder_is_done: true,
             provider_socket_is_kept: true,
+            rewrites_synced_secret: true,
             ..Self::default()
         }
     }
@@ -131,6 +137,8 @@ impl DriverDefects {
         "fresh-folder-is-done",
         "mounted-folder-is-done",
         "provider-socket-is-kept",
+        "rewrites-synced-secret",
+        "stale-synced-secret",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -145,6 +153,8 @@ impl DriverDefects {
             "fresh-folder-is-done" => &mut self.fresh_folder_is_done,
             "mounted-folder-is-done" => &mut self.mounted_folder_is_done,
             "provider-socket-is-kept" => &mut self.provider_socket_is_kept,
+            "rewrites-synced-secret" => &mut self.rewrites_synced_secret,
+            "stale-synced-secret" => &mut self.stale_synced_secret,
             _ => return None,
         } = true;
         Some(())
@@ -180,10 +190,13 @@ pub struct ProviderDefects {
 
 impl ProviderDefects {
     /// What the release has that the stand-in imitates: its hazards, seen with the real provider
-    /// [`VERSION`](crate::provider::VERSION). None so far.
+    /// [`VERSION`](crate::provider::VERSION).
     #[must_use]
     pub fn as_released() -> Self {
-        Self::default()
+        Self {
+            failover_after_denial: true,
+            ..Self::default()
+        }
     }
 
     /// What [`Self::plant`] knows.

@@ -127,6 +127,8 @@ struct Resolver<'a> {
     tenants: Vec<TenantSpec>,
     workloads: Vec<Known>,
     updated: BTreeSet<super::model::SecretRef>,
+    /// Workloads whose synced Secret an earlier step saw settled.
+    settled: BTreeSet<String>,
 }
 
 impl<'a> Resolver<'a> {
@@ -140,6 +142,7 @@ impl<'a> Resolver<'a> {
             tenants: Vec::new(),
             workloads: Vec::new(),
             updated: BTreeSet::new(),
+            settled: BTreeSet::new(),
         }
     }
 

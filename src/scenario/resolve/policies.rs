@@ -3,7 +3,7 @@
 
 use super::{
     super::{
-        at::{At, Place},
+        at::At,
         capability,
         code::Code,
         diagnostic::Diagnostic,
@@ -76,7 +76,7 @@ impl Resolver<'_> {
 
     fn replicated(&mut self, index: usize, tenant: &At<String>, raw: &RawTenant) {
         let Some(replicated) = &raw.replicated else { return };
-        self.needs_failover_region(&replicated.place);
+        self.needs(capability::FAILOVER_REGION, "a second region", &replicated.place);
         let mut there = Vec::new();
         for secret in &replicated.value {
             if !self.has_secret(index, secret) || !self.is_new(&secret.value, &there, secret) {
@@ -100,21 +100,6 @@ impl Resolver<'_> {
             there.push(secret.value.clone());
         }
         self.tenants[index].replicated = there.into_iter().collect();
-    }
-
-    /// Checks that the scenario requires a second region.
-    pub(super) fn needs_failover_region(&mut self, place: &Place) {
-        let needed = capability::FAILOVER_REGION;
-        if !self.requires(needed) {
-            self.error(
-                Diagnostic::error(
-                    Code::CapabilityNotRequired,
-                    format!("a second region needs `requires: [{needed}]`"),
-                )
-                .at(place.clone(), "AWS must have one to replicate to")
-                .help("where there is none, such a scenario is not-supported, never passed"),
-            );
-        }
     }
 
     fn boundary(&mut self, index: usize, tenant: &At<String>, raw: &RawTenant) {

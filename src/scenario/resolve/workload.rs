@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         at::{At, Place},
+        capability,
         code::Code,
         diagnostic::Diagnostic,
         model::{Class, Content, NameForm, Object, Part, SecretRef, Stage, Workload, WorkloadKind},
@@ -16,7 +17,7 @@ use super::{
 };
 
 const MAX_WORKLOAD_NAME: usize = 30;
-const MAX_REPLICAS: u32 = 100;
+pub(super) const MAX_REPLICAS: u32 = 100;
 const MAX_OBJECTS: usize = 50;
 const MAX_PARTS: usize = 50;
 
@@ -120,7 +121,10 @@ impl Resolver<'_> {
             );
         }
         let parameters = self.parameters(raw);
-        let failover = raw.failover.is_some();
+        let (failover, sync) = (raw.failover.is_some(), raw.sync.is_some());
+        if let Some(sync) = raw.sync {
+            self.needs(capability::SECRET_SYNC, "to sync", &sync.place);
+        }
         if let Some(tenant) = raw.class {
             if let Some(parameter) = raw.parameters.values().next() {
                 self.error(
@@ -129,12 +133,20 @@ impl Resolver<'_> {
                         .help("use `secret` or `objects`, which make a class for this workload"),
                 );
             }
-            if let Some(failover) = raw.failover {
-                self.error(
-                    Diagnostic::error(Code::Contradiction, "`failover` and `class` exclude each other")
-                        .at(failover.place.clone(), "the tenant's class names one region")
+            for (field, written, because) in [
+                ("failover", raw.failover, "the tenant's class names one region"),
+                ("sync", raw.sync, "the tenant's class syncs nothing"),
+            ] {
+                if let Some(written) = written {
+                    self.error(
+                        Diagnostic::error(
+                            Code::Contradiction,
+                            format!("`{field}` and `class` exclude each other"),
+                        )
+                        .at(written.place.clone(), because)
                         .help("use `secret` or `objects`, which make a class for this workload"),
-                );
+                    );
+                }
             }
             return Some(Class::TenantOwn {
                 tenant: self.tenant(tenant)?,
@@ -163,13 +175,14 @@ impl Resolver<'_> {
             objects,
             parameters: parameters?,
             failover,
+            sync,
         })
     }
 
     /// Checks that a class with a failover region finds its secrets there: the provider asks both regions, and fails
     /// where one of them has no such secret.
     fn fails_over(&mut self, raw: RawWorkload<'_>, failover: &At<RawTrue>, objects: &[Object]) {
-        self.needs_failover_region(&failover.place);
+        self.needs(capability::FAILOVER_REGION, "a second region", &failover.place);
         if let Some(region) = raw.parameters.get("failoverRegion") {
             self.error(
                 Diagnostic::error(
@@ -189,12 +202,15 @@ impl Resolver<'_> {
                     .at(failover.place.clone(), "an ARN names one region")
                     .help("leave `by` out: the name is the same in every region")
             } else if !owner.replicated.contains(secret) {
-                Diagnostic::error(Code::CannotSucceed, format!("`{name}` is not in the failover region"))
-                    .at(failover.place.clone(), "the provider asks both regions")
-                    .help(format!(
-                        "replicate it: `tenants: {{ {}: {{ replicated: [{secret}] }} }}`",
-                        owner.name
-                    ))
+                Diagnostic::error(
+                    Code::CannotSucceed,
+                    format!("`{name}` is not in the failover region"),
+                )
+                .at(failover.place.clone(), "the provider asks both regions")
+                .help(format!(
+                    "replicate it: `tenants: {{ {}: {{ replicated: [{secret}] }} }}`",
+                    owner.name
+                ))
             } else {
                 continue;
             };
@@ -459,11 +475,13 @@ pub(super) fn difference(control: &Workload, denied: &Workload) -> Option<String
                 objects: allowed,
                 parameters: control_parameters,
                 failover: control_failover,
+                sync: control_sync,
             },
             Class::Made {
                 objects: refused,
                 parameters: denied_parameters,
                 failover: denied_failover,
+                sync: denied_sync,
             },
         ) => {
             if allowed.len() != refused.len() {
@@ -478,6 +496,9 @@ pub(super) fn difference(control: &Workload, denied: &Workload) -> Option<String
             }
             if control_failover != denied_failover {
                 return Some("only one of them has a failover region".to_owned());
+            }
+            if control_sync != denied_sync {
+                return Some("only one of them is synced".to_owned());
             }
             allowed
                 .iter()

@@ -269,6 +269,19 @@ fn a_denial_in_one_region_is_proven_there_and_another_region_may_let_in() {
         );
         assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
     }
+    let leaked = Seen {
+        files: vec![("secret".to_owned(), Some("team-red/secret".to_owned()))],
+        calls: Some(vec![denied_call(), let_in("us-west-2")]),
+        ..proof()
+    };
+    let Judgement::Broken(failure) = judge(&in_east(), &leaked) else {
+        panic!("what must be refused was read");
+    };
+    let elsewhere = failure.facts.iter().find(|fact| fact.label == "elsewhere");
+    assert_eq!(
+        elsewhere.map(|fact| fact.text.as_str()),
+        Some("secretsmanager:GetSecretValue on demo/team-red/secret was allowed in us-west-2")
+    );
 }
 
 #[test]

@@ -7,8 +7,11 @@
 //! `SecretProviderClass` from a cache that a watch feeds, as the real one does, so that a class
 //! created a moment before its pod may be missed at first.
 //!
-//! What it leaves out: sync to Kubernetes Secrets (`secretObjects`), metrics, the provider health
-//! check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
+//! Files are synced into Kubernetes Secrets (`secretObjects`) when a status object is made or changes, and owners are
+//! added to those afterwards.
+//!
+//! What it leaves out: Secrets of another type than Opaque are taken as they are (no certificates are split), and are
+//! not looked at every five minutes; metrics, the provider health check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
 //! It mounts by a system call: a mount that fails is told without the words of the `mount` program.
 //! Of the API server's objects it watches classes only, where the real one watches pods and status
 //! objects too; after a restart it reads a status object once that the real one has from its watch.
@@ -24,6 +27,7 @@ mod providers;
 mod publish;
 mod registrar;
 mod status;
+mod sync;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,7 +56,12 @@ use tonic::{Request, Response, Status, service::Routes};
 
 pub use self::mount::{MountKind, unmount_below};
 pub(crate) use self::registrar::Registrar;
-use self::{mount::Mounts, providers::Providers, status::Written};
+use self::{
+    mount::Mounts,
+    providers::Providers,
+    status::Written,
+    sync::{SecretObject, Synced},
+};
 use crate::{
     defects::{DriverDefects, Shared},
     grpc,
@@ -96,6 +105,8 @@ pub struct DriverConfig {
     pub qps: f64,
     /// Requests that the limit lets through at once. The real driver's are 30.
     pub burst: u32,
+    /// How often owners are added to synced Secrets that lack them: 5 s in the real one.
+    pub owners_every: Duration,
     /// What is wrong with it.
     pub defects: Shared<DriverDefects>,
 }
@@ -116,6 +127,7 @@ impl DriverConfig {
             mount: MountKind::Auto,
             qps: 20.0,
             burst: 30,
+            owners_every: Duration::from_secs(5),
             defects: Shared::default(),
         }
     }
@@ -161,6 +173,7 @@ struct Inner {
     classes: Classes,
     mounts: Mounts,
     written: Written,
+    synced: Synced,
     providers: Providers,
     defects: Shared<DriverDefects>,
 }
@@ -183,6 +196,7 @@ impl Driver {
             rotation: config.rotation,
             mounts: Mounts::new(config.mount, scratch),
             written: Written::default(),
+            synced: Synced::default(),
             api: api.clone().limited(config.qps, config.burst),
             classes: Classes::default(),
             providers: Providers::new(folders),
@@ -194,6 +208,11 @@ impl Driver {
         tokio::spawn(async move {
             stop.run_until_cancelled(reader.classes.follow(&api, &listed))
                 .await;
+        });
+        let (stop, owner) = (watching.clone(), Arc::clone(&inner));
+        let every = config.owners_every;
+        tokio::spawn(async move {
+            stop.run_until_cancelled(sync::add_owners(&owner, every)).await;
         });
         let watching = watching.drop_guard();
         match tokio::time::timeout(CLASSES_DEADLINE, known.wait_for(|listed| *listed)).await {
@@ -265,6 +284,8 @@ impl Driver {
 struct Class {
     provider: String,
     parameters: BTreeMap<String, String>,
+    #[serde(rename = "secretObjects")]
+    secret_objects: Vec<SecretObject>,
 }
 
 #[derive(Debug, Deserialize)]

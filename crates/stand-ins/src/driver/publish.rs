@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Inner, atomic, providers};
+use super::{Inner, atomic, providers, sync};
 use crate::{defects::DriverDefects, go, grpc};
 
 const POD_NAME: &str = "csi.storage.k8s.io/pod.name";
@@ -199,7 +199,7 @@ fn attributes(
 
 /// Asks the provider, writes what it returns, and writes the pod's status object.
 async fn fill(
-    driver: &Inner,
+    driver: &Arc<Inner>,
     request: &NodePublishVolumeRequest,
     asker: &Asker,
     provider: &str,
@@ -247,11 +247,16 @@ async fn fill(
         return Ok(());
     }
     let written = super::status::write(driver, asker_status(asker), target, &versions, deadline).await;
-    written.map_err(|error| {
+    let changed = written.map_err(|error| {
         Status::unknown(format!(
             "failed to create secret provider class pod status for pod {namespace}/{pod}, err: {error}"
         ))
-    })
+    })?;
+    if let Some(status) = changed {
+        // A reconciler's work in the real one: no publish waits for it.
+        sync::begin(driver, asker_status(asker), target, &status);
+    }
+    Ok(())
 }
 
 fn asker_status(asker: &Asker) -> super::status::Owner<'_> {
@@ -320,6 +325,7 @@ pub(super) fn unpublish(driver: &Inner, request: &NodeUnpublishVolumeRequest) ->
     }
     let target = Path::new(&request.target_path);
     driver.written.forget(target);
+    driver.synced.forget(target);
     let cleaned = clean(driver, target);
     cleaned.map_err(|error| {
         tracing::error!(?target, %error, "failed to clean and unmount target path");
