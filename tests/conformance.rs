@@ -33,7 +33,7 @@ const MOUNT: Duration = Duration::from_secs(20);
 
 /// For each defect the cases that must turn red, and the exit code of the run: 4 where a tenant reaches what it must
 /// not, 1 where a mount is spoilt.
-const RED: [(&str, &[&str], u8); 26] = [
+const RED: [(&str, &[&str], u8); 29] = [
     (
         "endpoint:skip-token-signature",
         &["impostor-refused[with=forged-signature]"],
@@ -71,6 +71,13 @@ const RED: [(&str, &[&str], u8); 26] = [
     ("driver:no-pod-status", &POSITIVE, 1),
     ("driver:never-answers", &POSITIVE, 1),
     ("driver:rewrites-synced-secret", &["synced-secret-kept"], 1),
+    (
+        "driver:rewrites-synced-at-every-publish",
+        &["synced-secret-republished"],
+        1,
+    ),
+    ("driver:unlimited-rotation", &["rotation-stays-limited"], 1),
+    ("driver:tokens-in-log", &["no-token-in-log"], 1),
     ("driver:stale-synced-secret", &["synced-secret"], 1),
     ("provider:wrong-mode", &POSITIVE, 1),
     ("provider:stale-after-rotation", &["rotation"], 1),

@@ -102,6 +102,8 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
         "failover-keeps-denial",
         "synced-secret",
         "synced-secret-kept",
+        "no-token-in-log",
+        "rotation-stays-limited",
     ] {
         assert!(names.contains(promised), "{promised} is not shipped");
     }

@@ -126,6 +126,9 @@ fn ended(verdict: Verdict, failure: Failure) -> AttemptEnd {
 
 impl Attempt<'_> {
     async fn run(&mut self) -> Result<String, StepError> {
+        if self.case.scenario.driver_writes_secrets {
+            self.world.driver_writes_secrets(true).await?;
+        }
         self.tenants = self.world.tenants_of(self.case, self.number).await?;
         let mut said = Vec::new();
         for (number, step) in self.case.scenario.steps.iter().enumerate() {
@@ -180,7 +183,9 @@ impl Attempt<'_> {
             Action::Deny(planned) => deny::deny(self, planned, until).await,
             Action::Update(secret) => self.update(secret).await,
             Action::Scale { workload, replicas } => workload::scale(self, workload, *replicas, until).await,
-            Action::Republish { workload, times } => workload::republish(self, workload, *times, until).await,
+            Action::Republish { workload, times, due } => {
+                workload::republish(self, workload, (*times, *due), until).await
+            }
             Action::Delete { workload } => workload::delete(self, workload, until).await,
             Action::Expect(planned) => expect::expect(self, planned, until).await,
             Action::Impostor(planned) => super::impostor::refused(self, planned).await,
@@ -219,7 +224,7 @@ impl Attempt<'_> {
             }
             Action::Update(secret) => format!("update {}/{}", tenant(secret.tenant), secret.secret),
             Action::Scale { workload, replicas } => format!("scale {workload} to {replicas}"),
-            Action::Republish { workload, times } => format!("publish {workload} again, {times} times"),
+            Action::Republish { workload, times, .. } => format!("publish {workload} again, {times} times"),
             Action::Delete { workload } => format!("delete {workload}"),
             Action::Expect(expect) => expect::title(expect),
             Action::Impostor(impostor) => {
@@ -260,6 +265,11 @@ impl Attempt<'_> {
             live.remove(self.world).await;
         }
         self.world.release(std::mem::take(&mut self.tenants)).await;
+        if self.case.scenario.driver_writes_secrets
+            && let Err(StepError::Trouble(failure)) = self.world.driver_writes_secrets(false).await
+        {
+            self.world.warn(failure.headline);
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Dispatch {
 }
 
 /// Runs every case to its end. Measurements run alone, after all else, so that nothing shares the
-/// machine with them.
+/// machine with them, and so does what changes the environment for every other.
 pub(super) async fn dispatch(
     world: &Arc<World>,
     cases: Vec<Arc<Case>>,
@@ -35,7 +35,7 @@ pub(super) async fn dispatch(
     cancelled: &CancellationToken,
 ) {
     let stop = cancelled.child_token();
-    let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| measures(case));
+    let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| is_alone(case));
     group(world, together, how.jobs, how, (&stop, cancelled)).await;
     group(world, alone, 1, how, (&stop, cancelled)).await;
 }
@@ -126,9 +126,7 @@ fn skip(world: &World, case: &Case, verdict: Verdict, because: &str) {
     world.record(EventKind::CaseFinished(finished));
 }
 
-fn measures(case: &Case) -> bool {
-    case.scenario
-        .steps
-        .iter()
-        .any(|step| matches!(step.action, Action::Load(_)))
+fn is_alone(case: &Case) -> bool {
+    let mut steps = case.scenario.steps.iter();
+    case.scenario.driver_writes_secrets || steps.any(|step| matches!(step.action, Action::Load(_)))
 }

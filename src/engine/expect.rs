@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{
     case::{Attempt, judged},
+    fetches, logs,
     step::{StepError, StepResult},
     synced,
     workload::{self, LOOK, LiveWorkload, Value, unreadable},
@@ -61,6 +62,8 @@ pub(super) fn title(planned: &Expect) -> String {
         Condition::Unmounted => "has nothing mounted".to_owned(),
         Condition::Event { reason, contains } => format!("has an event {reason} with `{contains}`"),
         Condition::PodStatus => "has its pod status".to_owned(),
+        Condition::FetchesLimited => "is not fetched more often than its poll interval allows".to_owned(),
+        Condition::LogsClean => "has no token and no value in a log".to_owned(),
         Condition::Synced(Synced::Current) => "has the current value in its Secret".to_owned(),
         Condition::Synced(Synced::Settled) => "has its Secret settled".to_owned(),
         Condition::Synced(Synced::Unchanged) => "has its Secret unchanged".to_owned(),
@@ -134,6 +137,8 @@ async fn check(
                 )
             })
         }
+        Condition::FetchesLimited => fetches::limited(attempt, live),
+        Condition::LogsClean => logs::clean(attempt, live).await,
         Condition::Synced(what) => synced::check(attempt, live, *what).await,
         Condition::PodStatus => {
             for pod in &pods {

@@ -5,8 +5,8 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION, IAM_ENFORCEMENT, REPUBLISH,
-        ROTATION, SECRET_SYNC, SECRET_TWICE, WORKLOADS,
+        CALL_LOG, CSI_SOCKET, DRIVER_WRITES_SECRETS, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION,
+        IAM_ENFORCEMENT, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
 };
@@ -62,6 +62,16 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         ),
         republish(environment),
         capability(
+            DRIVER_WRITES_SECRETS,
+            environment.provider.is_some(),
+            if environment.provider.is_some() {
+                "the provider can be started anew with --driver-writes-secrets"
+            } else {
+                "the provider is not ours to start"
+            },
+        ),
+        program_logs(environment).await,
+        capability(
             FAILOVER_REGION,
             environment.failover_region.is_some(),
             &match &environment.failover_region {
@@ -79,6 +89,17 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
     ]
+}
+
+async fn program_logs(environment: &Environment) -> Capability {
+    let verbosity = match &environment.logs {
+        Some(logs) => logs.verbosity().await,
+        None => Err("nobody keeps the logs of driver and provider".to_owned()),
+    };
+    match verbosity {
+        Ok(said) => capability(PROGRAM_LOGS, true, &said),
+        Err(because) => capability(PROGRAM_LOGS, false, &because),
+    }
 }
 
 fn republish(environment: &Environment) -> Capability {

@@ -32,6 +32,9 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// Longest wait for a pod status object after its mount.
 const POD_STATUS: Duration = Duration::from_secs(5);
 
+/// How much longer than a poll interval a republish waits that must not be skipped.
+const BEYOND_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Permission bits of files whose class asks for none.
 const MODE: u32 = 0o644;
 
@@ -51,6 +54,10 @@ pub(super) struct LiveWorkload {
     translation: PathTranslation,
     /// Permission bits that its files must have.
     mode: u32,
+    /// Since when it may ask for secrets.
+    pub(super) since: Instant,
+    /// How often kubelet was told to publish each of its pods again.
+    pub(super) republished: u32,
     /// Whether its files are synced into a Secret, which bears the class's name.
     pub(super) synced: bool,
     /// What that Secret was when it was seen settled.
@@ -166,6 +173,7 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
         WorkloadKind::Pod => manifest.pod(),
         WorkloadKind::Deployment(replicas) => manifest.deployment(replicas),
     };
+    let since = Instant::now();
     world.create(&manifest).await?;
     let live = LiveWorkload {
         made_class: matches!(planned.class, Class::Made { .. }),
@@ -177,6 +185,8 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
         objects,
         translation,
         mode: MODE,
+        since,
+        republished: 0,
         synced: matches!(planned.class, Class::Made { sync: true, .. }),
         settled: Mutex::default(),
         deleted: None,
@@ -335,15 +345,25 @@ pub(super) async fn scale(
 pub(super) async fn republish(
     attempt: &mut Attempt<'_>,
     workload: &str,
-    times: u32,
+    (times, due): (u32, bool),
     until: Instant,
 ) -> StepResult {
     let world = attempt.world;
+    let live = attempt
+        .workloads
+        .get_mut(workload)
+        .ok_or_else(StepError::bad_reference)?;
+    live.republished += times;
     let live = attempt.workload(workload)?;
+    let pause = match world.environment.rotation {
+        Some(interval) if due => interval + BEYOND_INTERVAL,
+        _ => Duration::ZERO,
+    };
     let kubelet = world.environment.republish.as_ref();
     let kubelet =
         kubelet.ok_or_else(|| StepError::trouble("kubelet cannot be told to publish again here"))?;
     for time in 1..=times {
+        tokio::time::sleep(pause).await;
         for pod in live.pods(world) {
             let asked = tokio::time::timeout_at(until.into(), kubelet.republish(&pod.uid)).await;
             let because = match asked {

@@ -95,6 +95,11 @@ impl Values {
         value
     }
 
+    /// Whether a text has a value of the run in it, in any form.
+    pub(super) fn are_in(&self, text: &str) -> bool {
+        self.redactor.knows_any_in(text)
+    }
+
     /// Whose value this is, if it is one of the run's.
     pub(super) fn owner_of(&self, value: &SecretValue) -> Option<Owner> {
         self.owners
@@ -294,6 +299,19 @@ impl World {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Has the provider started anew, with `--driver-writes-secrets` or without.
+    pub(super) async fn driver_writes_secrets(&self, on: bool) -> Result<(), StepError> {
+        let Some(provider) = &self.environment.provider else {
+            return Err(StepError::trouble("the provider cannot be started anew here"));
+        };
+        let started = provider.driver_writes_secrets(on).await;
+        started.map_err(|because| {
+            StepError::trouble(format!(
+                "the provider could not be started with --driver-writes-secrets={on}: {because}"
+            ))
+        })
     }
 
     /// The second region, of an environment that has one.

@@ -335,12 +335,16 @@ pub async fn start(
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
     let node_parts = Arc::clone(&parts);
+    let (provider, logs) = (Arc::clone(&parts), Arc::clone(&parts));
     Ok(Environment {
         programs: Some(node_parts),
         ready,
         reach: Reach::Embedded,
         kubernetes,
         aws,
+        provider: Some(provider),
+        logs: Some(logs),
+        rotation: Some(options.rotation),
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,

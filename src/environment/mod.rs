@@ -21,6 +21,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 pub use self::{
@@ -48,6 +49,12 @@ pub struct Environment {
     pub kubernetes: Kubernetes,
     /// AWS, as the administrator of the account.
     pub aws: Aws,
+    /// What starts the provider in another way, where it can be.
+    pub provider: Option<Arc<dyn ProviderControl>>,
+    /// What driver and provider write, where it can be read.
+    pub logs: Option<Arc<dyn ProgramLogs>>,
+    /// The driver's `--rotation-poll-interval`, where it is known.
+    pub rotation: Option<Duration>,
     /// What tells kubelet to publish again, where it can be told.
     pub republish: Option<Box<dyn Republish>>,
     /// The region that secrets can be replicated to, where there is one.
@@ -87,6 +94,9 @@ impl Environment {
             },
             kubernetes,
             aws,
+            provider: None,
+            logs: None,
+            rotation: None,
             republish: None,
             failover_region: None,
             issuer,
@@ -139,6 +149,40 @@ impl Environment {
 trait KubeletPace: Send + Sync {
     /// Waits as long as a real kubelet does, or as the run asked for.
     fn set_real(&self, real: bool);
+}
+
+/// Starts the provider anew.
+pub trait ProviderControl: Send + Sync {
+    /// With `--driver-writes-secrets`, or without.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start, or does not know the flag.
+    fn driver_writes_secrets(&self, on: bool) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// What driver and provider write to their logs.
+pub trait ProgramLogs: Send + Sync {
+    /// How much the driver writes, in words.
+    ///
+    /// # Errors
+    ///
+    /// When that is less than at `-v=5`, with the reason.
+    fn verbosity(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Everything written so far, as it was written.
+    ///
+    /// # Errors
+    ///
+    /// When a log cannot be read.
+    fn logs(&self) -> BoxFuture<'_, Result<Vec<ProgramLog>, String>>;
+}
+
+/// What a program has written: it may hold anything, and so is never shown.
+pub struct ProgramLog {
+    /// `driver` or `provider`.
+    pub name: &'static str,
+    /// All of it.
+    pub text: String,
 }
 
 /// Tells kubelet to publish again now, where it would by itself later.

@@ -11,7 +11,7 @@ use mountproof_stand_ins::{
     provider::{Provider, ProviderConfig},
 };
 
-use super::{Defect, LocalOptions, NodeProcess, Release, StartError, described, planted};
+use super::{Defect, LocalOptions, NodeProcess, ProgramLog, Release, StartError, described, planted};
 use crate::{
     generation,
     journal::Component,
@@ -65,6 +65,26 @@ impl DriverPart {
         }
     }
 
+    /// Everything that it has written.
+    pub(super) async fn written(&self) -> Result<ProgramLog, String> {
+        let text = match self {
+            Self::StandIn(driver) => driver.log_text(),
+            Self::Program(program) => read_log(program).await?,
+        };
+        Ok(ProgramLog { name: "driver", text })
+    }
+
+    /// That it writes as much as at `-v=5`, in words; else why not.
+    pub(super) fn verbosity(&self) -> Result<String, String> {
+        match self {
+            Self::StandIn(_) => Ok("the stand-in writes a line for each publish".to_owned()),
+            Self::Program(program) if program.flags().iter().any(|flag| flag == "-v=5") => {
+                Ok("the driver runs with -v=5".to_owned())
+            }
+            Self::Program(_) => Err("the driver does not run with -v=5".to_owned()),
+        }
+    }
+
     /// The driver's own limit on requests to the Kubernetes API.
     pub(super) fn bucket(&self, qps: f64, burst: u32) -> Bucket {
         match self {
@@ -113,6 +133,32 @@ pub(super) enum ProviderPart {
 }
 
 impl ProviderPart {
+    /// Everything that it has written.
+    pub(super) async fn written(&self) -> Result<ProgramLog, String> {
+        let text = match self {
+            Self::StandIn(provider) => provider.log_text(),
+            Self::Program(program) => read_log(program).await?,
+        };
+        Ok(ProgramLog {
+            name: "provider",
+            text,
+        })
+    }
+
+    /// Has it run with `--driver-writes-secrets`, or without: a program is started anew for that.
+    pub(super) async fn driver_writes_secrets(&mut self, on: bool) -> Result<(), String> {
+        match self {
+            Self::StandIn(provider) => {
+                provider.set_driver_writes_secrets(on);
+                Ok(())
+            }
+            Self::Program(program) => {
+                let started = Box::pin(program.restart_writing(on)).await;
+                started.map_err(|error| error.to_string())
+            }
+        }
+    }
+
     /// See [`DriverPart::start`].
     pub(super) async fn start(
         options: &LocalOptions,
@@ -218,6 +264,14 @@ fn process(name: &'static str, running: &Running) -> NodeProcess {
         ended: running.exited(),
         log: running.log().to_owned(),
     }
+}
+
+/// What a program has written up to now, on which it is waited.
+async fn read_log(running: &Running) -> Result<String, String> {
+    running.settle_log().await;
+    let read = tokio::fs::read(running.log()).await;
+    let bytes = read.map_err(|error| format!("{}: {error}", running.log().display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn spec(release: &Release) -> ProgramSpec {

@@ -8,7 +8,7 @@ use mountproof_stand_ins::kubelet::Kubelet;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
-    Fault, NodeProcess, NodePrograms, Trouble,
+    Fault, NodeProcess, NodePrograms, ProgramLog, ProgramLogs, ProviderControl, Trouble,
     call_log::EndpointLog,
     control_plane::KubernetesPart,
     node::{DriverPart, ProviderPart},
@@ -123,6 +123,42 @@ impl Parts {
         if let Some(api) = self.api.lock().await.take() {
             api.stop().await;
         }
+    }
+}
+
+impl ProviderControl for Parts {
+    fn driver_writes_secrets(&self, on: bool) -> BoxFuture<'_, Result<(), String>> {
+        async move {
+            let mut provider = self.provider.lock().await;
+            let provider = provider.as_mut().ok_or("it has been ended")?;
+            provider.driver_writes_secrets(on).await
+        }
+        .boxed()
+    }
+}
+
+impl ProgramLogs for Parts {
+    fn verbosity(&self) -> BoxFuture<'_, Result<String, String>> {
+        async {
+            let driver = self.driver.lock().await;
+            driver.as_ref().ok_or("the driver has been ended")?.verbosity()
+        }
+        .boxed()
+    }
+
+    fn logs(&self) -> BoxFuture<'_, Result<Vec<ProgramLog>, String>> {
+        async {
+            let (driver, provider) = (self.driver.lock().await, self.provider.lock().await);
+            let mut logs = Vec::new();
+            if let Some(driver) = driver.as_ref() {
+                logs.push(driver.written().await?);
+            }
+            if let Some(provider) = provider.as_ref() {
+                logs.push(provider.written().await?);
+            }
+            Ok(logs)
+        }
+        .boxed()
     }
 }
 

@@ -76,6 +76,12 @@ pub enum DriverDefect {
     NeverAnswers,
     /// A synced Secret is written again by every pod that mounts its class.
     RewritesSyncedSecret,
+    /// And at every publish that rotates.
+    RewritesSyncedAtEveryPublish,
+    /// Every republish fetches where the driver writes the files.
+    UnlimitedRotation,
+    /// Tokens are written to the log.
+    TokensInLog,
     /// A synced Secret does not follow.
     StaleSyncedSecret,
 }
@@ -142,6 +148,12 @@ plants! {
         caught by "positive": "NodePublishVolume is never answered";
     "driver:rewrites-synced-secret", Defect::Driver(DriverDefect::RewritesSyncedSecret),
         caught by "synced-secret-kept": "a synced Secret is written again by every pod that mounts its class, as by driver 1.6.0";
+    "driver:rewrites-synced-at-every-publish", Defect::Driver(DriverDefect::RewritesSyncedAtEveryPublish),
+        caught by "synced-secret-republished": "a synced Secret is written again by every publish that rotates";
+    "driver:unlimited-rotation", Defect::Driver(DriverDefect::UnlimitedRotation),
+        caught by "rotation-stays-limited": "every republish fetches where the driver writes the files, as by driver 1.6.0";
+    "driver:tokens-in-log", Defect::Driver(DriverDefect::TokensInLog),
+        caught by "no-token-in-log": "tokens are written to the log, as before driver 1.3.3";
     "driver:stale-synced-secret", Defect::Driver(DriverDefect::StaleSyncedSecret),
         caught by "synced-secret": "a synced Secret keeps what it was made with";
     "provider:wrong-mode", Defect::Provider(ProviderDefect::WrongMode),

@@ -38,6 +38,9 @@ pub(super) fn driver_defects(plants: &[Plant]) -> DriverDefects {
                 DriverDefect::NoPodStatus => &mut defects.no_pod_status,
                 DriverDefect::NeverAnswers => &mut defects.never_answers,
                 DriverDefect::RewritesSyncedSecret => &mut defects.rewrites_synced_secret,
+                DriverDefect::RewritesSyncedAtEveryPublish => &mut defects.rewrites_synced_at_every_publish,
+                DriverDefect::UnlimitedRotation => &mut defects.unlimited_rotation,
+                DriverDefect::TokensInLog => &mut defects.tokens_in_log,
                 DriverDefect::StaleSyncedSecret => &mut defects.stale_synced_secret,
             } = true;
         }

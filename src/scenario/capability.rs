@@ -27,6 +27,11 @@ pub const SECRET_SYNC: &str = "secret-sync";
 /// Kubelet asks the driver again for what is mounted, and can be told to do it now.
 pub const REPUBLISH: &str = "republish";
 
+/// The provider can be started with `--driver-writes-secrets`.
+pub const DRIVER_WRITES_SECRETS: &str = "driver-writes-secrets";
+/// What driver (at `-v=5`) and provider write to their logs can be read.
+pub const PROGRAM_LOGS: &str = "program-logs";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -53,6 +58,14 @@ pub const KNOWN: &[(&str, &str)] = &[
     (
         REPUBLISH,
         "kubelet asks the driver again for what is mounted, and can be told to do it now",
+    ),
+    (
+        DRIVER_WRITES_SECRETS,
+        "the provider can be started with --driver-writes-secrets",
+    ),
+    (
+        PROGRAM_LOGS,
+        "what the driver, at -v=5, and the provider write to their logs can be read",
     ),
     (
         FAILOVER_REGION,

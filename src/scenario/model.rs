@@ -24,6 +24,8 @@ pub struct Scenario {
     pub requires: Vec<String>,
     /// Whether it is bound once (to the first tenants of the run) or once for each tenant.
     pub each: Each,
+    /// The provider has to run with `--driver-writes-secrets` for it, and nothing else beside it.
+    pub driver_writes_secrets: bool,
     /// Its tenants in the order of the file.
     pub tenants: Vec<TenantSpec>,
     /// The values of this combination of the matrix, by axis; empty without a matrix. A file with a
@@ -154,6 +156,8 @@ pub enum Action {
         workload: String,
         /// So often, one after another.
         times: u32,
+        /// Each waits until the driver's poll interval has passed.
+        due: bool,
     },
     /// Delete a workload and wait until nothing of it is mounted.
     Delete {
@@ -384,6 +388,10 @@ pub enum Condition {
     PodStatus,
     /// Of the Kubernetes Secret that its files are synced into.
     Synced(Synced),
+    /// AWS was asked for its secrets no more often than the driver's poll interval lets through.
+    FetchesLimited,
+    /// The logs of driver and provider show its pods, and neither a token nor a value.
+    LogsClean,
 }
 
 /// What can be true of a synced Secret.

@@ -32,13 +32,17 @@ pub struct RawScenario {
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
-    /// `workload-controllers`, `failover-region`, `secret-sync`, `republish`.
+    /// `workload-controllers`, `failover-region`, `secret-sync`, `republish`,
+    /// `driver-writes-secrets`, `program-logs`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
     /// with `own: true`, one that is made for this case and removed after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenants: Option<Ordered<Option<RawTenant>>>,
+    /// How the provider has to run. Such a scenario runs alone, and the provider is started anew before it and after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<RawProvider>,
     /// Axes with their values. The scenario is tried once for every combination; any text below may
     /// say `${matrix.<axis>}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +73,14 @@ pub struct RawMetadata {
     /// For `--label key=value`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// How the provider has to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawProvider {
+    /// With `--driver-writes-secrets`: it hands the files to the driver, which writes them.
+    pub driver_writes_secrets: At<RawTrue>,
 }
 
 /// How often a scenario is bound.
@@ -368,8 +380,8 @@ pub struct RawImpostor {
     pub within: Option<At<String>>,
 }
 
-/// Check something about a workload. One of `files`, `event`, `podStatus`, `synced`; one of `now`,
-/// `eventually`, `holds`.
+/// Check something about a workload. One of `files`, `event`, `podStatus`, `synced`, `fetches`, `logs`; one
+/// of `now`, `eventually`, `holds`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RawExpect {
@@ -387,6 +399,12 @@ pub struct RawExpect {
     /// The Kubernetes Secret that its files are synced into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<At<RawSynced>>,
+    /// How often AWS was asked for its secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetches: Option<At<RawFetches>>,
+    /// What driver and provider wrote to their logs, the driver at `-v=5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<At<RawLogs>>,
     /// It must be so at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<At<RawTrue>>,
@@ -423,6 +441,23 @@ pub enum RawSynced {
     Settled,
     /// It was not written since it was seen to be `settled`.
     Unchanged,
+}
+
+/// How often AWS was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawFetches {
+    /// No more often than the driver's poll interval lets through since the workload was made, however often it was
+    /// published.
+    Limited,
+}
+
+/// What is in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawLogs {
+    /// The workload's pods, and neither a token nor a value of a secret.
+    Clean,
 }
 
 /// Only ever `true`: leave the field out otherwise.
@@ -503,6 +538,9 @@ pub struct RawRepublish {
     /// So often, one after another. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<At<u32>>,
+    /// Each waits until the driver's poll interval has passed, so that the driver does not skip it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<At<RawTrue>>,
     /// Longest time the step may take, such as `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,

@@ -19,6 +19,8 @@ pub const SHIPPED: &[(&str, &str)] = embedded![
     "conformance/rotation.yaml",
     "conformance/synced-secret.yaml",
     "hazards/failover-keeps-denial.yaml",
+    "hazards/no-token-in-log.yaml",
+    "hazards/rotation-stays-limited.yaml",
     "hazards/synced-secret-kept.yaml",
     "hazards/synced-secret-republished.yaml",
     "isolation/annotation-names-other-role.yaml",

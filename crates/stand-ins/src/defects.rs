@@ -94,8 +94,7 @@ pub struct DriverDefects {
     pub no_pod_status: bool,
     /// Never answers a publish: each ends when its caller has had enough.
     pub never_answers: bool,
-    /// Writes what kubelet gives it to its log, tokens too: CVE-2023-2878, in versions before 1.3.3. Its log is standard
-    /// error, so it shows in the stand-in as a program only.
+    /// Writes what kubelet gives it to its log, tokens too: CVE-2023-2878, in versions before 1.3.3.
     pub tokens_in_log: bool,
     /// With rotation on, a folder that is younger than the poll interval counts as up to date, though nothing was ever mounted
     /// there: a mount that timed out is reported as done by the next call, empty. Driver 1.6.0 (issue 1051's family).
@@ -106,6 +105,11 @@ pub struct DriverDefects {
     /// Writes a synced Secret anew whenever a pod mounts its class, though nothing in it changed, and drops its owners with
     /// that. Driver 1.6.0 (issue 2057).
     pub rewrites_synced_secret: bool,
+    /// Does that at every publish that rotates, whether anything was mounted anew or not.
+    pub rewrites_synced_at_every_publish: bool,
+    /// Has no other clock for its poll interval than the last write to the mount: where it writes the files itself, and
+    /// they are unchanged, every republish fetches them. Driver 1.6.0.
+    pub unlimited_rotation: bool,
     /// Leaves a synced Secret as it was made, whatever is mounted later.
     pub stale_synced_secret: bool,
     /// The socket at which a provider was found first is dialled for the driver's whole life, wherever the provider has moved
@@ -123,6 +127,7 @@ impl DriverDefects {
             mounted_folder_is_done: true,
             provider_socket_is_kept: true,
             rewrites_synced_secret: true,
+            unlimited_rotation: true,
             ..Self::default()
         }
     }
@@ -138,6 +143,8 @@ impl DriverDefects {
         "mounted-folder-is-done",
         "provider-socket-is-kept",
         "rewrites-synced-secret",
+        "rewrites-synced-at-every-publish",
+        "unlimited-rotation",
         "stale-synced-secret",
     ];
 
@@ -154,6 +161,8 @@ impl DriverDefects {
             "mounted-folder-is-done" => &mut self.mounted_folder_is_done,
             "provider-socket-is-kept" => &mut self.provider_socket_is_kept,
             "rewrites-synced-secret" => &mut self.rewrites_synced_secret,
+            "rewrites-synced-at-every-publish" => &mut self.rewrites_synced_at_every_publish,
+            "unlimited-rotation" => &mut self.unlimited_rotation,
             "stale-synced-secret" => &mut self.stale_synced_secret,
             _ => return None,
         } = true;

@@ -19,6 +19,7 @@ use std::{
 
 use super::{
     at::{At, Place},
+    capability,
     code::Code,
     diagnostic::{Diagnostic, has_errors},
     duration, matrix,
@@ -129,6 +130,8 @@ struct Resolver<'a> {
     updated: BTreeSet<super::model::SecretRef>,
     /// Workloads whose synced Secret an earlier step saw settled.
     settled: BTreeSet<String>,
+    /// Workloads that an earlier step had published again.
+    republished: BTreeSet<String>,
 }
 
 impl<'a> Resolver<'a> {
@@ -143,6 +146,7 @@ impl<'a> Resolver<'a> {
             workloads: Vec::new(),
             updated: BTreeSet::new(),
             settled: BTreeSet::new(),
+            republished: BTreeSet::new(),
         }
     }
 
@@ -150,6 +154,10 @@ impl<'a> Resolver<'a> {
         let raw = self.raw;
         self.tenants();
         let each = self.each();
+        if let Some(provider) = &raw.provider {
+            let place = provider.driver_writes_secrets.place.clone();
+            self.needs(capability::DRIVER_WRITES_SECRETS, "such a provider", &place);
+        }
         let deadline = raw
             .deadline
             .as_ref()
@@ -196,6 +204,7 @@ impl<'a> Resolver<'a> {
                 .map(|required| required.value.clone())
                 .collect(),
             each,
+            driver_writes_secrets: raw.provider.is_some(),
             tenants: std::mem::take(&mut self.tenants),
             matrix: self.row.clone(),
             deadline: deadline.unwrap_or(planned),

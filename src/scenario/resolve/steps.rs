@@ -11,7 +11,8 @@ use super::{
         duration,
         model::{Action, Class, Condition, Expect, Mount, Stage, Step, Synced, When, WorkloadKind},
         raw::{
-            RawExpect, RawFiles, RawLoad, RawMount, RawRepublish, RawScale, RawStep, RawSynced, RawUpdate,
+            RawExpect, RawFetches, RawFiles, RawLoad, RawMount, RawRepublish, RawScale, RawStep, RawSynced,
+            RawUpdate,
         },
         suggest::nearest,
     },
@@ -155,12 +156,14 @@ impl Resolver<'_> {
             raw.event.is_some(),
             raw.pod_status.is_some(),
             raw.synced.is_some(),
+            raw.fetches.is_some(),
+            raw.logs.is_some(),
         ];
         if given.into_iter().filter(|given| *given).count() != 1 {
             self.error(
                 Diagnostic::error(Code::Contradiction, "it is not clear what is expected")
                     .at(raw.workload.place.clone(), "")
-                    .help("exactly one of: files, event, podStatus, synced; write a step for each"),
+                    .help("exactly one of: files, event, podStatus, synced, fetches, logs; write a step for each"),
             );
             return None;
         }
@@ -174,6 +177,14 @@ impl Resolver<'_> {
         }
         if let Some(synced) = &raw.synced {
             return self.synced(synced, workload?).map(Condition::Synced);
+        }
+        if let Some(fetches) = &raw.fetches {
+            self.limited(fetches, workload?);
+            return Some(Condition::FetchesLimited);
+        }
+        if let Some(logs) = &raw.logs {
+            self.needs(capability::PROGRAM_LOGS, "to look at logs", &logs.place);
+            return Some(Condition::LogsClean);
         }
         let Some(files) = &raw.files else {
             return Some(Condition::PodStatus);
@@ -218,6 +229,20 @@ impl Resolver<'_> {
         })
     }
 
+    fn limited(&mut self, written: &At<RawFetches>, workload: usize) {
+        self.needs(capability::CALL_LOG, "to count calls", &written.place);
+        let name = &self.workloads[workload].name;
+        if !self.republished.contains(name) {
+            let diagnostic = Diagnostic::error(
+                Code::CannotFail,
+                format!("`{name}` was published once, and no more"),
+            )
+            .at(written.place.clone(), "there is nothing to limit")
+            .help("a `republish` of it must come first");
+            self.error(diagnostic);
+        }
+    }
+
     fn scale(&mut self, raw: &RawScale) -> Option<(Action, Time)> {
         let found = self.made(&raw.workload, "scaled");
         let replicas = self.within_range("replicas", &raw.replicas, 1, MAX_REPLICAS);
@@ -243,7 +268,9 @@ impl Resolver<'_> {
             .map_or(1, |times| self.within_range("times", times, 1, MAX_REPUBLISHES));
         let time = self.time(raw.within.as_ref(), default::REPUBLISH);
         let workload = self.workloads[found?].name.clone();
-        Some((Action::Republish { workload, times }, time?))
+        self.republished.insert(workload.clone());
+        let due = raw.due.is_some();
+        Some((Action::Republish { workload, times, due }, time?))
     }
 
     fn had_another_value(&mut self, workload: usize, place: &Place) {

@@ -65,6 +65,7 @@ use self::{
 use crate::{
     defects::{DriverDefects, Shared},
     grpc,
+    log::Log,
     rest::{ApiAccess, ApiClient, Change},
 };
 
@@ -76,6 +77,9 @@ pub const NAME: &str = "secrets-store.csi.k8s.io";
 
 /// The real one is `csi-secrets-store/controller/v1.6.0 (linux/amd64) <commit>/<time>`.
 const AGENT: &str = "csi-secrets-store/controller/v1.6.0 (linux/amd64) mountproof-stand-in";
+
+/// The file that its log names.
+const SOURCE: &str = "driver.rs";
 
 /// How long [`Driver::start`] waits for the first list of classes.
 const CLASSES_DEADLINE: Duration = Duration::from_secs(10);
@@ -107,6 +111,8 @@ pub struct DriverConfig {
     pub burst: u32,
     /// How often owners are added to synced Secrets that lack them: 5 s in the real one.
     pub owners_every: Duration,
+    /// Whether its log goes to standard error too, in klog's form: as a program's does.
+    pub log_to_stderr: bool,
     /// What is wrong with it.
     pub defects: Shared<DriverDefects>,
 }
@@ -128,6 +134,7 @@ impl DriverConfig {
             qps: 20.0,
             burst: 30,
             owners_every: Duration::from_secs(5),
+            log_to_stderr: false,
             defects: Shared::default(),
         }
     }
@@ -174,6 +181,7 @@ struct Inner {
     mounts: Mounts,
     written: Written,
     synced: Synced,
+    log: Log,
     providers: Providers,
     defects: Shared<DriverDefects>,
 }
@@ -197,6 +205,7 @@ impl Driver {
             mounts: Mounts::new(config.mount, scratch),
             written: Written::default(),
             synced: Synced::default(),
+            log: Log::new(SOURCE, config.log_to_stderr),
             api: api.clone().limited(config.qps, config.burst),
             classes: Classes::default(),
             providers: Providers::new(folders),
@@ -249,6 +258,13 @@ impl Driver {
     #[must_use]
     pub fn mount_kind(&self) -> MountKind {
         self.inner.mounts.kind()
+    }
+
+    /// The last 20,000 lines of its log, in klog's form: a line for each publish, as the real one has at `-v=2` and up.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        let lines = self.inner.log.lines();
+        lines.iter().map(|line| line.as_klog(SOURCE)).collect()
     }
 
     /// The switches of its defects.

@@ -73,6 +73,11 @@ impl Written {
         self.lock().insert(target.to_owned(), object);
     }
 
+    /// The object as it is known.
+    pub(super) fn known(&self, target: &Path) -> Option<Value> {
+        self.lock().get(target).cloned()
+    }
+
     /// The object; whoever takes it and cannot update it reads it anew the next time.
     fn take(&self, target: &Path) -> Option<Value> {
         self.lock().remove(target)

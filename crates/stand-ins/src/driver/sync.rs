@@ -141,7 +141,10 @@ async fn write(driver: &Inner, namespace: &str, wanted: &Value) -> Result<(), Ap
         "{collection}/{}",
         wanted["metadata"]["name"].as_str().unwrap_or_default()
     );
-    if driver.defects.shows(|defects| defects.rewrites_synced_secret) {
+    let rewrites = driver
+        .defects
+        .shows(|defects| defects.rewrites_synced_secret || defects.rewrites_synced_at_every_publish);
+    if rewrites {
         return driver.api.update(&path, wanted).await.map(drop);
     }
     let found: Value = driver.api.fetch(&path, None).await?;

@@ -123,6 +123,24 @@ impl ProviderProgram {
         Ok(())
     }
 
+    /// Ends it if it runs, and starts it anew with `--driver-writes-secrets` or without.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::NotThisProgram`] too, where it does not know the flag.
+    pub async fn restart_writing(&mut self, driver_writes_secrets: bool) -> Result<(), StartError> {
+        const FLAG: &str = "driver-writes-secrets";
+        if driver_writes_secrets && !self.known.may_know(FLAG) {
+            return Err(StartError::NotThisProgram {
+                program: self.spec.program.clone(),
+                part: "provider",
+                flag: FLAG,
+            });
+        }
+        self.config.driver_writes_secrets = driver_writes_secrets;
+        self.restart().await
+    }
+
     /// Ends it if it runs, and starts it anew with its socket in `folder`: as an upgrade from a version below 1.0 moves
     /// it from `/etc` to `/var/run`.
     pub async fn restart_in(&mut self, folder: &Path) -> Result<(), StartError> {

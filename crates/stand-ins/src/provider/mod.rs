@@ -17,7 +17,6 @@
 mod aws;
 mod descriptor;
 mod go_json;
-mod log;
 mod mount;
 mod retry;
 mod shape;
@@ -29,7 +28,10 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,16 +45,20 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
 
-pub use self::log::{LogLevel, LogLine};
-use self::{aws::Reach, log::Log, value::SecretBytes};
+use self::{aws::Reach, value::SecretBytes};
+pub use crate::log::{LogLevel, LogLine};
 use crate::{
     defects::{ProviderDefects, Shared},
     grpc,
+    log::Log,
     rest::{ApiAccess, ApiClient},
 };
 
 /// The version it imitates, and says it is.
 pub const VERSION: &str = "3.1.1";
+
+/// The file that its log names.
+const SOURCE: &str = "provider.rs";
 
 const NAME: &str = "secrets-store-csi-driver-provider-aws";
 
@@ -138,7 +144,7 @@ struct Inner {
     api: ApiClient,
     region: Option<String>,
     reach: Reach,
-    driver_writes_secrets: bool,
+    driver_writes_secrets: AtomicBool,
     slots: Semaphore,
     log: Log,
     defects: Shared<ProviderDefects>,
@@ -157,9 +163,9 @@ impl Provider {
                 proxy: config.https_proxy,
                 pause_unit: config.retry_pause,
             },
-            driver_writes_secrets: config.driver_writes_secrets,
+            driver_writes_secrets: AtomicBool::new(config.driver_writes_secrets),
             slots: Semaphore::new(config.in_flight.max(1)),
-            log: Log::new(config.log_to_stderr),
+            log: Log::new(SOURCE, config.log_to_stderr),
             defects: config.defects,
             spoils: Spoils::default(),
         });
@@ -198,6 +204,17 @@ impl Provider {
     #[must_use]
     pub fn log(&self) -> Vec<LogLine> {
         self.inner.log.lines()
+    }
+
+    /// The same as text, in klog's form.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        self.log().iter().map(|line| line.as_klog(SOURCE)).collect()
+    }
+
+    /// Takes or gives the flag `--driver-writes-secrets`, as if it were started anew with it or without.
+    pub fn set_driver_writes_secrets(&self, on: bool) {
+        self.inner.driver_writes_secrets.store(on, Ordering::SeqCst);
     }
 
     /// The switches of its defects.
