@@ -86,7 +86,7 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 /// and those are monotonic: a step of the wall clock moves none of them.
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
-    ("src/engine/load.rs", "tokens say when they expire"),
+    ("src/engine/as_kubelet.rs", "tokens say when they expire"),
     (
         "crates/aws-endpoint/src/state.rs",
         "signatures and tokens are judged by it",

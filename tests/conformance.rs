@@ -33,7 +33,7 @@ const MOUNT: Duration = Duration::from_secs(20);
 
 /// For each defect the cases that must turn red, and the exit code of the run: 4 where a tenant reaches what it must
 /// not, 1 where a mount is spoilt.
-const RED: [(&str, &[&str], u8); 29] = [
+const RED: [(&str, &[&str], u8); 32] = [
     (
         "endpoint:skip-token-signature",
         &["impostor-refused[with=forged-signature]"],
@@ -79,6 +79,17 @@ const RED: [(&str, &[&str], u8); 29] = [
     ("driver:unlimited-rotation", &["rotation-stays-limited"], 1),
     ("driver:tokens-in-log", &["no-token-in-log"], 1),
     ("driver:stale-synced-secret", &["synced-secret"], 1),
+    ("driver:fresh-folder-is-done", &["mount-after-timeout"], 1),
+    (
+        "driver:mounted-folder-is-done",
+        &["mount-after-driver-kill[rotation=off]"],
+        1,
+    ),
+    (
+        "driver:provider-socket-is-kept",
+        &["mount-after-provider-move"],
+        1,
+    ),
     ("provider:wrong-mode", &POSITIVE, 1),
     ("provider:stale-after-rotation", &["rotation"], 1),
     ("provider:other-tenants-secret", &CROSS_NAMESPACE, 4),

@@ -219,6 +219,7 @@ fn broken_shapes_do_not_fit_the_schema() {
     let shapes = [
         "a-list",
         "bad-names",
+        "disturbances-of-wrong-shape",
         "impostor-of-wrong-shape",
         "just-text",
         "missing-fields",

@@ -12,9 +12,10 @@ use mountproof::scenario::{
     load,
     parse::{MAX_BYTES, parse},
     raw::{
-        RawArrival, RawBecause, RawContent, RawCreate, RawDelete, RawDeny, RawEach, RawEvent, RawEvidence,
-        RawExpect, RawFetchLoad, RawFiles, RawImpostor, RawJmesPath, RawLens, RawLoad, RawMetadata, RawMount,
-        RawMountLoad, RawObject, RawResourcePolicy, RawScenario, RawStep, RawTenant, RawTrue, RawUpdate,
+        RawArrival, RawAws, RawBecause, RawContent, RawCreate, RawDelete, RawDeny, RawEach, RawEvent,
+        RawEvidence, RawExpect, RawFetchLoad, RawFiles, RawImpostor, RawInterruption, RawJmesPath, RawLens,
+        RawLoad, RawMetadata, RawMount, RawMountLoad, RawObject, RawProgram, RawPublish, RawResourcePolicy,
+        RawRestart, RawScenario, RawStep, RawTenant, RawTrue, RawUpdate,
     },
     render,
     shipped::SHIPPED,
@@ -499,7 +500,43 @@ fn measure() -> BoxedStrategy<RawLoad> {
     prop_oneof![mounts, fetch].boxed()
 }
 
+fn publish() -> BoxedStrategy<RawPublish> {
+    let interruption = select(vec![RawInterruption::Deadline, RawInterruption::DriverKilled]);
+    (
+        of(text()),
+        of(text()),
+        of(text()),
+        of(text()),
+        of(at(interruption)),
+        of(text()),
+    )
+        .prop_map(
+            |(name, tenant, volume, deadline, interrupted_by, within)| RawPublish {
+                name,
+                tenant,
+                volume,
+                deadline,
+                interrupted_by,
+                within,
+            },
+        )
+        .boxed()
+}
+
+fn restart() -> BoxedStrategy<RawRestart> {
+    let program = select(vec![RawProgram::Driver, RawProgram::Provider]);
+    (at(program), of(text()), of(at(Just(RawTrue))), of(text()))
+        .prop_map(|(program, rotation, moves, within)| RawRestart {
+            program,
+            rotation,
+            moves,
+            within,
+        })
+        .boxed()
+}
+
 fn step() -> BoxedStrategy<RawStep> {
+    let aws = (of(text()), of(at(Just(RawTrue)))).prop_map(|(latency, well)| RawAws { latency, well });
     prop_oneof![
         mount().prop_map(RawStep::Mount),
         deny().prop_map(RawStep::Deny),
@@ -509,6 +546,9 @@ fn step() -> BoxedStrategy<RawStep> {
         (text(), of(text())).prop_map(|(secret, within)| RawStep::Update(RawUpdate { secret, within })),
         (text(), of(text())).prop_map(|(workload, within)| RawStep::Delete(RawDelete { workload, within })),
         measure().prop_map(RawStep::Load),
+        at(publish()).prop_map(RawStep::Publish),
+        at(aws).prop_map(RawStep::Aws),
+        at(restart()).prop_map(RawStep::Restart),
     ]
     .boxed()
 }

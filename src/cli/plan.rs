@@ -80,7 +80,7 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         }
         for step in &case.scenario.steps {
             pods += match &step.action {
-                Action::Mount(_) | Action::Deny(_) | Action::Create(_) => 1,
+                Action::Mount(_) | Action::Deny(_) | Action::Create(_) | Action::Publish(_) => 1,
                 Action::Load(Load::Mounts(mounts)) => {
                     u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64
                 }

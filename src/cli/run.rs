@@ -117,8 +117,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub fail_fast: bool,
 
-    /// Read the known issues from this file instead of the ones in the binary: what is broken upstream, in which
-    /// versions, and which scenario shows it. One that shows is reported and does not fail the run.
+    /// Read the known issues from this file instead of the ones in the binary, which are of real releases: what is broken
+    /// upstream, in which versions, and which scenario shows it. One that shows is reported and does not fail the run.
     #[arg(long, value_name = "FILE")]
     pub known_issues: Option<PathBuf>,
 
@@ -376,6 +376,8 @@ pub async fn run(
 /// printed, and the exit code comes back instead.
 fn known_issues(args: &RunArgs, output: &mut Output<'_>) -> io::Result<Result<Vec<Issue>, u8>> {
     let found = match &args.known_issues {
+        // The stand-ins in this process are no releases: what is wrong with them was planted.
+        None if args.env == EnvironmentName::Embedded => return Ok(Ok(Vec::new())),
         None => known::read(
             known::SHIPPED.as_bytes(),
             known::SHIPPED.len() as u64,

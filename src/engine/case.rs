@@ -8,7 +8,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    deny, evidence, expect, load, micros, programs,
+    deny, evidence, expect, load, micros, programs, publish,
+    publish::LiveVolume,
     step::{StepError, StepResult},
     workload::{self, LiveWorkload},
     world::{CaseTenant, World},
@@ -44,6 +45,8 @@ pub(super) struct Attempt<'a> {
     pub(super) tenants: Vec<CaseTenant>,
     /// Workloads by the scenario's names, with what they must hold.
     pub(super) workloads: BTreeMap<String, LiveWorkload>,
+    /// Volumes that the harness published in kubelet's place, by the scenario's names.
+    pub(super) volumes: BTreeMap<String, LiveVolume>,
     /// Mounts that passed: the controls.
     pub(super) mounted: Vec<String>,
     /// The AWS call log's end when the attempt began.
@@ -65,6 +68,7 @@ pub(super) async fn attempt(
         number,
         tenants: Vec::new(),
         workloads: BTreeMap::new(),
+        volumes: BTreeMap::new(),
         mounted: Vec::new(),
         calls_from,
         cancelled,
@@ -126,9 +130,6 @@ fn ended(verdict: Verdict, failure: Failure) -> AttemptEnd {
 
 impl Attempt<'_> {
     async fn run(&mut self) -> Result<String, StepError> {
-        if self.case.scenario.driver_writes_secrets {
-            self.world.driver_writes_secrets(true).await?;
-        }
         self.tenants = self.world.tenants_of(self.case, self.number).await?;
         let mut said = Vec::new();
         for (number, step) in self.case.scenario.steps.iter().enumerate() {
@@ -190,6 +191,9 @@ impl Attempt<'_> {
             Action::Expect(planned) => expect::expect(self, planned, until).await,
             Action::Impostor(planned) => super::impostor::refused(self, planned).await,
             Action::Load(planned) => load::measure(self, planned, until).await,
+            Action::Publish(planned) => publish::publish(self, planned, until).await,
+            Action::Aws { latency } => publish::aws(self.world, *latency).await,
+            Action::Restart(restart) => publish::restart(self.world, restart).await,
         }
     }
 
@@ -235,6 +239,9 @@ impl Attempt<'_> {
                 )
             }
             Action::Load(planned) => load::title(planned),
+            Action::Publish(planned) => publish::title(planned, &tenant(planned.tenant)),
+            Action::Aws { latency } => publish::aws_title(*latency),
+            Action::Restart(restart) => publish::restart_title(restart),
         }
     }
 
@@ -261,15 +268,13 @@ impl Attempt<'_> {
     /// Removes what the attempt made. What cannot be removed stays in the ledger, and so is tried
     /// again by the run's teardown and reported as left if that fails too.
     async fn clean_up(&mut self) {
+        // First: whatever is removed needs the driver, and AWS.
+        self.world.calm().await;
+        publish::remove_all(self.world, std::mem::take(&mut self.volumes)).await;
         for (_, live) in std::mem::take(&mut self.workloads) {
             live.remove(self.world).await;
         }
         self.world.release(std::mem::take(&mut self.tenants)).await;
-        if self.case.scenario.driver_writes_secrets
-            && let Err(StepError::Trouble(failure)) = self.world.driver_writes_secrets(false).await
-        {
-            self.world.warn(failure.headline);
-        }
     }
 }
 

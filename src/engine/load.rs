@@ -6,17 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
-
 use super::{
+    as_kubelet::{self, Handed},
     case::Attempt,
     step::{StepError, StepResult},
     world::World,
 };
 use crate::{
     aws::Session,
-    generation,
     journal::{EventKind, FloorMeasured, FloorPart, MeasurementFinished},
     kubernetes::{Kubernetes, ObjectRef},
     load::{
@@ -34,8 +31,9 @@ use crate::{
         model::{FetchLoad, Lens, Load, MountLoad, Pace},
     },
     tenant::{self, Marks, WorkloadManifest},
-    verdict::{failure, files::differences},
+    verdict::failure,
 };
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 /// Deadline of one fetch.
 const FETCH: Duration = Duration::from_secs(10);
@@ -47,8 +45,6 @@ const UNMOUNT_EACH: Duration = Duration::from_millis(50);
 const QUEUE_SHOWS: Duration = Duration::from_millis(100);
 /// Unmounts and preparations at a time.
 const PARALLEL: usize = 32;
-/// Audiences of kubelet's tokens, as the CSIDriver asks for them.
-const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
 
 /// What the step says it does.
 pub(super) fn title(planned: &Load) -> String {
@@ -187,18 +183,13 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
 
 /// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
 async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
-    let among_secrets = tokens_in_secrets(world).await?;
+    let handed = Handed::of(world).await?;
     let minting: Vec<_> = world
         .shared
         .iter()
-        .map(|tenant| tokens(world, &tenant.name, among_secrets))
+        .map(|tenant| handed.tokens(world, &tenant.name))
         .collect();
     let tokens: Vec<ServiceAccountTokens> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
-    let mut attributes = std::collections::BTreeMap::new();
-    if generation::region_from_node(world.environment.version("provider")) {
-        // It would look for the pod to find the node's, and this lens makes no pods.
-        attributes.insert("region".to_owned(), world.options.region.clone());
-    }
     let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
     let jobs: Vec<PublishJob> = plan
         .jobs()
@@ -213,7 +204,7 @@ async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepErro
                     service_account: "default".to_owned(),
                 },
                 class: tenant.class.clone(),
-                attributes: attributes.clone(),
+                attributes: handed.attributes.clone(),
                 tokens: tokens[job.tenant].clone(),
             }
         })
@@ -225,7 +216,7 @@ async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepErro
         .collect();
     let check = move |job: &PublishJob, target: &Path| {
         let tenant = expected.get(&job.pod.namespace).ok_or("no such tenant")?;
-        check_files(tenant, target)
+        as_kubelet::check_files(tenant, target)
     };
     let node = &world.environment.node;
     let lens = CsiLens::new(
@@ -239,62 +230,12 @@ async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepErro
     Ok(lens)
 }
 
-/// Whether `target` holds exactly the tenant's own secret.
-fn check_files(tenant: &Tenant, target: &Path) -> Result<(), String> {
-    let seen = super::mount_point::MountPoint::at(target)
-        .files()
-        .map_err(|error| error.to_string())?;
-    let expected = super::workload::own_files(tenant);
-    match differences(&expected, &seen).first() {
-        Some(difference) => Err(difference.0.clone()),
-        None => Ok(()),
-    }
-}
-
-/// Where kubelet hands tokens to the driver: its `CSIDriver` object says.
-async fn tokens_in_secrets(world: &World) -> Result<bool, StepError> {
-    let driver = ObjectRef::new("storage.k8s.io/v1", "CSIDriver", None, tenant::CSI_DRIVER);
-    let object = world
-        .environment
-        .kubernetes
-        .read(&driver)
-        .await
-        .map_err(|error| StepError::trouble(error.to_string()))?;
-    Ok(object.is_some_and(|object| object["spec"]["serviceAccountTokenInSecrets"] == true))
-}
-
-async fn tokens(
-    world: &World,
-    namespace: &str,
-    among_secrets: bool,
-) -> Result<ServiceAccountTokens, StepError> {
-    let mut minted = Vec::new();
-    for audience in AUDIENCES {
-        minted.push((audience, world.token(namespace, audience).await?));
-    }
-    let expires = Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    let minted = minted
-        .iter()
-        .map(|(audience, token)| (*audience, token.expose(), expires));
-    Ok(ServiceAccountTokens::new(minted).among_secrets(among_secrets))
-}
-
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
 async fn remove_statuses(world: &World, plan: &MountPlan) {
-    let kubernetes = &world.environment.kubernetes;
     stream::iter(plan.jobs())
         .for_each_concurrent(PARALLEL, |job| async move {
-            let tenant = &world.shared[job.tenant];
-            let name = format!("load-csi-{}-{}-{}", job.index, tenant.name, tenant.class);
-            let status = ObjectRef::new(
-                crate::kubernetes::SECRETS_STORE,
-                "SecretProviderClassPodStatus",
-                Some(&tenant.name),
-                &name,
-            );
-            if let Err(error) = kubernetes.delete(&status).await {
-                world.warn(error.to_string());
-            }
+            let pod = format!("load-csi-{}", job.index);
+            as_kubelet::remove_status(world, &pod, &world.shared[job.tenant]).await;
         })
         .await;
 }

@@ -9,6 +9,7 @@
 //! Cases run side by side in tasks of their own; a panic in one is that case's verdict. Measurements run
 //! alone. Nothing waits without a deadline from the plan.
 
+mod as_kubelet;
 mod case;
 mod deny;
 mod dispatch;
@@ -24,6 +25,7 @@ mod options;
 mod overrides;
 mod probe;
 mod programs;
+mod publish;
 mod run;
 mod signals;
 mod step;

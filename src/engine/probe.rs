@@ -5,8 +5,8 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, DRIVER_WRITES_SECRETS, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION,
-        IAM_ENFORCEMENT, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE, WORKLOADS,
+        AWS_FAULTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION, IAM_ENFORCEMENT,
+        PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
 };
@@ -61,15 +61,6 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             "the driver may write Secrets, as with syncSecret.enabled=true of its chart",
         ),
         republish(environment),
-        capability(
-            DRIVER_WRITES_SECRETS,
-            environment.provider.is_some(),
-            if environment.provider.is_some() {
-                "the provider can be started anew with --driver-writes-secrets"
-            } else {
-                "the provider is not ours to start"
-            },
-        ),
         program_logs(environment).await,
         capability(
             FAILOVER_REGION,
@@ -77,6 +68,22 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             &match &environment.failover_region {
                 Some(region) => format!("secrets are replicated to {region}"),
                 None => "AWS has one region here".to_owned(),
+            },
+        ),
+        capability(
+            AWS_FAULTS,
+            environment.aws_faults.is_some(),
+            match &environment.aws_faults {
+                Some(_) => "the endpoint is this environment's own",
+                None => "nobody can make this AWS slow",
+            },
+        ),
+        capability(
+            PROGRAM_CONTROL,
+            environment.control.is_some(),
+            match &environment.control {
+                Some(_) => "driver and provider are this environment's own",
+                None => "driver and provider are the cluster's: nobody ends them here",
             },
         ),
         capability(

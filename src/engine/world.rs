@@ -139,6 +139,11 @@ impl CaseTenant {
         &self.tenant.class
     }
 
+    /// The tenant itself, as it was provided.
+    pub(super) fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
     /// Name of the role that its ServiceAccount is annotated with.
     pub(super) fn annotated_role(&self) -> &str {
         self.other_role.as_deref().unwrap_or(&self.tenant.role)
@@ -301,19 +306,6 @@ impl World {
         Ok(())
     }
 
-    /// Has the provider started anew, with `--driver-writes-secrets` or without.
-    pub(super) async fn driver_writes_secrets(&self, on: bool) -> Result<(), StepError> {
-        let Some(provider) = &self.environment.provider else {
-            return Err(StepError::trouble("the provider cannot be started anew here"));
-        };
-        let started = provider.driver_writes_secrets(on).await;
-        started.map_err(|because| {
-            StepError::trouble(format!(
-                "the provider could not be started with --driver-writes-secrets={on}: {because}"
-            ))
-        })
-    }
-
     /// The second region, of an environment that has one.
     pub(super) fn failover_region(&self) -> Result<&str, StepError> {
         let region = self.environment.failover_region.as_deref();
@@ -399,6 +391,15 @@ impl World {
         if let Err(because) = self.provisioner.remove(&object).await {
             self.warn(format!(
                 "{object} could not be removed after its case: {because}; teardown will try again"
+            ));
+        }
+    }
+
+    /// Has AWS and the node's programs as they were before any case.
+    pub(super) async fn calm(&self) {
+        if let Err(because) = self.environment.calm().await {
+            self.warn(format!(
+                "a program of the node could not be started anew after a case: {because}"
             ));
         }
     }

@@ -34,7 +34,7 @@ use super::{
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
     node::{DriverPart, ProviderPart},
-    parts::{Parts, Struck},
+    parts::{Parts, ProviderFolders, Struck},
     planted,
 };
 use crate::{
@@ -229,7 +229,11 @@ pub async fn start(
         })
     };
     let root = scratch.join("kubelet");
-    let providers = scratch.join("providers");
+    // As the chart has them: one below /var/run, and one below /etc that is looked in first.
+    let folders = ProviderFolders {
+        first: scratch.join("providers"),
+        other: scratch.join("providers-additional"),
+    };
     let logs = scratch.join("logs");
     fs::create_dir(&logs).map_err(StartError::of("environment"))?;
     let kubelet_config = KubeletConfig::new(access(&node_user)?, NODE, root.clone());
@@ -253,7 +257,7 @@ pub async fn start(
     .map_err(StartError::of("kubelet stand-in"))?;
     let provider_config = ProviderConfig::new(
         access(PROVIDER)?,
-        providers.clone(),
+        folders.first.clone(),
         ca.certificate_pem().to_owned(),
     );
     let provider_config = ProviderConfig {
@@ -276,8 +280,9 @@ pub async fn start(
     .await
     .map_err(StartError::of("Kubernetes client"))?;
     install(&kubernetes, &tenant::custom_resource_definitions(marks), ledger).await?;
-    let driver_config = DriverConfig::new(access(DRIVER)?, NODE, &root, providers);
+    let driver_config = DriverConfig::new(access(DRIVER)?, NODE, &root, folders.first.clone());
     let driver_config = DriverConfig {
+        additional_providers_dirs: vec![folders.other.clone()],
         rotation: Some(options.rotation),
         // A real driver has 20 a second whatever the provider has. They would be the only thing that a
         // load test of ours sees where that has more.
@@ -331,19 +336,26 @@ pub async fn start(
     ];
     let kubelet_hand = Hand(kubelet.hand());
     let workload_controllers = api.has_controllers();
-    let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
+    let parts = Parts::new(
+        kubelet,
+        driver,
+        provider,
+        endpoint,
+        api,
+        Arc::clone(&log),
+        folders,
+    );
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
-    let node_parts = Arc::clone(&parts);
-    let (provider, logs) = (Arc::clone(&parts), Arc::clone(&parts));
     Ok(Environment {
-        programs: Some(node_parts),
+        programs: Some(Arc::clone(&parts) as _),
+        control: Some(Arc::clone(&parts) as _),
+        aws_faults: Some(Arc::clone(&parts) as _),
         ready,
         reach: Reach::Embedded,
         kubernetes,
         aws,
-        provider: Some(provider),
-        logs: Some(logs),
+        logs: Some(Arc::clone(&parts) as _),
         rotation: Some(options.rotation),
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),

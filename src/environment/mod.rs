@@ -9,6 +9,7 @@ mod call_log;
 mod clusters;
 mod control_plane;
 mod described;
+mod disturb;
 mod fault;
 mod issuer;
 mod local;
@@ -26,6 +27,7 @@ use std::{
 
 pub use self::{
     clusters::StandInClusters,
+    disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
     local::{LocalOptions, Programs, StartError, scratch_folder, start as start_local},
@@ -49,8 +51,6 @@ pub struct Environment {
     pub kubernetes: Kubernetes,
     /// AWS, as the administrator of the account.
     pub aws: Aws,
-    /// What starts the provider in another way, where it can be.
-    pub provider: Option<Arc<dyn ProviderControl>>,
     /// What driver and provider write, where it can be read.
     pub logs: Option<Arc<dyn ProgramLogs>>,
     /// The driver's `--rotation-poll-interval`, where it is known.
@@ -67,6 +67,10 @@ pub struct Environment {
     pub calls: Option<Arc<dyn CallLog>>,
     /// The node's programs, where they are processes of this environment's.
     pub programs: Option<Arc<dyn NodePrograms>>,
+    /// What ends those and starts them anew, where that can be done.
+    pub control: Option<Arc<dyn ProgramControl>>,
+    /// What makes AWS slow and well again, where that can be done.
+    pub aws_faults: Option<Arc<dyn AwsFaults>>,
     /// The limits on requests that every mount passes on its node, in order, where they are known.
     pub limits: Vec<Bucket>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
@@ -94,7 +98,6 @@ impl Environment {
             },
             kubernetes,
             aws,
-            provider: None,
             logs: None,
             rotation: None,
             republish: None,
@@ -107,6 +110,8 @@ impl Environment {
             },
             calls: None,
             programs: None,
+            control: None,
+            aws_faults: None,
             limits: Vec::new(),
             pace: None,
             expired: None,
@@ -149,16 +154,6 @@ impl Environment {
 trait KubeletPace: Send + Sync {
     /// Waits as long as a real kubelet does, or as the run asked for.
     fn set_real(&self, real: bool);
-}
-
-/// Starts the provider anew.
-pub trait ProviderControl: Send + Sync {
-    /// With `--driver-writes-secrets`, or without.
-    ///
-    /// # Errors
-    ///
-    /// When it does not start, or does not know the flag.
-    fn driver_writes_secrets(&self, on: bool) -> BoxFuture<'_, Result<(), String>>;
 }
 
 /// What driver and provider write to their logs.

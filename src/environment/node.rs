@@ -1,6 +1,9 @@
 //! Driver and provider on the node: the stand-ins in this process, or a release's programs.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig, MountKind},
@@ -106,6 +109,44 @@ impl DriverPart {
         }
     }
 
+    /// How it rotates now.
+    pub(super) fn rotation(&self) -> Option<Duration> {
+        match self {
+            Self::StandIn(driver) => driver.rotation(),
+            Self::Program(program) => program.rotation(),
+        }
+    }
+
+    /// Whether it does not run.
+    pub(super) fn is_down(&self) -> bool {
+        match self {
+            Self::StandIn(driver) => driver.is_down(),
+            Self::Program(program) => program.exited().is_some(),
+        }
+    }
+
+    /// Kills it where it stands.
+    pub(super) async fn kill(&mut self) {
+        match self {
+            Self::StandIn(driver) => driver.kill().await,
+            Self::Program(program) => program.kill().await,
+        }
+    }
+
+    /// Starts it anew, ended in order where it runs, rotating as `rotation` says.
+    pub(super) async fn restart(&mut self, rotation: Option<Duration>) -> Result<(), String> {
+        match self {
+            Self::StandIn(driver) => {
+                let started = driver.restart(rotation).await;
+                started.map_err(|error| error.to_string())
+            }
+            Self::Program(program) => {
+                let started = Box::pin(program.restart_rotating(rotation)).await;
+                started.map_err(|error| error.to_string())
+            }
+        }
+    }
+
     /// Starts a program anew that ended by itself; names it then.
     pub(super) async fn revived(&mut self) -> Result<Option<&'static str>, String> {
         match self {
@@ -145,17 +186,11 @@ impl ProviderPart {
         })
     }
 
-    /// Has it run with `--driver-writes-secrets`, or without: a program is started anew for that.
-    pub(super) async fn driver_writes_secrets(&mut self, on: bool) -> Result<(), String> {
+    /// Whether it runs with `--driver-writes-secrets`.
+    pub(super) fn driver_writes_secrets(&self) -> bool {
         match self {
-            Self::StandIn(provider) => {
-                provider.set_driver_writes_secrets(on);
-                Ok(())
-            }
-            Self::Program(program) => {
-                let started = Box::pin(program.restart_writing(on)).await;
-                started.map_err(|error| error.to_string())
-            }
+            Self::StandIn(provider) => provider.driver_writes_secrets(),
+            Self::Program(program) => program.driver_writes_secrets(),
         }
     }
 
@@ -201,6 +236,33 @@ impl ProviderPart {
         Bucket {
             per_mount: generation::requests_a_mount(&self.component(options).version),
             ..limiter::provider(qps, f64::from(burst), true)
+        }
+    }
+
+    /// Where its socket is.
+    pub(super) fn folder(&self) -> PathBuf {
+        let socket = match self {
+            Self::StandIn(provider) => provider.socket().to_owned(),
+            Self::Program(program) => program.socket(),
+        };
+        socket.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Ends it in order and starts it anew, its socket in `folder`, with `--driver-writes-secrets` or without.
+    pub(super) async fn restart_in(
+        &mut self,
+        folder: &Path,
+        driver_writes_secrets: bool,
+    ) -> Result<(), String> {
+        match self {
+            Self::StandIn(provider) => {
+                let started = provider.restart_in(folder, driver_writes_secrets).await;
+                started.map_err(|error| error.to_string())
+            }
+            Self::Program(program) => {
+                let started = Box::pin(program.restart_in(folder, driver_writes_secrets)).await;
+                started.map_err(|error| error.to_string())
+            }
         }
     }
 
@@ -261,7 +323,7 @@ fn component(seam: &str, release: &Release, running: &Running) -> Component {
 fn process(name: &'static str, running: &Running) -> NodeProcess {
     NodeProcess {
         name,
-        ended: running.exited(),
+        ended: running.died(),
         log: running.log().to_owned(),
     }
 }

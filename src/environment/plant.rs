@@ -84,6 +84,12 @@ pub enum DriverDefect {
     TokensInLog,
     /// A synced Secret does not follow.
     StaleSyncedSecret,
+    /// A folder that is young counts as rotated, whatever is in it.
+    FreshFolderIsDone,
+    /// A folder with something mounted on it counts as done, whatever is in it.
+    MountedFolderIsDone,
+    /// The provider's first socket is dialled for ever.
+    ProviderSocketIsKept,
 }
 
 /// Of the provider.
@@ -156,6 +162,12 @@ plants! {
         caught by "no-token-in-log": "tokens are written to the log, as before driver 1.3.3";
     "driver:stale-synced-secret", Defect::Driver(DriverDefect::StaleSyncedSecret),
         caught by "synced-secret": "a synced Secret keeps what it was made with";
+    "driver:fresh-folder-is-done", Defect::Driver(DriverDefect::FreshFolderIsDone),
+        caught by "mount-after-timeout": "what a timed-out mount left is reported as rotated, as by driver 1.6.0";
+    "driver:mounted-folder-is-done", Defect::Driver(DriverDefect::MountedFolderIsDone),
+        caught by "mount-after-driver-kill": "what a killed driver left is reported as mounted, as up to driver 1.6.0";
+    "driver:provider-socket-is-kept", Defect::Driver(DriverDefect::ProviderSocketIsKept),
+        caught by "mount-after-provider-move": "a provider that moves is not followed, as up to driver 1.6.0";
     "provider:wrong-mode", Defect::Provider(ProviderDefect::WrongMode),
         caught by "positive": "files are writable by everyone";
     "provider:stale-after-rotation", Defect::Provider(ProviderDefect::StaleAfterRotation),

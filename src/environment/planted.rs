@@ -42,6 +42,9 @@ pub(super) fn driver_defects(plants: &[Plant]) -> DriverDefects {
                 DriverDefect::UnlimitedRotation => &mut defects.unlimited_rotation,
                 DriverDefect::TokensInLog => &mut defects.tokens_in_log,
                 DriverDefect::StaleSyncedSecret => &mut defects.stale_synced_secret,
+                DriverDefect::FreshFolderIsDone => &mut defects.fresh_folder_is_done,
+                DriverDefect::MountedFolderIsDone => &mut defects.mounted_folder_is_done,
+                DriverDefect::ProviderSocketIsKept => &mut defects.provider_socket_is_kept,
             } = true;
         }
     }

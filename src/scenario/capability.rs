@@ -14,6 +14,11 @@ pub const EXPIRED_TOKENS: &str = "expired-tokens";
 /// Deployments get pods: a control plane without its controller manager has none of the controllers.
 pub const WORKLOADS: &str = "workload-controllers";
 
+/// AWS can be made slow, and well again, while a scenario runs: the endpoint is ours.
+pub const AWS_FAULTS: &str = "aws-faults";
+/// Driver and provider can be killed and started anew: they are this environment's own.
+pub const PROGRAM_CONTROL: &str = "program-control";
+
 /// The provider gives files the permissions that a class asks for.
 pub const FILE_PERMISSION: &str = "file-permission";
 /// One secret can be several objects of a class.
@@ -27,8 +32,6 @@ pub const SECRET_SYNC: &str = "secret-sync";
 /// Kubelet asks the driver again for what is mounted, and can be told to do it now.
 pub const REPUBLISH: &str = "republish";
 
-/// The provider can be started with `--driver-writes-secrets`.
-pub const DRIVER_WRITES_SECRETS: &str = "driver-writes-secrets";
 /// What driver (at `-v=5`) and provider write to their logs can be read.
 pub const PROGRAM_LOGS: &str = "program-logs";
 
@@ -60,15 +63,16 @@ pub const KNOWN: &[(&str, &str)] = &[
         "kubelet asks the driver again for what is mounted, and can be told to do it now",
     ),
     (
-        DRIVER_WRITES_SECRETS,
-        "the provider can be started with --driver-writes-secrets",
-    ),
-    (
         PROGRAM_LOGS,
         "what the driver, at -v=5, and the provider write to their logs can be read",
     ),
     (
         FAILOVER_REGION,
         "secrets can be replicated to a second region, for a class's failoverRegion",
+    ),
+    (AWS_FAULTS, "AWS can be made slow, and well again"),
+    (
+        PROGRAM_CONTROL,
+        "driver and provider can be killed and started anew",
     ),
 ];

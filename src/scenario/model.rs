@@ -24,8 +24,6 @@ pub struct Scenario {
     pub requires: Vec<String>,
     /// Whether it is bound once (to the first tenants of the run) or once for each tenant.
     pub each: Each,
-    /// The provider has to run with `--driver-writes-secrets` for it, and nothing else beside it.
-    pub driver_writes_secrets: bool,
     /// Its tenants in the order of the file.
     pub tenants: Vec<TenantSpec>,
     /// The values of this combination of the matrix, by axis; empty without a matrix. A file with a
@@ -170,6 +168,35 @@ pub enum Action {
     Impostor(Impostor),
     /// Measure.
     Load(Load),
+    /// Publish a volume as kubelet does.
+    Publish(Publish),
+    /// How AWS answers from here on.
+    Aws {
+        /// So much later; at once where absent.
+        latency: Option<Duration>,
+    },
+    /// Start a program of the node anew.
+    Restart(Restart),
+}
+
+impl Action {
+    /// Whether other cases would notice it, or it them: its case runs alone.
+    #[must_use]
+    pub fn needs_quiet(&self) -> bool {
+        match self {
+            Self::Load(_) | Self::Aws { .. } | Self::Restart(_) => true,
+            Self::Publish(publish) => publish.interruption == Some(Interruption::DriverKilled),
+            Self::Mount(_)
+            | Self::Create(_)
+            | Self::Deny(_)
+            | Self::Update(_)
+            | Self::Scale { .. }
+            | Self::Republish { .. }
+            | Self::Delete { .. }
+            | Self::Expect(_)
+            | Self::Impostor(_) => false,
+        }
+    }
 }
 
 /// A workload whose pods mount one `SecretProviderClass`.
@@ -414,6 +441,56 @@ pub enum When {
     Eventually,
     /// At every moment for so long.
     HoldsFor(Duration),
+}
+
+/// See [`Action::Publish`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// The volume's name in the scenario.
+    pub volume: String,
+    /// Whose class it is of, and whose pod has it. Index into [`Scenario::tenants`].
+    pub tenant: usize,
+    /// Whether an earlier step published it, so that kubelet tries again.
+    pub again: bool,
+    /// Kubelet's deadline of one call.
+    pub deadline: Duration,
+    /// What keeps its one call from its end; where absent it is called until the driver reports success.
+    pub interruption: Option<Interruption>,
+}
+
+/// What keeps a publish from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// Its deadline passes.
+    Deadline,
+    /// The driver is killed in the middle.
+    DriverKilled,
+}
+
+/// See [`Action::Restart`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// The driver.
+    Driver {
+        /// How it rotates from here on; as it did where absent.
+        rotation: Option<Rotation>,
+    },
+    /// The provider.
+    Provider {
+        /// Whether its socket moves to the other folder.
+        moves: bool,
+        /// Whether the driver writes the files that it fetches.
+        driver_writes_secrets: bool,
+    },
+}
+
+/// How a driver rotates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Not at all.
+    Off,
+    /// With this poll interval.
+    Every(Duration),
 }
 
 /// A measurement.

@@ -5,12 +5,16 @@
 //! the house: fields are `camelCase`, unknown fields are errors, a step is a mapping with one key,
 //! and nothing is flattened or untagged, since such types lose the place of what they hold.
 
+mod node;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::at::{At, Ordered};
+
+pub use self::node::{RawAws, RawInterruption, RawProgram, RawPublish, RawRestart};
 
 /// A claim about mounting AWS secrets into pods, and the steps that prove it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,17 +36,14 @@ pub struct RawScenario {
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
-    /// `workload-controllers`, `failover-region`, `secret-sync`, `republish`,
-    /// `driver-writes-secrets`, `program-logs`.
+    /// `workload-controllers`, `aws-faults`, `program-control`, `failover-region`, `secret-sync`, `republish`,
+    /// `program-logs`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
     /// with `own: true`, one that is made for this case and removed after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenants: Option<Ordered<Option<RawTenant>>>,
-    /// How the provider has to run. Such a scenario runs alone, and the provider is started anew before it and after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<RawProvider>,
     /// Axes with their values. The scenario is tried once for every combination; any text below may
     /// say `${matrix.<axis>}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,14 +74,6 @@ pub struct RawMetadata {
     /// For `--label key=value`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-}
-
-/// How the provider has to run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RawProvider {
-    /// With `--driver-writes-secrets`: it hands the files to the driver, which writes them.
-    pub driver_writes_secrets: At<RawTrue>,
 }
 
 /// How often a scenario is bound.
@@ -172,6 +165,12 @@ pub enum RawStep {
     Delete(RawDelete),
     /// Measure.
     Load(RawLoad),
+    /// Publish a volume as kubelet does, until the driver reports success and every file is there.
+    Publish(At<RawPublish>),
+    /// Make AWS slow, or well again.
+    Aws(At<RawAws>),
+    /// Start the driver or the provider anew.
+    Restart(At<RawRestart>),
 }
 
 /// Writes the three steps that create a workload: the fields they share, and their own.

@@ -25,6 +25,8 @@ fn shelf() -> &'static Registry {
         Registry::start(&[
             ("driver:1.6.0", &standin(&["driver"])),
             ("provider:3.1.1", &standin(&["provider"])),
+            ("driver:as-released", &standin(&["driver", "--as-released"])),
+            ("provider:as-released", &standin(&["provider", "--as-released"])),
             (
                 "driver:empty-mount",
                 &standin(&["driver", "--defect", "empty-mount"]),
@@ -192,6 +194,46 @@ pub(crate) fn a_driver_that_mounts_nothing_fails_conformance() {
         .says(&["conformance failed"]);
     for (case, verdict) in verdicts(&place.results()) {
         assert_eq!(verdict, "failed", "{case}");
+    }
+}
+
+/// The scenarios of what is known to be wrong with the driver, in both directions.
+pub(crate) fn known_issues_of_the_driver() {
+    let fixed = "driver 1.6.0 no longer shows a known issue of";
+    let cases: [(&str, &[&str], u8, &str, &str); 3] = [
+        (
+            "as-released",
+            &[],
+            0,
+            "known-issue",
+            "known issue of driver 1.6.0",
+        ),
+        ("as-released", &["--strict"], 1, "failed", "conformance failed"),
+        ("1.6.0", &["--strict"], 0, "passed", fixed),
+    ];
+    for (driver, strict, exit, expected, said) in cases {
+        let place = Place::new();
+        let before = Before::look();
+        let arguments = [
+            &[
+                "mount-after-timeout",
+                "mount-after-driver-kill",
+                "mount-after-provider-move",
+            ],
+            strict,
+        ]
+        .concat();
+        run(with_images(&place, driver, "3.1.1", &arguments))
+            .exits(exit.into())
+            .says(&["nothing left behind"]);
+        let summary = fs::read_to_string(place.only_run().join("summary.md")).unwrap();
+        assert!(summary.contains(said), "{driver} {strict:?}: {summary}");
+        let verdicts = verdicts(&place.results());
+        assert_eq!(verdicts.len(), 4, "{verdicts:?}");
+        for (case, verdict) in verdicts {
+            assert_eq!(verdict, expected, "{driver} {strict:?}: {case}");
+        }
+        before.is_as_it_was(&place);
     }
 }
 

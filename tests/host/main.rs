@@ -19,7 +19,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let unavailable = runtime.block_on(mountproof_confinement::available()).err();
     drop(runtime);
-    let cases: [(&str, bool, fn()); 12] = [
+    let cases: [(&str, bool, fn()); 13] = [
         (
             "images_from_a_registry_prove_the_catalogue_and_again_without_a_network",
             true,
@@ -35,6 +35,11 @@ fn main() {
             "a_driver_that_mounts_nothing_fails_conformance",
             true,
             cases::a_driver_that_mounts_nothing_fails_conformance,
+        ),
+        (
+            "known_issues_of_the_driver_are_told_fail_strict_runs_and_are_told_as_fixed",
+            true,
+            cases::known_issues_of_the_driver,
         ),
         (
             "a_bad_program_is_refused_and_leaves_no_run",

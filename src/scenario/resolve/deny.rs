@@ -170,7 +170,10 @@ impl Resolver<'_> {
                     | RawStep::Scale(_)
                     | RawStep::Republish(_)
                     | RawStep::Delete(_)
-                    | RawStep::Load(_) => {
+                    | RawStep::Load(_)
+                    | RawStep::Publish(_)
+                    | RawStep::Aws(_)
+                    | RawStep::Restart(_) => {
                         return None;
                     }
                 };
@@ -240,23 +243,6 @@ impl Resolver<'_> {
                 .at(place.clone(), "AWS must refuse")
                 .help("where IAM is not enforced, such a scenario is not-supported, never passed"),
             );
-        }
-    }
-
-    /// Checks that the scenario requires a capability without which `what` cannot be had.
-    pub(super) fn needs(&mut self, capability: &str, what: &str, place: &Place) {
-        if !self.requires(capability) {
-            let meaning = capability::KNOWN.iter().find(|(name, _)| *name == capability);
-            let diagnostic = Diagnostic::error(
-                Code::CapabilityNotRequired,
-                format!("{what} needs `requires: [{capability}]`"),
-            )
-            .at(
-                place.clone(),
-                meaning.map_or(String::new(), |(_, meaning)| format!("only where {meaning}")),
-            )
-            .help("where that is not so, such a scenario is not-supported, never passed");
-            self.error(diagnostic);
         }
     }
 

@@ -5,6 +5,7 @@ mod deny;
 mod header;
 mod impostor;
 mod measure;
+mod node;
 mod policies;
 mod steps;
 mod tenants;
@@ -19,7 +20,6 @@ use std::{
 
 use super::{
     at::{At, Place},
-    capability,
     code::Code,
     diagnostic::{Diagnostic, has_errors},
     duration, matrix,
@@ -127,6 +127,7 @@ struct Resolver<'a> {
     report: Vec<Diagnostic>,
     tenants: Vec<TenantSpec>,
     workloads: Vec<Known>,
+    volumes: Vec<node::KnownVolume>,
     updated: BTreeSet<super::model::SecretRef>,
     /// Workloads whose synced Secret an earlier step saw settled.
     settled: BTreeSet<String>,
@@ -144,6 +145,7 @@ impl<'a> Resolver<'a> {
             report: Vec::new(),
             tenants: Vec::new(),
             workloads: Vec::new(),
+            volumes: Vec::new(),
             updated: BTreeSet::new(),
             settled: BTreeSet::new(),
             republished: BTreeSet::new(),
@@ -154,10 +156,6 @@ impl<'a> Resolver<'a> {
         let raw = self.raw;
         self.tenants();
         let each = self.each();
-        if let Some(provider) = &raw.provider {
-            let place = provider.driver_writes_secrets.place.clone();
-            self.needs(capability::DRIVER_WRITES_SECRETS, "such a provider", &place);
-        }
         let deadline = raw
             .deadline
             .as_ref()
@@ -204,7 +202,6 @@ impl<'a> Resolver<'a> {
                 .map(|required| required.value.clone())
                 .collect(),
             each,
-            driver_writes_secrets: raw.provider.is_some(),
             tenants: std::mem::take(&mut self.tenants),
             matrix: self.row.clone(),
             deadline: deadline.unwrap_or(planned),

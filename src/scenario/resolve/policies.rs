@@ -76,7 +76,11 @@ impl Resolver<'_> {
 
     fn replicated(&mut self, index: usize, tenant: &At<String>, raw: &RawTenant) {
         let Some(replicated) = &raw.replicated else { return };
-        self.needs(capability::FAILOVER_REGION, "a second region", &replicated.place);
+        self.needs(
+            capability::FAILOVER_REGION,
+            &replicated.place,
+            "AWS has to have a second region",
+        );
         let mut there = Vec::new();
         for secret in &replicated.value {
             if !self.has_secret(index, secret) || !self.is_new(&secret.value, &there, secret) {

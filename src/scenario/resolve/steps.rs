@@ -99,6 +99,9 @@ impl Resolver<'_> {
             }
             RawStep::Load(RawLoad::Mounts(mounts)) => self.mount_load(mounts),
             RawStep::Load(RawLoad::Fetch(fetch)) => self.fetch_load(fetch),
+            RawStep::Publish(publish) => self.publish(publish, number),
+            RawStep::Aws(aws) => self.aws(aws),
+            RawStep::Restart(restart) => self.restart(restart),
         }
     }
 
@@ -183,7 +186,7 @@ impl Resolver<'_> {
             return Some(Condition::FetchesLimited);
         }
         if let Some(logs) = &raw.logs {
-            self.needs(capability::PROGRAM_LOGS, "to look at logs", &logs.place);
+            self.needs(capability::PROGRAM_LOGS, &logs.place, "somebody has to keep them");
             return Some(Condition::LogsClean);
         }
         let Some(files) = &raw.files else {
@@ -230,7 +233,7 @@ impl Resolver<'_> {
     }
 
     fn limited(&mut self, written: &At<RawFetches>, workload: usize) {
-        self.needs(capability::CALL_LOG, "to count calls", &written.place);
+        self.needs(capability::CALL_LOG, &written.place, "calls have to be counted");
         let name = &self.workloads[workload].name;
         if !self.republished.contains(name) {
             let diagnostic = Diagnostic::error(
@@ -260,7 +263,11 @@ impl Resolver<'_> {
     }
 
     fn republish(&mut self, raw: &RawRepublish) -> Option<(Action, Time)> {
-        self.needs(capability::REPUBLISH, "the step", &raw.workload.place);
+        self.needs(
+            capability::REPUBLISH,
+            &raw.workload.place,
+            "kubelet has to do what it is told",
+        );
         let found = self.made(&raw.workload, "published again");
         let times = raw
             .times

@@ -4,8 +4,8 @@ use super::{super::load::SourceFile, *};
 use crate::scenario::{
     load,
     model::{
-        Action, Arrival, Because, Class, Condition, Content, Denied, Lens, Load, NameForm, Pace, Part,
-        RoleAnnotation, SecretRef, Stage, Step, When, WorkloadKind,
+        Action, Arrival, Because, Class, Condition, Content, Denied, Interruption, Lens, Load, NameForm,
+        Pace, Part, Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, When, WorkloadKind,
     },
 };
 
@@ -239,4 +239,57 @@ fn a_matrix_reaches_every_text() {
         (expect.workload.as_str(), expect.when),
         ("by-name", When::HoldsFor(Duration::from_secs(1)))
     );
+}
+
+#[test]
+fn what_disturbs_the_node_is_read_and_runs_alone() {
+    let publishing = "\
+requires: [csi-socket, aws-faults, program-control]
+tenants: { red: {} }
+steps:
+  - publish: { as: app, tenant: red, deadline: 1s, interruptedBy: deadline }
+  - publish: { volume: app }
+";
+    let alone = |scenario: &Scenario| scenario.steps.iter().any(|step| step.action.needs_quiet());
+    let scenario = one(publishing);
+    assert!(!alone(&scenario), "calls for a volume disturb nobody");
+    let actions: Vec<&Action> = scenario.steps.iter().map(|step| &step.action).collect();
+    let first = Publish {
+        volume: "app".to_owned(),
+        tenant: 0,
+        again: false,
+        deadline: Duration::from_secs(1),
+        interruption: Some(Interruption::Deadline),
+    };
+    let again = Publish {
+        again: true,
+        deadline: Duration::from_mins(2),
+        interruption: None,
+        ..first.clone()
+    };
+    assert_eq!(actions, [&Action::Publish(first), &Action::Publish(again)]);
+
+    let restarts = |rotation| Action::Restart(Restart::Driver { rotation });
+    let hour = Duration::from_hours(1);
+    for (step, action) in [
+        ("aws: { latency: 1h }", Action::Aws { latency: Some(hour) }),
+        ("aws: { well: true }", Action::Aws { latency: None }),
+        ("restart: { program: driver }", restarts(None)),
+        (
+            "restart: { program: driver, rotation: off }",
+            restarts(Some(Rotation::Off)),
+        ),
+        (
+            "restart: { program: driver, rotation: 1h }",
+            restarts(Some(Rotation::Every(hour))),
+        ),
+        (
+            "restart: { program: provider, moves: true }",
+            Action::Restart(Restart::Provider { moves: true }),
+        ),
+    ] {
+        let scenario = one(&format!("{publishing}  - {step}\n"));
+        assert_eq!(scenario.steps[2].action, action, "{step}");
+        assert!(alone(&scenario), "{step}");
+    }
 }

@@ -123,7 +123,11 @@ impl Resolver<'_> {
         let parameters = self.parameters(raw);
         let (failover, sync) = (raw.failover.is_some(), raw.sync.is_some());
         if let Some(sync) = raw.sync {
-            self.needs(capability::SECRET_SYNC, "to sync", &sync.place);
+            self.needs(
+                capability::SECRET_SYNC,
+                &sync.place,
+                "the driver has to be let write Secrets",
+            );
         }
         if let Some(tenant) = raw.class {
             if let Some(parameter) = raw.parameters.values().next() {
@@ -182,7 +186,11 @@ impl Resolver<'_> {
     /// Checks that a class with a failover region finds its secrets there: the provider asks both regions, and fails
     /// where one of them has no such secret.
     fn fails_over(&mut self, raw: RawWorkload<'_>, failover: &At<RawTrue>, objects: &[Object]) {
-        self.needs(capability::FAILOVER_REGION, "a second region", &failover.place);
+        self.needs(
+            capability::FAILOVER_REGION,
+            &failover.place,
+            "AWS has to have a second region",
+        );
         if let Some(region) = raw.parameters.get("failoverRegion") {
             self.error(
                 Diagnostic::error(

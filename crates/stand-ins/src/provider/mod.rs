@@ -28,10 +28,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -133,9 +130,10 @@ pub enum StartError {
 /// A running provider.
 #[derive(Debug)]
 pub struct Provider {
+    config: ProviderConfig,
     inner: Arc<Inner>,
     socket: PathBuf,
-    server: grpc::Server,
+    server: Option<grpc::Server>,
 }
 
 /// What all mounts share.
@@ -144,7 +142,7 @@ struct Inner {
     api: ApiClient,
     region: Option<String>,
     reach: Reach,
-    driver_writes_secrets: AtomicBool,
+    driver_writes_secrets: bool,
     slots: Semaphore,
     log: Log,
     defects: Shared<ProviderDefects>,
@@ -157,16 +155,16 @@ impl Provider {
         let api = ApiClient::new(&config.api, AGENT)?.limited(config.qps, config.burst);
         let inner = Arc::new(Inner {
             api,
-            region: config.region,
+            region: config.region.clone(),
             reach: Reach {
-                trusted_pem: config.trusted_pem,
+                trusted_pem: config.trusted_pem.clone(),
                 proxy: config.https_proxy,
                 pause_unit: config.retry_pause,
             },
-            driver_writes_secrets: AtomicBool::new(config.driver_writes_secrets),
+            driver_writes_secrets: config.driver_writes_secrets,
             slots: Semaphore::new(config.in_flight.max(1)),
             log: Log::new(SOURCE, config.log_to_stderr),
-            defects: config.defects,
+            defects: config.defects.clone(),
             spoils: Spoils::default(),
         });
         let socket = config.socket_dir.join("aws.sock");
@@ -188,10 +186,21 @@ impl Provider {
             inner.log.info(line);
         }
         Ok(Self {
+            config,
             inner,
             socket,
-            server,
+            server: Some(server),
         })
+    }
+
+    /// Ends it in order, and starts it anew with its socket in `folder`, which may be the same, and with
+    /// `--driver-writes-secrets` or without. Its log begins anew too.
+    pub async fn restart_in(&mut self, folder: &Path, driver_writes_secrets: bool) -> Result<(), StartError> {
+        self.end().await;
+        self.config.driver_writes_secrets = driver_writes_secrets;
+        folder.clone_into(&mut self.config.socket_dir);
+        *self = Self::start(self.config.clone())?;
+        Ok(())
     }
 
     /// Its socket.
@@ -212,9 +221,10 @@ impl Provider {
         self.log().iter().map(|line| line.as_klog(SOURCE)).collect()
     }
 
-    /// Takes or gives the flag `--driver-writes-secrets`, as if it were started anew with it or without.
-    pub fn set_driver_writes_secrets(&self, on: bool) {
-        self.inner.driver_writes_secrets.store(on, Ordering::SeqCst);
+    /// Whether it was started with `--driver-writes-secrets`.
+    #[must_use]
+    pub fn driver_writes_secrets(&self) -> bool {
+        self.config.driver_writes_secrets
     }
 
     /// The switches of its defects.
@@ -224,9 +234,15 @@ impl Provider {
     }
 
     /// Ends its calls within half a second and removes its socket.
-    pub async fn stop(self) {
-        self.server.stop().await;
-        let _ = std::fs::remove_file(&self.socket);
+    pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+            let _ = std::fs::remove_file(&self.socket);
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::{
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
-    sync::atomic::Ordering,
 };
 
 use mountproof_csi_protocol::provider::{File, MountRequest, MountResponse, ObjectVersion};
@@ -59,13 +58,11 @@ pub(super) async fn mount(
     request: MountRequest,
     deadline: Option<Instant>,
 ) -> Result<MountResponse, String> {
-    provider
-        .log
-        .info(if provider.driver_writes_secrets.load(Ordering::SeqCst) {
-            "Driver is configured to write secrets".to_owned()
-        } else {
-            "Provider is configured to write secrets".to_owned()
-        });
+    provider.log.info(if provider.driver_writes_secrets {
+        "Driver is configured to write secrets".to_owned()
+    } else {
+        "Provider is configured to write secrets".to_owned()
+    });
     if request.target_path.is_empty() {
         return Err("Missing mount path".to_owned());
     }
@@ -475,7 +472,7 @@ fn apply_defects(provider: &Inner, target: &Path, files: &mut [SecretFile]) {
 
 /// Writes the files, or returns them for the driver to write.
 async fn place(provider: &Inner, target: &Path, files: Vec<SecretFile>) -> Result<Vec<File>, String> {
-    if provider.driver_writes_secrets.load(Ordering::SeqCst) {
+    if provider.driver_writes_secrets {
         let files = files.into_iter().map(|file| File {
             path: file.name,
             mode: i32::try_from(file.mode).unwrap_or_default(),

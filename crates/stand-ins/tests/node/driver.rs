@@ -366,6 +366,31 @@ async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation_and_a
     }
 }
 
+/// The other hazard: a driver that was killed in the middle of a mount leaves an empty one, which the next reports as done,
+/// with rotation for its youth, and without because something is mounted.
+#[tokio::test]
+async fn what_a_killed_driver_left_is_made_good_unless_as_released() {
+    for rotation in [Some(Duration::from_hours(1)), None] {
+        for (defects, files) in [(DriverDefects::as_released(), 0), (DriverDefects::default(), 1)] {
+            let mut bench = Bench::start(|config| {
+                config.rotation = rotation;
+                config.defects = Shared::new(defects);
+            })
+            .await;
+            let (mut client, request) = (bench.client(), bench.request("slow"));
+            let call = tokio::spawn(async move { client.node_publish_volume(request).await });
+            let asked = Arc::clone(&bench.provider.asked);
+            eventually("the provider is asked", || !asked.lock().unwrap().is_empty()).await;
+            bench.driver.kill().await;
+            assert!(bench.driver.is_down() && call.await.unwrap().is_err());
+            bench.driver.restart(rotation).await.unwrap();
+            bench.publish("slow").await.expect("reported as mounted");
+            let found = fs::read_dir(bench.target()).unwrap().count();
+            assert_eq!(found, files, "{rotation:?} {defects:?}");
+        }
+    }
+}
+
 /// The hazard of every driver so far: the socket of a provider that was found once is dialled for ever.
 #[tokio::test]
 async fn a_provider_that_moves_is_followed_unless_as_released() {
