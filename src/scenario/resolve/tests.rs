@@ -5,7 +5,8 @@ use crate::scenario::{
     load,
     model::{
         Action, Arrival, Because, Class, Condition, Content, Denied, Interruption, Lens, Load, NameForm,
-        Pace, Part, Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, When, WorkloadKind,
+        Pace, Part, Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, Synced, When,
+        WorkloadKind,
     },
 };
 
@@ -242,6 +243,73 @@ fn a_matrix_reaches_every_text() {
 }
 
 #[test]
+fn replicas_synced_secrets_and_what_is_expected_of_them_are_read() {
+    let scenario = one("\
+requires: [failover-region, secret-sync, republish, call-log, program-logs]
+tenants:
+  red:
+    secrets: { there: { text: 8 } }
+    replicated: [there]
+    resourcePolicies: { there: { deny: [blue], primaryRegionOnly: true } }
+  blue: {}
+steps:
+  - mount: { as: app, tenant: red, secret: red/there, failover: true, sync: true, replicas: 1 }
+  - expect: { workload: app, synced: settled, eventually: 1m }
+  - scale: { workload: app, replicas: 3 }
+  - republish: { workload: app }
+  - republish: { workload: app, times: 9, due: true }
+  - expect: { workload: app, synced: unchanged, holds: 1s }
+  - expect: { workload: app, fetches: limited, now: true }
+  - expect: { workload: app, logs: clean, now: true }
+");
+    assert_eq!(
+        scenario.tenants[0].replicated,
+        BTreeSet::from(["there".to_owned()])
+    );
+    let denied = Denied {
+        tenants: vec![1],
+        primary_region_only: true,
+    };
+    assert_eq!(scenario.tenants[0].denied_by_secret["there"], denied);
+    let Action::Mount(mount) = &scenario.steps[0].action else {
+        panic!("{:?}", scenario.steps)
+    };
+    assert!(matches!(
+        mount.workload.class,
+        Class::Made {
+            failover: true,
+            sync: true,
+            ..
+        }
+    ));
+    let app = || "app".to_owned();
+    let republish = |times, due| Action::Republish {
+        workload: app(),
+        times,
+        due,
+    };
+    let scale = Action::Scale {
+        workload: app(),
+        replicas: 3,
+    };
+    let steps: Vec<&Action> = scenario.steps[2..5].iter().map(|step| &step.action).collect();
+    assert_eq!(steps, [&scale, &republish(1, false), &republish(9, true)]);
+    let expected = |index: usize| match &scenario.steps[index].action {
+        Action::Expect(expect) => expect.condition.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [1, 5, 6, 7].map(expected),
+        [
+            Condition::Synced(Synced::Settled),
+            Condition::Synced(Synced::Unchanged),
+            Condition::FetchesLimited,
+            Condition::LogsClean,
+        ]
+    );
+}
+
+#[test]
 fn what_disturbs_the_node_is_read_and_runs_alone() {
     let publishing = "\
 requires: [csi-socket, aws-faults, program-control]
@@ -285,7 +353,17 @@ steps:
         ),
         (
             "restart: { program: provider, moves: true }",
-            Action::Restart(Restart::Provider { moves: true }),
+            Action::Restart(Restart::Provider {
+                moves: true,
+                driver_writes_secrets: false,
+            }),
+        ),
+        (
+            "restart: { program: provider, driverWritesSecrets: true }",
+            Action::Restart(Restart::Provider {
+                moves: false,
+                driver_writes_secrets: true,
+            }),
         ),
     ] {
         let scenario = one(&format!("{publishing}  - {step}\n"));
