@@ -76,7 +76,7 @@ const RED: [(&str, &[&str], u8); 32] = [
         &["synced-secret-republished"],
         1,
     ),
-    ("driver:unlimited-rotation", &["rotation-stays-limited"], 1),
+    ("driver:unlimited-rotation", &["poll-interval-kept"], 1),
     ("driver:tokens-in-log", &["no-token-in-log"], 1),
     ("driver:stale-synced-secret", &["synced-secret"], 1),
     ("driver:fresh-folder-is-done", &["mount-after-timeout"], 1),

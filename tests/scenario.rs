@@ -103,7 +103,7 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
         "synced-secret",
         "synced-secret-kept",
         "no-token-in-log",
-        "rotation-stays-limited",
+        "poll-interval-kept",
     ] {
         assert!(names.contains(promised), "{promised} is not shipped");
     }

@@ -157,7 +157,7 @@ plants! {
     "driver:rewrites-synced-at-every-publish", Defect::Driver(DriverDefect::RewritesSyncedAtEveryPublish),
         caught by "synced-secret-republished": "a synced Secret is written again by every publish that rotates";
     "driver:unlimited-rotation", Defect::Driver(DriverDefect::UnlimitedRotation),
-        caught by "rotation-stays-limited": "every republish fetches where the driver writes the files, as by driver 1.6.0";
+        caught by "poll-interval-kept": "every republish fetches where the driver writes the files, as by driver 1.6.0";
     "driver:tokens-in-log", Defect::Driver(DriverDefect::TokensInLog),
         caught by "no-token-in-log": "tokens are written to the log, as before driver 1.3.3";
     "driver:stale-synced-secret", Defect::Driver(DriverDefect::StaleSyncedSecret),

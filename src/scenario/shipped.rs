@@ -20,7 +20,7 @@ pub const SHIPPED: &[(&str, &str)] = embedded![
     "conformance/synced-secret.yaml",
     "hazards/failover-keeps-denial.yaml",
     "hazards/no-token-in-log.yaml",
-    "hazards/rotation-stays-limited.yaml",
+    "hazards/poll-interval-kept.yaml",
     "hazards/synced-secret-kept.yaml",
     "hazards/synced-secret-republished.yaml",
     "hazards/mount-after-driver-kill.yaml",

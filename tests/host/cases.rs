@@ -252,7 +252,7 @@ pub(crate) fn known_issues_of_driver_and_provider() {
         let named = [
             "failover-keeps-denial",
             "synced-secret-kept",
-            "rotation-stays-limited",
+            "poll-interval-kept",
         ];
         run(with_images(&place, release, provider, &named))
             .exits(0)
