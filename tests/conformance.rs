@@ -33,7 +33,7 @@ const MOUNT: Duration = Duration::from_secs(20);
 
 /// For each defect the cases that must turn red, and the exit code of the run: 4 where a tenant reaches what it must
 /// not, 1 where a mount is spoilt.
-const RED: [(&str, &[&str], u8); 26] = [
+const RED: [(&str, &[&str], u8); 32] = [
     (
         "endpoint:skip-token-signature",
         &["impostor-refused[with=forged-signature]"],
@@ -70,6 +70,15 @@ const RED: [(&str, &[&str], u8); 26] = [
     ("driver:file-left-after-unmount", &POSITIVE, 1),
     ("driver:no-pod-status", &POSITIVE, 1),
     ("driver:never-answers", &POSITIVE, 1),
+    ("driver:rewrites-synced-secret", &["synced-secret-kept"], 1),
+    (
+        "driver:rewrites-synced-at-every-publish",
+        &["synced-secret-republished"],
+        1,
+    ),
+    ("driver:unlimited-rotation", &["poll-interval-kept"], 1),
+    ("driver:tokens-in-log", &["no-token-in-log"], 1),
+    ("driver:stale-synced-secret", &["synced-secret"], 1),
     ("driver:fresh-folder-is-done", &["mount-after-timeout"], 1),
     (
         "driver:mounted-folder-is-done",
@@ -88,6 +97,7 @@ const RED: [(&str, &[&str], u8); 26] = [
     ("provider:ignores-version", &["class-formats"], 1),
     ("provider:ignores-permission", &["class-permissions"], 1),
     ("provider:refuses-secret-twice", &["class-secret-twice"], 1),
+    ("provider:failover-after-denial", &["failover-keeps-denial"], 4),
 ];
 
 const POSITIVE: [&str; 2] = ["positive[team-blue]", "positive[team-red]"];

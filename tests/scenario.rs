@@ -99,6 +99,11 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
         "rotation",
         "fetch-throughput",
         "mount-latency",
+        "failover-keeps-denial",
+        "synced-secret",
+        "synced-secret-kept",
+        "no-token-in-log",
+        "poll-interval-kept",
     ] {
         assert!(names.contains(promised), "{promised} is not shipped");
     }
@@ -117,7 +122,7 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
             }
         }
     }
-    assert_eq!(denials, 8);
+    assert_eq!(denials, 9);
 }
 
 /// Set `MOUNTPROOF_UPDATE=1`, or run `mountproof schema scenario --write`, after a change of

@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     )?;
 
     let (mut pods, mut own, mut secrets) = (0_u64, 0, 0);
-    let (mut policies, mut boundaries) = (0, 0);
+    let (mut policies, mut boundaries, mut replicas) = (0, 0, 0);
     let mut longest = Duration::ZERO;
     for case in &cases {
         own += case
@@ -76,6 +76,7 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         for tenant in &case.scenario.tenants {
             policies += tenant.denied_by_secret.len();
             boundaries += usize::from(tenant.boundary.is_some());
+            replicas += tenant.replicated.len();
         }
         for step in &case.scenario.steps {
             pods += match &step.action {
@@ -90,8 +91,8 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     }
     writeln!(
         output.out,
-        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own: tenants {own}, secrets {secrets}, resource \
-         policies {policies}, permissions boundaries {boundaries}",
+        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own: tenants {own}, secrets {secrets}, replicas \
+         {replicas}, resource policies {policies}, permissions boundaries {boundaries}",
         cases.len(),
         args.jobs
     )?;

@@ -183,6 +183,10 @@ impl Attempt<'_> {
             }
             Action::Deny(planned) => deny::deny(self, planned, until).await,
             Action::Update(secret) => self.update(secret).await,
+            Action::Scale { workload, replicas } => workload::scale(self, workload, *replicas, until).await,
+            Action::Republish { workload, times, due } => {
+                workload::republish(self, workload, (*times, *due), until).await
+            }
             Action::Delete { workload } => workload::delete(self, workload, until).await,
             Action::Expect(planned) => expect::expect(self, planned, until).await,
             Action::Impostor(planned) => super::impostor::refused(self, planned).await,
@@ -223,6 +227,8 @@ impl Attempt<'_> {
                 )
             }
             Action::Update(secret) => format!("update {}/{}", tenant(secret.tenant), secret.secret),
+            Action::Scale { workload, replicas } => format!("scale {workload} to {replicas}"),
+            Action::Republish { workload, times, .. } => format!("publish {workload} again, {times} times"),
             Action::Delete { workload } => format!("delete {workload}"),
             Action::Expect(expect) => expect::title(expect),
             Action::Impostor(impostor) => {

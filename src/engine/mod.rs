@@ -15,8 +15,10 @@ mod deny;
 mod dispatch;
 mod evidence;
 mod expect;
+mod fetches;
 mod impostor;
 mod load;
+mod logs;
 mod machine;
 mod mount_point;
 mod options;
@@ -27,6 +29,7 @@ mod publish;
 mod run;
 mod signals;
 mod step;
+mod synced;
 mod workload;
 mod world;
 

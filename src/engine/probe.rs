@@ -5,8 +5,8 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        AWS_FAULTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, PROGRAM_CONTROL,
-        ROTATION, SECRET_TWICE, WORKLOADS,
+        AWS_FAULTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION, IAM_ENFORCEMENT,
+        PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
 };
@@ -56,6 +56,21 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
         capability(
+            SECRET_SYNC,
+            true,
+            "the driver may write Secrets, as with syncSecret.enabled=true of its chart",
+        ),
+        republish(environment),
+        program_logs(environment).await,
+        capability(
+            FAILOVER_REGION,
+            environment.failover_region.is_some(),
+            &match &environment.failover_region {
+                Some(region) => format!("secrets are replicated to {region}"),
+                None => "AWS has one region here".to_owned(),
+            },
+        ),
+        capability(
             AWS_FAULTS,
             environment.aws_faults.is_some(),
             match &environment.aws_faults {
@@ -81,6 +96,35 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
     ]
+}
+
+async fn program_logs(environment: &Environment) -> Capability {
+    let verbosity = match &environment.logs {
+        Some(logs) => logs.verbosity().await,
+        None => Err("nobody keeps the logs of driver and provider".to_owned()),
+    };
+    match verbosity {
+        Ok(said) => capability(PROGRAM_LOGS, true, &said),
+        Err(because) => capability(PROGRAM_LOGS, false, &because),
+    }
+}
+
+fn republish(environment: &Environment) -> Capability {
+    let driver = environment.version("driver");
+    let (present, evidence) = if environment.republish.is_none() {
+        (false, "kubelet publishes again when it likes".to_owned())
+    } else if DriverGeneration::of(driver).republish {
+        (
+            true,
+            "the CSIDriver asks for requiresRepublish, and kubelet is told to".to_owned(),
+        )
+    } else {
+        (
+            false,
+            format!("the CSIDriver of driver {driver} does not ask for requiresRepublish"),
+        )
+    };
+    capability(REPUBLISH, present, &evidence)
 }
 
 /// What the provider can do since a version.

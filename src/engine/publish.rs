@@ -320,7 +320,10 @@ pub(super) async fn restart(world: &World, restart: &Restart) -> StepResult {
     };
     let restarted = match restart {
         Restart::Driver { rotation } => control.restart_driver(*rotation).await,
-        Restart::Provider { moves } => control.restart_provider(*moves).await,
+        Restart::Provider {
+            moves,
+            driver_writes_secrets,
+        } => control.restart_provider(*moves, *driver_writes_secrets).await,
     };
     restarted
         .map_err(|because| StepError::trouble(format!("cannot {}: {because}", restart_title(restart))))?;
@@ -359,7 +362,17 @@ pub(super) fn restart_title(restart: &Restart) -> String {
             "start the driver anew, rotating every {}",
             duration::print(*interval)
         ),
-        Restart::Provider { moves: false } => "start the provider anew".to_owned(),
-        Restart::Provider { moves: true } => "start the provider anew in another folder".to_owned(),
+        Restart::Provider {
+            moves,
+            driver_writes_secrets,
+        } => format!(
+            "start the provider anew{}{}",
+            if *moves { " in another folder" } else { "" },
+            if *driver_writes_secrets {
+                " with --driver-writes-secrets"
+            } else {
+                ""
+            }
+        ),
     }
 }

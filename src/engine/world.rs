@@ -95,6 +95,11 @@ impl Values {
         value
     }
 
+    /// Whether a text has a value of the run in it, in any form.
+    pub(super) fn are_in(&self, text: &str) -> bool {
+        self.redactor.knows_any_in(text)
+    }
+
     /// Whose value this is, if it is one of the run's.
     pub(super) fn owner_of(&self, value: &SecretValue) -> Option<Owner> {
         self.owners
@@ -268,6 +273,7 @@ impl World {
                 );
                 contents.insert(secret.name.clone(), secret.content.clone());
             }
+            self.replicate(spec, &tenant, &added).await?;
             let other_role = other.map(|other| other.role.clone());
             tenants.push(CaseTenant {
                 tenant,
@@ -281,6 +287,31 @@ impl World {
         Ok(tenants)
     }
 
+    /// Replicates secrets to the failover region. Replicas go with their secrets, which are on record.
+    async fn replicate(
+        &self,
+        spec: &TenantSpec,
+        tenant: &Tenant,
+        added: &BTreeMap<String, TenantSecret>,
+    ) -> Result<(), StepError> {
+        for secret in &spec.replicated {
+            let secret = added.get(secret).or_else(|| tenant.secrets.get(secret));
+            let secret = secret.ok_or_else(StepError::bad_reference)?;
+            let region = self.failover_region()?;
+            self.environment
+                .aws
+                .replicate_secret(&secret.path, region)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The second region, of an environment that has one.
+    pub(super) fn failover_region(&self) -> Result<&str, StepError> {
+        let region = self.environment.failover_region.as_deref();
+        region.ok_or_else(|| StepError::trouble("AWS has no second region here"))
+    }
+
     /// Writes the policies on secrets, which name the roles of tenants. They go with their secrets, which are on
     /// record.
     async fn put_resource_policies(&self, case: &Case, tenants: &[CaseTenant]) -> Result<(), StepError> {
@@ -288,14 +319,15 @@ impl World {
             for (secret, denied) in &spec.denied_by_secret {
                 let secret = owner.secret(secret).ok_or_else(StepError::bad_reference)?;
                 let roles: Option<Vec<String>> = denied
+                    .tenants
                     .iter()
                     .map(|&tenant| Some(tenants.get(tenant)?.role_arn().to_owned()))
                     .collect();
-                let policy = crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?);
-                self.environment
-                    .aws
-                    .put_resource_policy(&secret.path, &policy)
-                    .await?;
+                let aws = &self.environment.aws;
+                let region = denied.primary_region_only.then_some(aws.access().region.as_str());
+                let policy =
+                    crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?, region);
+                aws.put_resource_policy(&secret.path, &policy).await?;
             }
         }
         Ok(())

@@ -13,8 +13,10 @@ pub trait ProgramControl: Send + Sync {
     fn kill_driver(&self) -> BoxFuture<'_, ()>;
     /// Starts the driver anew, ended in order where it runs, rotating as it did or as is said.
     fn restart_driver(&self, rotation: Option<Rotation>) -> BoxFuture<'_, Result<(), String>>;
-    /// Ends the provider in order and starts it anew, its socket where it was or in the other of the driver's two folders.
-    fn restart_provider(&self, moves: bool) -> BoxFuture<'_, Result<(), String>>;
+    /// Ends the provider in order and starts it anew, its socket where it was or in the other of the driver's two folders, and
+    /// with `--driver-writes-secrets` or without.
+    fn restart_provider(&self, moves: bool, driver_writes_secrets: bool)
+    -> BoxFuture<'_, Result<(), String>>;
     /// Has both as they were when the environment stood. Does nothing where they are.
     fn restore(&self) -> BoxFuture<'_, Result<(), String>>;
 }

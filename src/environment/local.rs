@@ -18,7 +18,7 @@ use mountproof_aws_endpoint::{self as aws_endpoint, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::DriverConfig,
-    kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
+    kubelet::{Clock, Kubelet, KubeletConfig, KubeletHand, Timeline},
     programs::control_plane::ControlPlanePrograms,
     provider::ProviderConfig,
     rest::{ApiAccess, BearerToken},
@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
-    access,
+    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Republish,
+    Trouble, access,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
@@ -295,6 +295,10 @@ pub async fn start(
         // load test of ours sees where that has more.
         qps: options.provider_qps.max(driver_config.qps),
         burst: whole(options.provider_qps).max(driver_config.burst),
+        // Likewise, as kubelet's waits are.
+        owners_every: driver_config
+            .owners_every
+            .div_f64(Clock::faster(options.clock).factor().max(1.0)),
         ..driver_config
     };
     let csi_socket = driver_config.csi_socket.clone();
@@ -337,6 +341,7 @@ pub async fn start(
         provider.bucket(options, provider_limit.0, provider_limit.1),
         driver.bucket(driver_limit.0, driver_limit.1),
     ];
+    let kubelet_hand = Hand(kubelet.hand());
     let workload_controllers = api.has_controllers();
     let parts = Parts::new(
         kubelet,
@@ -357,6 +362,10 @@ pub async fn start(
         reach: Reach::Embedded,
         kubernetes,
         aws,
+        logs: Some(Arc::clone(&parts) as _),
+        rotation: Some(options.rotation),
+        republish: Some(Box::new(kubelet_hand)),
+        failover_region: Some(failover_region(region).to_owned()),
         issuer,
         node: Node {
             name: NODE.to_owned(),
@@ -438,12 +447,30 @@ impl KubeletPace for Pace {
     }
 }
 
+/// Kubelet, told to publish again.
+struct Hand(KubeletHand);
+
+impl Republish for Hand {
+    fn republish<'a>(&'a self, pod_uid: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        self.0.republish(pod_uid).boxed()
+    }
+}
+
 /// The Kubernetes stand-in, which has the key that its tokens are signed with.
 struct Issuer(Arc<Parts>);
 
 impl ExpiredTokens for Issuer {
     fn token<'a>(&'a self, namespace: &'a str, audience: &'a str) -> BoxFuture<'a, Option<Credential>> {
         async move { self.0.expired_token(namespace, audience).await }.boxed()
+    }
+}
+
+/// The second region of a run. The endpoint has every region that is asked for.
+fn failover_region(region: &str) -> &'static str {
+    if region == "us-west-2" {
+        "us-east-1"
+    } else {
+        "us-west-2"
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 pub use self::{
@@ -50,6 +51,14 @@ pub struct Environment {
     pub kubernetes: Kubernetes,
     /// AWS, as the administrator of the account.
     pub aws: Aws,
+    /// What driver and provider write, where it can be read.
+    pub logs: Option<Arc<dyn ProgramLogs>>,
+    /// The driver's `--rotation-poll-interval`, where it is known.
+    pub rotation: Option<Duration>,
+    /// What tells kubelet to publish again, where it can be told.
+    pub republish: Option<Box<dyn Republish>>,
+    /// The region that secrets can be replicated to, where there is one.
+    pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
     /// The node's paths, where the harness stands on the node.
@@ -89,6 +98,10 @@ impl Environment {
             },
             kubernetes,
             aws,
+            logs: None,
+            rotation: None,
+            republish: None,
+            failover_region: None,
             issuer,
             node: Node {
                 name: String::new(),
@@ -141,6 +154,40 @@ impl Environment {
 trait KubeletPace: Send + Sync {
     /// Waits as long as a real kubelet does, or as the run asked for.
     fn set_real(&self, real: bool);
+}
+
+/// What driver and provider write to their logs.
+pub trait ProgramLogs: Send + Sync {
+    /// How much the driver writes, in words.
+    ///
+    /// # Errors
+    ///
+    /// When that is less than at `-v=5`, with the reason.
+    fn verbosity(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Everything written so far, as it was written.
+    ///
+    /// # Errors
+    ///
+    /// When a log cannot be read.
+    fn logs(&self) -> BoxFuture<'_, Result<Vec<ProgramLog>, String>>;
+}
+
+/// What a program has written: it may hold anything, and so is never shown.
+pub struct ProgramLog {
+    /// `driver` or `provider`.
+    pub name: &'static str,
+    /// All of it.
+    pub text: String,
+}
+
+/// Tells kubelet to publish again now, where it would by itself later.
+pub trait Republish: Send + Sync {
+    /// Publishes what a pod has mounted once more, and waits for the driver's answer.
+    ///
+    /// # Errors
+    ///
+    /// When kubelet does not have the pod, or does not publish again for this driver.
+    fn republish<'a>(&'a self, pod_uid: &'a str) -> BoxFuture<'a, Result<(), String>>;
 }
 
 /// Has genuine tokens whose time is over. Kubernetes itself gives out none that ends within ten minutes.

@@ -14,7 +14,7 @@ use mountproof_stand_ins::{
     provider::{Provider, ProviderConfig},
 };
 
-use super::{Defect, LocalOptions, NodeProcess, Release, StartError, described, planted};
+use super::{Defect, LocalOptions, NodeProcess, ProgramLog, Release, StartError, described, planted};
 use crate::{
     generation,
     journal::Component,
@@ -65,6 +65,26 @@ impl DriverPart {
         match self {
             Self::StandIn(_) => None,
             Self::Program(program) => Some(process("driver", program)),
+        }
+    }
+
+    /// Everything that it has written.
+    pub(super) async fn written(&self) -> Result<ProgramLog, String> {
+        let text = match self {
+            Self::StandIn(driver) => driver.log_text(),
+            Self::Program(program) => read_log(program).await?,
+        };
+        Ok(ProgramLog { name: "driver", text })
+    }
+
+    /// That it writes as much as at `-v=5`, in words; else why not.
+    pub(super) fn verbosity(&self) -> Result<String, String> {
+        match self {
+            Self::StandIn(_) => Ok("the stand-in writes a line for each publish".to_owned()),
+            Self::Program(program) if program.flags().iter().any(|flag| flag == "-v=5") => {
+                Ok("the driver runs with -v=5".to_owned())
+            }
+            Self::Program(_) => Err("the driver does not run with -v=5".to_owned()),
         }
     }
 
@@ -154,6 +174,26 @@ pub(super) enum ProviderPart {
 }
 
 impl ProviderPart {
+    /// Everything that it has written.
+    pub(super) async fn written(&self) -> Result<ProgramLog, String> {
+        let text = match self {
+            Self::StandIn(provider) => provider.log_text(),
+            Self::Program(program) => read_log(program).await?,
+        };
+        Ok(ProgramLog {
+            name: "provider",
+            text,
+        })
+    }
+
+    /// Whether it runs with `--driver-writes-secrets`.
+    pub(super) fn driver_writes_secrets(&self) -> bool {
+        match self {
+            Self::StandIn(provider) => provider.driver_writes_secrets(),
+            Self::Program(program) => program.driver_writes_secrets(),
+        }
+    }
+
     /// See [`DriverPart::start`].
     pub(super) async fn start(
         options: &LocalOptions,
@@ -208,15 +248,19 @@ impl ProviderPart {
         socket.parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Ends it in order and starts it anew, its socket in `folder`.
-    pub(super) async fn restart_in(&mut self, folder: &Path) -> Result<(), String> {
+    /// Ends it in order and starts it anew, its socket in `folder`, with `--driver-writes-secrets` or without.
+    pub(super) async fn restart_in(
+        &mut self,
+        folder: &Path,
+        driver_writes_secrets: bool,
+    ) -> Result<(), String> {
         match self {
             Self::StandIn(provider) => {
-                let started = provider.restart_in(folder).await;
+                let started = provider.restart_in(folder, driver_writes_secrets).await;
                 started.map_err(|error| error.to_string())
             }
             Self::Program(program) => {
-                let started = Box::pin(program.restart_in(folder)).await;
+                let started = Box::pin(program.restart_in(folder, driver_writes_secrets)).await;
                 started.map_err(|error| error.to_string())
             }
         }
@@ -282,6 +326,14 @@ fn process(name: &'static str, running: &Running) -> NodeProcess {
         ended: running.died(),
         log: running.log().to_owned(),
     }
+}
+
+/// What a program has written up to now, on which it is waited.
+async fn read_log(running: &Running) -> Result<String, String> {
+    running.settle_log().await;
+    let read = tokio::fs::read(running.log()).await;
+    let bytes = read.map_err(|error| format!("{}: {error}", running.log().display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn spec(release: &Release) -> ProgramSpec {

@@ -12,7 +12,7 @@ use mountproof_stand_ins::kubelet::Kubelet;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
-    AwsFaults, Fault, NodeProcess, NodePrograms, ProgramControl, Trouble,
+    AwsFaults, Fault, NodeProcess, NodePrograms, ProgramControl, ProgramLog, ProgramLogs, Trouble,
     call_log::EndpointLog,
     control_plane::KubernetesPart,
     node::{DriverPart, ProviderPart},
@@ -165,6 +165,31 @@ impl Parts {
     }
 }
 
+impl ProgramLogs for Parts {
+    fn verbosity(&self) -> BoxFuture<'_, Result<String, String>> {
+        async {
+            let driver = self.driver.lock().await;
+            driver.as_ref().ok_or("the driver has been ended")?.verbosity()
+        }
+        .boxed()
+    }
+
+    fn logs(&self) -> BoxFuture<'_, Result<Vec<ProgramLog>, String>> {
+        async {
+            let (driver, provider) = (self.driver.lock().await, self.provider.lock().await);
+            let mut logs = Vec::new();
+            if let Some(driver) = driver.as_ref() {
+                logs.push(driver.written().await?);
+            }
+            if let Some(provider) = provider.as_ref() {
+                logs.push(provider.written().await?);
+            }
+            Ok(logs)
+        }
+        .boxed()
+    }
+}
+
 impl NodePrograms for Parts {
     fn processes(&self) -> Vec<NodeProcess> {
         // A part that is being ended right now is none of those that ended by themselves.
@@ -227,14 +252,21 @@ impl ProgramControl for Parts {
         .boxed()
     }
 
-    fn restart_provider(&self, moves: bool) -> BoxFuture<'_, Result<(), String>> {
+    fn restart_provider(
+        &self,
+        moves: bool,
+        driver_writes_secrets: bool,
+    ) -> BoxFuture<'_, Result<(), String>> {
         async move {
             let mut provider = self.provider.lock().await;
             let provider = provider.as_mut().ok_or(ENDED)?;
             let ProviderFolders { first, other } = &self.folders;
             let is_at_first = provider.folder() == *first;
             provider
-                .restart_in(if is_at_first == moves { other } else { first })
+                .restart_in(
+                    if is_at_first == moves { other } else { first },
+                    driver_writes_secrets,
+                )
                 .await
         }
         .boxed()
@@ -244,9 +276,9 @@ impl ProgramControl for Parts {
         async {
             // The provider first: a driver that is started anew finds it where it stays.
             if let Some(provider) = self.provider.lock().await.as_mut()
-                && provider.folder() != self.folders.first
+                && (provider.folder() != self.folders.first || provider.driver_writes_secrets())
             {
-                provider.restart_in(&self.folders.first).await?;
+                provider.restart_in(&self.folders.first, false).await?;
             }
             if let Some(driver) = self.driver.lock().await.as_mut()
                 && (driver.is_killed() || driver.rotation() != self.rotation)

@@ -24,6 +24,17 @@ pub const FILE_PERMISSION: &str = "file-permission";
 /// One secret can be several objects of a class.
 pub const SECRET_TWICE: &str = "secret-twice";
 
+/// Secrets can be replicated to a second region, which a class can name beside its own.
+pub const FAILOVER_REGION: &str = "failover-region";
+
+/// The driver syncs mounted files into Kubernetes Secrets.
+pub const SECRET_SYNC: &str = "secret-sync";
+/// Kubelet asks the driver again for what is mounted, and can be told to do it now.
+pub const REPUBLISH: &str = "republish";
+
+/// What driver (at `-v=5`) and provider write to their logs can be read.
+pub const PROGRAM_LOGS: &str = "program-logs";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -43,6 +54,22 @@ pub const KNOWN: &[(&str, &str)] = &[
         "a genuine service-account token can be had whose time is over",
     ),
     (WORKLOADS, "Deployments get pods"),
+    (
+        SECRET_SYNC,
+        "the driver syncs mounted files into Kubernetes Secrets",
+    ),
+    (
+        REPUBLISH,
+        "kubelet asks the driver again for what is mounted, and can be told to do it now",
+    ),
+    (
+        PROGRAM_LOGS,
+        "what the driver, at -v=5, and the provider write to their logs can be read",
+    ),
+    (
+        FAILOVER_REGION,
+        "secrets can be replicated to a second region, for a class's failoverRegion",
+    ),
     (AWS_FAULTS, "AWS can be made slow, and well again"),
     (
         PROGRAM_CONTROL,

@@ -2,7 +2,10 @@
 //!
 //! The types that mirror the YAML are in [`super::raw`]; `resolve` turns them into these.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A scenario, ready to be bound to tenants.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,12 +61,22 @@ pub struct TenantSpec {
     pub annotation: RoleAnnotation,
     /// Secrets made for this case, beside the `secret` that every tenant has.
     pub secrets: Vec<SecretSpec>,
-    /// Tenants whose roles a secret's own policy denies to read it, by the secret's name: indices into
-    /// [`Scenario::tenants`].
-    pub denied_by_secret: BTreeMap<String, Vec<usize>>,
+    /// Whom a secret's own policy denies to read it, by the secret's name.
+    pub denied_by_secret: BTreeMap<String, Denied>,
+    /// Secrets that are replicated to the run's failover region.
+    pub replicated: BTreeSet<String>,
     /// The secrets of its own that its role's permissions boundary lets it read; no boundary where absent.
     /// Only an own tenant has one.
     pub boundary: Option<Vec<String>>,
+}
+
+/// What a secret's own policy says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// Tenants whose roles may not read it: indices into [`Scenario::tenants`].
+    pub tenants: Vec<usize>,
+    /// They may not in the run's own region, and may in any other.
+    pub primary_region_only: bool,
 }
 
 /// The role that a `ServiceAccount` is annotated with.
@@ -128,6 +141,22 @@ pub enum Action {
     Deny(Deny),
     /// Give a secret a new value; files are expected to follow by `expect`.
     Update(SecretRef),
+    /// Change how many pods a Deployment has, and wait until each has its files.
+    Scale {
+        /// Its name.
+        workload: String,
+        /// So many from now on.
+        replicas: u32,
+    },
+    /// Have kubelet ask the driver again for what is mounted.
+    Republish {
+        /// The workload's name.
+        workload: String,
+        /// So often, one after another.
+        times: u32,
+        /// Each waits until the driver's poll interval has passed.
+        due: bool,
+    },
     /// Delete a workload and wait until nothing of it is mounted.
     Delete {
         /// Its name.
@@ -161,6 +190,8 @@ impl Action {
             | Self::Create(_)
             | Self::Deny(_)
             | Self::Update(_)
+            | Self::Scale { .. }
+            | Self::Republish { .. }
             | Self::Delete { .. }
             | Self::Expect(_)
             | Self::Impostor(_) => false,
@@ -190,6 +221,10 @@ pub enum Class {
         objects: Vec<Object>,
         /// Further `parameters`: `pathTranslation`, `region`, ...
         parameters: BTreeMap<String, String>,
+        /// Whether it names the run's failover region beside its own.
+        failover: bool,
+        /// Whether every file is synced into one Kubernetes Secret.
+        sync: bool,
     },
     /// The class that every tenant has (`<namespace>-secret`), of this tenant. Where that is another
     /// tenant than the workload's, the class does not exist in the workload's namespace.
@@ -378,6 +413,23 @@ pub enum Condition {
     },
     /// `SecretProviderClassPodStatus` is there, mounted and complete.
     PodStatus,
+    /// Of the Kubernetes Secret that its files are synced into.
+    Synced(Synced),
+    /// AWS was asked for its secrets no more often than the driver's poll interval lets through.
+    FetchesLimited,
+    /// The logs of driver and provider show its pods, and neither a token nor a value.
+    LogsClean,
+}
+
+/// What can be true of a synced Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synced {
+    /// It holds the current values.
+    Current,
+    /// It does, and has an owner. What it is then is remembered.
+    Settled,
+    /// It was not written since it was seen to be settled.
+    Unchanged,
 }
 
 /// When a condition must be true.
@@ -427,6 +479,8 @@ pub enum Restart {
     Provider {
         /// Whether its socket moves to the other folder.
         moves: bool,
+        /// Whether the driver writes the files that it fetches.
+        driver_writes_secrets: bool,
     },
 }
 

@@ -36,7 +36,8 @@ pub struct RawScenario {
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
-    /// `workload-controllers`, `aws-faults`, `program-control`.
+    /// `workload-controllers`, `aws-faults`, `program-control`, `failover-region`, `secret-sync`, `republish`,
+    /// `program-logs`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
@@ -104,6 +105,10 @@ pub struct RawTenant {
     /// Policies of its secrets' own, by the secret. The `secret` of a shared tenant can have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_policies: Option<Ordered<RawResourcePolicy>>,
+    /// Secrets that are replicated to the run's failover region, for workloads with `failover`. The `secret` of a
+    /// shared tenant is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicated: Option<At<Vec<At<String>>>>,
     /// The role gets a permissions boundary that lets it read these of the tenant's own secrets, and nothing else,
     /// whatever its policy allows. Only an own tenant can have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +121,9 @@ pub struct RawTenant {
 pub struct RawResourcePolicy {
     /// Tenants whose own roles it denies to read the secret, whatever their policies allow.
     pub deny: At<Vec<At<String>>>,
+    /// It denies in the run's own region only: a replica, which has its secret's policy, can be read. Default: everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_region_only: Option<At<RawTrue>>,
 }
 
 /// What a secret holds. The value is random and made when the secret is; a scenario never has one.
@@ -149,6 +157,10 @@ pub enum RawStep {
     Expect(RawExpect),
     /// Give a secret a new value.
     Update(RawUpdate),
+    /// Change how many pods a Deployment has, and wait until they are those.
+    Scale(RawScale),
+    /// Have kubelet ask the driver again for what a workload has mounted, as it does by itself from time to time.
+    Republish(RawRepublish),
     /// Delete a workload and wait until nothing of it is mounted any more.
     Delete(RawDelete),
     /// Measure.
@@ -192,6 +204,14 @@ macro_rules! workload_step {
             /// Further parameters of the class that is made: `pathTranslation`, `region` ...
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub parameters: BTreeMap<String, At<String>>,
+            /// The class that is made names the run's failover region, `failoverRegion`, to which every one of its
+            /// secrets must be `replicated`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub failover: Option<At<RawTrue>>,
+            /// The class that is made has every file synced into one Kubernetes Secret (`secretObjects`), under the file's
+            /// name.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub sync: Option<At<RawTrue>>,
             /// A Deployment of so many pods. Default: a single pod without one.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub replicas: Option<At<u32>>,
@@ -212,6 +232,8 @@ macro_rules! workload_step {
                     objects: self.objects.as_deref(),
                     class: self.class.as_ref(),
                     parameters: &self.parameters,
+                    failover: self.failover.as_ref(),
+                    sync: self.sync.as_ref(),
                     replicas: self.replicas.as_ref(),
                 }
             }
@@ -262,6 +284,8 @@ pub(crate) struct RawWorkload<'a> {
     pub(crate) objects: Option<&'a [RawObject]>,
     pub(crate) class: Option<&'a At<String>>,
     pub(crate) parameters: &'a BTreeMap<String, At<String>>,
+    pub(crate) failover: Option<&'a At<RawTrue>>,
+    pub(crate) sync: Option<&'a At<RawTrue>>,
     pub(crate) replicas: Option<&'a At<u32>>,
 }
 
@@ -355,8 +379,8 @@ pub struct RawImpostor {
     pub within: Option<At<String>>,
 }
 
-/// Check something about a workload. One of `files`, `event`, `podStatus`; one of `now`,
-/// `eventually`, `holds`.
+/// Check something about a workload. One of `files`, `event`, `podStatus`, `synced`, `fetches`, `logs`; one
+/// of `now`, `eventually`, `holds`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RawExpect {
@@ -371,6 +395,15 @@ pub struct RawExpect {
     /// Its `SecretProviderClassPodStatus` is there, mounted and complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_status: Option<At<RawTrue>>,
+    /// The Kubernetes Secret that its files are synced into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<At<RawSynced>>,
+    /// How often AWS was asked for its secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetches: Option<At<RawFetches>>,
+    /// What driver and provider wrote to their logs, the driver at `-v=5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<At<RawLogs>>,
     /// It must be so at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<At<RawTrue>>,
@@ -395,6 +428,35 @@ pub enum RawFiles {
     Previous,
     /// There are none, and nothing is mounted.
     None,
+}
+
+/// What is true of a synced Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawSynced {
+    /// It holds the current values, as last updated.
+    Current,
+    /// It does, and has an owner to go with: the driver has nothing left to do. What it is then is remembered.
+    Settled,
+    /// It was not written since it was seen to be `settled`.
+    Unchanged,
+}
+
+/// How often AWS was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawFetches {
+    /// No more often than the driver's poll interval lets through since the workload was made, however often it was
+    /// published.
+    Limited,
+}
+
+/// What is in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawLogs {
+    /// The workload's pods, and neither a token nor a value of a secret.
+    Clean,
 }
 
 /// Only ever `true`: leave the field out otherwise.
@@ -448,6 +510,36 @@ pub struct RawEvent {
 pub struct RawUpdate {
     /// Which secret, written `tenant/name`. It must belong to this case alone.
     pub secret: At<String>,
+    /// Longest time the step may take, such as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
+}
+
+/// Change how many pods a Deployment has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawScale {
+    /// A workload with `replicas` that an earlier `mount` or `create` made.
+    pub workload: At<String>,
+    /// So many from now on.
+    pub replicas: At<u32>,
+    /// Longest time until each of them has its files, such as `1m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
+}
+
+/// Have kubelet ask the driver again for what a workload has mounted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawRepublish {
+    /// A workload that an earlier `mount` made.
+    pub workload: At<String>,
+    /// So often, one after another. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<At<u32>>,
+    /// Each waits until the driver's poll interval has passed, so that the driver does not skip it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<At<RawTrue>>,
     /// Longest time the step may take, such as `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,

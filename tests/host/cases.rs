@@ -25,6 +25,10 @@ fn shelf() -> &'static Registry {
         Registry::start(&[
             ("driver:1.6.0", &standin(&["driver"])),
             ("provider:3.1.1", &standin(&["provider"])),
+            (
+                "driver:tokens-in-log",
+                &standin(&["driver", "--defect", "tokens-in-log"]),
+            ),
             ("driver:as-released", &standin(&["driver", "--as-released"])),
             ("provider:as-released", &standin(&["provider", "--as-released"])),
             (
@@ -226,6 +230,55 @@ pub(crate) fn known_issues_of_the_driver() {
             assert_eq!(case["known_issue"]["shows"], shows, "{driver} {strict:?}: {case}");
         }
         before.is_as_it_was(&place);
+    }
+}
+
+/// Likewise of those that both programs have, and of some that mounts show which are not interrupted.
+pub(crate) fn known_issues_of_driver_and_provider() {
+    for (release, provider, expected) in [
+        ("as-released", "as-released", "known-issue"),
+        ("1.6.0", "3.1.1", "passed"),
+    ] {
+        let place = Place::new();
+        let before = Before::look();
+        let named = [
+            "failover-keeps-denial",
+            "synced-secret-kept",
+            "poll-interval-kept",
+        ];
+        run(with_images(&place, release, provider, &named))
+            .exits(0)
+            .says(&["nothing left behind"]);
+        let verdicts = verdicts(&place.results());
+        assert_eq!(verdicts.len(), 3, "{verdicts:?}");
+        for (case, verdict) in verdicts {
+            assert_eq!(verdict, expected, "{release}: {case}");
+        }
+        before.is_as_it_was(&place);
+    }
+}
+
+pub(crate) fn a_driver_that_logs_tokens_fails_and_its_log_is_kept_without_them() {
+    let place = Place::new();
+    run(with_images(
+        &place,
+        "tokens-in-log",
+        "3.1.1",
+        &["no-token-in-log"],
+    ))
+    .exits(1);
+    let told = verdicts(&place.results());
+    assert_eq!(told, [("no-token-in-log".to_owned(), "failed".to_owned())]);
+    let results = place.results().to_string();
+    assert!(
+        results.contains("the log of the driver has a token in it"),
+        "{results}"
+    );
+    let log = fs::read_to_string(place.only_run().join("driver.log")).unwrap();
+    assert!(log.contains("serviceAccount.tokens"), "{log}");
+    for path in files_below(&place.path("out")) {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        assert!(!text.contains("eyJ"), "{} has a token", path.display());
     }
 }
 

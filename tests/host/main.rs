@@ -20,7 +20,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let unavailable = runtime.block_on(mountproof_confinement::available()).err();
     drop(runtime);
-    let cases: [(&str, bool, fn()); 13] = [
+    let cases: [(&str, bool, fn()); 16] = [
         (
             "images_from_a_registry_prove_the_catalogue_and_again_without_a_network",
             true,
@@ -41,6 +41,16 @@ fn main() {
             "known_issues_of_the_driver_are_told_fail_strict_runs_and_are_told_as_fixed",
             true,
             cases::known_issues_of_the_driver,
+        ),
+        (
+            "known_issues_of_driver_and_provider_are_told",
+            true,
+            cases::known_issues_of_driver_and_provider,
+        ),
+        (
+            "a_driver_that_logs_tokens_fails_and_its_log_is_kept_without_them",
+            true,
+            cases::a_driver_that_logs_tokens_fails_and_its_log_is_kept_without_them,
         ),
         (
             "a_bad_program_is_refused_and_leaves_no_run",

@@ -7,6 +7,7 @@ mod go;
 mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
+mod log;
 pub mod programs;
 pub mod provider;
 pub mod rest;

@@ -68,6 +68,10 @@ pub struct RawRestart {
     /// 1.0.0. Default: it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moves: Option<At<RawTrue>>,
+    /// Whether the provider runs with `--driver-writes-secrets` from here on: it hands the files to the driver, which writes
+    /// them. Default: it writes them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_writes_secrets: Option<At<RawTrue>>,
     /// Longest time the step may take, such as `30s`, which is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,

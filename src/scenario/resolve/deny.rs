@@ -167,6 +167,8 @@ impl Resolver<'_> {
                     RawStep::Impostor(_)
                     | RawStep::Expect(_)
                     | RawStep::Update(_)
+                    | RawStep::Scale(_)
+                    | RawStep::Republish(_)
                     | RawStep::Delete(_)
                     | RawStep::Load(_)
                     | RawStep::Publish(_)

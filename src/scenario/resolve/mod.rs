@@ -129,6 +129,10 @@ struct Resolver<'a> {
     workloads: Vec<Known>,
     volumes: Vec<node::KnownVolume>,
     updated: BTreeSet<super::model::SecretRef>,
+    /// Workloads whose synced Secret an earlier step saw settled.
+    settled: BTreeSet<String>,
+    /// Workloads that an earlier step had published again.
+    republished: BTreeSet<String>,
 }
 
 impl<'a> Resolver<'a> {
@@ -143,6 +147,8 @@ impl<'a> Resolver<'a> {
             workloads: Vec::new(),
             volumes: Vec::new(),
             updated: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            republished: BTreeSet::new(),
         }
     }
 

@@ -180,7 +180,14 @@ impl Resolver<'_> {
         );
         let time = self.time(raw.within.as_ref(), RESTART);
         let (driver, misplaced, word) = match raw.program.value {
-            RawProgram::Driver => (true, raw.moves.as_ref().map(|moves| &moves.place), "moves"),
+            RawProgram::Driver => match (&raw.moves, &raw.driver_writes_secrets) {
+                (Some(moves), _) => (true, Some(&moves.place), "moves"),
+                (None, writes) => (
+                    true,
+                    writes.as_ref().map(|writes| &writes.place),
+                    "driverWritesSecrets",
+                ),
+            },
             RawProgram::Provider => (
                 false,
                 raw.rotation.as_ref().map(|rotation| &rotation.place),
@@ -208,6 +215,7 @@ impl Resolver<'_> {
         } else {
             Restart::Provider {
                 moves: raw.moves.is_some(),
+                driver_writes_secrets: raw.driver_writes_secrets.is_some(),
             }
         };
         Some((Action::Restart(restart), time?))
@@ -221,12 +229,12 @@ impl Resolver<'_> {
             .map(Rotation::Every)
     }
 
-    fn needs(&mut self, capability: &str, place: &Place, why: &str) {
+    pub(super) fn needs(&mut self, capability: &str, place: &Place, why: &str) {
         if !self.requires(capability) {
             self.error(
                 Diagnostic::error(
                     Code::CapabilityNotRequired,
-                    format!("this step needs `requires: [{capability}]`"),
+                    format!("this needs `requires: [{capability}]`"),
                 )
                 .at(place.clone(), why)
                 .help("where that cannot be done, the scenario is then not-supported"),

@@ -4,8 +4,9 @@ use super::{super::load::SourceFile, *};
 use crate::scenario::{
     load,
     model::{
-        Action, Arrival, Because, Class, Condition, Content, Interruption, Lens, Load, NameForm, Pace, Part,
-        Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, When, WorkloadKind,
+        Action, Arrival, Because, Class, Condition, Content, Denied, Interruption, Lens, Load, NameForm,
+        Pace, Part, Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, Synced, When,
+        WorkloadKind,
     },
 };
 
@@ -137,7 +138,13 @@ steps:
     );
     assert_eq!(
         scenario.tenants[0].denied_by_secret,
-        BTreeMap::from([("key".to_owned(), vec![1])])
+        BTreeMap::from([(
+            "key".to_owned(),
+            Denied {
+                tenants: vec![1],
+                primary_region_only: false
+            }
+        )])
     );
     let within = |index: usize| scenario.tenants[index].boundary.clone();
     assert_eq!((within(0), within(1)), (None, Some(vec!["secret".to_owned()])));
@@ -150,7 +157,10 @@ steps:
         (0o400, false, Duration::from_secs(90))
     );
     assert_eq!(mount.workload.kind, WorkloadKind::Deployment(2));
-    let Class::Made { objects, parameters } = &mount.workload.class else {
+    let Class::Made {
+        objects, parameters, ..
+    } = &mount.workload.class
+    else {
         panic!("{mount:?}")
     };
     assert_eq!(parameters["pathTranslation"], "-");
@@ -233,6 +243,73 @@ fn a_matrix_reaches_every_text() {
 }
 
 #[test]
+fn replicas_synced_secrets_and_what_is_expected_of_them_are_read() {
+    let scenario = one("\
+requires: [failover-region, secret-sync, republish, call-log, program-logs]
+tenants:
+  red:
+    secrets: { there: { text: 8 } }
+    replicated: [there]
+    resourcePolicies: { there: { deny: [blue], primaryRegionOnly: true } }
+  blue: {}
+steps:
+  - mount: { as: app, tenant: red, secret: red/there, failover: true, sync: true, replicas: 1 }
+  - expect: { workload: app, synced: settled, eventually: 1m }
+  - scale: { workload: app, replicas: 3 }
+  - republish: { workload: app }
+  - republish: { workload: app, times: 9, due: true }
+  - expect: { workload: app, synced: unchanged, holds: 1s }
+  - expect: { workload: app, fetches: limited, now: true }
+  - expect: { workload: app, logs: clean, now: true }
+");
+    assert_eq!(
+        scenario.tenants[0].replicated,
+        BTreeSet::from(["there".to_owned()])
+    );
+    let denied = Denied {
+        tenants: vec![1],
+        primary_region_only: true,
+    };
+    assert_eq!(scenario.tenants[0].denied_by_secret["there"], denied);
+    let Action::Mount(mount) = &scenario.steps[0].action else {
+        panic!("{:?}", scenario.steps)
+    };
+    assert!(matches!(
+        mount.workload.class,
+        Class::Made {
+            failover: true,
+            sync: true,
+            ..
+        }
+    ));
+    let app = || "app".to_owned();
+    let republish = |times, due| Action::Republish {
+        workload: app(),
+        times,
+        due,
+    };
+    let scale = Action::Scale {
+        workload: app(),
+        replicas: 3,
+    };
+    let steps: Vec<&Action> = scenario.steps[2..5].iter().map(|step| &step.action).collect();
+    assert_eq!(steps, [&scale, &republish(1, false), &republish(9, true)]);
+    let expected = |index: usize| match &scenario.steps[index].action {
+        Action::Expect(expect) => expect.condition.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [1, 5, 6, 7].map(expected),
+        [
+            Condition::Synced(Synced::Settled),
+            Condition::Synced(Synced::Unchanged),
+            Condition::FetchesLimited,
+            Condition::LogsClean,
+        ]
+    );
+}
+
+#[test]
 fn what_disturbs_the_node_is_read_and_runs_alone() {
     let publishing = "\
 requires: [csi-socket, aws-faults, program-control]
@@ -276,7 +353,17 @@ steps:
         ),
         (
             "restart: { program: provider, moves: true }",
-            Action::Restart(Restart::Provider { moves: true }),
+            Action::Restart(Restart::Provider {
+                moves: true,
+                driver_writes_secrets: false,
+            }),
+        ),
+        (
+            "restart: { program: provider, driverWritesSecrets: true }",
+            Action::Restart(Restart::Provider {
+                moves: false,
+                driver_writes_secrets: true,
+            }),
         ),
     ] {
         let scenario = one(&format!("{publishing}  - {step}\n"));

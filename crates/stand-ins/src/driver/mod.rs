@@ -7,8 +7,11 @@
 //! `SecretProviderClass` from a cache that a watch feeds, as the real one does, so that a class
 //! created a moment before its pod may be missed at first.
 //!
-//! What it leaves out: sync to Kubernetes Secrets (`secretObjects`), metrics, the provider health
-//! check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
+//! Files are synced into Kubernetes Secrets (`secretObjects`) when a status object is made or changes, and owners are
+//! added to those afterwards.
+//!
+//! What it leaves out: Secrets of another type than Opaque are taken as they are (no certificates are split), and are
+//! not looked at every five minutes; metrics, the provider health check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
 //! It mounts by a system call: a mount that fails is told without the words of the `mount` program.
 //! Of the API server's objects it watches classes only, where the real one watches pods and status
 //! objects too; after a restart it reads a status object once that the real one has from its watch.
@@ -24,6 +27,7 @@ mod providers;
 mod publish;
 mod registrar;
 mod status;
+mod sync;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,10 +56,16 @@ use tonic::{Request, Response, Status, service::Routes};
 
 pub use self::mount::{MountKind, unmount_below};
 pub(crate) use self::registrar::Registrar;
-use self::{mount::Mounts, providers::Providers, status::Written};
+use self::{
+    mount::Mounts,
+    providers::Providers,
+    status::Written,
+    sync::{SecretObject, Synced},
+};
 use crate::{
     defects::{DriverDefects, Shared},
     grpc,
+    log::Log,
     rest::{ApiAccess, ApiClient, Change},
 };
 
@@ -67,6 +77,9 @@ pub const NAME: &str = "secrets-store.csi.k8s.io";
 
 /// The real one is `csi-secrets-store/controller/v1.6.0 (linux/amd64) <commit>/<time>`.
 const AGENT: &str = "csi-secrets-store/controller/v1.6.0 (linux/amd64) mountproof-stand-in";
+
+/// The file that its log names.
+const SOURCE: &str = "driver.rs";
 
 /// How long [`Driver::start`] waits for the first list of classes.
 const CLASSES_DEADLINE: Duration = Duration::from_secs(10);
@@ -96,6 +109,10 @@ pub struct DriverConfig {
     pub qps: f64,
     /// Requests that the limit lets through at once. The real driver's are 30.
     pub burst: u32,
+    /// How often owners are added to synced Secrets that lack them: 5 s in the real one.
+    pub owners_every: Duration,
+    /// Whether its log goes to standard error too, in klog's form: as a program's does.
+    pub log_to_stderr: bool,
     /// What is wrong with it.
     pub defects: Shared<DriverDefects>,
 }
@@ -116,6 +133,8 @@ impl DriverConfig {
             mount: MountKind::Auto,
             qps: 20.0,
             burst: 30,
+            owners_every: Duration::from_secs(5),
+            log_to_stderr: false,
             defects: Shared::default(),
         }
     }
@@ -149,6 +168,7 @@ pub struct Driver {
     registrar: Option<Registrar>,
     /// The node's, whoever made them.
     mounts: Arc<Mounts>,
+    log: Arc<Log>,
 }
 
 /// What a driver is while it runs.
@@ -170,6 +190,8 @@ struct Inner {
     classes: Classes,
     mounts: Arc<Mounts>,
     written: Written,
+    synced: Synced,
+    log: Arc<Log>,
     providers: Providers,
     defects: Shared<DriverDefects>,
     /// Ends calls under way where they stand.
@@ -182,7 +204,8 @@ impl Driver {
         let scratch = config.csi_socket.parent().unwrap_or_else(|| Path::new("/"));
         std::fs::create_dir_all(scratch).map_err(failed(scratch))?;
         let mounts = Arc::new(Mounts::new(config.mount, scratch));
-        let process = Process::start(&config, &mounts).await?;
+        let log = Arc::new(Log::new(SOURCE, config.log_to_stderr));
+        let process = Process::start(&config, &mounts, &log).await?;
         let registrar = match &config.registration {
             Some(folder) => {
                 let started = Registrar::start(&config.name, &config.csi_socket, folder);
@@ -195,6 +218,7 @@ impl Driver {
             process: Some(process),
             registrar,
             mounts,
+            log,
         })
     }
 
@@ -208,6 +232,14 @@ impl Driver {
     #[must_use]
     pub fn mount_kind(&self) -> MountKind {
         self.mounts.kind()
+    }
+
+    /// The last 20,000 lines of its log, in klog's form: a line for each publish, as the real one has at `-v=2` and up.
+    /// It goes on where the driver is started anew.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        let lines = self.log.lines();
+        lines.iter().map(|line| line.as_klog(SOURCE)).collect()
     }
 
     /// The switches of its defects.
@@ -241,7 +273,7 @@ impl Driver {
     pub async fn restart(&mut self, rotation: Option<Duration>) -> Result<(), StartError> {
         self.kill().await;
         self.config.rotation = rotation;
-        self.process = Some(Process::start(&self.config, &self.mounts).await?);
+        self.process = Some(Process::start(&self.config, &self.mounts, &self.log).await?);
         Ok(())
     }
 
@@ -270,7 +302,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
 }
 
 impl Process {
-    async fn start(config: &DriverConfig, mounts: &Arc<Mounts>) -> Result<Self, StartError> {
+    async fn start(config: &DriverConfig, mounts: &Arc<Mounts>, log: &Arc<Log>) -> Result<Self, StartError> {
         let api = ApiClient::new(&config.api, AGENT)?;
         let mut folders = config.additional_providers_dirs.clone();
         folders.push(config.providers_dir.clone());
@@ -281,6 +313,8 @@ impl Process {
             rotation: config.rotation,
             mounts: Arc::clone(mounts),
             written: Written::default(),
+            synced: Synced::default(),
+            log: Arc::clone(log),
             api: api.clone().limited(config.qps, config.burst),
             classes: Classes::default(),
             providers: Providers::new(folders),
@@ -293,6 +327,11 @@ impl Process {
         tokio::spawn(async move {
             stop.run_until_cancelled(reader.classes.follow(&api, &listed))
                 .await;
+        });
+        let (stop, owner) = (watching.clone(), Arc::clone(&inner));
+        let every = config.owners_every;
+        tokio::spawn(async move {
+            stop.run_until_cancelled(sync::add_owners(&owner, every)).await;
         });
         let watching = watching.drop_guard();
         match tokio::time::timeout(CLASSES_DEADLINE, known.wait_for(|listed| *listed)).await {
@@ -317,6 +356,8 @@ impl Process {
 struct Class {
     provider: String,
     parameters: BTreeMap<String, String>,
+    #[serde(rename = "secretObjects")]
+    secret_objects: Vec<SecretObject>,
 }
 
 #[derive(Debug, Deserialize)]

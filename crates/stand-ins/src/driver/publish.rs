@@ -3,8 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Inner, atomic, providers};
+use super::{Inner, atomic, providers, sync};
 use crate::{defects::DriverDefects, go, grpc};
 
 const POD_NAME: &str = "csi.storage.k8s.io/pod.name";
@@ -56,12 +55,15 @@ pub(super) async fn publish(
         uid: attribute(POD_UID),
         class: attribute("secretProviderClass"),
     };
+    driver.log.info(format!(
+        "\"node publish volume\" target={:?} volumeId={:?}",
+        request.target_path, request.volume_id
+    ));
     if driver.defects.shows(|defects| defects.tokens_in_log) {
-        let _ = writeln!(
-            io::stderr(),
-            "NodePublishVolume with {context:?} and {:?}",
+        driver.log.leak(format!(
+            "\"node publish volume\" attributes={context:?} secrets={:?}",
             request.secrets
-        );
+        ));
     }
 
     let hazard = |switch: fn(&DriverDefects) -> bool| driver.defects.shows(switch);
@@ -114,7 +116,13 @@ pub(super) async fn publish(
     )
     .await;
     match filled {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            // The release has no other clock than the last write, and what is written anew unchanged is not written.
+            if !hazard(|defects| defects.unlimited_rotation) {
+                rotated_now(&target);
+            }
+            Ok(())
+        }
         // A republish must not fail: kubelet would remove what is mounted (kubernetes issue 121271).
         Err(status) if done => {
             tracing::warn!(
@@ -130,6 +138,14 @@ pub(super) async fn publish(
             }
             Err(status)
         }
+    }
+}
+
+/// Sets the clock of the poll interval: the folder's time.
+fn rotated_now(target: &Path) {
+    let set = fs::File::open(target).and_then(|folder| folder.set_modified(SystemTime::now()));
+    if let Err(error) = set {
+        tracing::warn!(?target, %error, "the time of the mount could not be set");
     }
 }
 
@@ -199,7 +215,7 @@ fn attributes(
 
 /// Asks the provider, writes what it returns, and writes the pod's status object.
 async fn fill(
-    driver: &Inner,
+    driver: &Arc<Inner>,
     request: &NodePublishVolumeRequest,
     asker: &Asker,
     provider: &str,
@@ -247,11 +263,20 @@ async fn fill(
         return Ok(());
     }
     let written = super::status::write(driver, asker_status(asker), target, &versions, deadline).await;
-    written.map_err(|error| {
+    let changed = written.map_err(|error| {
         Status::unknown(format!(
             "failed to create secret provider class pod status for pod {namespace}/{pod}, err: {error}"
         ))
-    })
+    })?;
+    let again = driver
+        .defects
+        .shows(|defects| defects.rewrites_synced_at_every_publish);
+    let known = again.then(|| driver.written.known(target)).flatten();
+    if let Some(status) = changed.or(known) {
+        // A reconciler's work in the real one: no publish waits for it.
+        sync::begin(driver, asker_status(asker), target, &status);
+    }
+    Ok(())
 }
 
 fn asker_status(asker: &Asker) -> super::status::Owner<'_> {
@@ -320,6 +345,7 @@ pub(super) fn unpublish(driver: &Inner, request: &NodeUnpublishVolumeRequest) ->
     }
     let target = Path::new(&request.target_path);
     driver.written.forget(target);
+    driver.synced.forget(target);
     let cleaned = clean(driver, target);
     cleaned.map_err(|error| {
         tracing::error!(?target, %error, "failed to clean and unmount target path");

@@ -17,7 +17,6 @@
 mod aws;
 mod descriptor;
 mod go_json;
-mod log;
 mod mount;
 mod retry;
 mod shape;
@@ -43,16 +42,20 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
 
-pub use self::log::{LogLevel, LogLine};
-use self::{aws::Reach, log::Log, value::SecretBytes};
+use self::{aws::Reach, value::SecretBytes};
+pub use crate::log::{LogLevel, LogLine};
 use crate::{
     defects::{ProviderDefects, Shared},
     grpc,
+    log::Log,
     rest::{ApiAccess, ApiClient},
 };
 
 /// The version it imitates, and says it is.
 pub const VERSION: &str = "3.1.1";
+
+/// The file that its log names.
+const SOURCE: &str = "provider.rs";
 
 const NAME: &str = "secrets-store-csi-driver-provider-aws";
 
@@ -160,7 +163,7 @@ impl Provider {
             },
             driver_writes_secrets: config.driver_writes_secrets,
             slots: Semaphore::new(config.in_flight.max(1)),
-            log: Log::new(config.log_to_stderr),
+            log: Log::new(SOURCE, config.log_to_stderr),
             defects: config.defects.clone(),
             spoils: Spoils::default(),
         });
@@ -190,9 +193,11 @@ impl Provider {
         })
     }
 
-    /// Ends it in order, and starts it anew with its socket in `folder`, which may be the same: its log begins anew too.
-    pub async fn restart_in(&mut self, folder: &Path) -> Result<(), StartError> {
+    /// Ends it in order, and starts it anew with its socket in `folder`, which may be the same, and with
+    /// `--driver-writes-secrets` or without. Its log begins anew too.
+    pub async fn restart_in(&mut self, folder: &Path, driver_writes_secrets: bool) -> Result<(), StartError> {
         self.end().await;
+        self.config.driver_writes_secrets = driver_writes_secrets;
         folder.clone_into(&mut self.config.socket_dir);
         *self = Self::start(self.config.clone())?;
         Ok(())
@@ -208,6 +213,18 @@ impl Provider {
     #[must_use]
     pub fn log(&self) -> Vec<LogLine> {
         self.inner.log.lines()
+    }
+
+    /// The same as text, in klog's form.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        self.log().iter().map(|line| line.as_klog(SOURCE)).collect()
+    }
+
+    /// Whether it was started with `--driver-writes-secrets`.
+    #[must_use]
+    pub fn driver_writes_secrets(&self) -> bool {
+        self.config.driver_writes_secrets
     }
 
     /// The switches of its defects.

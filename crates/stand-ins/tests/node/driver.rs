@@ -448,6 +448,169 @@ async fn a_provider_that_is_down_is_waited_for() {
     starting.abort();
 }
 
+/// A class that syncs its file, with rotation at every publish, and a pod that a ReplicaSet owns.
+async fn syncing(defects: DriverDefects) -> Bench {
+    let bench = Bench::start(|config| {
+        config.rotation = Some(Duration::ZERO);
+        config.owners_every = Duration::from_millis(20);
+        config.defects = Shared::new(defects);
+    })
+    .await;
+    let classes = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/red/secretproviderclasses";
+    let class = json!({"metadata": {"name": "syncs"}, "spec": {
+        "provider": "aws", "parameters": {"objects": "o"},
+        "secretObjects": [{"secretName": "synced", "type": "Opaque", "labels": {"team": "red"},
+            "data": [{"objectName": "secret", "key": "key"}]}],
+    }});
+    bench.api.create(classes, class);
+    let owner =
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1", "controller": true});
+    let pod = json!({"metadata": {"name": "p", "ownerReferences": [owner]}});
+    bench.api.create("/api/v1/namespaces/red/pods", pod);
+    eventually_published(&bench, "syncs").await;
+    bench
+}
+
+/// A class that was made just now may be missed at first.
+async fn eventually_published(bench: &Bench, class: &str) {
+    for _ in 0..500 {
+        if bench.publish(class).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the class {class} is not found");
+}
+
+impl Bench {
+    fn synced(&self) -> Value {
+        let path = "/api/v1/namespaces/red/secrets/synced";
+        self.api.object(path).unwrap_or_default()
+    }
+
+    async fn owned(&self) {
+        eventually("the Secret has an owner", || {
+            self.synced()["metadata"]["ownerReferences"][0]["name"] == "r"
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn files_are_synced_into_a_secret_that_follows_them_and_is_else_left_alone() {
+    let bench = syncing(DriverDefects::default()).await;
+    bench.owned().await;
+    let secret = bench.synced();
+    assert_eq!(
+        (&secret["type"], &secret["data"]),
+        (&json!("Opaque"), &json!({"key": "dmFsdWU="}))
+    );
+    let labels = json!({"team": "red", "secrets-store.csi.k8s.io/managed": "true"});
+    assert_eq!(secret["metadata"]["labels"], labels);
+    for _ in 0..5 {
+        bench.publish("syncs").await.unwrap();
+    }
+    bench.script(writes("other"));
+    bench.publish("syncs").await.unwrap();
+    eventually("the Secret follows", || {
+        bench.synced()["data"]["key"] == "b3RoZXI="
+    })
+    .await;
+    let owners = &bench.synced()["metadata"]["ownerReferences"];
+    assert_eq!(
+        *owners,
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1"}])
+    );
+    let kinds: Vec<String> = bench
+        .api
+        .changes("/secrets/")
+        .into_iter()
+        .map(|(kind, _)| kind)
+        .collect();
+    assert_eq!(kinds, ["ADDED", "MODIFIED", "MODIFIED"], "made, owned, changed");
+}
+
+#[tokio::test]
+async fn a_synced_secret_is_written_again_or_never_where_that_is_the_defect() {
+    let released = syncing(DriverDefects::as_released()).await;
+    released.owned().await;
+    released.publish("syncs").await.unwrap();
+    eventually("the Secret is written again without its owners", || {
+        let mut changes = released.api.changes("/secrets/").into_iter();
+        changes.any(|(kind, object)| kind == "MODIFIED" && object["metadata"]["ownerReferences"].is_null())
+    })
+    .await;
+    released.owned().await;
+
+    let stale = syncing(DriverDefects {
+        stale_synced_secret: true,
+        ..DriverDefects::default()
+    })
+    .await;
+    stale.owned().await;
+    stale.script(writes("other"));
+    stale.publish("syncs").await.unwrap();
+    // What comes after it has been written would have followed it.
+    stale.unpublish().await;
+    stale.publish("syncs").await.unwrap();
+    stale.owned().await;
+    assert_eq!(stale.synced()["data"]["key"], "dmFsdWU=");
+}
+
+/// Where the driver writes the files and they are unchanged, the release has no clock for its poll interval.
+#[tokio::test]
+async fn the_poll_interval_limits_files_that_the_driver_writes_unless_as_released() {
+    let interval = Duration::from_millis(400);
+    for (defects, asked) in [(DriverDefects::default(), 2), (DriverDefects::as_released(), 7)] {
+        let bench = Bench::start(|config| {
+            config.rotation = Some(interval);
+            config.defects = Shared::new(defects);
+        })
+        .await;
+        bench.script(|_| {
+            Ok(MountResponse {
+                object_version: vec![version("secret")],
+                files: vec![File {
+                    path: "secret".to_owned(),
+                    mode: 0o644,
+                    contents: b"value".to_vec(),
+                }],
+                ..MountResponse::default()
+            })
+        });
+        bench.publish("class").await.unwrap();
+        tokio::time::sleep(interval).await;
+        let due = std::time::Instant::now();
+        for _ in 0..6 {
+            bench.publish("class").await.unwrap();
+        }
+        // On a machine that is too slow for it nothing is shown.
+        if due.elapsed() < interval {
+            assert_eq!(bench.provider.asked.lock().unwrap().len(), asked, "{defects:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_in_the_log_where_that_is_the_defect() {
+    for leaks in [false, true] {
+        let bench = Bench::start(|config| {
+            config.defects = Shared::new(DriverDefects {
+                tokens_in_log: leaks,
+                ..DriverDefects::default()
+            });
+        })
+        .await;
+        bench.publish("class").await.unwrap();
+        let log = bench.driver.log_text();
+        assert!(
+            log.contains("pods/uid/volumes") && log.contains("volumeId=\"csi-1\""),
+            "{log}"
+        );
+        assert_eq!(log.contains("serviceAccount.tokens"), leaks, "{log}");
+    }
+}
+
 #[tokio::test]
 async fn planted_defects_do_their_harm() {
     let bench = Bench::start(|_| {}).await;

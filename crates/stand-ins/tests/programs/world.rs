@@ -338,7 +338,7 @@ pub(crate) async fn moved() {
     world.pod("before", "red/secret").await;
     world.mounted("before").await;
     let (old, new) = (world.provider.socket(), world.root.path().join("new"));
-    world.provider.restart_in(&new).await.unwrap();
+    world.provider.restart_in(&new, false).await.unwrap();
     assert_eq!(world.provider.socket(), new.join("aws.sock"));
     assert!(!old.exists() && !old.with_file_name("account").exists());
     // The driver keeps to the folder that it found first, until it is started anew.

@@ -5,8 +5,8 @@
 //! wrong with the release that they imitate: see [`DriverDefects`] and [`ProviderDefects`]. A driver keeps its mounts when it
 //! ends, as the real one does.
 //!
-//! What they leave out: klog's flags but `-v`, metrics, profiling, health checks of providers, `tcp` endpoints, logs of
-//! single publishes; kubeconfigs with more than a server, an authority and a token. Flags for what is left out are taken
+//! What they leave out: klog's flags but `-v`, metrics, profiling, health checks of providers, `tcp` endpoints, most
+//! lines of the log; kubeconfigs with more than a server, an authority and a token. Flags for what is left out are taken
 //! and ignored.
 
 mod go_flags;
@@ -261,6 +261,7 @@ async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble>
             .on("enable-secret-rotation")
             .then(|| given.time("rotation-poll-interval")),
         csi_socket: socket,
+        log_to_stderr: true,
         defects: Shared::new(defects),
         ..DriverConfig::new(
             access_of(&kubeconfig)?,
