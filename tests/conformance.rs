@@ -32,7 +32,7 @@ const MOUNT: Duration = Duration::from_secs(20);
 
 /// For each defect the cases that must turn red, and the exit code of the run: 4 where a tenant reaches what it must
 /// not, 1 where a mount is spoilt.
-const RED: [(&str, &[&str], u8); 21] = [
+const RED: [(&str, &[&str], u8); 22] = [
     (
         "endpoint:skip-token-signature",
         &["impostor-refused[with=forged-signature]"],
@@ -74,6 +74,7 @@ const RED: [(&str, &[&str], u8); 21] = [
     ("provider:other-tenants-secret", &CROSS_NAMESPACE, 4),
     ("provider:ignores-denial", &CROSS_NAMESPACE, 4),
     ("provider:ignores-version", &["class-formats"], 1),
+    ("provider:fetches-twice", &["calls-per-mount"], 1),
 ];
 
 const POSITIVE: [&str; 2] = ["positive[team-blue]", "positive[team-red]"];

@@ -10,6 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{
+    calls,
     case::Attempt,
     step::{StepError, StepResult},
     world::World,
@@ -37,11 +38,11 @@ use crate::{
 /// Deadline of one fetch.
 const FETCH: Duration = Duration::from_secs(10);
 /// Deadline of one unmount after a measurement.
-const UNMOUNT: Duration = Duration::from_secs(30);
+pub(super) const UNMOUNT: Duration = Duration::from_secs(30);
 /// More of it for every pod of a measurement.
 const UNMOUNT_EACH: Duration = Duration::from_millis(50);
 /// Unmounts and preparations at a time.
-const PARALLEL: usize = 32;
+pub(super) const PARALLEL: usize = 32;
 /// Audiences of kubelet's tokens, as the CSIDriver asks for them.
 const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
 
@@ -49,6 +50,7 @@ const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
 pub(super) fn title(planned: &Load) -> String {
     match planned {
         Load::Mounts(mounts) => format!("{} mounts at {}/s", mounts.pods, mounts.rate),
+        Load::Calls(count) => calls::title(count),
         Load::Fetch(fetch) => match fetch.pace {
             Pace::InFlight(workers) => format!("fetch for {:?}, {workers} in flight", fetch.duration),
             Pace::PerSecond(rate) => format!("fetch for {:?} at {rate}/s", fetch.duration),
@@ -58,7 +60,7 @@ pub(super) fn title(planned: &Load) -> String {
 
 /// Measures, and says what came of it. A mount that fails makes the case fail: a figure of mounts
 /// that did not work is worth nothing.
-pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Instant) -> StepResult {
+pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, until: Instant) -> StepResult {
     match planned {
         Load::Mounts(mounts) => {
             measure_floor(attempt.world).await;
@@ -75,6 +77,7 @@ pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Insta
             Ok(said.join("; ").into())
         }
         Load::Fetch(fetch) => fetch_load(attempt, fetch).await,
+        Load::Calls(count) => calls::count(attempt, count, until).await,
     }
 }
 
@@ -101,12 +104,13 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     let emit = |event| world.record(event);
     let finished = match lens {
         Lens::Csi => {
-            let target = Arc::new(csi_target(world, &plan).await?);
+            let owners: Vec<usize> = plan.jobs().map(|job| job.tenant).collect();
+            let target = Arc::new(csi_target(world, &plan.measurement.measurement, &owners).await?);
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
             for leftover in target.unpublish_all(PARALLEL, UNMOUNT).await {
                 world.warn(leftover.to_string());
             }
-            remove_statuses(world, &plan).await;
+            remove_statuses(world, &owners).await;
             measured
         }
         Lens::Pod => {
@@ -159,30 +163,36 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
     Ok(format!("{lens}{ok} of {planned} ok").into())
 }
 
-/// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
-async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
+/// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too. `owners` has whose each
+/// is: an index into the run's shared tenants.
+pub(super) async fn csi_target(
+    world: &World,
+    measurement: &str,
+    owners: &[usize],
+) -> Result<CsiLens, StepError> {
     let minting: Vec<_> = world
         .shared
         .iter()
         .map(|tenant| tokens(world, &tenant.name))
         .collect();
     let tokens: Vec<ServiceAccountTokens> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
-    let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
-    let jobs: Vec<PublishJob> = plan
-        .jobs()
-        .map(|job| {
-            let tenant = &world.shared[job.tenant];
+    let measurement = tenant::fingerprint_of(measurement);
+    let jobs: Vec<PublishJob> = owners
+        .iter()
+        .enumerate()
+        .map(|(index, &owner)| {
+            let tenant = &world.shared[owner];
             PublishJob {
                 pod: PodIdentity {
-                    name: format!("load-csi-{}", job.index),
+                    name: format!("load-csi-{index}"),
                     namespace: tenant.name.clone(),
                     // Shaped like a uid, and never one that a cluster would give out.
-                    uid: format!("00000000-{}-4000-8000-{:012}", &measurement[..4], job.index),
+                    uid: format!("00000000-{}-4000-8000-{index:012}", &measurement[..4]),
                     service_account: "default".to_owned(),
                 },
                 class: tenant.class.clone(),
                 attributes: std::collections::BTreeMap::new(),
-                tokens: tokens[job.tenant].clone(),
+                tokens: tokens[owner].clone(),
             }
         })
         .collect();
@@ -233,12 +243,12 @@ async fn tokens(world: &World, namespace: &str) -> Result<ServiceAccountTokens, 
 }
 
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
-async fn remove_statuses(world: &World, plan: &MountPlan) {
+pub(super) async fn remove_statuses(world: &World, owners: &[usize]) {
     let kubernetes = &world.environment.kubernetes;
-    stream::iter(plan.jobs())
-        .for_each_concurrent(PARALLEL, |job| async move {
-            let tenant = &world.shared[job.tenant];
-            let name = format!("load-csi-{}-{}-{}", job.index, tenant.name, tenant.class);
+    stream::iter(owners.iter().enumerate())
+        .for_each_concurrent(PARALLEL, |(index, &owner)| async move {
+            let tenant = &world.shared[owner];
+            let name = format!("load-csi-{index}-{}-{}", tenant.name, tenant.class);
             let status = ObjectRef::new(
                 crate::kubernetes::SECRETS_STORE,
                 "SecretProviderClassPodStatus",

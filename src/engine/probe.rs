@@ -3,7 +3,7 @@
 use crate::{
     environment::Environment,
     journal::Capability,
-    scenario::capability::{CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, IAM_ENFORCEMENT, ROTATION},
+    scenario::capability::{CALL_COUNTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, IAM_ENFORCEMENT, ROTATION},
     secret::Credential,
 };
 
@@ -43,6 +43,14 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             match &environment.expired {
                 Some(_) => "the key that signs service-account tokens is at hand",
                 None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
+        ),
+        capability(
+            CALL_COUNTS,
+            environment.counts.is_some(),
+            match &environment.counts {
+                Some(_) => "the endpoint's log and the API server's counts tell who asked",
+                None => "nobody here counts what driver and provider ask",
             },
         ),
     ]

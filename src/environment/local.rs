@@ -6,6 +6,7 @@
 //! outside the process's memory; in `host` that folder is in a confinement which goes with the process.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
     access,
+    call_counts::LocalCounts,
     call_log::EndpointLog,
     described,
     node::{DriverPart, ProviderPart},
@@ -48,6 +50,9 @@ use crate::{
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// The account, as the seed system's documents have it.
 const ACCOUNT: &str = "000000000000";
+/// Who the two parts on the node are to the Kubernetes API, as their charts have it.
+const DRIVER_USER: &str = "system:serviceaccount:kube-system:secrets-store-csi-driver";
+const PROVIDER_USER: &str = "system:serviceaccount:kube-system:csi-secrets-store-provider-aws";
 /// Name of the one node.
 const NODE: &str = "mountproof-node";
 /// Longest wait for kubelet to register the driver.
@@ -245,7 +250,7 @@ pub async fn start(
     .await
     .map_err(StartError::of("kubelet stand-in"))?;
     let provider_config = ProviderConfig::new(
-        access("system:serviceaccount:kube-system:csi-secrets-store-provider-aws"),
+        access(PROVIDER_USER),
         providers.clone(),
         ca.certificate_pem().to_owned(),
     );
@@ -269,7 +274,7 @@ pub async fn start(
     .map_err(StartError::of("Kubernetes client"))?;
     install(&kubernetes, marks, ledger).await?;
     let driver_config = DriverConfig::new(
-        access("system:serviceaccount:kube-system:secrets-store-csi-driver"),
+        access(DRIVER_USER),
         NODE,
         &root,
         providers,
@@ -304,6 +309,14 @@ pub async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
+    let counts = LocalCounts {
+        calls: endpoint.calls(),
+        requests: api.requests(),
+        users: BTreeMap::from([
+            (DRIVER_USER.to_owned(), "driver"),
+            (PROVIDER_USER.to_owned(), "provider"),
+        ]),
+    };
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         components: described::components(options, &driver, &provider),
@@ -331,6 +344,7 @@ pub async fn start(
             kubelet_root: root,
         },
         calls: Some(log),
+        counts: Some(Arc::new(counts)),
         pace: Some(pace),
         expired: Some(expired),
         stop: Mutex::new(Some(Box::new(move || {

@@ -5,6 +5,7 @@
 //! its capabilities.
 
 mod access;
+mod call_counts;
 mod call_log;
 mod clusters;
 mod described;
@@ -17,6 +18,7 @@ mod plant;
 mod planted;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -52,6 +54,8 @@ pub struct Environment {
     pub node: Node,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
+    /// How often driver and provider asked for what.
+    pub counts: Option<Arc<dyn CallCounts>>,
     /// The node's programs, where they are processes of this environment's.
     pub programs: Option<Arc<dyn NodePrograms>>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
@@ -84,6 +88,7 @@ impl Environment {
                 csi_socket: PathBuf::new(),
             },
             calls: None,
+            counts: None,
             programs: None,
             pace: None,
             expired: None,
@@ -156,6 +161,37 @@ pub trait CallLog: Send + Sync {
     fn since(&self, cursor: u64) -> Vec<Call>;
     /// How many calls are no longer kept.
     fn forgotten(&self) -> u64;
+}
+
+/// Counts of what driver and provider ask of AWS and of Kubernetes; what the harness and kubelet ask is in none.
+///
+/// Whoever calls AWS and is not the account's administrator counts as the provider: no sessions of tenants may be used
+/// by the harness meanwhile.
+pub trait CallCounts: Send + Sync {
+    /// Where counting begins.
+    fn mark(&self) -> CallMark;
+    /// What was asked since; none where the logs no longer hold all of it.
+    fn since(&self, mark: &CallMark) -> Option<BTreeMap<Counted, u64>>;
+}
+
+/// A moment from which calls are counted.
+#[derive(Debug, Clone)]
+pub struct CallMark {
+    /// The end of the AWS call log.
+    cursor: u64,
+    /// See [`mountproof_aws_endpoint::CallLog::connections`].
+    connections: u64,
+    /// What had been asked of Kubernetes by then.
+    kubernetes: BTreeMap<Counted, u64>,
+}
+
+/// One kind of call, made by one part.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Counted {
+    /// Its name, as in [`crate::scenario::calls`].
+    pub call: String,
+    /// `driver` or `provider`.
+    pub by: &'static str,
 }
 
 /// The processes that stand in the driver's and the provider's places.

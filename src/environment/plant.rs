@@ -89,6 +89,8 @@ pub enum ProviderDefect {
     IgnoresDenial,
     /// The current version is fetched, whichever is asked for.
     IgnoresVersion,
+    /// Every value is fetched twice.
+    FetchesTwice,
 }
 
 macro_rules! plants {
@@ -140,6 +142,8 @@ plants! {
         caught by "cross-namespace-denied": "a denial becomes an empty file and success";
     "provider:ignores-version", Defect::Provider(ProviderDefect::IgnoresVersion),
         caught by "class-formats": "objectVersion and objectVersionLabel are ignored";
+    "provider:fetches-twice", Defect::Provider(ProviderDefect::FetchesTwice),
+        caught by "calls-per-mount": "every value is fetched twice";
 }
 
 impl Plant {

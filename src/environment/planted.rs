@@ -53,6 +53,7 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::OtherTenantsSecret => &mut defects.other_tenants_secret,
                 ProviderDefect::IgnoresDenial => &mut defects.ignores_denial,
                 ProviderDefect::IgnoresVersion => &mut defects.ignores_version,
+                ProviderDefect::FetchesTwice => &mut defects.fetches_twice,
             } = true;
         }
     }

@@ -59,6 +59,8 @@ pub enum EventKind {
     HistogramRecorded(HistogramRecorded),
     /// A measurement ended.
     MeasurementFinished(MeasurementFinished),
+    /// What mounts asked of AWS and of Kubernetes was counted.
+    CallsCounted(CallsCounted),
     /// Something a reader should know that is no verdict.
     WarningRaised(WarningRaised),
     /// A signal asked the run to end.
@@ -481,6 +483,38 @@ pub struct MeasurementFinished {
     pub errors: BTreeMap<String, u64>,
     /// From the first planned start to the last end.
     pub took_us: u64,
+}
+
+/// See [`EventKind::CallsCounted`]. Exact: nothing in it depends on time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallsCounted {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1.
+    pub attempt: u32,
+    /// Mounts, one after another.
+    pub mounts: u32,
+    /// Republishes of them, all together.
+    pub republishes: u32,
+    /// The driver's rotation interval, which had passed before each republish.
+    pub rotation_us: u64,
+    /// Every call that was seen, in the order of its name.
+    pub calls: Vec<CallCounted>,
+}
+
+/// How often one call was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallCounted {
+    /// Such as `sts:AssumeRoleWithWebIdentity`, `kubernetes:get serviceaccounts` or `tls:aws`.
+    pub call: String,
+    /// Who made it: `driver` or `provider`.
+    pub by: String,
+    /// How often, over all mounts.
+    pub on_mounts: u64,
+    /// How often, over all republishes.
+    pub on_republishes: u64,
 }
 
 /// See [`EventKind::WarningRaised`].

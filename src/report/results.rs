@@ -3,7 +3,7 @@
 //! [`Results::schema`] is raised when a field goes or changes its meaning; new fields may come
 //! without. The JSON Schema of these types is committed as `schemas/results.json`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ use super::{
     latency::Latency,
     summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary},
 };
-use crate::journal::{
-    AccessChecked, Capability, Component, Failure, FloorMeasured, LeftoverFound, Machine,
+use crate::{journal::{
+    AccessChecked, CallsCounted, Capability, Component, Failure, FloorMeasured, LeftoverFound, Machine,
     MeasurementFinished, Verdict,
-};
+}, load::calls};
 
 /// Version of this format.
 pub const RESULTS_SCHEMA: u32 = 1;
@@ -68,6 +68,10 @@ pub struct Results {
     pub floor: Option<FloorMeasured>,
     /// Every measurement.
     pub measurements: Vec<Measurement>,
+    /// What mounts asked of AWS and of Kubernetes, counted call by call: exact, and so the same in every run of the
+    /// same programs.
+    #[serde(default)]
+    pub calls: Vec<Calls>,
     /// What a reader should know that is no verdict.
     pub warnings: Vec<String>,
     /// What does not add up. Empty in a valid run.
@@ -249,6 +253,61 @@ pub struct Percentile {
     pub high_ns: u64,
 }
 
+/// What mounts and republishes of them asked of AWS and of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Calls {
+    /// The case that counted.
+    pub case: String,
+    /// Its attempt, from 1.
+    pub attempt: u32,
+    /// Mounts, one after another.
+    pub mounts: u32,
+    /// Republishes of them, all together.
+    pub republishes: u32,
+    /// What is assumed of an hour in the life of a pod.
+    pub hour: Hour,
+    /// Every call that was seen, in the order of its name.
+    pub calls: Vec<Call>,
+}
+
+/// An hour in the life of a running pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hour {
+    /// The assumption, in words.
+    pub assumes: String,
+    /// Shortest and longest time between two looks of kubelet, in seconds.
+    pub kubelet_s: [u64; 2],
+    /// The driver's rotation interval, in microseconds.
+    pub rotation_us: u64,
+    /// Fewest and most republishes that come through to the provider.
+    pub republishes: [f64; 2],
+}
+
+/// One kind of call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// `sts:AssumeRoleWithWebIdentity`, `kubernetes:get serviceaccounts`, `tls:aws` (a handshake) and so on.
+    pub call: String,
+    /// Who made it: `driver` or `provider`.
+    pub by: String,
+    /// Over all mounts.
+    pub on_mounts: u64,
+    /// Of one mount: a whole number, unless `same_each` is false.
+    pub per_mount: f64,
+    /// Over all republishes.
+    pub on_republishes: u64,
+    /// Of one republish: likewise.
+    pub per_republish: f64,
+    /// Fewest and most of one pod in an hour.
+    pub per_pod_hour: [f64; 2],
+    /// Whether the totals divide by mounts and republishes. Where they do not, mounts of the same kind asked
+    /// differently, which is a finding.
+    pub same_each: bool,
+}
+
 /// How clean-up went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -331,6 +390,7 @@ impl Results {
             accesses: summary.accesses.clone(),
             floor: summary.floor.clone(),
             measurements: summary.measurements.iter().map(measurement).collect(),
+            calls: summary.calls.iter().map(counted).collect(),
             warnings: summary.warnings.clone(),
             problems: summary.problems.clone(),
             teardown: Teardown {
@@ -398,6 +458,47 @@ fn attempt(attempt: &Attempt) -> CaseAttempt {
     }
 }
 
+fn counted(counted: &CallsCounted) -> Calls {
+    let rotation = Duration::from_micros(counted.rotation_us);
+    let (shortest, longest) = calls::KUBELET;
+    let pair = |range: calls::Range| [thousandths(range.least), thousandths(range.most)];
+    Calls {
+        case: counted.case.clone(),
+        attempt: counted.attempt,
+        mounts: counted.mounts,
+        republishes: counted.republishes,
+        hour: Hour {
+            assumes: calls::assumption(rotation),
+            kubelet_s: [shortest.as_secs(), longest.as_secs()],
+            rotation_us: counted.rotation_us,
+            republishes: pair(calls::republishes_an_hour(rotation)),
+        },
+        calls: counted
+            .calls
+            .iter()
+            .map(|call| {
+                let (per_mount, mounts_alike) = calls::each(call.on_mounts, counted.mounts);
+                let (per_republish, republishes_alike) =
+                    calls::each(call.on_republishes, counted.republishes);
+                Call {
+                    call: call.call.clone(),
+                    by: call.by.clone(),
+                    on_mounts: call.on_mounts,
+                    per_mount: thousandths(per_mount),
+                    on_republishes: call.on_republishes,
+                    per_republish: thousandths(per_republish),
+                    per_pod_hour: pair(calls::a_pod_hour(call, counted)),
+                    same_each: mounts_alike && republishes_alike,
+                }
+            })
+            .collect(),
+    }
+}
+
+fn thousandths(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
 fn measurement(measurement: &MeasurementSummary) -> Measurement {
     let started = &measurement.started;
     Measurement {
@@ -409,7 +510,7 @@ fn measurement(measurement: &MeasurementSummary) -> Measurement {
         accounting: measurement.finished.clone(),
         per_second: measurement
             .per_second()
-            .map(|rate| (rate * 1000.0).round() / 1000.0),
+            .map(thousandths),
         latency: measurement
             .series
             .iter()

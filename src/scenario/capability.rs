@@ -12,6 +12,9 @@ pub const CSI_SOCKET: &str = "csi-socket";
 /// minutes, so the issuer's key has to be at hand.
 pub const EXPIRED_TOKENS: &str = "expired-tokens";
 
+/// What driver and provider ask of AWS and of Kubernetes, and over how many connections, can be counted.
+pub const CALL_COUNTS: &str = "call-counts";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -24,5 +27,9 @@ pub const KNOWN: &[(&str, &str)] = &[
     (
         EXPIRED_TOKENS,
         "a genuine service-account token can be had whose time is over",
+    ),
+    (
+        CALL_COUNTS,
+        "what driver and provider ask of AWS and of Kubernetes can be counted",
     ),
 ];

@@ -371,6 +371,8 @@ pub enum Load {
     Mounts(MountLoad),
     /// `GetSecretValue` with the tenants' own web-identity credentials.
     Fetch(FetchLoad),
+    /// What mounts ask of AWS and of Kubernetes, call by call.
+    Calls(CallCount),
 }
 
 /// See [`Load::Mounts`].
@@ -410,6 +412,19 @@ pub struct FetchLoad {
     pub warm_up: Duration,
     /// Closed loop with so many in flight, or open loop.
     pub pace: Pace,
+}
+
+/// See [`Load::Calls`]. Nothing in it depends on time, so that its figures are the same in every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallCount {
+    /// Mounts, one after another.
+    pub mounts: u32,
+    /// How often each of them is republished afterwards, each time when the rotation interval has passed.
+    pub republishes: u32,
+    /// Exact calls of one mount, by name, where the scenario pins them. See [`super::calls`].
+    pub pinned_mount: BTreeMap<String, u64>,
+    /// Likewise of one republish.
+    pub pinned_republish: BTreeMap<String, u64>,
 }
 
 /// How fetches are paced.

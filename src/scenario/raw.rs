@@ -461,6 +461,8 @@ pub enum RawLoad {
     Mounts(RawMountLoad),
     /// `GetSecretValue` with the tenants' own web-identity credentials.
     Fetch(RawFetchLoad),
+    /// Count what mounts, and republishes of them, ask of AWS and of Kubernetes.
+    Calls(RawCallCount),
 }
 
 /// Mounts on an open-loop schedule: starts are planned in absolute time, so a slow answer delays no
@@ -529,6 +531,36 @@ pub struct RawFetchLoad {
     /// Longest time of the whole step. Default: both durations and 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,
+}
+
+/// Count what mounts ask of AWS and of Kubernetes, one mount after another through the `csi` lens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCallCount {
+    /// Mounts, spread over all shared tenants of the run.
+    pub mounts: At<u32>,
+    /// How often each is republished afterwards, each time when the rotation interval has passed. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub republishes: Option<At<u32>>,
+    /// Exact numbers that must come out. What is not named is counted and not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<RawPins>,
+    /// Longest time of the whole step. Default `2m`; a run with a longer rotation interval gives it more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
+}
+
+/// Exact calls by name: `sts:AssumeRoleWithWebIdentity`, `kubernetes:get serviceaccounts`, `tls:aws`,
+/// `tls:kubernetes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawPins {
+    /// Of one mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Ordered<At<u32>>>,
+    /// Of one republish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub republish: Option<Ordered<At<u32>>>,
 }
 
 /// Evidence to collect.

@@ -127,6 +127,8 @@ struct Log {
     allowed: VecDeque<CallRecord>,
     others: VecDeque<CallRecord>,
     forgotten: u64,
+    /// One more than the highest number of a connection so far.
+    connections: u64,
 }
 
 impl CallLog {
@@ -152,6 +154,13 @@ impl CallLog {
         calls
     }
 
+    /// One more than the highest number of a connection that a call came over: what comes over this one or a later
+    /// one came with a handshake of its own since.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.lock().connections
+    }
+
     /// How many calls are no longer kept.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
@@ -162,6 +171,7 @@ impl CallLog {
         let mut log = self.lock();
         record.sequence = log.next;
         log.next += 1;
+        log.connections = log.connections.max(record.connection + 1);
         let calls = match record.verdict {
             CallVerdict::Allowed => &mut log.allowed,
             CallVerdict::Denied | CallVerdict::Failed => &mut log.others,

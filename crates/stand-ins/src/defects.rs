@@ -142,6 +142,8 @@ pub struct ProviderDefects {
     pub ignores_denial: bool,
     /// Fetches the current version, whatever `objectVersion` and `objectVersionLabel` say.
     pub ignores_version: bool,
+    /// Fetches every value twice: right files, at twice the calls.
+    pub fetches_twice: bool,
 }
 
 impl ProviderDefects {
@@ -152,6 +154,7 @@ impl ProviderDefects {
         "other-tenants-secret",
         "ignores-denial",
         "ignores-version",
+        "fetches-twice",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -163,6 +166,7 @@ impl ProviderDefects {
             "other-tenants-secret" => &mut self.other_tenants_secret,
             "ignores-denial" => &mut self.ignores_denial,
             "ignores-version" => &mut self.ignores_version,
+            "fetches-twice" => &mut self.fetches_twice,
             _ => return None,
         } = true;
         Some(())

@@ -1,15 +1,16 @@
 //! Steps that measure.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     super::{
-        at::At,
+        at::{At, Ordered},
+        calls,
         code::Code,
         diagnostic::Diagnostic,
         duration,
-        model::{Action, Arrival, FetchLoad, Lens, Load, MountLoad, Pace},
-        raw::{RawArrival, RawFetchLoad, RawLens, RawMountLoad},
+        model::{Action, Arrival, CallCount, FetchLoad, Lens, Load, MountLoad, Pace},
+        raw::{RawArrival, RawCallCount, RawFetchLoad, RawLens, RawMountLoad},
     },
     Resolver,
     steps::Time,
@@ -18,6 +19,12 @@ use super::{
 const MAX_PODS: u32 = 100_000;
 const MAX_RATE: f64 = 100_000.0;
 const MAX_IN_FLIGHT: u32 = 10_000;
+/// Mounts, and republishes of each, whose calls are counted: more would only repeat the same.
+const MAX_COUNTED: u32 = 100;
+/// Most calls of one kind that anyone would pin.
+const MAX_PINNED: u32 = 1_000;
+/// What a count takes, where the file does not say it.
+const COUNT: Duration = Duration::from_mins(2);
 /// Longest time of one mount, where the file does not say it.
 const ONE_MOUNT: Duration = Duration::from_mins(1);
 /// Warm-up of fetches, likewise.
@@ -126,6 +133,56 @@ impl Resolver<'_> {
         let planned = load.warm_up.saturating_add(load.duration);
         let time = self.time_beyond(raw.within.as_ref(), planned, BEYOND)?;
         Some((Action::Load(Load::Fetch(load)), time))
+    }
+
+    pub(super) fn call_count(&mut self, raw: &RawCallCount) -> Option<(Action, Time)> {
+        let mounts = self.within_range("mounts", &raw.mounts, 1, MAX_COUNTED);
+        let republishes = raw
+            .republishes
+            .as_ref()
+            .map_or(1, |written| self.within_range("republishes", written, 0, MAX_COUNTED));
+        let pins = raw.expect.as_ref();
+        let pinned_mount = self.pins(pins.and_then(|pins| pins.mount.as_ref()));
+        let pinned_republish = self.pins(pins.and_then(|pins| pins.republish.as_ref()));
+        if republishes == 0
+            && let Some((first, _)) = pins
+                .and_then(|pins| pins.republish.as_ref())
+                .and_then(|pins| pins.entries.first())
+        {
+            self.error(
+                Diagnostic::error(Code::Contradiction, "calls of republishes are expected, and there are none")
+                    .at(first.place.clone(), "")
+                    .help("write `republishes: 1`, or leave `republish` out"),
+            );
+        }
+        let count = CallCount {
+            mounts,
+            republishes,
+            pinned_mount,
+            pinned_republish,
+        };
+        let time = self.time_beyond(raw.within.as_ref(), Duration::ZERO, COUNT)?;
+        Some((Action::Load(Load::Calls(count)), time))
+    }
+
+    fn pins(&mut self, written: Option<&Ordered<At<u32>>>) -> BTreeMap<String, u64> {
+        let mut pins = BTreeMap::new();
+        for (name, times) in written.map_or(&[][..], |written| &written.entries) {
+            if !calls::is_call(&name.value) {
+                self.error(
+                    Diagnostic::error(Code::UnknownValue, format!("no call is named `{}`", name.value))
+                        .at(name.place.clone(), "")
+                        .did_you_mean(super::super::suggest::nearest(&name.value, calls::OF_AWS.iter().copied()))
+                        .help(format!(
+                            "one of {}, or `kubernetes:` with a verb and a resource, such as `kubernetes:get serviceaccounts`",
+                            calls::OF_AWS.join(", ")
+                        )),
+                );
+            }
+            let times = self.within_range(&name.value, times, 0, MAX_PINNED);
+            pins.insert(name.value.clone(), u64::from(times));
+        }
+        pins
     }
 
     fn rate(&mut self, what: &str, written: &At<f64>) -> Option<f64> {

@@ -123,6 +123,7 @@ async fn stopping_ends_watches_and_counts_are_kept() {
     let counted: u64 = cluster
         .server
         .requests()
+        .by_kind()
         .iter()
         .filter(|(kind, _)| {
             kind.verb == "list" && kind.resource == "pods" && kind.user_agent.starts_with("Python")
