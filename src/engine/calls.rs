@@ -49,13 +49,13 @@ pub(super) fn title(planned: &CallCount) -> String {
 /// Counts, and holds the counts to what the scenario pins.
 pub(super) async fn count(attempt: &Attempt<'_>, planned: &CallCount, until: Instant) -> StepResult {
     let world = attempt.world;
-    let counts = world
-        .environment
-        .counts
-        .as_deref()
-        .ok_or_else(|| StepError::trouble("nobody here counts calls; the scenario must require `call-counts`"))?;
+    let counts = world.environment.counts.as_deref().ok_or_else(|| {
+        StepError::trouble("nobody here counts calls; the scenario must require `call-counts`")
+    })?;
     let tenants = world.shared.len();
-    let owners: Vec<usize> = (0..=planned.mounts as usize).map(|index| index % tenants).collect();
+    let owners: Vec<usize> = (0..=planned.mounts as usize)
+        .map(|index| index % tenants)
+        .collect();
     let lens = csi_target(world, &attempt.case.plan.case, &owners).await?;
     let counted = tokio::select! {
         counted = phases(attempt, planned, (&lens, counts), &owners, until) => counted,
@@ -166,9 +166,9 @@ async fn mount(attempt: &Attempt<'_>, lens: &CsiLens, index: usize, tenant: usiz
 /// What was asked since `mark`, when nothing new is asked any more.
 async fn settle(counts: &dyn CallCounts, mark: &CallMark) -> Result<Calls, StepError> {
     let look = || {
-        counts
-            .since(mark)
-            .ok_or_else(|| StepError::trouble("the call log no longer holds every call that was to be counted"))
+        counts.since(mark).ok_or_else(|| {
+            StepError::trouble("the call log no longer holds every call that was to be counted")
+        })
     };
     let until = Instant::now() + SETTLED;
     let mut seen = look()?;
@@ -200,7 +200,13 @@ fn unlike_pinned(seen: &CallsCounted, planned: &CallCount) -> Vec<(String, Strin
                 .calls
                 .iter()
                 .filter(|call| call.call == *name)
-                .map(|call| if phase == "mount" { call.on_mounts } else { call.on_republishes })
+                .map(|call| {
+                    if phase == "mount" {
+                        call.on_mounts
+                    } else {
+                        call.on_republishes
+                    }
+                })
                 .sum();
             let expected = pinned * u64::from(number);
             if total != expected {
@@ -213,7 +219,9 @@ fn unlike_pinned(seen: &CallsCounted, planned: &CallCount) -> Vec<(String, Strin
 }
 
 fn judged(wrong: &[(String, String)]) -> Failure {
-    let first = wrong.first().map(|(phase, text)| format!("calls of a {phase}: {text}"));
+    let first = wrong
+        .first()
+        .map(|(phase, text)| format!("calls of a {phase}: {text}"));
     let mut broken = failure(first.unwrap_or_default());
     for (phase, text) in wrong {
         broken = broken.fact(phase, text);
@@ -248,7 +256,11 @@ mod tests {
                 counted("tls:kubernetes", "provider", 5, 0),
             ],
         };
-        let pins = |pins: &[(&str, u64)]| pins.iter().map(|(name, times)| ((*name).to_owned(), *times)).collect();
+        let pins = |pins: &[(&str, u64)]| {
+            pins.iter()
+                .map(|(name, times)| ((*name).to_owned(), *times))
+                .collect()
+        };
         let planned = |mount: &[(&str, u64)], republish: &[(&str, u64)]| CallCount {
             mounts: 10,
             republishes: 2,

@@ -159,13 +159,19 @@ mod tests {
             ("secretsmanager:GetSecretValue", 3),
             ("tls:aws", 2),
         ];
-        assert_eq!(seen, Some(expected.map(|(call, times)| (call.to_owned(), times)).to_vec()));
+        assert_eq!(
+            seen,
+            Some(expected.map(|(call, times)| (call.to_owned(), times)).to_vec())
+        );
     }
 
     #[test]
     fn a_log_that_forgot_something_says_nothing() {
         let role = Some("arn:aws:sts::000000000000:assumed-role/r/s");
-        let gap = [record(10, 5, role, "GetSecretValue"), record(12, 5, role, "GetSecretValue")];
+        let gap = [
+            record(10, 5, role, "GetSecretValue"),
+            record(12, 5, role, "GetSecretValue"),
+        ];
         assert_eq!(counts(&gap), None);
         assert_eq!(counts(&gap[1..]), None);
     }

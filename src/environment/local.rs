@@ -273,12 +273,7 @@ pub async fn start(
     .await
     .map_err(StartError::of("Kubernetes client"))?;
     install(&kubernetes, marks, ledger).await?;
-    let driver_config = DriverConfig::new(
-        access(DRIVER_USER),
-        NODE,
-        &root,
-        providers,
-    );
+    let driver_config = DriverConfig::new(access(DRIVER_USER), NODE, &root, providers);
     let driver_config = DriverConfig {
         rotation: Some(options.rotation),
         // A real driver has 20 a second whatever the provider has. They would be the only thing that a

@@ -28,7 +28,11 @@ pub struct Range {
 pub fn republishes_an_hour(rotation: Duration) -> Range {
     let (shortest, longest) = KUBELET;
     let least_gap = rotation.max(shortest);
-    let most_gap = if rotation <= shortest { longest } else { rotation + longest };
+    let most_gap = if rotation <= shortest {
+        longest
+    } else {
+        rotation + longest
+    };
     let hour = Duration::from_hours(1).as_secs_f64();
     Range {
         least: hour / most_gap.as_secs_f64(),
@@ -105,8 +109,14 @@ mod tests {
             (120, 205.0, 120.0),
         ] {
             let hour = republishes_an_hour(Duration::from_secs(rotation));
-            assert!((hour.least - 3_600.0 / slowest).abs() < 1e-9, "{rotation}: {hour:?}");
-            assert!((hour.most - 3_600.0 / fastest).abs() < 1e-9, "{rotation}: {hour:?}");
+            assert!(
+                (hour.least - 3_600.0 / slowest).abs() < 1e-9,
+                "{rotation}: {hour:?}"
+            );
+            assert!(
+                (hour.most - 3_600.0 / fastest).abs() < 1e-9,
+                "{rotation}: {hour:?}"
+            );
         }
     }
 

@@ -50,7 +50,9 @@ pub(super) fn line(counted: &CallsCounted) -> String {
     let mut line = phase("mount", counted.mounts, |call| call.on_mounts);
     if counted.republishes > 0 {
         line.push_str("  ");
-        line.push_str(&phase("republish", counted.republishes, |call| call.on_republishes));
+        line.push_str(&phase("republish", counted.republishes, |call| {
+            call.on_republishes
+        }));
     }
     line
 }
@@ -66,7 +68,11 @@ fn each(total: u64, number: u32, what: &str) -> String {
 
 fn range(range: calls::Range) -> String {
     let (least, most) = (format!("{:.0}", range.least), format!("{:.0}", range.most));
-    if least == most { least } else { format!("{least} to {most}") }
+    if least == most {
+        least
+    } else {
+        format!("{least} to {most}")
+    }
 }
 
 #[cfg(test)]
@@ -76,10 +82,7 @@ mod tests {
     #[test]
     fn what_does_not_divide_shows_its_total() {
         assert_eq!(each(20, 10, "mount"), "2");
-        assert_eq!(
-            each(11, 10, "mount"),
-            "1.10 (11 in 10: not every mount the same)"
-        );
+        assert_eq!(each(11, 10, "mount"), "1.10 (11 in 10: not every mount the same)");
         assert_eq!(each(0, 0, "republish"), "–");
     }
 }

@@ -13,10 +13,13 @@ use super::{
     latency::Latency,
     summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary},
 };
-use crate::{journal::{
-    AccessChecked, CallsCounted, Capability, Component, Failure, FloorMeasured, LeftoverFound, Machine,
-    MeasurementFinished, Verdict,
-}, load::calls};
+use crate::{
+    journal::{
+        AccessChecked, CallsCounted, Capability, Component, Failure, FloorMeasured, LeftoverFound, Machine,
+        MeasurementFinished, Verdict,
+    },
+    load::calls,
+};
 
 /// Version of this format.
 pub const RESULTS_SCHEMA: u32 = 1;
@@ -508,9 +511,7 @@ fn measurement(measurement: &MeasurementSummary) -> Measurement {
         lens: started.lens.clone(),
         parameters: started.parameters.clone(),
         accounting: measurement.finished.clone(),
-        per_second: measurement
-            .per_second()
-            .map(thousandths),
+        per_second: measurement.per_second().map(thousandths),
         latency: measurement
             .series
             .iter()

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{Attempt, CaseSummary, MeasurementSummary, RunSummary, StepSummary, evidence_folders, figures};
 use crate::{
     journal::{
-        AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured, Interrupted,
-        LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+        AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured,
+        Interrupted, LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
     },
     report::latency::Series,
 };

@@ -12,9 +12,10 @@ use jiff::Timestamp;
 use super::latency::{Latency, Series};
 use crate::{
     journal::{
-        AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure, FloorMeasured,
-        HistogramRecorded, Interrupted, LeftoverFound, MeasurementFinished, MeasurementStarted,
-        MountFinished, MountOutcome, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+        AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure,
+        FloorMeasured, HistogramRecorded, Interrupted, LeftoverFound, MeasurementFinished,
+        MeasurementStarted, MountFinished, MountOutcome, RunFinished, RunStarted, TeardownFinished,
+        TenantReady, Verdict,
     },
     load::statistics::{Stationarity, stationarity},
 };

@@ -4,7 +4,10 @@ use anstyle::{AnsiColor, Style};
 
 use super::Display;
 use crate::{
-    journal::{CallsCounted, CaseFinished, Component, EnvironmentReady, Failure, MeasurementFinished, RunStarted, Verdict},
+    journal::{
+        CallsCounted, CaseFinished, Component, EnvironmentReady, Failure, MeasurementFinished, RunStarted,
+        Verdict,
+    },
     load::percentiles::needed,
     report::{calls, figure, summary::MeasurementSummary},
 };

@@ -137,10 +137,9 @@ impl Resolver<'_> {
 
     pub(super) fn call_count(&mut self, raw: &RawCallCount) -> Option<(Action, Time)> {
         let mounts = self.within_range("mounts", &raw.mounts, 1, MAX_COUNTED);
-        let republishes = raw
-            .republishes
-            .as_ref()
-            .map_or(1, |written| self.within_range("republishes", written, 0, MAX_COUNTED));
+        let republishes = raw.republishes.as_ref().map_or(1, |written| {
+            self.within_range("republishes", written, 0, MAX_COUNTED)
+        });
         let pins = raw.expect.as_ref();
         let pinned_mount = self.pins(pins.and_then(|pins| pins.mount.as_ref()));
         let pinned_republish = self.pins(pins.and_then(|pins| pins.republish.as_ref()));
@@ -150,9 +149,12 @@ impl Resolver<'_> {
                 .and_then(|pins| pins.entries.first())
         {
             self.error(
-                Diagnostic::error(Code::Contradiction, "calls of republishes are expected, and there are none")
-                    .at(first.place.clone(), "")
-                    .help("write `republishes: 1`, or leave `republish` out"),
+                Diagnostic::error(
+                    Code::Contradiction,
+                    "calls of republishes are expected, and there are none",
+                )
+                .at(first.place.clone(), "")
+                .help("write `republishes: 1`, or leave `republish` out"),
             );
         }
         let count = CallCount {
