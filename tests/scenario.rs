@@ -68,7 +68,11 @@ fn the_binary_carries_the_folder() {
 fn shipped_scenarios_are_in_order() {
     let loaded = load(&shipped());
     assert_eq!(rendered(&shipped()), "");
-    assert_eq!(loaded.scenarios.len(), 20, "one of seventeen has four combinations");
+    assert_eq!(
+        loaded.scenarios.len(),
+        20,
+        "one of seventeen has four combinations"
+    );
     let binding = bind(
         &loaded.scenarios,
         &["team-red".to_owned(), "team-blue".to_owned()],

@@ -6,11 +6,11 @@ use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use mountproof::{
     journal::{
-        Access, AccessChecked, CallCounted, CallsCounted, Capability, CaseFinished, CasePlan, CaseStarted, Component, EnvironmentReady,
-        Event, EventKind, EvidenceCollected, Fact, Failure, FloorMeasured, FloorPart, HistogramRecorded,
-        Interrupted, LeftoverFound, Machine, MeasurementFinished, MeasurementStarted, MountFinished,
-        MountOutcome, RunFinished, RunStarted, SCHEMA_VERSION, StepFinished, StepStarted, TeardownFinished,
-        TenantReady, Verdict, WarningRaised,
+        Access, AccessChecked, CallCounted, CallsCounted, Capability, CaseFinished, CasePlan, CaseStarted,
+        Component, EnvironmentReady, Event, EventKind, EvidenceCollected, Fact, Failure, FloorMeasured,
+        FloorPart, HistogramRecorded, Interrupted, LeftoverFound, Machine, MeasurementFinished,
+        MeasurementStarted, MountFinished, MountOutcome, RunFinished, RunStarted, SCHEMA_VERSION,
+        StepFinished, StepStarted, TeardownFinished, TenantReady, Verdict, WarningRaised,
     },
     load::histogram,
 };
