@@ -245,8 +245,8 @@ async fn tokens(world: &World, namespace: &str) -> Result<ServiceAccountTokens, 
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
 pub(super) async fn remove_statuses(world: &World, owners: &[usize]) {
     let kubernetes = &world.environment.kubernetes;
-    stream::iter(owners.iter().enumerate())
-        .for_each_concurrent(PARALLEL, |(index, &owner)| async move {
+    stream::iter(owners.iter().copied().enumerate())
+        .for_each_concurrent(PARALLEL, |(index, owner)| async move {
             let tenant = &world.shared[owner];
             let name = format!("load-csi-{index}-{}-{}", tenant.name, tenant.class);
             let status = ObjectRef::new(

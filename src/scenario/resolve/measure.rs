@@ -169,7 +169,7 @@ impl Resolver<'_> {
 
     fn pins(&mut self, written: Option<&Ordered<At<u32>>>) -> BTreeMap<String, u64> {
         let mut pins = BTreeMap::new();
-        for (name, times) in written.map_or(&[][..], |written| &written.entries) {
+        for (name, times) in written.map_or(&[][..], |written| written.entries.as_slice()) {
             if !calls::is_call(&name.value) {
                 self.error(
                     Diagnostic::error(Code::UnknownValue, format!("no call is named `{}`", name.value))
