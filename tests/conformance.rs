@@ -33,7 +33,7 @@ const MOUNT: Duration = Duration::from_secs(20);
 
 /// For each defect the cases that must turn red, and the exit code of the run: 4 where a tenant reaches what it must
 /// not, 1 where a mount is spoilt.
-const RED: [(&str, &[&str], u8); 23] = [
+const RED: [(&str, &[&str], u8); 24] = [
     (
         "endpoint:skip-token-signature",
         &["impostor-refused[with=forged-signature]"],
@@ -77,6 +77,7 @@ const RED: [(&str, &[&str], u8); 23] = [
     ("provider:ignores-version", &["class-formats"], 1),
     ("provider:ignores-permission", &["class-permissions"], 1),
     ("provider:refuses-secret-twice", &["class-secret-twice"], 1),
+    ("provider:fetches-twice", &["calls-per-mount"], 1),
 ];
 
 const POSITIVE: [&str; 2] = ["positive[team-blue]", "positive[team-red]"];

@@ -1,6 +1,7 @@
 //! The step `load`: mounts through both lenses, and fetches with the tenants' own credentials.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{
+    calls,
     case::Attempt,
     step::{StepError, StepResult},
     world::World,
@@ -40,13 +42,13 @@ use crate::{
 /// Deadline of one fetch.
 const FETCH: Duration = Duration::from_secs(10);
 /// Deadline of one unmount after a measurement.
-const UNMOUNT: Duration = Duration::from_secs(30);
+pub(super) const UNMOUNT: Duration = Duration::from_secs(30);
 /// More of it for every pod of a measurement.
 const UNMOUNT_EACH: Duration = Duration::from_millis(50);
 /// A wait for a limit that is worth a word.
 const QUEUE_SHOWS: Duration = Duration::from_millis(100);
 /// Unmounts and preparations at a time.
-const PARALLEL: usize = 32;
+pub(super) const PARALLEL: usize = 32;
 /// Audiences of kubelet's tokens, as the CSIDriver asks for them.
 const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
 
@@ -54,6 +56,7 @@ const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
 pub(super) fn title(planned: &Load) -> String {
     match planned {
         Load::Mounts(mounts) => format!("{} mounts at {}/s", mounts.pods, mounts.rate),
+        Load::Calls(count) => calls::title(count),
         Load::Fetch(fetch) => match fetch.pace {
             Pace::InFlight(workers) => format!("fetch for {:?}, {workers} in flight", fetch.duration),
             Pace::PerSecond(rate) => format!("fetch for {:?} at {rate}/s", fetch.duration),
@@ -63,7 +66,7 @@ pub(super) fn title(planned: &Load) -> String {
 
 /// Measures, and says what came of it. A mount that fails makes the case fail: a figure of mounts
 /// that did not work is worth nothing.
-pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Instant) -> StepResult {
+pub(super) async fn measure(attempt: &mut Attempt<'_>, planned: &Load, until: Instant) -> StepResult {
     match planned {
         Load::Mounts(mounts) => {
             measure_floor(attempt.world).await;
@@ -80,6 +83,7 @@ pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Insta
             Ok(said.join("; ").into())
         }
         Load::Fetch(fetch) => fetch_load(attempt, fetch).await,
+        Load::Calls(count) => calls::count(attempt, count, until).await,
     }
 }
 
@@ -106,12 +110,13 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     let emit = |event| world.record(event);
     let finished = match lens {
         Lens::Csi => {
-            let target = Arc::new(csi_target(world, &plan).await?);
+            let owners: Vec<&Tenant> = plan.jobs().map(|job| &world.shared[job.tenant]).collect();
+            let target = Arc::new(csi_target(world, &plan.measurement.measurement, &owners).await?);
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
             for leftover in target.unpublish_all(PARALLEL, UNMOUNT).await {
                 world.warn(leftover.to_string());
             }
-            remove_statuses(world, &plan).await;
+            remove_statuses(world, &owners).await;
             measured
         }
         Lens::Pod => {
@@ -185,43 +190,46 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
     Ok(format!("{lens}{ok} of {planned} ok").into())
 }
 
-/// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
-async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
+/// A job for every mount, which `owners` has the tenants of, with the tokens minted beforehand: kubelet keeps them too.
+pub(super) async fn csi_target(
+    world: &World,
+    measurement: &str,
+    owners: &[&Tenant],
+) -> Result<CsiLens, StepError> {
     let among_secrets = tokens_in_secrets(world).await?;
-    let minting: Vec<_> = world
-        .shared
+    let expected: BTreeMap<String, Tenant> = owners
         .iter()
-        .map(|tenant| tokens(world, &tenant.name, among_secrets))
+        .map(|&tenant| (tenant.name.clone(), tenant.clone()))
         .collect();
-    let tokens: Vec<ServiceAccountTokens> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
-    let mut attributes = std::collections::BTreeMap::new();
+    let minting: Vec<_> = expected
+        .keys()
+        .map(|tenant| async move {
+            Ok::<_, StepError>((tenant.clone(), tokens(world, tenant, among_secrets).await?))
+        })
+        .collect();
+    let tokens: BTreeMap<String, ServiceAccountTokens> =
+        stream::iter(minting).buffered(PARALLEL).try_collect().await?;
+    let mut attributes = BTreeMap::new();
     if generation::region_from_node(world.environment.version("provider")) {
         // It would look for the pod to find the node's, and this lens makes no pods.
         attributes.insert("region".to_owned(), world.options.region.clone());
     }
-    let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
-    let jobs: Vec<PublishJob> = plan
-        .jobs()
-        .map(|job| {
-            let tenant = &world.shared[job.tenant];
-            PublishJob {
-                pod: PodIdentity {
-                    name: format!("load-csi-{}", job.index),
-                    namespace: tenant.name.clone(),
-                    // Shaped like a uid, and never one that a cluster would give out.
-                    uid: format!("00000000-{}-4000-8000-{:012}", &measurement[..4], job.index),
-                    service_account: "default".to_owned(),
-                },
-                class: tenant.class.clone(),
-                attributes: attributes.clone(),
-                tokens: tokens[job.tenant].clone(),
-            }
-        })
-        .collect();
-    let expected: std::collections::BTreeMap<String, Tenant> = world
-        .shared
+    let measurement = tenant::fingerprint_of(measurement);
+    let jobs: Vec<PublishJob> = owners
         .iter()
-        .map(|tenant| (tenant.name.clone(), tenant.clone()))
+        .enumerate()
+        .map(|(index, tenant)| PublishJob {
+            pod: PodIdentity {
+                name: format!("load-csi-{index}"),
+                namespace: tenant.name.clone(),
+                // Shaped like a uid, and never one that a cluster would give out.
+                uid: format!("00000000-{}-4000-8000-{index:012}", &measurement[..4]),
+                service_account: "default".to_owned(),
+            },
+            class: tenant.class.clone(),
+            attributes: attributes.clone(),
+            tokens: tokens[&tenant.name].clone(),
+        })
         .collect();
     let check = move |job: &PublishJob, target: &Path| {
         let tenant = expected.get(&job.pod.namespace).ok_or("no such tenant")?;
@@ -280,12 +288,11 @@ async fn tokens(
 }
 
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
-async fn remove_statuses(world: &World, plan: &MountPlan) {
+pub(super) async fn remove_statuses(world: &World, owners: &[&Tenant]) {
     let kubernetes = &world.environment.kubernetes;
-    stream::iter(plan.jobs())
-        .for_each_concurrent(PARALLEL, |job| async move {
-            let tenant = &world.shared[job.tenant];
-            let name = format!("load-csi-{}-{}-{}", job.index, tenant.name, tenant.class);
+    stream::iter(owners.iter().copied().enumerate())
+        .for_each_concurrent(PARALLEL, |(index, tenant)| async move {
+            let name = format!("load-csi-{index}-{}-{}", tenant.name, tenant.class);
             let status = ObjectRef::new(
                 crate::kubernetes::SECRETS_STORE,
                 "SecretProviderClassPodStatus",

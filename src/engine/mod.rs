@@ -9,6 +9,7 @@
 //! Cases run side by side in tasks of their own; a panic in one is that case's verdict. Measurements run
 //! alone. Nothing waits without a deadline from the plan.
 
+mod calls;
 mod case;
 mod deny;
 mod dispatch;

@@ -5,8 +5,8 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
-        WORKLOADS,
+        CALL_COUNTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION,
+        SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
 };
@@ -53,6 +53,14 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             match &environment.expired {
                 Some(_) => "the key that signs service-account tokens is at hand",
                 None => "only Kubernetes has the issuer's key, and its tokens last ten minutes at least",
+            },
+        ),
+        capability(
+            CALL_COUNTS,
+            environment.counts.is_some(),
+            match &environment.counts {
+                Some(_) => "the endpoint's call log and the API server's counts tell who asked for what",
+                None => "the API server does not tell what it is asked",
             },
         ),
         capability(

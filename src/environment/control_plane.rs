@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
-    kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig, User},
+    kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig, RequestCounts, User},
     programs::control_plane::{ControlPlane, ControlPlaneConfig},
 };
 
@@ -102,6 +102,14 @@ impl KubernetesPart {
         match self {
             Self::StandIn(_) => true,
             Self::Real(plane) => plane.has_controller_manager(),
+        }
+    }
+
+    /// What it is asked, where it tells.
+    pub(super) fn requests(&self) -> Option<RequestCounts> {
+        match self {
+            Self::StandIn(api) => Some(api.requests()),
+            Self::Real(_) => None,
         }
     }
 

@@ -28,8 +28,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
-    access,
+    CallCounts, Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release,
+    Trouble, access,
+    call_counts::LocalCounts,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
@@ -311,6 +312,10 @@ pub async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
+    let counts = api.requests().map(|requests| {
+        let calls = endpoint.calls();
+        Arc::new(LocalCounts { calls, requests }) as Arc<dyn CallCounts>
+    });
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         components: described::components(options, api.component(), &driver, &provider),
@@ -343,6 +348,7 @@ pub async fn start(
             kubelet_root: root,
         },
         calls: Some(log),
+        counts,
         limits,
         pace: Some(pace),
         expired: Some(expired),

@@ -93,6 +93,8 @@ pub enum ProviderDefect {
     IgnoresPermission,
     /// A class cannot name one secret twice.
     RefusesSecretTwice,
+    /// Every value is fetched twice.
+    FetchesTwice,
 }
 
 macro_rules! plants {
@@ -148,6 +150,8 @@ plants! {
         caught by "class-permissions": "filePermission is read past, as before provider 1.0.0";
     "provider:refuses-secret-twice", Defect::Provider(ProviderDefect::RefusesSecretTwice),
         caught by "class-secret-twice": "a class that names one secret twice is refused, as before provider 1.0.0";
+    "provider:fetches-twice", Defect::Provider(ProviderDefect::FetchesTwice),
+        caught by "calls-per-mount": "every value is fetched twice";
 }
 
 impl Plant {

@@ -55,6 +55,7 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::IgnoresVersion => &mut defects.ignores_version,
                 ProviderDefect::IgnoresPermission => &mut defects.ignores_permission,
                 ProviderDefect::RefusesSecretTwice => &mut defects.refuses_secret_twice,
+                ProviderDefect::FetchesTwice => &mut defects.fetches_twice,
             } = true;
         }
     }

@@ -19,6 +19,9 @@ pub const FILE_PERMISSION: &str = "file-permission";
 /// One secret can be several objects of a class.
 pub const SECRET_TWICE: &str = "secret-twice";
 
+/// What driver and provider ask of AWS and of Kubernetes, and over how many connections, can be counted.
+pub const CALL_COUNTS: &str = "call-counts";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -38,4 +41,8 @@ pub const KNOWN: &[(&str, &str)] = &[
         "a genuine service-account token can be had whose time is over",
     ),
     (WORKLOADS, "Deployments get pods"),
+    (
+        CALL_COUNTS,
+        "what driver and provider ask of AWS and of Kubernetes can be counted",
+    ),
 ];

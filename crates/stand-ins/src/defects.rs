@@ -146,6 +146,8 @@ pub struct ProviderDefects {
     pub ignores_permission: bool,
     /// Refuses a class that names one secret twice, as versions before 1.0.0 do.
     pub refuses_secret_twice: bool,
+    /// Fetches every value twice: right files, at twice the calls.
+    pub fetches_twice: bool,
 }
 
 impl ProviderDefects {
@@ -156,6 +158,7 @@ impl ProviderDefects {
         "other-tenants-secret",
         "ignores-denial",
         "ignores-version",
+        "fetches-twice",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -167,6 +170,7 @@ impl ProviderDefects {
             "other-tenants-secret" => &mut self.other_tenants_secret,
             "ignores-denial" => &mut self.ignores_denial,
             "ignores-version" => &mut self.ignores_version,
+            "fetches-twice" => &mut self.fetches_twice,
             _ => return None,
         } = true;
         Some(())

@@ -88,6 +88,7 @@ impl Resolver<'_> {
             }
             RawStep::Load(RawLoad::Mounts(mounts)) => self.mount_load(mounts),
             RawStep::Load(RawLoad::Fetch(fetch)) => self.fetch_load(fetch),
+            RawStep::Load(RawLoad::Calls(calls)) => self.call_count(calls),
         }
     }
 

@@ -5,20 +5,18 @@ mod asked;
 mod collections;
 mod objects;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use axum::{body::to_bytes, extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use mountproof_run_tls::FirstOfConnection;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::{answer::Answer, asked::Asked};
 use super::{
-    RequestKind,
-    account::{StaticTokens, TokenWebhook},
+    RequestCounts, RequestKind,
+    account::{StaticTokens, TokenWebhook, User},
     cluster::Cluster,
     discovery,
     failure::Failure,
@@ -35,7 +33,7 @@ pub(super) struct App {
     pub(super) tokens: StaticTokens,
     /// Asked about the tokens that are none of the server's own.
     pub(super) webhook: Option<TokenWebhook>,
-    pub(super) requests: Mutex<BTreeMap<RequestKind, u64>>,
+    pub(super) requests: RequestCounts,
     /// Host and port, as discovery tells it.
     pub(super) address: String,
     pub(super) stopping: CancellationToken,
@@ -71,7 +69,7 @@ impl App {
         if let Some(answer) = self.public(path) {
             return Ok(answer);
         }
-        self.authenticate(&head.headers)?;
+        let user = self.authenticate(&head.headers)?.name;
         let accept = head
             .headers
             .get(header::ACCEPT)
@@ -93,7 +91,11 @@ impl App {
         };
         let query = Query::parse(head.uri.query());
         let agent = agent(&head.headers);
-        self.count(&head.method, &resource, &place, &query, &agent);
+        let handshake = head.extensions.get::<FirstOfConnection>().is_some();
+        self.requests.count(
+            kind(&head.method, &resource, &place, &query, user, &agent),
+            handshake,
+        );
         let body = to_bytes(body, BODY_LIMIT)
             .await
             .map_err(|error| Failure::bad_request(format!("read the request's body: {error}")))?;
@@ -143,7 +145,7 @@ impl App {
         })
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<User, Failure> {
         headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -153,7 +155,6 @@ impl App {
                 let own = self.cluster.authenticate(&self.tokens, token);
                 own.or_else(|| self.webhook.as_ref()?(token))
             })
-            .map(drop)
             .ok_or_else(Failure::unauthorized)
     }
 
@@ -176,35 +177,39 @@ impl App {
         }
         Some(answer)
     }
+}
 
-    fn count(&self, method: &Method, resource: &Resource, place: &Place<'_>, query: &Query, agent: &str) {
-        let collection = place.name.is_empty();
-        let verb = match (method.as_str(), collection) {
-            ("GET", true) if query.flag("watch") => "watch",
-            ("GET", true) => "list",
-            ("GET", false) => "get",
-            ("POST", _) => "create",
-            ("PUT", _) => "update",
-            ("PATCH", _) => "patch",
-            ("DELETE", true) => "deletecollection",
-            ("DELETE", false) => "delete",
-            _ => "other",
-        };
-        let mut name = resource.qualified_plural();
-        if !place.subresource.is_empty() {
-            name = format!("{name}/{}", place.subresource);
-        }
-        let kind = RequestKind {
-            verb,
-            resource: name,
-            user_agent: agent.to_owned(),
-        };
-        *self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(kind)
-            .or_default() += 1;
+/// What a request counts as.
+fn kind(
+    method: &Method,
+    resource: &Resource,
+    place: &Place<'_>,
+    query: &Query,
+    user: String,
+    agent: &str,
+) -> RequestKind {
+    let collection = place.name.is_empty();
+    let verb = match (method.as_str(), collection) {
+        ("GET", true) if query.flag("watch") => "watch",
+        ("GET", true) => "list",
+        ("GET", false) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", true) => "deletecollection",
+        ("DELETE", false) => "delete",
+        _ => "other",
+    };
+    let mut name = resource.qualified_plural();
+    if !place.subresource.is_empty() {
+        name = format!("{name}/{}", place.subresource);
+    }
+    RequestKind {
+        user,
+        namespace: place.namespace.clone().into_owned(),
+        verb,
+        resource: name,
+        user_agent: agent.to_owned(),
     }
 }
 

@@ -123,11 +123,12 @@ async fn stopping_ends_watches_and_counts_are_kept() {
     let counted: u64 = cluster
         .server
         .requests()
+        .by_kind()
         .iter()
         .filter(|(kind, _)| {
             kind.verb == "list" && kind.resource == "pods" && kind.user_agent.starts_with("Python")
         })
-        .map(|(_, count)| count)
+        .map(|(_, requests)| requests.number)
         .sum();
     assert_eq!(counted, 1);
     let Cluster { server, client } = cluster;
