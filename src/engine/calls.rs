@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     case::Attempt,
-    load::{PARALLEL, UNMOUNT, csi_target, remove_statuses},
+    load::{LensPod, PARALLEL, UNMOUNT, csi_target},
     step::{StepError, StepResult},
     workload,
     world::{CaseTenant, World},
@@ -17,6 +17,7 @@ use crate::{
     environment::{CallCounts, Calls},
     generation::DriverGeneration,
     journal::{CallCounted, CallsCounted, EventKind, Failure, RefreshedBy},
+    kubernetes::ObjectRef,
     load::{
         calls,
         csi_lens::CsiLens,
@@ -25,11 +26,14 @@ use crate::{
     provision::Tenant,
     report::figure,
     scenario::model::{CallCount, Class, Mount, Workload, WorkloadKind},
+    tenant::{self, WorkloadManifest},
     verdict::failure,
 };
 
 /// Longest time of one mount.
 const MOUNT: Duration = Duration::from_secs(30);
+/// The node of pods that no kubelet is to run.
+const NOWHERE: &str = "mountproof-nowhere";
 /// Permission bits of the tenant's own class.
 const MODE: u32 = 0o644;
 /// Beyond the rotation interval: files' times are as coarse as the kernel's tick.
@@ -183,19 +187,71 @@ async fn through_the_lens(
 ) -> Result<(Calls, Calls), StepError> {
     let world = attempt.world;
     let warm_up = world.shared.first().ok_or_else(StepError::bad_reference)?;
-    let mut owners = vec![warm_up];
-    owners.resize(1 + planned.mounts as usize, counter.tenant);
-    let lens = csi_target(world, &attempt.case.plan.case, &owners).await?;
+    let mut pods = vec![unplaced_pod(attempt, warm_up, 0).await?];
+    for index in 1..=planned.mounts {
+        pods.push(unplaced_pod(attempt, counter.tenant, index).await?);
+    }
+    let lens = csi_target(world, &pods).await?;
     let counted = tokio::time::timeout_at(until.into(), of_mounts(counter, planned, &lens)).await;
     for leftover in lens.unpublish_all(PARALLEL, UNMOUNT).await {
         world.warn(leftover.to_string());
     }
-    remove_statuses(world, &owners).await;
+    for pod in &pods {
+        world.delete(&pod_reference(&pod.tenant.name, &pod.name)).await;
+    }
     counted.unwrap_or_else(|_| {
         Err(StepError::trouble(
             "mounts and refreshes took longer than the step may",
         ))
     })
+}
+
+/// A pod that no kubelet runs, so that this lens alone asks for its mount. It has to be there: what the driver writes about
+/// a mount belongs to its pod, and would go where there is none.
+async fn unplaced_pod<'a>(
+    attempt: &Attempt<'_>,
+    tenant: &'a Tenant,
+    index: u32,
+) -> Result<LensPod<'a>, StepError> {
+    let world = attempt.world;
+    let workload = format!("counted-{index}");
+    let name = tenant::workload_name(
+        &attempt.case.scenario.name,
+        &workload,
+        &attempt.case.plan.case,
+        attempt.number,
+    );
+    let marks = world.marks.of_tenant(&tenant.name);
+    let manifest = WorkloadManifest {
+        namespace: &tenant.name,
+        name: &name,
+        class: &tenant.class,
+        image: &world.options.image,
+        command: &[],
+        marks: &marks,
+    };
+    let mut manifest = manifest.pod();
+    manifest["spec"]["nodeName"] = NOWHERE.into();
+    // No kubelet would say that it has ended.
+    manifest["spec"]["terminationGracePeriodSeconds"] = 0.into();
+    world.create(&manifest).await?;
+    let made = world
+        .environment
+        .kubernetes
+        .read(&pod_reference(&tenant.name, &name))
+        .await?;
+    let uid = made.as_ref().and_then(|pod| pod["metadata"]["uid"].as_str());
+    let uid =
+        uid.ok_or_else(|| StepError::trouble(format!("the pod {name} is gone though nobody removed it")))?;
+    Ok(LensPod {
+        uid: uid.to_owned(),
+        name,
+        tenant,
+    })
+}
+
+fn pod_reference(namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef::new("v1", "Pod", Some(namespace), name)
 }
 
 async fn of_mounts(

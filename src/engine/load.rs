@@ -110,13 +110,13 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     let emit = |event| world.record(event);
     let finished = match lens {
         Lens::Csi => {
-            let owners: Vec<&Tenant> = plan.jobs().map(|job| &world.shared[job.tenant]).collect();
-            let target = Arc::new(csi_target(world, &plan.measurement.measurement, &owners).await?);
+            let pods = imagined_pods(world, &plan);
+            let target = Arc::new(csi_target(world, &pods).await?);
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
             for leftover in target.unpublish_all(PARALLEL, UNMOUNT).await {
                 world.warn(leftover.to_string());
             }
-            remove_statuses(world, &owners).await;
+            remove_statuses(world, &pods).await;
             measured
         }
         Lens::Pod => {
@@ -190,16 +190,32 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
     Ok(format!("{lens}{ok} of {planned} ok").into())
 }
 
-/// A job for every mount, which `owners` has the tenants of, with the tokens minted beforehand: kubelet keeps them too.
-pub(super) async fn csi_target(
-    world: &World,
-    measurement: &str,
-    owners: &[&Tenant],
-) -> Result<CsiLens, StepError> {
+/// A pod whose volume the csi lens mounts. Kubelet knows nothing of it.
+pub(super) struct LensPod<'a> {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) tenant: &'a Tenant,
+}
+
+/// The pods of a measurement, which exist in the requests to the driver only.
+fn imagined_pods<'a>(world: &'a World, plan: &MountPlan) -> Vec<LensPod<'a>> {
+    let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
+    plan.jobs()
+        .map(|job| LensPod {
+            name: format!("load-csi-{}", job.index),
+            // Shaped like a uid, and never one that a cluster would give out.
+            uid: format!("00000000-{}-4000-8000-{:012}", &measurement[..4], job.index),
+            tenant: &world.shared[job.tenant],
+        })
+        .collect()
+}
+
+/// A job for every pod, with the tokens minted beforehand: kubelet keeps them too.
+pub(super) async fn csi_target(world: &World, pods: &[LensPod<'_>]) -> Result<CsiLens, StepError> {
     let among_secrets = tokens_in_secrets(world).await?;
-    let expected: BTreeMap<String, Tenant> = owners
+    let expected: BTreeMap<String, Tenant> = pods
         .iter()
-        .map(|&tenant| (tenant.name.clone(), tenant.clone()))
+        .map(|pod| (pod.tenant.name.clone(), pod.tenant.clone()))
         .collect();
     let minting: Vec<_> = expected
         .keys()
@@ -211,24 +227,21 @@ pub(super) async fn csi_target(
         stream::iter(minting).buffered(PARALLEL).try_collect().await?;
     let mut attributes = BTreeMap::new();
     if generation::region_from_node(world.environment.version("provider")) {
-        // It would look for the pod to find the node's, and this lens makes no pods.
+        // It would look for the pod to find the node's, and this lens has none on a node.
         attributes.insert("region".to_owned(), world.options.region.clone());
     }
-    let measurement = tenant::fingerprint_of(measurement);
-    let jobs: Vec<PublishJob> = owners
+    let jobs: Vec<PublishJob> = pods
         .iter()
-        .enumerate()
-        .map(|(index, tenant)| PublishJob {
+        .map(|pod| PublishJob {
             pod: PodIdentity {
-                name: format!("load-csi-{index}"),
-                namespace: tenant.name.clone(),
-                // Shaped like a uid, and never one that a cluster would give out.
-                uid: format!("00000000-{}-4000-8000-{index:012}", &measurement[..4]),
+                name: pod.name.clone(),
+                namespace: pod.tenant.name.clone(),
+                uid: pod.uid.clone(),
                 service_account: "default".to_owned(),
             },
-            class: tenant.class.clone(),
+            class: pod.tenant.class.clone(),
             attributes: attributes.clone(),
-            tokens: tokens[&tenant.name].clone(),
+            tokens: tokens[&pod.tenant.name].clone(),
         })
         .collect();
     let check = move |job: &PublishJob, target: &Path| {
@@ -288,16 +301,16 @@ async fn tokens(
 }
 
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
-pub(super) async fn remove_statuses(world: &World, owners: &[&Tenant]) {
+async fn remove_statuses(world: &World, pods: &[LensPod<'_>]) {
     let kubernetes = &world.environment.kubernetes;
-    stream::iter(owners.iter().copied().enumerate())
-        .for_each_concurrent(PARALLEL, |(index, tenant)| async move {
-            let name = format!("load-csi-{index}-{}-{}", tenant.name, tenant.class);
+    stream::iter(pods)
+        .for_each_concurrent(PARALLEL, |pod| async move {
+            let (namespace, class) = (&pod.tenant.name, &pod.tenant.class);
             let status = ObjectRef::new(
                 crate::kubernetes::SECRETS_STORE,
                 "SecretProviderClassPodStatus",
-                Some(&tenant.name),
-                &name,
+                Some(namespace),
+                &format!("{}-{namespace}-{class}", pod.name),
             );
             if let Err(error) = kubernetes.delete(&status).await {
                 world.warn(error.to_string());
