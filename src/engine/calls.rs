@@ -279,7 +279,8 @@ async fn of_mounts(
 }
 
 /// Calls of the looks that the driver takes by itself, which are at pods that it finds: a pod is run for it. A look is
-/// what comes between two times of quiet.
+/// what comes between two times of quiet. The first one goes uncounted: it is then that the driver asks for the pod's
+/// tokens, which it keeps for as long as they last.
 async fn of_a_pod(
     counter: &Counter<'_>,
     attempt: &mut Attempt<'_>,
@@ -299,7 +300,8 @@ async fn of_a_pod(
         pod_status: false,
     };
     workload::mount(attempt, &mount, until).await?;
-    let before = counter.settled().await?;
+    let mounted = counter.settled().await?;
+    let before = counter.settled_beyond(&mounted).await?;
     let mut seen = before.clone();
     for _ in 0..planned.refreshes {
         seen = counter.settled_beyond(&seen).await?;

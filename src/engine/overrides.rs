@@ -115,6 +115,19 @@ mod tests {
     }
 
     #[test]
+    fn refreshes_are_given_the_time_of_their_rotation_intervals() {
+        let within = |rotation| {
+            let mut case = overridden("calls-per-mount", &LoadOverrides::default());
+            apply(&mut case, &LoadOverrides::default(), 1.0, rotation);
+            assert!(case.scenario.deadline >= case.scenario.steps[0].within);
+            case.scenario.steps[0].within
+        };
+        // One more than the two refreshes: the first look of a driver goes uncounted.
+        assert_eq!(within(Duration::from_secs(1)), Duration::from_secs(3) + AROUND);
+        assert_eq!(within(Duration::from_mins(10)), Duration::from_mins(30) + AROUND);
+    }
+
+    #[test]
     fn what_waits_for_kubelet_waits_less_where_it_is_faster() {
         let within = |clock| {
             let mut case = overridden("positive", &LoadOverrides::default());

@@ -614,6 +614,14 @@ fn counted_calls_are_told_everywhere() {
         (&true.into(), &false.into())
     );
 
+    let xml = junit::render(&summary);
+    for part in [
+        r#"name="calls-per-mount.provider.tls:aws.per_mount" value="2""#,
+        r#"name="calls-per-mount.provider.secretsmanager:GetSecretValue.per_mount" value="1.1""#,
+        r#"name="calls-per-mount.provider.tls:aws.per_refresh" value="2""#,
+    ] {
+        assert!(xml.contains(part), "{part}\n{xml}");
+    }
     let text = markdown::render(&summary);
     for part in [
         "| `tls:aws` | provider | 2 | 2 | 35 to 60 |",

@@ -1,6 +1,7 @@
 //! Lists in pages, and watches that go on where a list ended.
 
 use bytes::Bytes;
+use mountproof_run_tls::HttpsClient;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, MAPS, PATIENCE, PODS, cluster, items};
@@ -114,6 +115,40 @@ async fn pages_show_one_moment() {
         .await
         .json();
     assert_eq!(items(&rest), ["b", "d", "e"]);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_user_namespace_and_connection() {
+    let cluster = cluster().await;
+    let token = cluster.server.component_token("system:serviceaccount:a:b");
+    let get = |path| cluster.send_as(token.expose(), "GET", path, None, Bytes::new());
+    for path in [
+        PODS,
+        PODS,
+        "/api/v1/namespaces/other/pods",
+        "/api/v1/pods",
+        "/version",
+    ] {
+        get(path).await;
+    }
+    cluster.get(PODS).await;
+    let another = HttpsClient::new(cluster.server.ca_pem(), None).unwrap();
+    let again = Cluster {
+        client: another,
+        ..cluster
+    };
+    again
+        .send_as(token.expose(), "GET", PODS, None, Bytes::new())
+        .await;
+
+    let counts = again.server.requests().by_kind();
+    let of_user: Vec<(&str, u64, u64)> = counts
+        .iter()
+        .filter(|(kind, _)| kind.user == "system:serviceaccount:a:b" && kind.resource == "pods")
+        .map(|(kind, requests)| (kind.namespace.as_str(), requests.number, requests.handshakes))
+        .collect();
+    // The first connection was there already: the admin had made it.
+    assert_eq!(of_user, [("", 1, 0), ("a", 3, 1), ("other", 1, 0)]);
 }
 
 #[tokio::test]
