@@ -40,6 +40,8 @@ const MODE: u32 = 0o644;
 const BEYOND_ROTATION: Duration = Duration::from_millis(100);
 /// How long nothing new must be asked for a phase to be over: parts may ask for something after their answer.
 const QUIET: Duration = Duration::from_millis(250);
+/// Fewest looks of a driver that must be alike.
+const LEAST_LOOKS: u32 = 2;
 /// How often counts are looked at.
 const LOOK: Duration = Duration::from_millis(25);
 /// Longest wait for something to begin or to settle, beyond the rotation interval.
@@ -65,6 +67,18 @@ pub(super) async fn count(attempt: &mut Attempt<'_>, planned: &CallCount, until:
     let counts = world.environment.counts.as_deref().ok_or_else(|| {
         StepError::trouble("nobody here counts calls; the scenario must require `call-counts`")
     })?;
+    let limited = planned
+        .limits_of_mount
+        .keys()
+        .chain(planned.limits_of_refresh.keys());
+    if let Some(uncounted) = limited
+        .into_iter()
+        .find(|&call| counts.uncounted().contains(&call.as_str()))
+    {
+        return Err(StepError::trouble(format!(
+            "{uncounted} has a limit and cannot be counted here"
+        )));
+    }
     let counter = Counter {
         world,
         counts,
@@ -76,8 +90,8 @@ pub(super) async fn count(attempt: &mut Attempt<'_>, planned: &CallCount, until:
     let by = counter.refreshed_by();
     let mut number = planned.mounts * planned.refreshes;
     if by == RefreshedBy::Driver && planned.refreshes > 0 {
-        number = planned.refreshes;
-        refreshes = of_a_pod(&counter, attempt, planned, until).await?;
+        number = planned.refreshes.max(LEAST_LOOKS);
+        refreshes = of_a_pod(&counter, attempt, planned.tenant, number, until).await?;
     }
     let event = CallsCounted {
         case: attempt.case.plan.case.clone(),
@@ -87,6 +101,7 @@ pub(super) async fn count(attempt: &mut Attempt<'_>, planned: &CallCount, until:
         refreshed_by: by,
         rotation_us: super::micros(counter.rotation),
         calls: joined(&mounts, &refreshes),
+        uncounted: counts.uncounted().iter().map(|&call| call.to_owned()).collect(),
     };
     world.record(EventKind::CallsCounted(event.clone()));
     let above = above_limits(&event, planned);
@@ -278,35 +293,50 @@ async fn of_mounts(
     Ok((mounts, between(&mounted, &counter.settled().await?)))
 }
 
-/// Calls of the looks that the driver takes by itself, which are at pods that it finds: a pod is run for it. A look is
-/// what comes between two times of quiet. The first one goes uncounted: it is then that the driver asks for the pod's
-/// tokens, which it keeps for as long as they last.
+/// Calls of the looks that the driver takes by itself, which are at pods that it finds: a pod is run for it.
+///
+/// A look is what comes between two times of quiet. Those count that come in a row and ask the same: not the first one, at
+/// which the driver asks for the pod's tokens and keeps them for as long as they last, nor one that a busy machine drew out
+/// until it looked like two.
 async fn of_a_pod(
     counter: &Counter<'_>,
     attempt: &mut Attempt<'_>,
-    planned: &CallCount,
+    tenant: usize,
+    looks: u32,
     until: Instant,
 ) -> Result<Calls, StepError> {
     let mount = Mount {
         workload: Workload {
             name: "watched".to_owned(),
-            tenant: planned.tenant,
-            class: Class::TenantOwn {
-                tenant: planned.tenant,
-            },
+            tenant,
+            class: Class::TenantOwn { tenant },
             kind: WorkloadKind::Pod,
         },
         mode: MODE,
         pod_status: false,
     };
     workload::mount(attempt, &mount, until).await?;
-    let mounted = counter.settled().await?;
-    let before = counter.settled_beyond(&mounted).await?;
-    let mut seen = before.clone();
-    for _ in 0..planned.refreshes {
-        seen = counter.settled_beyond(&seen).await?;
+    let alike = tokio::time::timeout_at(until.into(), looks_alike(counter, looks)).await;
+    alike.unwrap_or_else(|_| {
+        Err(StepError::trouble(format!(
+            "no {looks} looks of the driver in a row asked the same within the step's time"
+        )))
+    })
+}
+
+async fn looks_alike(counter: &Counter<'_>, wanted: u32) -> Result<Calls, StepError> {
+    let mut seen = counter.settled().await?;
+    let (mut last, mut in_a_row) = (Calls::new(), 0);
+    while in_a_row < wanted {
+        let now = counter.settled_beyond(&seen).await?;
+        let look = between(&seen, &now);
+        in_a_row = if look == last { in_a_row + 1 } else { 1 };
+        (seen, last) = (now, look);
     }
-    Ok(between(&before, &seen))
+    Ok(last
+        .into_iter()
+        .map(|(counted, times)| (counted, times * u64::from(wanted)))
+        .collect())
 }
 
 /// PURE: what was asked after `before`, of what was asked until `after`.
@@ -428,6 +458,7 @@ mod tests {
             refreshed_by: RefreshedBy::Kubelet,
             rotation_us: 1_000_000,
             calls: joined(&mounts, &refreshes),
+            uncounted: Vec::new(),
         };
         let above = |mount: &[(&str, u64)], refresh: &[(&str, u64)]| {
             let limits = |limits: &[(&str, u64)]| {

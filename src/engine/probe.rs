@@ -59,8 +59,13 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             CALL_COUNTS,
             environment.counts.is_some(),
             match &environment.counts {
-                Some(_) => "the endpoint's call log and the API server's counts tell who asked for what",
-                None => "the API server does not tell what it is asked",
+                Some(counts) if counts.uncounted().is_empty() => {
+                    "the logs of the endpoint and of the API server tell who asked for what"
+                }
+                Some(_) => {
+                    "the logs of the endpoint and of the API server tell who asked for what; the latter knows no handshakes"
+                }
+                None => "nobody here counts what driver and provider ask",
             },
         ),
         capability(

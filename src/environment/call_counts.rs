@@ -1,11 +1,11 @@
 //! What driver and provider ask for a tenant's pods, from the endpoint's call log and the API server's counts.
 
 use mountproof_aws_endpoint::{CallLog, CallRecord};
-use mountproof_stand_ins::kubernetes::{RequestCounts, RequestKind, Requests};
+use mountproof_stand_ins::kubernetes::{RequestKind, Requests};
 
 use super::{
     CallCounts, Calls, Counted,
-    control_plane::{DRIVER, PROVIDER},
+    control_plane::{DRIVER, PROVIDER, RequestLog},
 };
 use crate::{
     provision::Tenant,
@@ -18,14 +18,22 @@ const CALLS_AWS: &str = "provider";
 /// The two logs.
 pub(super) struct LocalCounts {
     pub(super) calls: CallLog,
-    pub(super) requests: RequestCounts,
+    pub(super) requests: RequestLog,
 }
 
 impl CallCounts for LocalCounts {
     fn of(&self, tenant: &Tenant, cursor: u64) -> Option<Calls> {
         let mut counts = aws(&self.calls.since(cursor), tenant, cursor)?;
-        kubernetes(self.requests.by_kind(), tenant, &mut counts);
+        kubernetes((self.requests.look)()?, tenant, &mut counts);
         Some(counts)
+    }
+
+    fn uncounted(&self) -> &[&'static str] {
+        if self.requests.handshakes {
+            &[]
+        } else {
+            &[TLS_KUBERNETES]
+        }
     }
 }
 

@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    CallCounts, Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release,
-    Trouble, access,
+    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
+    access,
     call_counts::LocalCounts,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
@@ -312,10 +312,10 @@ pub async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
-    let counts = api.requests().map(|requests| {
-        let calls = endpoint.calls();
-        Arc::new(LocalCounts { calls, requests }) as Arc<dyn CallCounts>
-    });
+    let counts = LocalCounts {
+        calls: endpoint.calls(),
+        requests: api.requests(),
+    };
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         components: described::components(options, api.component(), &driver, &provider),
@@ -348,7 +348,7 @@ pub async fn start(
             kubelet_root: root,
         },
         calls: Some(log),
-        counts,
+        counts: Some(Arc::new(counts)),
         limits,
         pace: Some(pace),
         expired: Some(expired),

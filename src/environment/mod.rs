@@ -193,6 +193,8 @@ pub trait CallCounts: Send + Sync {
     /// makes it or that it asks for, or the ServiceAccount of its token. To Kubernetes: the namespace, and the driver's or the
     /// provider's own user. A TLS connection is whose first request it was opened for.
     fn of(&self, tenant: &Tenant, cursor: u64) -> Option<Calls>;
+    /// Names of calls that cannot be counted here.
+    fn uncounted(&self) -> &[&'static str];
 }
 
 /// How often each call was made.

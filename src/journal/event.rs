@@ -533,6 +533,8 @@ pub struct CallsCounted {
     pub rotation_us: u64,
     /// Every call that was seen, in the order of its name.
     pub calls: Vec<CallCounted>,
+    /// Names of calls that could not be counted, where others could.
+    pub uncounted: Vec<String>,
 }
 
 /// How often one call was seen.

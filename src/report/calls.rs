@@ -29,20 +29,26 @@ pub(super) fn rows(counted: &CallsCounted) -> Vec<[String; 5]> {
         .collect()
 }
 
-/// What the rows are of, and what is assumed of the hour.
+/// What the rows are of, what is missing, and what is assumed of the hour.
 pub(super) fn caption(counted: &CallsCounted) -> String {
     let rotation = Duration::from_micros(counted.rotation_us);
-    let mounts = figure::counted(counted.mounts as usize, "mount");
-    if counted.refreshes == 0 {
-        return format!("Exact counts over {mounts}, one after another.");
+    let mut caption = format!(
+        "Exact counts over {}, one after another",
+        figure::counted(counted.mounts as usize, "mount")
+    );
+    if counted.refreshes > 0 {
+        caption.push_str(&format!(
+            ", and {} refreshes of their files. A pod-hour is computed: {} refreshes, where {}",
+            figure::count(u64::from(counted.refreshes)),
+            range(calls::refreshes_an_hour(counted.refreshed_by, rotation)),
+            calls::assumption(counted.refreshed_by, rotation),
+        ));
     }
-    format!(
-        "Exact counts over {mounts}, one after another, and {} refreshes of their files. A pod-hour is computed: {} refreshes, \
-         where {}.",
-        figure::count(u64::from(counted.refreshes)),
-        range(calls::refreshes_an_hour(counted.refreshed_by, rotation)),
-        calls::assumption(counted.refreshed_by, rotation),
-    )
+    if !counted.uncounted.is_empty() {
+        caption.push_str(&format!(". Not counted here: {}", counted.uncounted.join(", ")));
+    }
+    caption.push('.');
+    caption
 }
 
 /// All of it in one line.

@@ -278,6 +278,8 @@ pub struct Calls {
     pub hour: Hour,
     /// Every call that was seen, in the order of its name.
     pub calls: Vec<Call>,
+    /// Names of calls that could not be counted: that they are not among those says nothing.
+    pub uncounted: Vec<String>,
 }
 
 /// An hour in the life of a running pod.
@@ -498,6 +500,7 @@ fn counted(counted: &CallsCounted) -> Calls {
             refreshes: pair(calls::refreshes_an_hour(counted.refreshed_by, rotation)),
         },
         calls: counted.calls.iter().map(call).collect(),
+        uncounted: counted.uncounted.clone(),
     }
 }
 

@@ -377,6 +377,7 @@ impl Builder {
                 call("secretsmanager:GetSecretValue", "provider", 11, 0),
                 call("tls:aws", "provider", 20, 40),
             ],
+            uncounted: vec!["tls:kubernetes".to_owned()],
         }))
     }
 

@@ -606,6 +606,7 @@ fn counted_calls_are_told_everywhere() {
     let results = serde_json::to_value(results::Results::of(&summary)).unwrap();
     let calls = &results["calls"][0];
     assert_eq!(calls["hour"]["refreshes"], serde_json::json!([17.561, 30.0]));
+    assert_eq!(calls["uncounted"], serde_json::json!(["tls:kubernetes"]));
     let handshakes = &calls["calls"][2];
     assert_eq!(handshakes["per_mount"], 2.0);
     assert_eq!(handshakes["per_pod_hour"], serde_json::json!([35.122, 60.0]));
@@ -627,6 +628,7 @@ fn counted_calls_are_told_everywhere() {
         "| `tls:aws` | provider | 2 | 2 | 35 to 60 |",
         "| `secretsmanager:GetSecretValue` | provider | 1.10 (11 in 10: not every mount the same) | 0 | 0 |",
         "kubelet asks every 60 to 85 s, as observed",
+        "Not counted here: tls:kubernetes.",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
