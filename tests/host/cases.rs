@@ -253,9 +253,14 @@ pub(crate) fn a_program_that_does_not_serve_ends_the_run() {
             .exits(3)
             .says(&["cannot start the provider", said, "nothing left behind"]);
         assert!(!ended.err.contains("eyJ"), "a token{ended}");
-        for (case, verdict) in verdicts(&place.results()) {
+        let results = place.results();
+        for (case, verdict) in verdicts(&results) {
             assert_eq!(verdict, "errored", "{case}");
         }
+        // Its log is what tells more; its last words are said once, and not by every case.
+        assert!(place.only_run().join("provider.log").is_file());
+        let cases = results["cases"].to_string();
+        assert!(cases.contains(said) && !cases.contains("it wrote"), "{cases}");
         before.is_as_it_was(&place);
     }
 }

@@ -150,9 +150,7 @@ pub enum StartError {
         flag: &'static str,
     },
     /// It ended before it served.
-    #[error(
-        "{program} ended with {how} before it served on {socket}; {last_words}; all of its output is in {log}"
-    )]
+    #[error("{program} ended with {how} before it served on {socket}; {last_words}")]
     Ended {
         /// Which.
         program: PathBuf,
@@ -166,9 +164,7 @@ pub enum StartError {
         log: PathBuf,
     },
     /// It runs, and does not serve.
-    #[error(
-        "{program} does not serve on {socket} after {waited:?}; {last_words}; all of its output is in {log}"
-    )]
+    #[error("{program} does not serve on {socket} after {waited:?}; {last_words}")]
     Hangs {
         /// Which.
         program: PathBuf,
