@@ -207,14 +207,14 @@ async fn through_the_lens(
         pods.push(unplaced_pod(attempt, counter.tenant, index).await?);
     }
     let lens = csi_target(world, &pods).await?;
-    let counted = tokio::time::timeout_at(until.into(), of_mounts(counter, planned, &lens)).await;
+    let phases = tokio::time::timeout_at(until.into(), of_mounts(counter, planned, &lens)).await;
     for leftover in lens.unpublish_all(PARALLEL, UNMOUNT).await {
         world.warn(leftover.to_string());
     }
     for pod in &pods {
         world.delete(&pod_reference(&pod.tenant.name, &pod.name)).await;
     }
-    counted.unwrap_or_else(|_| {
+    phases.unwrap_or_else(|_| {
         Err(StepError::trouble(
             "mounts and refreshes took longer than the step may",
         ))
@@ -395,7 +395,7 @@ fn judged(above: &[(&'static str, String)]) -> Failure {
         .map(|(phase, text)| format!("calls of a {phase}: {text}"));
     let mut broken = failure(first.unwrap_or_default());
     for (phase, text) in above {
-        broken = broken.fact(*phase, text);
+        broken = broken.fact(phase, text);
     }
     broken
 }

@@ -9,7 +9,7 @@ use crate::{
 
 /// Shortest and longest time between two looks of kubelet at a running pod whose volume asks to be republished, as
 /// observed of kubelet 1.36: its `syncFrequency` of a minute, with jitter, and up to a round of its loops.
-pub const KUBELET: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(85));
+pub const KUBELET: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(85));
 
 /// Fewest and most, over what is assumed.
 #[derive(Debug, Clone, Copy, PartialEq)]

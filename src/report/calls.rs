@@ -1,6 +1,6 @@
 //! PURE: counted calls as rows and in a line, for every report that people read.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use super::figure;
 use crate::{
@@ -37,15 +37,16 @@ pub(super) fn caption(counted: &CallsCounted) -> String {
         figure::counted(counted.mounts as usize, "mount")
     );
     if counted.refreshes > 0 {
-        caption.push_str(&format!(
+        let _ = write!(
+            caption,
             ", and {} refreshes of their files. A pod-hour is computed: {} refreshes, where {}",
             figure::count(u64::from(counted.refreshes)),
             range(calls::refreshes_an_hour(counted.refreshed_by, rotation)),
             calls::assumption(counted.refreshed_by, rotation),
-        ));
+        );
     }
     if !counted.uncounted.is_empty() {
-        caption.push_str(&format!(". Not counted here: {}", counted.uncounted.join(", ")));
+        let _ = write!(caption, ". Not counted here: {}", counted.uncounted.join(", "));
     }
     caption.push('.');
     caption

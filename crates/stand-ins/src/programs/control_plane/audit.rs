@@ -131,6 +131,7 @@ fn verb(said: &str) -> &'static str {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a panic is the failure")]
 mod tests {
     use std::{fs::OpenOptions, io::Write as _};
 
