@@ -84,6 +84,7 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
                 Action::Load(Load::Mounts(mounts)) => {
                     u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64
                 }
+                Action::Load(Load::Calls(calls)) => u64::from(calls.mounts) + 1,
                 _ => 0,
             };
         }

@@ -10,6 +10,7 @@
 //! disturbs others, run alone. Nothing waits without a deadline from the plan.
 
 mod as_kubelet;
+mod calls;
 mod case;
 mod deny;
 mod dispatch;

@@ -5,8 +5,9 @@ use crate::{
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        AWS_FAULTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION, IAM_ENFORCEMENT,
-        PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE, WORKLOADS,
+        AWS_FAULTS, CALL_COUNTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION,
+        IAM_ENFORCEMENT, PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE,
+        WORKLOADS,
     },
     secret::Credential,
 };
@@ -84,6 +85,19 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             match &environment.control {
                 Some(_) => "driver and provider are this environment's own",
                 None => "driver and provider are the cluster's: nobody ends them here",
+            },
+        ),
+        capability(
+            CALL_COUNTS,
+            environment.counts.is_some(),
+            match &environment.counts {
+                Some(counts) if counts.uncounted().is_empty() => {
+                    "the logs of the endpoint and of the API server tell who asked for what"
+                }
+                Some(_) => {
+                    "the logs of the endpoint and of the API server tell who asked for what; the latter knows no handshakes"
+                }
+                None => "nobody here counts what driver and provider ask",
             },
         ),
         capability(

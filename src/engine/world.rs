@@ -127,6 +127,10 @@ impl CaseTenant {
         &self.tenant.name
     }
 
+    pub(super) fn whole(&self) -> &Tenant {
+        &self.tenant
+    }
+
     pub(super) fn role(&self) -> &str {
         &self.tenant.role
     }

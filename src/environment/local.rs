@@ -30,6 +30,7 @@ use serde_json::Value;
 use super::{
     Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Republish,
     Trouble, access,
+    call_counts::LocalCounts,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
@@ -327,6 +328,10 @@ pub async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
+    let counts = LocalCounts {
+        calls: endpoint.calls(),
+        requests: api.requests(),
+    };
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         components: described::components(options, api.component(), &driver, &provider),
@@ -373,6 +378,7 @@ pub async fn start(
             kubelet_root: root,
         },
         calls: Some(log),
+        counts: Some(Arc::new(counts)),
         limits,
         pace: Some(pace),
         expired: Some(expired),

@@ -5,6 +5,7 @@
 //! its capabilities.
 
 mod access;
+mod call_counts;
 mod call_log;
 mod clusters;
 mod control_plane;
@@ -19,6 +20,7 @@ mod plant;
 mod planted;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -39,8 +41,13 @@ pub use mountproof_releases::Release;
 pub use mountproof_stand_ins::programs::control_plane::ControlPlanePrograms;
 
 use crate::{
-    aws::Aws, journal::EnvironmentReady, kubernetes::Kubernetes, load::limiter::Bucket, provision::Reach,
-    secret::Credential, verdict::denial::Call,
+    aws::Aws,
+    journal::EnvironmentReady,
+    kubernetes::Kubernetes,
+    load::limiter::Bucket,
+    provision::{Reach, Tenant},
+    secret::Credential,
+    verdict::denial::Call,
 };
 
 /// A place to run scenarios in.
@@ -65,6 +72,8 @@ pub struct Environment {
     pub node: Node,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
+    /// How often driver and provider asked for what.
+    pub counts: Option<Arc<dyn CallCounts>>,
     /// The node's programs, where they are processes of this environment's.
     pub programs: Option<Arc<dyn NodePrograms>>,
     /// What ends those and starts them anew, where that can be done.
@@ -109,6 +118,7 @@ impl Environment {
                 csi_socket: PathBuf::new(),
             },
             calls: None,
+            counts: None,
             programs: None,
             control: None,
             aws_faults: None,
@@ -227,6 +237,31 @@ pub trait CallLog: Send + Sync {
     fn since(&self, cursor: u64) -> Vec<Call>;
     /// How many calls are no longer kept.
     fn forgotten(&self) -> u64;
+}
+
+/// Counts of what driver and provider ask of AWS and of Kubernetes.
+pub trait CallCounts: Send + Sync {
+    /// What they have asked for the pods of one tenant, from `cursor` of the AWS call log on; none where the log no longer
+    /// holds all of it.
+    ///
+    /// A call is the tenant's by who makes it and what it names, never by when it is made. To AWS: the role whose session
+    /// makes it or that it asks for, or the ServiceAccount of its token. To Kubernetes: the namespace, and the driver's or the
+    /// provider's own user. A TLS connection is whose first request it was opened for.
+    fn of(&self, tenant: &Tenant, cursor: u64) -> Option<Calls>;
+    /// Names of calls that cannot be counted here.
+    fn uncounted(&self) -> &[&'static str];
+}
+
+/// How often each call was made.
+pub type Calls = BTreeMap<Counted, u64>;
+
+/// One kind of call, made by one part.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Counted {
+    /// Its name, as in [`crate::scenario::calls`].
+    pub call: String,
+    /// `driver` or `provider`.
+    pub by: &'static str,
 }
 
 /// The processes that stand in the driver's and the provider's places.

@@ -111,6 +111,8 @@ pub enum ProviderDefect {
     RefusesSecretTwice,
     /// A denial in the primary region is answered with the failover region's value.
     FailoverAfterDenial,
+    /// Every value is fetched twice.
+    FetchesTwice,
 }
 
 macro_rules! plants {
@@ -184,6 +186,8 @@ plants! {
         caught by "class-secret-twice": "a class that names one secret twice is refused, as before provider 1.0.0";
     "provider:failover-after-denial", Defect::Provider(ProviderDefect::FailoverAfterDenial),
         caught by "failover-keeps-denial": "a denial in the primary region is answered with the failover region's value";
+    "provider:fetches-twice", Defect::Provider(ProviderDefect::FetchesTwice),
+        caught by "calls-per-mount": "every value is fetched twice";
 }
 
 impl Plant {

@@ -64,6 +64,7 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::IgnoresPermission => &mut defects.ignores_permission,
                 ProviderDefect::RefusesSecretTwice => &mut defects.refuses_secret_twice,
                 ProviderDefect::FailoverAfterDenial => &mut defects.failover_after_denial,
+                ProviderDefect::FetchesTwice => &mut defects.fetches_twice,
             } = true;
         }
     }

@@ -34,6 +34,8 @@ pub const REPUBLISH: &str = "republish";
 
 /// What driver (at `-v=5`) and provider write to their logs can be read.
 pub const PROGRAM_LOGS: &str = "program-logs";
+/// What driver and provider ask of AWS and of Kubernetes, and over how many connections, can be counted.
+pub const CALL_COUNTS: &str = "call-counts";
 
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
@@ -74,5 +76,9 @@ pub const KNOWN: &[(&str, &str)] = &[
     (
         PROGRAM_CONTROL,
         "driver and provider can be killed and started anew",
+    ),
+    (
+        CALL_COUNTS,
+        "what driver and provider ask of AWS and of Kubernetes can be counted",
     ),
 ];

@@ -500,6 +500,8 @@ pub enum Load {
     Mounts(MountLoad),
     /// `GetSecretValue` with the tenants' own web-identity credentials.
     Fetch(FetchLoad),
+    /// What mounts ask of AWS and of Kubernetes, call by call.
+    Calls(CallCount),
 }
 
 /// See [`Load::Mounts`].
@@ -539,6 +541,21 @@ pub struct FetchLoad {
     pub warm_up: Duration,
     /// Closed loop with so many in flight, or open loop.
     pub pace: Pace,
+}
+
+/// See [`Load::Calls`]. Nothing in it depends on time, so that its figures are the same in every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallCount {
+    /// Whose calls count. Index into [`Scenario::tenants`]; one of the case's own, so that nobody else makes any.
+    pub tenant: usize,
+    /// Mounts, one after another.
+    pub mounts: u32,
+    /// How often the files of each are refreshed afterwards, each time when the rotation interval has passed.
+    pub refreshes: u32,
+    /// Most calls of one mount, by name, on average. See [`super::calls`].
+    pub limits_of_mount: BTreeMap<String, u64>,
+    /// Likewise of one refresh.
+    pub limits_of_refresh: BTreeMap<String, u64>,
 }
 
 /// How fetches are paced.

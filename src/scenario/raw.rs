@@ -564,6 +564,8 @@ pub enum RawLoad {
     Mounts(RawMountLoad),
     /// `GetSecretValue` with the tenants' own web-identity credentials.
     Fetch(RawFetchLoad),
+    /// Count what mounts, and refreshes of their files, ask of AWS and of Kubernetes.
+    Calls(RawCallCount),
 }
 
 /// Mounts on an open-loop schedule: starts are planned in absolute time, so a slow answer delays no
@@ -632,6 +634,39 @@ pub struct RawFetchLoad {
     /// Longest time of the whole step. Default: both durations and 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,
+}
+
+/// Count what mounts ask of AWS and of Kubernetes, one mount after another through the `csi` lens, and what refreshes
+/// of their files ask, while the pods run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCallCount {
+    /// Whose pods mount: a tenant with `own: true`, so that every call that is made for it is theirs.
+    pub tenant: At<String>,
+    /// Mounts to count.
+    pub mounts: At<u32>,
+    /// How often the files of each are refreshed, each time when the rotation interval has passed: republished as kubelet
+    /// does, or of one running pod where the driver looks by itself (before 1.6.0). Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refreshes: Option<At<u32>>,
+    /// Most calls. What is not named is counted and not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<RawCallLimits>,
+    /// Longest time of the whole step. Default `2m`; a run with a longer rotation interval gives it more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
+}
+
+/// Most calls by name: `sts:AssumeRoleWithWebIdentity`, `kubernetes:get serviceaccounts`, `tls:aws`, `tls:kubernetes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCallLimits {
+    /// Of one mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Ordered<At<u32>>>,
+    /// Of one refresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Ordered<At<u32>>>,
 }
 
 /// Evidence to collect.

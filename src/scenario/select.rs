@@ -249,7 +249,10 @@ mod tests {
             profiles: vec!["load".to_owned()],
             ..Filters::default()
         };
-        assert_eq!(names(&filters), ["fetch-throughput", "mount-latency"]);
+        assert_eq!(
+            names(&filters),
+            ["calls-per-mount", "fetch-throughput", "mount-latency"]
+        );
         let both = Filters {
             profiles: vec!["load".to_owned()],
             ..by_name(&["positive"])

@@ -36,6 +36,7 @@ pub const SHIPPED: &[(&str, &str)] = embedded![
     "isolation/no-role-annotation.yaml",
     "isolation/own-class-names-other-arn.yaml",
     "isolation/resource-policy-denied.yaml",
+    "load/calls-per-mount.yaml",
     "load/fetch-throughput.yaml",
     "load/mount-latency.yaml",
 ];

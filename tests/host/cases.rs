@@ -167,11 +167,20 @@ pub(crate) fn archives_do_as_images_do() {
         "--provider",
         "./provider/",
         "positive",
+        "calls-per-mount",
     ];
     let before = Before::look();
     run(host(&place, &arguments)).exits(0);
-    assert_eq!(all_pass(&place), 2);
-    let notes = component(&place.results(), "provider")["notes"].to_string();
+    assert_eq!(all_pass(&place), 3);
+    let results = place.results();
+    let calls = results["calls"][0]["calls"].as_array().unwrap();
+    let fetches: Vec<_> = calls
+        .iter()
+        .filter(|call| call["call"] == "secretsmanager:GetSecretValue")
+        .map(|call| (&call["on_mounts"], &call["on_refreshes"]))
+        .collect();
+    assert_eq!(fetches, [(&10.into(), &20.into())]);
+    let notes = component(&results, "provider")["notes"].to_string();
     assert!(notes.contains(&provider.digest()), "{notes}");
     before.is_as_it_was(&place);
 }

@@ -195,6 +195,8 @@ pub struct ProviderDefects {
     /// Answers a denial in the primary region with the failover region's value, as versions since 2.0.0 do: the SDK
     /// for Go v2 does not count `AccessDeniedException` among the errors that it knows.
     pub failover_after_denial: bool,
+    /// Fetches every value twice: right files, at twice the calls.
+    pub fetches_twice: bool,
 }
 
 impl ProviderDefects {
@@ -216,6 +218,7 @@ impl ProviderDefects {
         "ignores-denial",
         "ignores-version",
         "failover-after-denial",
+        "fetches-twice",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -228,6 +231,7 @@ impl ProviderDefects {
             "ignores-denial" => &mut self.ignores_denial,
             "ignores-version" => &mut self.ignores_version,
             "failover-after-denial" => &mut self.failover_after_denial,
+            "fetches-twice" => &mut self.fetches_twice,
             _ => return None,
         } = true;
         Some(())

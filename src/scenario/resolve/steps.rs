@@ -102,6 +102,7 @@ impl Resolver<'_> {
             RawStep::Publish(publish) => self.publish(publish, number),
             RawStep::Aws(aws) => self.aws(aws),
             RawStep::Restart(restart) => self.restart(restart),
+            RawStep::Load(RawLoad::Calls(calls)) => self.call_count(calls),
         }
     }
 

@@ -1,12 +1,14 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+use std::collections::BTreeMap;
+
 use super::{super::load::SourceFile, *};
 use crate::scenario::{
     load,
     model::{
-        Action, Arrival, Because, Class, Condition, Content, Denied, Interruption, Lens, Load, NameForm,
-        Pace, Part, Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, Synced, When,
-        WorkloadKind,
+        Action, Arrival, Because, CallCount, Class, Condition, Content, Denied, Interruption, Lens, Load,
+        NameForm, Pace, Part, Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, Synced,
+        When, WorkloadKind,
     },
 };
 
@@ -117,6 +119,7 @@ steps:
   - expect: { workload: app, files: none, now: true }
   - load: { mounts: { pods: 10, warmUp: 5, rate: 2.5, arrival: constant, lenses: [pod, csi], deadline: 20s } }
   - load: { fetch: { duration: 4s, warmUp: 1s, perSecond: 100 } }
+  - load: { calls: { tenant: thief, mounts: 3, atMost: { refresh: { "kubernetes:get pods": 2 } } } }
 "#);
     assert_eq!((scenario.each, scenario.retries), (Each::Tenant, 2));
     assert_eq!(scenario.deadline, Duration::from_mins(30));
@@ -214,6 +217,14 @@ steps:
         panic!("{:?}", steps[10])
     };
     assert_eq!(fetch.pace, Pace::PerSecond(100.0));
+    let counted = CallCount {
+        tenant: 1,
+        mounts: 3,
+        refreshes: 1,
+        limits_of_mount: BTreeMap::new(),
+        limits_of_refresh: BTreeMap::from([("kubernetes:get pods".to_owned(), 2)]),
+    };
+    assert_eq!(steps[11].action, Action::Load(Load::Calls(counted)));
 }
 
 /// A default never reaches beyond a deadline that the file states, and a stated time is kept.

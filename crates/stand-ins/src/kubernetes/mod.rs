@@ -25,6 +25,7 @@
 mod account;
 mod cluster;
 mod controllers;
+mod counts;
 mod defaults;
 mod deletion;
 mod discovery;
@@ -50,6 +51,7 @@ mod watch;
 
 pub(crate) use account::expired_claims;
 pub use account::{TokenWebhook, User};
+pub use counts::{RequestCounts, RequestKind, Requests};
 pub use server::{ApiServer, ApiServerConfig, StartError};
 pub(crate) use stored::Key;
 pub(crate) use token::Signer;
@@ -73,15 +75,4 @@ pub struct Forgotten {
     pub events: u64,
     /// Watches ended because their client left 8,192 changes unread. It can begin anew from where it was.
     pub watches: u64,
-}
-
-/// A kind of request, for [`ApiServer::requests`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestKind {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
-    pub verb: &'static str,
-    /// `pods`, `deployments.apps`, `serviceaccounts/token` and so on.
-    pub resource: String,
-    /// The client's `User-Agent`.
-    pub user_agent: String,
 }

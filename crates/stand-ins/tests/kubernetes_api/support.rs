@@ -154,6 +154,15 @@ impl Cluster {
         cluster
     }
 
+    /// The same, by a client that has no connection yet.
+    pub(crate) fn over_another_connection(&self) -> Self {
+        Self {
+            server: Arc::clone(&self.server),
+            client: HttpsClient::new(self.server.ca_pem(), None).unwrap(),
+            namespace: self.namespace.clone(),
+        }
+    }
+
     pub(crate) fn server(&self) -> &Server {
         &self.server
     }

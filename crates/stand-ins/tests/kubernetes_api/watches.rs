@@ -10,6 +10,7 @@ tests![
     a_live_watch_sees_what_happens,
     pages_show_one_moment;
     stand_in_only:
+        requests_are_counted_by_user_namespace_and_connection = "a real server counts in its audit log, and no handshakes",
         requests_are_counted_by_who_sends_them = "a real server does not count by user agent",
         stopping_ends_watches = "the real one serves other tests too, and is killed"
 ];
@@ -127,17 +128,55 @@ async fn pages_show_one_moment(cluster: Cluster) {
     assert_eq!(items(&rest), ["b", "d", "e"]);
 }
 
+async fn requests_are_counted_by_user_namespace_and_connection(cluster: Cluster) {
+    let pods = &cluster.pods();
+    let server = cluster.stand_in();
+    let token = server.component_token("system:serviceaccount:a:b");
+    let get = |path: String| {
+        let cluster = &cluster;
+        let token = token.expose();
+        async move { cluster.send_as(token, "GET", &path, None, Bytes::new()).await }
+    };
+    for path in [
+        pods.clone(),
+        pods.clone(),
+        "/api/v1/namespaces/other/pods".to_owned(),
+        "/api/v1/pods".to_owned(),
+        "/version".to_owned(),
+    ] {
+        get(path).await;
+    }
+    cluster.get(pods).await;
+    cluster
+        .over_another_connection()
+        .send_as(token.expose(), "GET", pods, None, Bytes::new())
+        .await;
+
+    let counts = server.requests().by_kind();
+    let of_user: Vec<(&str, u64, u64)> = counts
+        .iter()
+        .filter(|(kind, _)| kind.user == "system:serviceaccount:a:b" && kind.resource == "pods")
+        .map(|(kind, requests)| (kind.namespace.as_str(), requests.number, requests.handshakes))
+        .collect();
+    // The first connection was there already: the admin had made it.
+    assert_eq!(
+        of_user,
+        [("", 1, 0), (cluster.namespace.as_str(), 3, 1), ("other", 1, 0)]
+    );
+}
+
 async fn requests_are_counted_by_who_sends_them(cluster: Cluster) {
     let pods = cluster.pods();
     cluster.get(&pods).await;
     let counted: u64 = cluster
         .stand_in()
         .requests()
+        .by_kind()
         .iter()
         .filter(|(kind, _)| {
             kind.verb == "list" && kind.resource == "pods" && kind.user_agent.starts_with("Python")
         })
-        .map(|(_, count)| count)
+        .map(|(_, requests)| requests.number)
         .sum();
     assert_eq!(counted, 1);
 }
