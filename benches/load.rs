@@ -58,6 +58,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     println!(
+        "floor  {}: p50 {} ns  p99 {} ns  n {}",
+        floor.lens.name, floor.lens.p50_ns, floor.lens.p99_ns, floor.lens.samples
+    );
+    println!(
         "floor  whole mount: kept alive {} ns, new TLS {} ns, tmpfs {}, took {:?}",
         floor.kept_alive_ns, floor.new_tls_ns, floor.tmpfs, floor.took
     );

@@ -82,7 +82,7 @@ const RED: [(&str, &[&str], u8); 32] = [
     ("driver:fresh-folder-is-done", &["mount-after-timeout"], 1),
     (
         "driver:mounted-folder-is-done",
-        &["mount-after-driver-kill[rotation=off]"],
+        &["mount-after-driver-kill[interval=off]"],
         1,
     ),
     (

@@ -105,7 +105,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, conflicts_with = "in_flight", help_heading = "Load")]
     pub fetch_rate: Option<f64>,
 
-    /// Cases at once: most of a case is waiting. Measurements always run alone.
+    /// Cases at once: most of a case is waiting. Measurements, and cases that disturb the node or AWS, run alone.
     #[arg(long, short, default_value = "32", value_name = "N")]
     pub jobs: NonZeroU32,
 

@@ -400,17 +400,15 @@ impl FetchTarget for Sessions {
 }
 
 fn floor_measured(floor: &floor::Floor) -> EventKind {
+    let part = |part: &floor::FloorPart| FloorPart {
+        name: part.name.to_owned(),
+        p50_ns: part.p50_ns,
+        p99_ns: part.p99_ns,
+        samples: part.samples,
+    };
     EventKind::FloorMeasured(FloorMeasured {
-        parts: floor
-            .parts
-            .iter()
-            .map(|part| FloorPart {
-                name: part.name.to_owned(),
-                p50_ns: part.p50_ns,
-                p99_ns: part.p99_ns,
-                samples: part.samples,
-            })
-            .collect(),
+        parts: floor.parts.iter().map(part).collect(),
+        csi_lens: Some(part(&floor.lens)),
         kept_alive_ns: floor.kept_alive_ns,
         new_tls_ns: floor.new_tls_ns,
         tmpfs: floor.tmpfs,

@@ -6,8 +6,8 @@
 //!  └─► teardown, reports, on every path                              ┘
 //! ```
 //!
-//! Cases run side by side in tasks of their own; a panic in one is that case's verdict. Measurements run
-//! alone. Nothing waits without a deadline from the plan.
+//! Cases run side by side in tasks of their own; a panic in one is that case's verdict. Measurements, and what
+//! disturbs others, run alone. Nothing waits without a deadline from the plan.
 
 mod as_kubelet;
 mod case;
@@ -28,6 +28,7 @@ mod programs;
 mod publish;
 mod run;
 mod signals;
+mod standing;
 mod step;
 mod synced;
 mod workload;

@@ -7,11 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    environment::{Environment, NodeProcess},
-    journal::Failure,
-    redact::Redactor,
-};
+use crate::{environment::Environment, journal::Failure, redact::Redactor};
 
 /// How often it is asked whether the programs are still there.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -57,28 +53,57 @@ pub(super) fn because(gone: &str, mut failure: Failure) -> Failure {
     failure
 }
 
-/// Writes what each program wrote into the run's folder, without secrets; names the files.
-///
-/// # Errors
-///
-/// When one cannot be read or written; those before it are there.
-pub(super) fn keep_logs(
-    processes: &[NodeProcess],
-    folder: &Path,
-    redactor: &Redactor,
-) -> io::Result<Vec<String>> {
-    let mut kept = Vec::new();
-    for process in processes {
-        let name = format!("{}.log", process.name);
-        let mut lines = BufReader::new(fs::File::open(&process.log)?);
-        let mut clean = io::BufWriter::new(fs::File::create(folder.join(&name))?);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line)? > 0 {
-            clean.write_all(redactor.redact(&String::from_utf8_lossy(&line)).as_bytes())?;
-            line.clear();
-        }
-        clean.flush()?;
-        kept.push(name);
+/// Writes what each program wrote into the run's folder, without secrets, of an environment that never stood too; says
+/// which could not be kept, and why. No program, no log: nothing is said then.
+pub(super) fn keep_logs(logs: &Path, folder: &Path, redactor: &Redactor) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(logs) else {
+        return Vec::new();
+    };
+    let lost = entries.filter_map(|entry| {
+        let log = entry.ok()?.path();
+        let name = log.file_name()?;
+        let kept = keep(&log, &folder.join(name), redactor);
+        let error = kept.err()?;
+        Some(format!("{} could not be kept: {error}", name.display()))
+    });
+    lost.collect()
+}
+
+fn keep(log: &Path, clean: &Path, redactor: &Redactor) -> io::Result<()> {
+    let mut lines = BufReader::new(fs::File::open(log)?);
+    let mut clean = io::BufWriter::new(fs::File::create(clean)?);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        clean.write_all(redactor.redact(&String::from_utf8_lossy(&line)).as_bytes())?;
+        line.clear();
     }
-    Ok(kept)
+    clean.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::*;
+
+    #[test]
+    fn every_log_that_can_be_kept_is_kept_and_the_others_are_named() {
+        let (logs, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(logs.path().join("broken.log")).unwrap();
+        fs::write(logs.path().join("driver.log"), b"mounts \xff\nwith hush-hush").unwrap();
+        fs::write(logs.path().join("provider.log"), "fetches\n").unwrap();
+        let redactor = Redactor::default();
+        redactor.protect(b"hush-hush");
+        let lost = keep_logs(logs.path(), folder.path(), &redactor);
+        assert!(
+            matches!(&lost[..], [broken] if broken.starts_with("broken.log could not be kept")),
+            "{lost:?}"
+        );
+        let kept = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(
+            kept("driver.log").starts_with("mounts \u{fffd}\nwith ") && !kept("driver.log").contains("hush")
+        );
+        assert_eq!(kept("provider.log"), "fetches\n");
+        assert!(keep_logs(&logs.path().join("none"), folder.path(), &redactor).is_empty());
+    }
 }

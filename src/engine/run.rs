@@ -359,7 +359,11 @@ impl Life {
             }
             let (verdict, text) = match trouble {
                 None if interrupted => (Verdict::Skipped, "not tried: the run was interrupted".to_owned()),
-                Some(trouble) => (Verdict::Errored, format!("not tried: {trouble}")),
+                // What is behind it, such as a program's last words, is said once, as a warning of the run.
+                Some(trouble) => {
+                    let what = trouble.split("; ").next().unwrap_or(trouble);
+                    (Verdict::Errored, format!("not tried: {what}"))
+                }
                 None => (Verdict::Errored, "not tried: the run ended before it".to_owned()),
             };
             let failure = (verdict == Verdict::Errored).then(|| crate::verdict::failure(text.clone()));
@@ -390,18 +394,22 @@ impl Life {
                 self.warn(text);
             }
             report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster).await;
-            let processes = environment.processes();
             if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
                 self.warn(format!("the environment did not end within {STOP:?}"));
-            }
-            if let Err(error) = programs::keep_logs(&processes, &self.folder, &self.redactor) {
-                self.warn(format!("the programs' logs could not be kept: {error}"));
             }
             // What is said to be left in a world that was in this process is gone by now.
             let Reach::Embedded = environment.reach;
             for text in report.gone_with_process(&self.ledger) {
                 self.warn(text);
             }
+        }
+        // Where the environment never stood, because a program did not start, its log is what tells.
+        for text in programs::keep_logs(
+            &environment::logs_folder(&self.scratch),
+            &self.folder,
+            &self.redactor,
+        ) {
+            self.warn(text);
         }
         let scratch = Object::Scratch(self.scratch.clone());
         if self.ledger.standing().contains(&scratch) {

@@ -172,6 +172,12 @@ pub fn scratch_folder(run_id: &str, options: &LocalOptions) -> PathBuf {
     folder.join(format!("mountproof-{run_id}"))
 }
 
+/// Where programs write what they say, below the scratch folder: a file each.
+#[must_use]
+pub fn logs_folder(scratch: &Path) -> PathBuf {
+    scratch.join("logs")
+}
+
 /// Starts every part, in the order in which they need each other, for the run with these marks.
 ///
 /// What the driver's chart would install (its kinds and the CSIDriver object) is put on record in
@@ -234,7 +240,7 @@ pub async fn start(
         first: scratch.join("providers"),
         other: scratch.join("providers-additional"),
     };
-    let logs = scratch.join("logs");
+    let logs = logs_folder(scratch);
     fs::create_dir(&logs).map_err(StartError::of("environment"))?;
     let kubelet_config = KubeletConfig::new(access(&node_user)?, NODE, root.clone());
     let silent = |plant: &Plant| plant.defect() == Defect::Driver(DriverDefect::NeverAnswers);
@@ -385,12 +391,12 @@ async fn install(kubernetes: &Kubernetes, manifests: &[Value], ledger: &Ledger) 
         .iter()
         .map(|manifest| Object::Kubernetes(ObjectRef::of(manifest)))
         .collect();
-    ledger.plan(&planned).map_err(StartError::of("driver stand-in"))?;
+    ledger.plan(&planned).map_err(StartError::of("driver"))?;
     for manifest in manifests {
         kubernetes
             .create(manifest)
             .await
-            .map_err(StartError::of("driver stand-in"))?;
+            .map_err(StartError::of("driver"))?;
     }
     Ok(())
 }
@@ -401,14 +407,14 @@ async fn await_registration(kubernetes: &Kubernetes) -> Result<(), StartError> {
     loop {
         let nodes = kubernetes.nodes_with_driver(tenant::CSI_DRIVER).await;
         if !nodes
-            .map_err(StartError::of::<KubernetesError>("driver stand-in"))?
+            .map_err(StartError::of::<KubernetesError>("driver"))?
             .is_empty()
         {
             return Ok(());
         }
         if Instant::now() >= until {
             return Err(StartError {
-                part: "driver stand-in",
+                part: "driver",
                 because: format!("kubelet did not register it within {REGISTRATION:?}"),
             });
         }

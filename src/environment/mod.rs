@@ -30,7 +30,7 @@ pub use self::{
     disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
-    local::{LocalOptions, Programs, StartError, scratch_folder, start as start_local},
+    local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder, start as start_local},
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };

@@ -23,7 +23,7 @@ use crate::{
 
 /// The driver on the node.
 pub(super) enum DriverPart {
-    StandIn(Driver),
+    StandIn(Box<Driver>),
     Program(Box<DriverProgram>),
 }
 
@@ -42,7 +42,7 @@ impl DriverPart {
                 planted::driver_defects(&options.plants),
                 planted::times(&options.plants, |defect| matches!(defect, Defect::Driver(_))),
             );
-            return Ok(Self::StandIn(driver));
+            return Ok(Self::StandIn(Box::new(driver)));
         };
         let log = logs.join("driver.log");
         let started =
@@ -117,11 +117,11 @@ impl DriverPart {
         }
     }
 
-    /// Whether it does not run.
-    pub(super) fn is_down(&self) -> bool {
+    /// Whether it was killed here. One that ended by itself is not brought back: it is for the run to tell.
+    pub(super) fn is_killed(&self) -> bool {
         match self {
             Self::StandIn(driver) => driver.is_down(),
-            Self::Program(program) => program.exited().is_some(),
+            Self::Program(program) => program.exited().is_some() && program.died().is_none(),
         }
     }
 
@@ -169,7 +169,7 @@ impl DriverPart {
 
 /// The provider on the node.
 pub(super) enum ProviderPart {
-    StandIn(Provider),
+    StandIn(Box<Provider>),
     Program(Box<ProviderProgram>),
 }
 
@@ -206,7 +206,7 @@ impl ProviderPart {
                 planted::provider_defects(&options.plants),
                 planted::times(&options.plants, |defect| matches!(defect, Defect::Provider(_))),
             );
-            return Ok(Self::StandIn(provider));
+            return Ok(Self::StandIn(Box::new(provider)));
         };
         let log = logs.join("provider.log");
         // The confinement's /run is ours.

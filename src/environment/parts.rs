@@ -281,7 +281,7 @@ impl ProgramControl for Parts {
                 provider.restart_in(&self.folders.first, false).await?;
             }
             if let Some(driver) = self.driver.lock().await.as_mut()
-                && (driver.is_down() || driver.rotation() != self.rotation)
+                && (driver.is_killed() || driver.rotation() != self.rotation)
             {
                 driver.restart(self.rotation).await?;
             }

@@ -5,6 +5,7 @@
 //! the provider's call, the API reads, STS and Secrets Manager, the files, the status object.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use std::{
 use axum::{Router, routing::post};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use jiff::Timestamp;
 use mountproof_csi_protocol::{
     connect,
     csi::{
@@ -35,7 +37,9 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 
 use super::{
+    csi_lens::{CsiClient, PodIdentity, PublishError, PublishJob, ServiceAccountTokens},
     histogram::{Histogram, empty},
+    idle_driver::IdleDriver,
     nanos,
 };
 
@@ -43,6 +47,12 @@ use super::{
 const BUDGET: Duration = Duration::from_millis(60);
 /// Samples beyond which a part is known well enough.
 const ENOUGH: u32 = 200;
+/// Samples of what the csi lens adds: its 99th percentile is said to users, so more of them.
+const LENS_SAMPLES: u32 = 1_000;
+/// Name of that part.
+const LENS: &str = "csi lens, before a driver that answers at once";
+/// Longest time that such a call may take.
+const LENS_DEADLINE: Duration = Duration::from_secs(2);
 /// First rounds that are not counted: connections and caches.
 const WARM_UP: u32 = 3;
 /// Longest time that anything here may take before the floor is given up.
@@ -62,6 +72,8 @@ pub struct Floor {
     pub new_tls_ns: u64,
     /// Whether tmpfs could be mounted; without, its cost is in neither whole.
     pub tmpfs: bool,
+    /// What the csi lens adds to what it times, in neither whole: it is the harness's part, and not a mount's.
+    pub lens: FloorPart,
     /// Time that measuring took.
     pub took: Duration,
 }
@@ -94,6 +106,9 @@ pub enum FloorError {
     /// A call on the socket.
     #[error("measure the local floor: {0}")]
     Grpc(#[from] Status),
+    /// A call of the csi lens.
+    #[error("measure the local floor: {0}")]
+    Lens(#[from] PublishError),
     /// The machine is busy beyond use.
     #[error("measure the local floor: not done within {DEADLINE:?}")]
     TimedOut,
@@ -218,6 +233,7 @@ impl Bench {
             kept_alive_ns: kept_alive.value_at_quantile(0.5),
             new_tls_ns: new_tls.value_at_quantile(0.5),
             tmpfs: self.tmpfs,
+            lens: self.lens().await?,
             took: Duration::ZERO,
         })
     }
@@ -239,6 +255,39 @@ impl Bench {
             }
         }
         Ok(histogram)
+    }
+
+    /// All of a call but the driver's work.
+    async fn lens(&self) -> Result<FloorPart, FloorError> {
+        let socket = self.folder.join("l");
+        let _driver = IdleDriver::start(&socket)?;
+        let client = CsiClient::new(&socket, &self.folder.join("kubelet"));
+        client.warm_up(LENS_DEADLINE).await?;
+        let token = "t".repeat(PAYLOAD);
+        let job = PublishJob {
+            pod: PodIdentity {
+                name: "floor".to_owned(),
+                namespace: "floor".to_owned(),
+                uid: "floor".to_owned(),
+                service_account: "floor".to_owned(),
+            },
+            class: "floor".to_owned(),
+            attributes: BTreeMap::new(),
+            tokens: ServiceAccountTokens::new([("floor", token.as_str(), Timestamp::UNIX_EPOCH)]),
+        };
+        let mut histogram = empty();
+        for round in 0..LENS_SAMPLES + WARM_UP {
+            let took = client.publish(&job, LENS_DEADLINE).await?;
+            if round >= WARM_UP {
+                histogram.saturating_record(nanos(took));
+            }
+        }
+        Ok(FloorPart {
+            name: LENS,
+            p50_ns: histogram.value_at_quantile(0.5),
+            p99_ns: histogram.value_at_quantile(0.99),
+            samples: LENS_SAMPLES,
+        })
     }
 
     async fn run(&self, primitive: Primitive) -> Result<(), FloorError> {
@@ -349,6 +398,7 @@ mod tests {
             floor
                 .parts
                 .iter()
+                .chain([&floor.lens])
                 .all(|part| part.samples > 0 && part.p50_ns > 0 && part.p99_ns >= part.p50_ns)
         );
         let grpc = floor

@@ -27,6 +27,8 @@ pub mod run_mounts;
 pub mod schedule;
 pub mod statistics;
 
+mod idle_driver;
+
 use std::time::{Duration, Instant};
 
 use crate::journal::EventKind;

@@ -366,6 +366,13 @@ fn latency(summary: &RunSummary, text: &mut String) {
             text,
             "Local floor: a mount's primitives alone take {kept} on kept connections and {new} on new ones on this machine.\n"
         );
+        if let Some(lens) = &floor.csi_lens {
+            let (p50, p99) = (figure::latency(lens.p50_ns), figure::latency(lens.p99_ns));
+            let _ = writeln!(
+                text,
+                "Of what the csi lens times, {p50} (p50) and {p99} (p99) are its own: calls to a driver that answers at once.\n"
+            );
+        }
     }
 }
 

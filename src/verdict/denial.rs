@@ -175,6 +175,9 @@ pub fn judge(claim: &Claim, seen: &Seen) -> Judgement {
 }
 
 /// A file, a ready pod or an allowed call: the tenant reached what it must not reach.
+///
+/// A pod that is ready without a file that we saw counts too, though a driver that mounts nothing does that: its program
+/// ran as if it had been let in, and what it found before we looked nobody knows. In doubt isolation failed.
 fn breach(claim: &Claim, seen: &Seen) -> Option<Judgement> {
     let stolen = seen.files.iter().find(|(_, owner)| owner.is_some());
     let allowed = allowed_call(claim, seen);

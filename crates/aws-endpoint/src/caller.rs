@@ -165,7 +165,7 @@ impl Facts for Session {
                 Principal::User { .. } => "User".to_owned(),
                 _ => "Account".to_owned(),
             },
-            "aws:federatedprovider" => self.provider.clone()?,
+            "aws:federatedprovider" => self.provider.as_ref()?.arn.clone(),
             "aws:tokenissuetime" => self.issued?.to_string(),
             "aws:sourceidentity" => self.labels.source_identity.clone()?,
             _ => return principal_tag(&self.labels.tags, key),
@@ -193,7 +193,7 @@ pub(crate) fn user_id(principal: &Principal) -> String {
             role_id, session_arn, ..
         } => {
             let session = session_arn.rsplit('/').next().unwrap_or_default();
-            format!("{role_id}:{session}")
+            [role_id, ":", session].concat()
         }
         Principal::Federated { .. } | Principal::Service { .. } => principal.arn(),
     }

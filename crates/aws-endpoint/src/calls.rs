@@ -1,6 +1,14 @@
 //! The call log: who asked for what, with which role, what was decided, and by which statement.
 
-use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    sync::{
+        Arc, RwLockReadGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -113,17 +121,27 @@ impl CallVerdict {
 /// keeps the newest [`CallLog::KEPT`] calls that were allowed, the newest that many others, and counts what
 /// it forgets.
 #[derive(Debug, Clone, Default)]
-pub struct CallLog(Arc<Lock<Log>>);
+pub struct CallLog(Arc<Log>);
 
+/// In shards, which take turns: every call ends here, and must not wait for the others that do.
 #[derive(Debug, Default)]
 struct Log {
-    /// The sequence number of the next call.
-    next: u64,
-    /// In the order of their sequence numbers, as are the others.
-    allowed: VecDeque<CallRecord>,
-    others: VecDeque<CallRecord>,
-    forgotten: u64,
+    /// The sequence number of the next call. Taken under the lock of a shard, so that who holds all of them knows that
+    /// no call with a lower one is still to come.
+    next: AtomicU64,
+    /// Whose turn it is among the shards, for allowed calls and for others: each shard gets its share of both.
+    turns: [AtomicUsize; 2],
+    shards: [Lock<Shard>; SHARDS],
+    forgotten: AtomicU64,
 }
+
+/// Many more than there are processors, and a divisor of what is kept.
+const SHARDS: usize = 16;
+const _: () = assert!(CallLog::KEPT.is_multiple_of(SHARDS));
+
+/// Allowed calls and others, each in the order of their sequence numbers.
+#[derive(Debug, Default)]
+struct Shard([VecDeque<CallRecord>; 2]);
 
 impl CallLog {
     /// How many allowed calls are kept, and how many others: some 20 MiB of each.
@@ -132,47 +150,57 @@ impl CallLog {
     /// The end of the log now, to read on from later.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        self.0.read().next
+        let _all = self.all();
+        self.0.next.load(Ordering::Relaxed)
     }
 
     /// Every call that is kept from `cursor` on, oldest first.
     #[must_use]
     pub fn since(&self, cursor: u64) -> Vec<CallRecord> {
-        let log = self.0.read();
-        let from = |calls: &VecDeque<CallRecord>| calls.partition_point(|call| call.sequence < cursor);
-        let allowed = log.allowed.range(from(&log.allowed)..);
-        let others = log.others.range(from(&log.others)..);
-        let mut calls: Vec<CallRecord> = allowed.chain(others).cloned().collect();
-        drop(log);
-        calls.sort_by_key(|call| call.sequence);
+        let shards = self.all();
+        let mut calls: Vec<CallRecord> = Vec::new();
+        for queue in shards.iter().flat_map(|shard| &shard.0) {
+            let from = queue.partition_point(|call| call.sequence < cursor);
+            calls.extend(queue.range(from..).cloned());
+        }
+        drop(shards);
+        calls.sort_unstable_by_key(|call| call.sequence);
         calls
     }
 
     /// How many calls are no longer kept.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
-        self.0.read().forgotten
+        self.0.forgotten.load(Ordering::Relaxed)
     }
 
     pub(crate) fn push(&self, mut record: CallRecord) {
-        let mut log = self.0.write();
-        record.sequence = log.next;
-        log.next += 1;
-        let calls = match record.verdict {
-            CallVerdict::Allowed => &mut log.allowed,
-            CallVerdict::Denied | CallVerdict::Failed => &mut log.others,
+        let kind = match record.verdict {
+            CallVerdict::Allowed => 0,
+            CallVerdict::Denied | CallVerdict::Failed => 1,
         };
+        let turn = self.0.turns[kind].fetch_add(1, Ordering::Relaxed);
+        let mut shard = self.0.shards[turn % SHARDS].write();
+        record.sequence = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let calls = &mut shard.0[kind];
         calls.push_back(record);
-        let oldest = (calls.len() > Self::KEPT).then(|| calls.pop_front()).flatten();
-        log.forgotten += u64::from(oldest.is_some());
+        let full = calls.len() > Self::KEPT / SHARDS;
+        let oldest = full.then(|| calls.pop_front()).flatten();
         // Nobody has to wait until its memory is given back.
-        drop(log);
-        drop(oldest);
+        drop(shard);
+        if oldest.is_some() {
+            self.0.forgotten.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// How often somebody had to wait for another call's record to be put down.
     pub(crate) fn waits(&self) -> u64 {
-        self.0.waits()
+        self.0.shards.iter().map(Lock::waits).sum()
+    }
+
+    /// All shards, always locked in this order: nobody adds a call for as long as they are held.
+    fn all(&self) -> [RwLockReadGuard<'_, Shard>; SHARDS] {
+        std::array::from_fn(|shard| self.0.shards[shard].read())
     }
 }
 
@@ -244,5 +272,25 @@ mod tests {
         assert_eq!(log.cursor(), CallLog::KEPT as u64 + 4);
         let last = log.since(log.cursor() - 1);
         assert_eq!(last.len(), 1, "a cursor means the same as before");
+    }
+
+    /// Whoever reads on from a cursor while others write misses nothing and sees nothing twice.
+    #[test]
+    fn reading_on_while_others_write_misses_nothing() {
+        const WRITERS: u64 = 4;
+        const EACH: u64 = 5000;
+        let log = CallLog::default();
+        let mut seen = Vec::new();
+        std::thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| (0..EACH).for_each(|_| log.push(call(CallVerdict::Allowed))));
+            }
+            while seen.last() != Some(&(WRITERS * EACH - 1)) {
+                let cursor = seen.last().map_or(0, |last| last + 1);
+                seen.extend(log.since(cursor).iter().map(|call| call.sequence));
+            }
+        });
+        assert_eq!(seen, (0..WRITERS * EACH).collect::<Vec<_>>());
+        assert_eq!((log.cursor(), log.forgotten()), (WRITERS * EACH, 0));
     }
 }

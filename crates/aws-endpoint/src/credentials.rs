@@ -1,11 +1,22 @@
 //! Keys: the account's own, and the temporary ones that STS hands out.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt as _, distr::Alphanumeric};
 
-use crate::iam::{NamedPolicy, Principal, store::Tag};
+use crate::{
+    iam::{
+        NamedPolicy, Principal,
+        store::{OidcProvider, Tag},
+    },
+    lock::Lock,
+};
 
 /// The account's root key. The secret part is not shown by anything.
 #[derive(Clone)]
@@ -52,7 +63,7 @@ impl fmt::Debug for RootCredentials {
 /// A key that signs requests, and what it stands for.
 #[derive(Clone)]
 pub(crate) struct Session {
-    pub(crate) access_key_id: String,
+    pub(crate) access_key_id: Arc<str>,
     pub(crate) secret_access_key: String,
     /// Absent for the root key.
     pub(crate) token: Option<String>,
@@ -64,7 +75,7 @@ pub(crate) struct Session {
     /// Session policies given at assumption.
     pub(crate) policies: Option<Arc<[NamedPolicy]>>,
     /// The identity provider that vouched for it.
-    pub(crate) provider: Option<String>,
+    pub(crate) provider: Option<Arc<OidcProvider>>,
     /// When it was given; absent for the root key.
     pub(crate) issued: Option<Timestamp>,
     pub(crate) expires: Option<Timestamp>,
@@ -90,52 +101,114 @@ impl Labels {
     }
 }
 
-/// All keys that sign requests.
-pub(crate) struct Keys(HashMap<String, Arc<Session>>);
+/// All keys that sign requests, in shards: thousands of sessions a second are looked for and given at the same time,
+/// and must not wait for each other.
+pub(crate) struct Keys {
+    shards: Box<[Lock<Shard>]>,
+    hasher: RandomState,
+}
+
+/// Many more than there are processors, so that two calls seldom meet in one.
+const SHARDS: usize = 64;
+/// For how long an expired key is known, and refused as expired.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+
+#[derive(Default)]
+struct Shard {
+    sessions: HashMap<Arc<str>, Arc<Session>>,
+    /// Ids of temporary keys by the minute in which they expire, so that forgetting them costs as much as they are.
+    by_expiry: BTreeMap<i64, Vec<Arc<str>>>,
+}
 
 impl Keys {
     pub(crate) fn new(root: &RootCredentials, account: &str) -> Self {
         let principal = Principal::Root {
             account: account.to_owned(),
         };
-        let session = Session {
-            access_key_id: root.access_key_id.clone(),
-            secret_access_key: root.secret_access_key.clone(),
-            token: None,
-            arn: principal.arn().into(),
-            principal,
-            role: None,
-            policies: None,
-            provider: None,
-            issued: None,
-            expires: None,
-            labels: Labels::default(),
+        let keys = Self {
+            shards: (0..SHARDS).map(|_| Lock::default()).collect(),
+            hasher: RandomState::new(),
         };
-        Self(HashMap::from([(root.access_key_id.clone(), Arc::new(session))]))
+        keys.add(
+            Session {
+                access_key_id: root.access_key_id.as_str().into(),
+                secret_access_key: root.secret_access_key.clone(),
+                token: None,
+                arn: principal.arn().into(),
+                principal,
+                role: None,
+                policies: None,
+                provider: None,
+                issued: None,
+                expires: None,
+                labels: Labels::default(),
+            },
+            Timestamp::UNIX_EPOCH,
+        );
+        keys
     }
 
     pub(crate) fn find(&self, access_key_id: &str) -> Option<Arc<Session>> {
-        self.0.get(access_key_id).map(Arc::clone)
+        let shard = self.shard(access_key_id).read();
+        shard.sessions.get(access_key_id).map(Arc::clone)
     }
 
-    /// Adds a temporary key and now and then forgets those that expired an hour ago or more: until then
-    /// they are known, and refused as expired.
-    pub(crate) fn add(&mut self, session: Arc<Session>, now: Timestamp) {
-        if self.0.len().is_multiple_of(1024) {
-            let gone = |expires| now.duration_since(expires) > SignedDuration::from_hours(1);
-            self.0.retain(|_, session| !session.expires.is_some_and(gone));
+    /// Adds a key, and forgets those beside it that expired long ago.
+    pub(crate) fn add(&self, session: Session, now: Timestamp) -> Arc<Session> {
+        let session = Arc::new(session);
+        let id = &session.access_key_id;
+        let mut shard = self.shard(id).write();
+        let forgotten = shard.forget(minute(now - REMEMBERED));
+        if let Some(expires) = session.expires {
+            let expiring = shard.by_expiry.entry(minute(expires)).or_default();
+            expiring.push(Arc::clone(id));
         }
-        self.0.insert(session.access_key_id.clone(), session);
+        shard.sessions.insert(Arc::clone(id), Arc::clone(&session));
+        // Nobody has to wait until their memory is given back.
+        drop(shard);
+        drop(forgotten);
+        session
     }
+
+    fn shard(&self, access_key_id: &str) -> &Lock<Shard> {
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        let hash = self.hasher.hash_one(access_key_id) as usize;
+        &self.shards[hash % SHARDS]
+    }
+
+    /// How often somebody had to wait for another who looked for a key, or was given one.
+    pub(crate) fn waits(&self) -> u64 {
+        self.shards.iter().map(Lock::waits).sum()
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().sessions.len()).sum()
+    }
+}
+
+impl Shard {
+    /// Takes out the keys that expired before that minute.
+    fn forget(&mut self, minute: i64) -> Vec<Arc<Session>> {
+        let mut forgotten = Vec::new();
+        while let Some(first) = self.by_expiry.first_entry().filter(|first| *first.key() < minute) {
+            let ids = first.remove();
+            forgotten.extend(ids.iter().filter_map(|id| self.sessions.remove(id)));
+        }
+        forgotten
+    }
+}
+
+fn minute(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(60)
 }
 
 /// The random parts of a temporary key: id, secret, token.
 pub(crate) fn temporary() -> (String, String, String) {
-    (
-        format!("ASIA{}", random(UPPER, 16)),
-        alphanumeric(40),
-        alphanumeric(360),
-    )
+    let mut id = String::with_capacity(20);
+    id.push_str("ASIA");
+    id.extend(symbols(UPPER, 16));
+    (id, alphanumeric(40), alphanumeric(360))
 }
 
 const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -148,8 +221,67 @@ fn alphanumeric(length: usize) -> String {
 
 /// Random characters of `alphabet`, from the system's generator.
 pub(crate) fn random(alphabet: &[u8], length: usize) -> String {
+    symbols(alphabet, length).collect()
+}
+
+fn symbols(alphabet: &[u8], length: usize) -> impl Iterator<Item = char> {
     let mut random = rand::rng();
-    (0..length)
-        .map(|_| char::from(alphabet[random.random_range(0..alphabet.len())]))
-        .collect()
+    (0..length).map(move |_| char::from(alphabet[random.random_range(0..alphabet.len())]))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::*;
+
+    fn session(number: usize, expires: Timestamp) -> Session {
+        let principal = Principal::assumed_role("arn:aws:iam::111122223333:role/red", "AROA", "app");
+        Session {
+            access_key_id: format!("ASIA{number}").into(),
+            secret_access_key: "secret".to_owned(),
+            token: Some("token".to_owned()),
+            arn: principal.arn().into(),
+            principal,
+            role: Some("red".into()),
+            policies: None,
+            provider: None,
+            issued: None,
+            expires: Some(expires),
+            labels: Labels::default(),
+        }
+    }
+
+    /// Ten thousand in the first hour, and as many in the third, when the first have been expired for an hour or more.
+    #[test]
+    fn keys_are_known_for_an_hour_after_they_expire_and_then_forgotten_the_roots_never() {
+        let root = RootCredentials::random();
+        let keys = Keys::new(&root, "111122223333");
+        let began = Timestamp::from_second(1_800_000_000).unwrap();
+        let hours = SignedDuration::from_hours;
+        for number in 0..10_000 {
+            keys.add(session(number, began + hours(1)), began);
+        }
+        let third = began + hours(2);
+        for number in 10_000..20_000 {
+            keys.add(session(number, third + hours(1)), third);
+        }
+        assert_eq!(keys.len(), 20_001, "expired ones are known for an hour");
+        assert!(keys.find("ASIA0").is_some());
+        for number in 20_000..30_000 {
+            keys.add(
+                session(number, third + hours(2)),
+                third + SignedDuration::from_mins(1),
+            );
+        }
+        assert_eq!(
+            keys.len(),
+            20_001,
+            "each shard had a new key, and forgot its old ones"
+        );
+        assert!(keys.find("ASIA0").is_none());
+        assert!(keys.find("ASIA10000").is_some());
+        assert!(keys.find(&root.access_key_id).is_some());
+        assert_eq!(keys.waits(), 0);
+    }
 }

@@ -148,7 +148,7 @@ impl Endpoint {
             config.ca.certificate_pem(),
             SignedDuration::try_from(config.cluster_settling).unwrap_or_default(),
         );
-        let mut world = World::new(&config.account, config.seed, keys, eks);
+        let mut world = World::new(&config.account, config.seed, eks);
         if config.cluster_backend.is_some() {
             world.eks.expect_backend();
         }
@@ -165,7 +165,7 @@ impl Endpoint {
             Some(backend) => Some(before(backend, &config.account).await?),
             None => None,
         };
-        let state = State::new(config.account, world, issuers, config.seed, gateway);
+        let state = State::new(config.account, keys, world, issuers, config.seed, gateway);
         state.moto_reset.store(config.moto_reset, Ordering::Relaxed);
         let root_assumes = config.root_assumes_roles;
         state.root_assumes_roles.store(root_assumes, Ordering::Relaxed);

@@ -38,6 +38,7 @@ pub mod iam;
 mod issuer;
 pub mod kms;
 mod lock;
+mod operation;
 mod pod_identity;
 pub mod quotas;
 mod region;

@@ -132,11 +132,11 @@ impl Granted {
                 "associationArn": identity.association_arn,
                 "associationId": identity.association_id,
             },
-            "assumedRoleUser": { "arn": issued.arn, "assumeRoleId": issued.user_id },
+            "assumedRoleUser": { "arn": &*issued.session.arn, "assumeRoleId": issued.user_id },
             "credentials": {
-                "accessKeyId": issued.access_key_id,
-                "secretAccessKey": issued.secret_access_key,
-                "sessionToken": issued.token,
+                "accessKeyId": &*issued.session.access_key_id,
+                "secretAccessKey": issued.session.secret_access_key,
+                "sessionToken": issued.session.token,
                 "expiration": issued.expires.as_second(),
             },
         })
@@ -144,17 +144,11 @@ impl Granted {
 
     /// As the agent says it.
     fn container_credentials(&self, account: &str) -> Value {
-        let Issued {
-            access_key_id,
-            secret_access_key,
-            token,
-            expires,
-            ..
-        } = &self.issued;
+        let Issued { session, expires, .. } = &self.issued;
         json!({
-            "AccessKeyId": access_key_id,
-            "SecretAccessKey": secret_access_key,
-            "Token": token,
+            "AccessKeyId": &*session.access_key_id,
+            "SecretAccessKey": session.secret_access_key,
+            "Token": session.token,
             "AccountId": account,
             "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         })

@@ -1,7 +1,7 @@
 //! What the endpoint knows as a file: everything in the account, keys and values included, but nobody's
 //! session.
 
-use serde_json::{Value, json};
+use serde_json::{Value, from_value, json};
 
 use crate::{kms::KmsStore, secrets::SecretStore, ssm::ParameterStore, state::World};
 
@@ -39,9 +39,9 @@ impl World {
             "mountproofEndpointState": VERSION,
             "account": account,
             "iam": self.iam.saved(),
-            "secrets": self.secrets.saved(),
-            "parameters": self.parameters.saved(),
-            "kms": self.kms.saved(),
+            "secrets": self.secrets,
+            "parameters": self.parameters,
+            "kms": self.kms,
             "eks": self.eks.saved(),
         })
     }
@@ -58,9 +58,10 @@ impl World {
             });
         }
         let part = |part| move |source| RestoreError::Part { part, source };
-        let secrets = SecretStore::restore(saved["secrets"].take()).map_err(part("secrets"))?;
-        let parameters = ParameterStore::restore(saved["parameters"].take()).map_err(part("parameters"))?;
-        let kms = KmsStore::restore(saved["kms"].take()).map_err(part("kms"))?;
+        let secrets: SecretStore = from_value(saved["secrets"].take()).map_err(part("secrets"))?;
+        let parameters: ParameterStore =
+            from_value(saved["parameters"].take()).map_err(part("parameters"))?;
+        let kms: KmsStore = from_value(saved["kms"].take()).map_err(part("kms"))?;
         self.iam.restore(&saved["iam"]).map_err(part("iam"))?;
         self.eks.restore(&saved["eks"]).map_err(part("eks"))?;
         (self.secrets, self.parameters, self.kms) = (secrets, parameters, kms);

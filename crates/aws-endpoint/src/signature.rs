@@ -116,11 +116,7 @@ fn session(
     }
     let claim = claim.as_ref().map_err(|fault| Refused::Fault(fault.clone()))?;
     let scope = claim.scope();
-    let session = state
-        .world_as_is()
-        .keys
-        .find(scope.access_key_id)
-        .ok_or(Refused::UnknownKey)?;
+    let session = state.keys.find(scope.access_key_id).ok_or(Refused::UnknownKey)?;
     if claim.token() != session.token.as_deref() {
         return Err(Refused::UnknownKey);
     }
@@ -238,7 +234,7 @@ mod tests {
     fn session(expires: Timestamp) -> Session {
         let principal = Principal::assumed_role("arn:aws:iam::000000000000:role/red", "AROAX", "s");
         Session {
-            access_key_id: "ASIAAAAAAAAAAAAAAAAA".to_owned(),
+            access_key_id: "ASIAAAAAAAAAAAAAAAAA".into(),
             secret_access_key: "x".repeat(40),
             token: Some("token".to_owned()),
             arn: principal.arn().into(),
@@ -252,18 +248,24 @@ mod tests {
         }
     }
 
-    fn world(keys: Keys) -> World {
-        World::new(ACCOUNT, 0, keys, EksStore::new(ACCOUNT, "", SignedDuration::ZERO))
+    fn world() -> World {
+        World::new(ACCOUNT, 0, EksStore::new(ACCOUNT, "", SignedDuration::ZERO))
     }
 
     /// A request that an expired session would have signed: expiry is told before anything else.
     #[test]
     fn an_expired_session_is_refused_as_such() {
         let (root, now) = (RootCredentials::random(), Timestamp::now());
-        let mut keys = Keys::new(&root, ACCOUNT);
-        keys.add(Arc::new(session(now)), now);
-        let world = world(keys);
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
+        let keys = Keys::new(&root, ACCOUNT);
+        keys.add(session(now), now);
+        let state = State::new(
+            ACCOUNT.to_owned(),
+            keys,
+            world(),
+            Issuers::new("").unwrap(),
+            0,
+            None,
+        );
         let request = Request::post("https://sts.amazonaws.com/")
             .header("x-amz-security-token", "token")
             .header("x-amz-date", "20260101T000000Z")
@@ -326,8 +328,15 @@ mod tests {
     #[test]
     fn a_presigned_url_stands_for_who_signed_it() {
         let root = RootCredentials::random();
-        let world = world(Keys::new(&root, ACCOUNT));
-        let state = State::new(ACCOUNT.to_owned(), world, Issuers::new("").unwrap(), 0, None);
+        let keys = Keys::new(&root, ACCOUNT);
+        let state = State::new(
+            ACCOUNT.to_owned(),
+            keys,
+            world(),
+            Issuers::new("").unwrap(),
+            0,
+            None,
+        );
         let query = "Action=GetCallerIdentity&Version=2011-06-15";
         let good = url(&root, query, &[("x-k8s-aws-id", "demo")]);
         let ask = |url: &str, headers: &[(&'static str, &str)], now: &str| {

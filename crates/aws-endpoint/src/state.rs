@@ -54,6 +54,7 @@ impl Default for Patience {
 /// What every connection shares.
 pub(crate) struct State {
     pub(crate) account: String,
+    pub(crate) keys: Keys,
     pub(crate) calls: CallLog,
     pub(crate) issuers: Issuers,
     /// What keeps secrets and parameters in its place, if something does.
@@ -81,7 +82,6 @@ pub(crate) struct State {
 /// What calls read and change. Locked for microseconds; nothing waits under it.
 pub(crate) struct World {
     pub(crate) iam: IamState,
-    pub(crate) keys: Keys,
     pub(crate) secrets: SecretStore,
     pub(crate) eks: EksStore,
     pub(crate) parameters: ParameterStore,
@@ -89,11 +89,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// An account with nothing in it but who may sign.
-    pub(crate) fn new(account: &str, seed: u64, keys: Keys, eks: EksStore) -> Self {
+    /// An account with nothing in it.
+    pub(crate) fn new(account: &str, seed: u64, eks: EksStore) -> Self {
         Self {
             iam: IamState::new(account.to_owned(), seed),
-            keys,
             secrets: SecretStore::new(account.to_owned()),
             parameters: ParameterStore::new(account.to_owned()),
             kms: KmsStore::new(account.to_owned()),
@@ -101,7 +100,7 @@ impl World {
         }
     }
 
-    /// Forgets everything but who may sign.
+    /// Forgets everything.
     pub(crate) fn clear(&mut self, account: &str) {
         self.iam = IamState::new(account.to_owned(), rand::random());
         self.secrets = SecretStore::new(account.to_owned());
@@ -114,6 +113,7 @@ impl World {
 impl State {
     pub(crate) fn new(
         account: String,
+        keys: Keys,
         world: World,
         issuers: Issuers,
         seed: u64,
@@ -121,6 +121,7 @@ impl State {
     ) -> Arc<Self> {
         Arc::new(Self {
             account,
+            keys,
             calls: CallLog::default(),
             issuers,
             gateway,
@@ -230,6 +231,7 @@ impl State {
     pub(crate) fn waits(&self) -> (u64, u64) {
         let other = [
             self.world.waits(),
+            self.keys.waits(),
             self.defects.waits(),
             self.quotas.waits(),
             self.signing_keys.waits(),

@@ -1,8 +1,13 @@
 //! Web-identity tokens: read, and verified with the keys that their issuer publishes.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, Header, TokenData, crypto, dangerous};
-use serde::Deserialize;
+use serde::{
+    Deserialize,
+    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 
 use crate::{
     answer::Refusal,
@@ -107,16 +112,25 @@ pub(crate) fn invalid(message: impl Into<String>) -> Refusal {
 
 /// One audience or several (RFC 7519, section 4.1.3).
 fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Audience {
-        One(String),
-        Several(Vec<String>),
+    struct Audiences;
+
+    impl<'de> Visitor<'de> for Audiences {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an audience or several")
+        }
+
+        fn visit_str<E>(self, audience: &str) -> Result<Self::Value, E> {
+            Ok(vec![audience.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, audiences: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(audiences))
+        }
     }
-    Ok(match Audience::deserialize(deserializer)? {
-        Audience::One(audience) => vec![audience],
-        Audience::Several(audiences) => audiences,
-    })
+
+    deserializer.deserialize_any(Audiences)
 }
 
 #[cfg(test)]

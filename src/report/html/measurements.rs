@@ -192,6 +192,10 @@ fn floor(floor: &FloorMeasured) -> Markup {
                 strong { (figure::latency(floor.kept_alive_ns)) } " on kept connections, "
                 strong { (figure::latency(floor.new_tls_ns)) } " with new TLS connections for every mount, as the AWS provider makes them."
                 @if !floor.tmpfs { " Without tmpfs, which may not be mounted here." }
+                @if let Some(lens) = &floor.csi_lens {
+                    " Of what the csi lens times, " strong { (figure::latency(lens.p50_ns)) } " (p50) and "
+                    strong { (figure::latency(lens.p99_ns)) } " (p99) are its own: calls to a driver that answers at once."
+                }
             }
             table {
                 thead { tr { th { "Primitive" } th class="num" { "p50" } th class="num" { "p99" } th class="num" { "n" } } }

@@ -171,6 +171,10 @@ impl Display {
         if let Some(times) = measured.times_floor(self.fold.floor()) {
             what.push(format!("{times:.1} x local floor"));
         }
+        let lens = self.fold.floor().and_then(|floor| floor.csi_lens.as_ref());
+        if let Some(lens) = lens.filter(|_| measured.started.lens == "csi") {
+            what.push(format!("the lens's own p99 {}", figure::latency(lens.p99_ns)));
+        }
         let bad = done.failed + done.timed_out + done.dropped;
         let color = if bad > 0 { RED } else { BLUE };
         format!(

@@ -9,6 +9,8 @@ mod operator;
 pub use operand::OperandError;
 pub(super) use operator::Operator;
 
+use smallvec::SmallVec;
+
 use self::operand::{Operand, Resolved, Value};
 use self::operator::{Quantifier, Test};
 use super::{Facts, keys};
@@ -111,7 +113,7 @@ impl Condition {
         if quantifier.is_none() && given.len() > 1 && !self.folded_key.ends_with(":aud") {
             return false;
         }
-        let resolved: Vec<Resolved<'_>> = self
+        let resolved: SmallVec<[Resolved<'_>; 4]> = self
             .operands
             .iter()
             .filter_map(|operand| operand.resolve(facts))

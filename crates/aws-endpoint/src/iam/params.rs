@@ -11,17 +11,30 @@ use super::store::Tag;
 type Checked<T> = Result<T, IamError>;
 
 /// The decoded form of a call, such as `RoleName=x` and `Tags.member.1.Key=y`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Params(BTreeMap<String, String>);
+#[derive(Debug, Clone, Default)]
+pub struct Params {
+    /// Names and values, one behind the other: two requests for memory, however many there are.
+    text: String,
+    /// In the order of their names, each of which is there once.
+    fields: Vec<Field>,
+}
 
-impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Params {
+/// Where a name and its value, which follows it, stand in the text.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    name: usize,
+    value: usize,
+    end: usize,
+}
+
+impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Params {
+    /// Of a name that comes several times the last value counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        )
+        let mut params = Self::default();
+        for (key, value) in pairs {
+            params.push(key.as_ref(), value.as_ref());
+        }
+        params.sorted()
     }
 }
 
@@ -29,7 +42,14 @@ impl Params {
     /// The fields of a form: the body of an awsQuery call. Bytes that are no UTF-8 are replaced.
     #[must_use]
     pub fn of_form(form: &[u8]) -> Self {
-        form_urlencoded::parse(form).into_owned().collect()
+        let mut params = Self {
+            text: String::with_capacity(form.len()),
+            fields: Vec::with_capacity(8),
+        };
+        for (name, value) in form_urlencoded::parse(form) {
+            params.push(&name, &value);
+        }
+        params.sorted()
     }
 
     /// The parameters of an awsQuery call: its form, or its query where there is no body, as in a presigned URL.
@@ -44,7 +64,10 @@ impl Params {
     /// The value of a parameter, if it was sent.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        let found = self
+            .fields
+            .binary_search_by(|field| self.name_of(*field).cmp(name));
+        found.ok().map(|at| self.value(self.fields[at]))
     }
 
     /// The value of a parameter.
@@ -218,11 +241,46 @@ impl Params {
     /// Values of `<name>.member.<n><suffix>` by n.
     fn members(&self, name: &str, suffix: &str) -> BTreeMap<u32, &str> {
         let prefix = format!("{name}.member.");
-        let numbered = self.0.iter().filter_map(|(key, value)| {
-            let number = key.strip_prefix(&prefix)?.strip_suffix(suffix)?;
-            Some((number.parse().ok()?, value.as_str()))
+        let numbered = self.fields.iter().filter_map(|field| {
+            let number = self.name_of(*field).strip_prefix(&prefix)?.strip_suffix(suffix)?;
+            Some((number.parse().ok()?, self.value(*field)))
         });
         numbered.collect()
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
+        let at = self.text.len();
+        self.text.push_str(name);
+        self.text.push_str(value);
+        self.fields.push(Field {
+            name: at,
+            value: at + name.len(),
+            end: self.text.len(),
+        });
+    }
+
+    /// Brings the fields into the order that they are found by; of equal names the last stays.
+    fn sorted(mut self) -> Self {
+        let Self { text, fields } = &mut self;
+        let name = |field: &Field| &text[field.name..field.value];
+        // Stable: equal names stay in the order in which they came.
+        fields.sort_by(|one, other| name(one).cmp(name(other)));
+        fields.dedup_by(|later, earlier| {
+            let same = name(later) == name(earlier);
+            if same {
+                *earlier = *later;
+            }
+            same
+        });
+        self
+    }
+
+    fn name_of(&self, field: Field) -> &str {
+        &self.text[field.name..field.value]
+    }
+
+    fn value(&self, field: Field) -> &str {
+        &self.text[field.value..field.end]
     }
 }
 
@@ -278,6 +336,24 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
     use super::*;
+
+    #[test]
+    fn a_form_is_decoded_and_of_a_name_that_comes_twice_the_last_value_counts() {
+        let params = Params::of_form(b"b=1&a=x%3Ay+z&b=2&empty&=nameless&%C3%A4=%FF&b=3");
+        let found = ["a", "b", "empty", "", "ä", "c"].map(|name| params.optional(name));
+        assert_eq!(
+            found,
+            [
+                Some("x:y z"),
+                Some("3"),
+                Some(""),
+                Some("nameless"),
+                Some("\u{fffd}"),
+                None
+            ]
+        );
+        assert_eq!(Params::of_form(b"").optional(""), None);
+    }
 
     #[test]
     fn lists_are_in_numeric_order() {

@@ -1,5 +1,6 @@
 //! Errors of the KMS API, with AWS's codes and texts.
 
+use crate::operation::Unknown;
 use crate::wire::body::Malformed;
 
 /// What KMS refuses a call with; always HTTP status 400. `Display` is the message AWS sends.
@@ -12,14 +13,13 @@ pub struct KmsError {
     pub message: String,
 }
 
-impl KmsError {
-    pub(super) fn unknown_operation(operation: &str) -> Self {
-        Self::new(
-            "UnknownOperationException",
-            format!("{operation} is not an operation of this endpoint"),
-        )
+impl From<Unknown> for KmsError {
+    fn from(unknown: Unknown) -> Self {
+        Self::new(Unknown::CODE, unknown.message())
     }
+}
 
+impl KmsError {
     pub(super) fn no_key(arn: &str) -> Self {
         Self::new("NotFoundException", format!("Key '{arn}' does not exist"))
     }

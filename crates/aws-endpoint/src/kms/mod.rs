@@ -26,6 +26,7 @@ pub use usage::DefaultKeys;
 
 use crate::authorisation::{Authorisation, Refused};
 use crate::iam::Context;
+use crate::operation::{self, Operation, Store};
 use crate::wire::body::Body;
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the key exists.
@@ -86,10 +87,7 @@ pub fn execute(
         body: Body(body),
         now,
     };
-    match known.run {
-        Run::Reads(run) => run(store, &call),
-        Run::Changes(run) => run(store, &call),
-    }
+    known.execute(store, &call)
 }
 
 /// As [`execute`], for one of those that [`only_reads`], where no key is to be removed first.
@@ -105,15 +103,12 @@ pub(crate) fn read(
         body: Body(body),
         now,
     };
-    match find(operation)?.run {
-        Run::Reads(run) => run(store, &call),
-        Run::Changes(_) => Err(KmsError::unknown_operation(operation)),
-    }
+    find(operation)?.read(store, &call)
 }
 
 /// Whether an operation changes nothing, so that many may be carried out at a time.
 pub(crate) fn only_reads(operation: &str) -> bool {
-    find(operation).is_ok_and(|known| matches!(known.run, Run::Reads(_)))
+    find(operation).is_ok_and(Operation::only_reads)
 }
 
 /// The operations there are.
@@ -121,24 +116,8 @@ pub fn operations() -> impl Iterator<Item = &'static str> {
     OPERATIONS.iter().map(|known| known.name)
 }
 
-impl KmsStore {
-    /// Everything there is, to be kept in a file.
-    #[must_use]
-    pub fn saved(&self) -> Value {
-        serde_json::to_value(self).expect("keys of maps are strings, and nothing else can fail")
-    }
-
-    /// The opposite of [`Self::saved`].
-    ///
-    /// # Errors
-    /// When something else was saved.
-    pub fn restore(saved: Value) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(saved)
-    }
-}
-
 /// A call, without the state it is about.
-struct Call<'a> {
+pub(crate) struct Call<'a> {
     region: &'a str,
     body: Body<'a>,
     now: Timestamp,
@@ -146,69 +125,45 @@ struct Call<'a> {
 
 type Outcome = Result<Value, KmsError>;
 
-struct Operation {
-    name: &'static str,
-    target: Target,
-    run: Run,
-}
-
-/// What carries an operation out.
-#[derive(Clone, Copy)]
-enum Run {
-    Reads(fn(&KmsStore, &Call<'_>) -> Outcome),
-    Changes(fn(&mut KmsStore, &Call<'_>) -> Outcome),
+impl Store for KmsStore {
+    type Call<'a> = Call<'a>;
+    type Target = Target;
+    type Error = KmsError;
 }
 
 /// What an operation is about, which is what it is authorised on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     Nothing,
     Key,
     Alias,
 }
 
-const OPERATIONS: &[Operation] = &{
+const OPERATIONS: &[Operation<KmsStore>] = &{
+    type Known = Operation<KmsStore>;
     use Target::{Alias, Key, Nothing};
 
-    const fn reading(
-        name: &'static str,
-        target: Target,
-        run: fn(&KmsStore, &Call<'_>) -> Outcome,
-    ) -> Operation {
-        let run = Run::Reads(run);
-        Operation { name, target, run }
-    }
-    const fn changing(
-        name: &'static str,
-        target: Target,
-        run: fn(&mut KmsStore, &Call<'_>) -> Outcome,
-    ) -> Operation {
-        let run = Run::Changes(run);
-        Operation { name, target, run }
-    }
-
     [
-        changing("CreateKey", Nothing, operations::create_key),
+        Known::changing("CreateKey", Nothing, operations::create_key),
         // It may make a key that AWS manages.
-        changing("DescribeKey", Key, operations::describe_key),
-        reading("ListKeys", Nothing, operations::list_keys),
-        changing("EnableKey", Key, operations::enable_key),
-        changing("DisableKey", Key, operations::disable_key),
-        changing("ScheduleKeyDeletion", Key, operations::schedule_deletion),
-        changing("CancelKeyDeletion", Key, operations::cancel_deletion),
-        reading("GetKeyPolicy", Key, operations::key_policy),
-        changing("PutKeyPolicy", Key, operations::put_key_policy),
-        reading("ListKeyPolicies", Key, operations::list_key_policies),
-        changing("CreateAlias", Alias, operations::create_alias),
-        changing("UpdateAlias", Alias, operations::update_alias),
-        changing("DeleteAlias", Alias, operations::delete_alias),
-        reading("ListAliases", Nothing, operations::list_aliases),
+        Known::changing("DescribeKey", Key, operations::describe_key),
+        Known::reading("ListKeys", Nothing, operations::list_keys),
+        Known::changing("EnableKey", Key, operations::enable_key),
+        Known::changing("DisableKey", Key, operations::disable_key),
+        Known::changing("ScheduleKeyDeletion", Key, operations::schedule_deletion),
+        Known::changing("CancelKeyDeletion", Key, operations::cancel_deletion),
+        Known::reading("GetKeyPolicy", Key, operations::key_policy),
+        Known::changing("PutKeyPolicy", Key, operations::put_key_policy),
+        Known::reading("ListKeyPolicies", Key, operations::list_key_policies),
+        Known::changing("CreateAlias", Alias, operations::create_alias),
+        Known::changing("UpdateAlias", Alias, operations::update_alias),
+        Known::changing("DeleteAlias", Alias, operations::delete_alias),
+        Known::reading("ListAliases", Nothing, operations::list_aliases),
     ]
 };
 
-fn find(operation: &str) -> Result<&'static Operation, KmsError> {
-    let known = OPERATIONS.iter().find(|known| known.name == operation);
-    known.ok_or_else(|| KmsError::unknown_operation(operation))
+fn find(operation: &str) -> Result<&'static Operation<KmsStore>, KmsError> {
+    operation::find(OPERATIONS, operation)
 }
 
 /// The permission for `action` on a key, by any of its names; on the name itself where there is none.

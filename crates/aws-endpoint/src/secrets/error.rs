@@ -1,6 +1,7 @@
 //! Errors of the Secrets Manager API, with AWS's codes and texts.
 
 use crate::kms::KmsError;
+use crate::operation::Unknown;
 use crate::wire::body::{Malformed, VALIDATION};
 
 /// What Secrets Manager refuses a call with; always HTTP status 400. `Display` is the message AWS sends.
@@ -13,6 +14,12 @@ pub struct SecretsError {
     pub message: String,
 }
 
+impl From<Unknown> for SecretsError {
+    fn from(unknown: Unknown) -> Self {
+        Self::new(Unknown::CODE, unknown.message())
+    }
+}
+
 impl SecretsError {
     /// The key of the message in the answer's body: as recorded from AWS, it depends on the code.
     #[must_use]
@@ -22,13 +29,6 @@ impl SecretsError {
         } else {
             "Message"
         }
-    }
-
-    pub(super) fn unknown_operation(operation: &str) -> Self {
-        Self::new(
-            "UnknownOperationException",
-            format!("{operation} is not an operation of this endpoint"),
-        )
     }
 
     pub(super) fn validation(message: impl Into<String>) -> Self {

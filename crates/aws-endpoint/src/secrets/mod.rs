@@ -40,6 +40,7 @@ use crate::authorisation::Authorisation;
 use crate::defects::Defects;
 use crate::iam::Context;
 use crate::kms::{DefaultKeys, KmsStore};
+use crate::operation::Unknown;
 use crate::wire::body::Fields;
 use crate::wire::json::written;
 
@@ -170,22 +171,6 @@ pub(crate) fn may_change_nothing(operation: &str) -> bool {
     matches!(operation, "GetSecretValue" | "DescribeSecret")
 }
 
-impl SecretStore {
-    /// Everything there is, values included, to be kept in a file.
-    #[must_use]
-    pub fn saved(&self) -> Value {
-        serde_json::to_value(self).expect("keys of maps are strings, and nothing else can fail")
-    }
-
-    /// The opposite of [`Self::saved`].
-    ///
-    /// # Errors
-    /// When something else was saved.
-    pub fn restore(saved: Value) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(saved)
-    }
-}
-
 /// The operations there are; beside them there is [`batch`].
 pub fn operations() -> impl Iterator<Item = &'static str> {
     OPERATIONS.iter().map(|known| known.name)
@@ -306,7 +291,7 @@ const OPERATIONS: &[Operation] = &{
 
 fn find(operation: &str) -> Result<&'static Operation, SecretsError> {
     let known = OPERATIONS.iter().find(|known| known.name == operation);
-    known.ok_or_else(|| SecretsError::unknown_operation(operation))
+    known.ok_or_else(|| Unknown::operation(operation).into())
 }
 
 /// The condition keys that the request itself gives. A key is absent when the request leaves its

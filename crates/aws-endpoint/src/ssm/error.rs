@@ -1,6 +1,7 @@
 //! Errors of the Systems Manager API, with AWS's codes and texts.
 
 use crate::kms::KmsError;
+use crate::operation::Unknown;
 use crate::wire::body::{Malformed, VALIDATION};
 
 /// What Systems Manager refuses a call with; always HTTP status 400. `Display` is the message AWS sends.
@@ -17,14 +18,13 @@ pub struct SsmError {
 pub(super) const PATHS: &str = "If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of \
      letters, numbers and the following 3 symbols .-_";
 
-impl SsmError {
-    pub(super) fn unknown_operation(operation: &str) -> Self {
-        Self::new(
-            "UnknownOperationException",
-            format!("{operation} is not an operation of this endpoint"),
-        )
+impl From<Unknown> for SsmError {
+    fn from(unknown: Unknown) -> Self {
+        Self::new(Unknown::CODE, unknown.message())
     }
+}
 
+impl SsmError {
     pub(super) fn validation(message: impl Into<String>) -> Self {
         Self::new(VALIDATION, message)
     }

@@ -40,6 +40,7 @@ use self::store::{Kind, Parameter, Version};
 use crate::authorisation::{Authorisation, Refused};
 use crate::kms::usage::Via;
 use crate::kms::{DefaultKeys, KmsStore};
+use crate::operation::{self, Operation, Store};
 use crate::wire::body::{Body, Malformed};
 
 /// What `operation` has to be allowed, before it is carried out and whether or not the parameters exist.
@@ -106,17 +107,7 @@ pub fn execute(
     now: Timestamp,
     user: &str,
 ) -> Result<Value, SsmError> {
-    let call = Call {
-        kms,
-        region,
-        body: Body(body),
-        now,
-        user,
-    };
-    match find(operation)?.run {
-        Run::Reads(run) => run(store, &call),
-        Run::Changes(run) => run(store, &call),
-    }
+    find(operation)?.execute(store, &Call::new(kms, region, body, now, user))
 }
 
 /// As [`execute`], for one of those that [`only_reads`].
@@ -129,22 +120,12 @@ pub(crate) fn read(
     now: Timestamp,
     user: &str,
 ) -> Result<Value, SsmError> {
-    let call = Call {
-        kms,
-        region,
-        body: Body(body),
-        now,
-        user,
-    };
-    match find(operation)?.run {
-        Run::Reads(run) => run(store, &call),
-        Run::Changes(_) => Err(SsmError::unknown_operation(operation)),
-    }
+    find(operation)?.read(store, &Call::new(kms, region, body, now, user))
 }
 
 /// Whether an operation changes nothing, so that many may be carried out at a time.
 pub(crate) fn only_reads(operation: &str) -> bool {
-    find(operation).is_ok_and(|known| matches!(known.run, Run::Reads(_)))
+    find(operation).is_ok_and(Operation::only_reads)
 }
 
 /// The operations there are.
@@ -152,24 +133,8 @@ pub fn operations() -> impl Iterator<Item = &'static str> {
     OPERATIONS.iter().map(|known| known.name)
 }
 
-impl ParameterStore {
-    /// Everything there is, values included, to be kept in a file.
-    #[must_use]
-    pub fn saved(&self) -> Value {
-        serde_json::to_value(self).expect("keys of maps are strings, and nothing else can fail")
-    }
-
-    /// The opposite of [`Self::saved`].
-    ///
-    /// # Errors
-    /// When something else was saved.
-    pub fn restore(saved: Value) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(saved)
-    }
-}
-
 /// A call, without the state it is about.
-struct Call<'a> {
+pub(crate) struct Call<'a> {
     kms: &'a KmsStore,
     region: &'a str,
     body: Body<'a>,
@@ -177,24 +142,29 @@ struct Call<'a> {
     user: &'a str,
 }
 
-type Outcome = Result<Value, SsmError>;
-
-struct Operation {
-    name: &'static str,
-    target: Target,
-    run: Run,
+impl<'a> Call<'a> {
+    fn new(kms: &'a KmsStore, region: &'a str, body: &'a Value, now: Timestamp, user: &'a str) -> Self {
+        Self {
+            kms,
+            region,
+            body: Body(body),
+            now,
+            user,
+        }
+    }
 }
 
-/// What carries an operation out.
-#[derive(Clone, Copy)]
-enum Run {
-    Reads(fn(&ParameterStore, &Call<'_>) -> Outcome),
-    Changes(fn(&mut ParameterStore, &Call<'_>) -> Outcome),
+type Outcome = Result<Value, SsmError>;
+
+impl Store for ParameterStore {
+    type Call<'a> = Call<'a>;
+    type Target = Target;
+    type Error = SsmError;
 }
 
 /// What an operation is about, which is what it is authorised on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     Name,
     Names,
     Path,
@@ -202,47 +172,30 @@ enum Target {
     Nothing,
 }
 
-const OPERATIONS: &[Operation] = &{
+const OPERATIONS: &[Operation<ParameterStore>] = &{
+    type Known = Operation<ParameterStore>;
     use Target::{Name, Names, Nothing, Path, Tagged};
-
-    const fn reading(
-        name: &'static str,
-        target: Target,
-        run: fn(&ParameterStore, &Call<'_>) -> Outcome,
-    ) -> Operation {
-        let run = Run::Reads(run);
-        Operation { name, target, run }
-    }
-    const fn changing(
-        name: &'static str,
-        target: Target,
-        run: fn(&mut ParameterStore, &Call<'_>) -> Outcome,
-    ) -> Operation {
-        let run = Run::Changes(run);
-        Operation { name, target, run }
-    }
 
     [
         // First those that are called most.
-        reading("GetParameters", Names, reading::parameters),
-        reading("GetParameter", Name, reading::parameter),
-        reading("GetParametersByPath", Path, reading::by_path),
-        reading("GetParameterHistory", Name, reading::history),
-        reading("DescribeParameters", Nothing, describing::describe),
-        changing("PutParameter", Name, writing::put),
-        changing("DeleteParameter", Name, writing::delete),
-        changing("DeleteParameters", Names, writing::delete_all),
-        changing("LabelParameterVersion", Name, writing::label),
-        changing("UnlabelParameterVersion", Name, writing::unlabel),
-        changing("AddTagsToResource", Tagged, tags::add),
-        changing("RemoveTagsFromResource", Tagged, tags::remove),
-        reading("ListTagsForResource", Tagged, tags::list),
+        Known::reading("GetParameters", Names, reading::parameters),
+        Known::reading("GetParameter", Name, reading::parameter),
+        Known::reading("GetParametersByPath", Path, reading::by_path),
+        Known::reading("GetParameterHistory", Name, reading::history),
+        Known::reading("DescribeParameters", Nothing, describing::describe),
+        Known::changing("PutParameter", Name, writing::put),
+        Known::changing("DeleteParameter", Name, writing::delete),
+        Known::changing("DeleteParameters", Names, writing::delete_all),
+        Known::changing("LabelParameterVersion", Name, writing::label),
+        Known::changing("UnlabelParameterVersion", Name, writing::unlabel),
+        Known::changing("AddTagsToResource", Tagged, tags::add),
+        Known::changing("RemoveTagsFromResource", Tagged, tags::remove),
+        Known::reading("ListTagsForResource", Tagged, tags::list),
     ]
 };
 
-fn find(operation: &str) -> Result<&'static Operation, SsmError> {
-    let known = OPERATIONS.iter().find(|known| known.name == operation);
-    known.ok_or_else(|| SsmError::unknown_operation(operation))
+fn find(operation: &str) -> Result<&'static Operation<ParameterStore>, SsmError> {
+    operation::find(OPERATIONS, operation)
 }
 
 /// `Names` of a call: one to ten.

@@ -12,7 +12,7 @@ use crate::{
     iam::{
         Context, Document, NamedPolicy, Params, Policy, Principal,
         error::IamErrorKind,
-        store::{Role, Tag},
+        store::{OidcProvider, Role, Tag},
     },
     state::State,
     wire::xml::Element,
@@ -72,7 +72,7 @@ impl<'a> Wanted<'a> {
         call: Call<'_>,
         role: &Role,
         longest: Longest,
-        provider: Option<String>,
+        provider: Option<Arc<OidcProvider>>,
         labels: Labels,
     ) -> Result<Vec<Element>, Refusal> {
         let seconds = duration(call.params, longest)?;
@@ -90,25 +90,26 @@ impl<'a> Wanted<'a> {
             provider,
             labels,
         };
-        let issued = issue(call.state, grant, call.now());
+        let Issued {
+            session,
+            expires,
+            user_id,
+        } = issue(call.state, grant, call.now());
         let mut elements = vec![
             Element::node(
                 "AssumedRoleUser",
                 vec![
-                    Element::text("AssumedRoleId", issued.user_id),
-                    Element::text("Arn", issued.arn),
+                    Element::text("AssumedRoleId", user_id),
+                    Element::text("Arn", &*session.arn),
                 ],
             ),
             Element::node(
                 "Credentials",
                 vec![
-                    Element::text("AccessKeyId", issued.access_key_id),
-                    Element::text("SecretAccessKey", issued.secret_access_key),
-                    Element::text("SessionToken", issued.token),
-                    Element::text(
-                        "Expiration",
-                        issued.expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                    ),
+                    Element::text("AccessKeyId", &*session.access_key_id),
+                    Element::text("SecretAccessKey", session.secret_access_key.as_str()),
+                    Element::text("SessionToken", session.token.as_deref().unwrap_or_default()),
+                    Element::text("Expiration", expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
                 ],
             ),
         ];
@@ -128,17 +129,14 @@ pub(crate) struct Grant<'a> {
     pub(crate) session_name: &'a str,
     pub(crate) seconds: u32,
     pub(crate) policies: Option<Arc<[NamedPolicy]>>,
-    pub(crate) provider: Option<String>,
+    pub(crate) provider: Option<Arc<OidcProvider>>,
     pub(crate) labels: Labels,
 }
 
 /// A session that was given. Has no `Debug`: it holds a key.
 pub(crate) struct Issued {
-    pub(crate) access_key_id: String,
-    pub(crate) secret_access_key: String,
-    pub(crate) token: String,
+    pub(crate) session: Arc<Session>,
     pub(crate) expires: Timestamp,
-    pub(crate) arn: String,
     pub(crate) user_id: String,
 }
 
@@ -155,19 +153,12 @@ pub(crate) fn issue(state: &State, grant: Grant<'_>, now: Timestamp) -> Issued {
     let principal = Principal::assumed_role(&role.arn, &role.id, session_name);
     let (access_key_id, secret_access_key, token) = credentials::temporary();
     let expires = now + SignedDuration::from_secs(i64::from(seconds));
-    let issued = Issued {
-        access_key_id: access_key_id.clone(),
-        secret_access_key: secret_access_key.clone(),
-        token: token.clone(),
-        expires,
-        arn: principal.arn(),
-        user_id: user_id(&principal),
-    };
+    let user_id = user_id(&principal);
     let session = Session {
-        access_key_id,
+        access_key_id: access_key_id.into(),
         secret_access_key,
         token: Some(token),
-        arn: issued.arn.as_str().into(),
+        arn: principal.arn().into(),
         principal,
         role: Some(role.name.as_str().into()),
         policies,
@@ -176,8 +167,11 @@ pub(crate) fn issue(state: &State, grant: Grant<'_>, now: Timestamp) -> Issued {
         expires: Some(expires),
         labels,
     };
-    state.world().keys.add(Arc::new(session), now);
-    issued
+    Issued {
+        session: state.keys.add(session, now),
+        expires,
+        user_id,
+    }
 }
 
 /// The tags of a call, and which of them go on.
@@ -235,8 +229,9 @@ pub(super) fn check_name(at: &str, name: &str) -> Result<(), Refusal> {
 
 /// `arn:aws:iam::<account>:role/<path><name>`.
 fn is_role(arn: &str) -> bool {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    matches!(parts[..], ["arn", _, "iam", "", account, rest]
+    let mut rest = arn.splitn(6, ':');
+    let parts: [&str; 6] = std::array::from_fn(|_| rest.next().unwrap_or_default());
+    matches!(parts, ["arn", _, "iam", "", account, rest]
         if account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()) && rest.starts_with("role/"))
 }
 

@@ -1,5 +1,7 @@
 //! `AssumeRoleWithWebIdentity`: a session for a token of an issuer that a role trusts.
 
+use std::{borrow::Cow, slice, sync::Arc};
+
 use super::{
     Call, Trace, constraint, required,
     session::{Longest, Wanted},
@@ -8,7 +10,12 @@ use crate::{
     answer::{Outcome, Refusal},
     caller::why,
     credentials::Labels,
-    iam::{Context, PolicySet, Principal, Request, context::Over, evaluate},
+    iam::{
+        Facts, PolicySet, Principal, Request,
+        context::{Over, folded},
+        evaluate,
+        store::OidcProvider,
+    },
     token::{self, Token},
     wire::xml::Element,
 };
@@ -65,24 +72,25 @@ pub(crate) async fn assume_role_with_web_identity(
         provider_arn: provider.arn.clone(),
     };
     let issuer = claims.iss.strip_prefix("https://").unwrap_or(&claims.iss);
-    let mut context = Context::new();
-    context.set(&format!("{issuer}:sub"), claims.sub.as_str());
-    let audiences = if defects.ignore_audience {
-        &provider.client_ids
-    } else {
-        &claims.audiences
+    let vouched = Vouched {
+        issuer,
+        subject: &claims.sub,
+        audiences: if defects.ignore_audience {
+            &provider.client_ids
+        } else {
+            &claims.audiences
+        },
+        provider: &provider,
+        account: &state.account,
+        session_name: wanted.session_name,
     };
-    context.set_all(&format!("{issuer}:aud"), audiences.iter().cloned());
-    context.set("aws:FederatedProvider", provider.arn.as_str());
-    context.set("aws:ResourceAccount", state.account.as_str());
-    context.set("sts:RoleSessionName", wanted.session_name);
     let decision = evaluate(
         &Request {
             principal: &principal,
             action: ACTION,
             resource: &role.arn,
             resource_account: &state.account,
-            context: &Over(&context, &circumstances),
+            context: &Over(&vouched, &circumstances),
         },
         &PolicySet {
             trust: Some(&role.trust.named),
@@ -99,7 +107,7 @@ pub(crate) async fn assume_role_with_web_identity(
         call,
         &role,
         longest,
-        Some(provider.arn.clone()),
+        Some(Arc::clone(&provider)),
         Labels::default(),
     )?;
     let claims = token.claims;
@@ -108,6 +116,39 @@ pub(crate) async fn assume_role_with_web_identity(
     answer.push(Element::text("Audience", audience));
     answer.push(Element::text("Provider", provider.arn.as_str()));
     Ok(Outcome::Xml(Some(answer)))
+}
+
+/// What is known of a call that a token vouches for.
+struct Vouched<'a> {
+    /// Without `https://`, as condition keys begin.
+    issuer: &'a str,
+    subject: &'a String,
+    audiences: &'a [String],
+    provider: &'a OidcProvider,
+    account: &'a str,
+    session_name: &'a str,
+}
+
+impl Facts for Vouched<'_> {
+    fn values_of(&self, key: &str) -> Option<Cow<'_, [String]>> {
+        let one = |value: &str| Some(Cow::Owned(vec![value.to_owned()]));
+        match key {
+            "aws:federatedprovider" => return Some(Cow::Borrowed(slice::from_ref(&self.provider.arn))),
+            "aws:resourceaccount" => return one(self.account),
+            "sts:rolesessionname" => return one(self.session_name),
+            _ => {}
+        }
+        // A port in the issuer has a colon too: the claim's name is behind the last.
+        let (issuer, claim) = key.rsplit_once(':')?;
+        if issuer != folded(self.issuer) {
+            return None;
+        }
+        match claim {
+            "sub" => Some(Cow::Borrowed(slice::from_ref(self.subject))),
+            "aud" => Some(Cow::Borrowed(self.audiences)).filter(|given| !given.is_empty()),
+            _ => None,
+        }
+    }
 }
 
 /// The token of a call, without a word of it in an error.

@@ -100,11 +100,9 @@ pub fn response(action: &str, namespace: &str, result: Option<&[Element]>, reque
         if let Some(result) = result {
             node(out, &[action, "Result"], result);
         }
-        node(
-            out,
-            &["ResponseMetadata"],
-            &[Element::text("RequestId", request_id)],
-        );
+        out.push_str("<ResponseMetadata><RequestId>");
+        escape_into(out, request_id);
+        out.push_str("</RequestId></ResponseMetadata>");
     })
 }
 

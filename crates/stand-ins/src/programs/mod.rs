@@ -156,9 +156,7 @@ pub enum StartError {
         flag: &'static str,
     },
     /// It ended before it served.
-    #[error(
-        "{program} ended with {how} before it served on {socket}; {last_words}; all of its output is in {log}"
-    )]
+    #[error("{program} ended with {how} before it served on {socket}; {last_words}")]
     Ended {
         /// Which.
         program: PathBuf,
@@ -172,9 +170,7 @@ pub enum StartError {
         log: PathBuf,
     },
     /// It runs, and does not serve.
-    #[error(
-        "{program} does not serve on {socket} after {waited:?}; {last_words}; all of its output is in {log}"
-    )]
+    #[error("{program} does not serve on {socket} after {waited:?}; {last_words}")]
     Hangs {
         /// Which.
         program: PathBuf,

@@ -55,12 +55,12 @@ pub(crate) struct Setup {
 }
 
 enum AnyDriver {
-    StandIn(Driver),
+    StandIn(Box<Driver>),
     Real(Box<DriverProgram>),
 }
 
 enum AnyProvider {
-    StandIn(Provider),
+    StandIn(Box<Provider>),
     Real(Box<ProviderProgram>),
 }
 
@@ -218,7 +218,7 @@ impl World {
 
     pub(crate) async fn start_driver(&mut self) {
         let started = match &self.setup.driver {
-            None => AnyDriver::StandIn(Driver::start(self.driver_config.clone()).await.unwrap()),
+            None => AnyDriver::StandIn(Box::new(Driver::start(self.driver_config.clone()).await.unwrap())),
             Some(program) => {
                 let log = self.log("driver");
                 let (spec, options) = (ProgramSpec::new(program), DriverOptions::default());
@@ -240,7 +240,7 @@ impl World {
 
     pub(crate) async fn start_provider(&mut self) {
         let started = match &self.setup.provider {
-            None => AnyProvider::StandIn(Provider::start(self.provider_config.clone()).unwrap()),
+            None => AnyProvider::StandIn(Box::new(Provider::start(self.provider_config.clone()).unwrap())),
             Some(program) => {
                 let log = self.log("provider");
                 let options = ProviderOptions::new(AccountPlace::OwnMountNamespace);
