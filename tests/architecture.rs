@@ -107,6 +107,7 @@ const WALL_CLOCK: &[(&str, &str)] = &[
         "crates/stand-ins/src/provider",
         "signatures, and the times of the provider's log",
     ),
+    ("crates/stand-ins/src/log.rs", "lines of a log say when they were"),
     ("crates/stand-ins/src/kubelet", "API objects and tokens carry it"),
     (
         "crates/stand-ins/src/kubernetes",

@@ -394,8 +394,8 @@ fn list_shows_the_plan() {
     assert_eq!(positive["tenants"]["red"], "ns-0001");
     assert_eq!(
         value["unbound"].as_array().unwrap().len(),
-        5,
-        "five scenarios need a second tenant"
+        6,
+        "six scenarios need a second tenant"
     );
     let (out, err, code) = typed(&["list", "postive"]);
     assert_eq!((out.as_str(), code), ("", 2));

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     deny, evidence, expect, load, micros, programs, publish,
     publish::LiveVolume,
+    standing,
     step::{StepError, StepResult},
     workload::{self, LiveWorkload},
     world::{CaseTenant, World},
@@ -183,9 +184,9 @@ impl Attempt<'_> {
             }
             Action::Deny(planned) => deny::deny(self, planned, until).await,
             Action::Update(secret) => self.update(secret).await,
-            Action::Scale { workload, replicas } => workload::scale(self, workload, *replicas, until).await,
+            Action::Scale { workload, replicas } => standing::scale(self, workload, *replicas, until).await,
             Action::Republish { workload, times, due } => {
-                workload::republish(self, workload, (*times, *due), until).await
+                standing::republish(self, workload, (*times, *due), until).await
             }
             Action::Delete { workload } => workload::delete(self, workload, until).await,
             Action::Expect(planned) => expect::expect(self, planned, until).await,

@@ -29,6 +29,7 @@ mod programs;
 mod publish;
 mod run;
 mod signals;
+mod standing;
 mod step;
 mod synced;
 mod workload;

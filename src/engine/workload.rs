@@ -21,7 +21,7 @@ use crate::{
     secret::SecretValue,
     tenant::{self, ClassManifest, ClassObject, PathTranslation, Source, WorkloadManifest},
     verdict::{
-        Finding, Judgement, failure,
+        Judgement, failure,
         files::{ExpectedFile, SeenFile, differences},
     },
 };
@@ -31,9 +31,6 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// Longest wait for a pod status object after its mount.
 const POD_STATUS: Duration = Duration::from_secs(5);
-
-/// How much longer than a poll interval a republish waits that must not be skipped.
-const BEYOND_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Permission bits of files whose class asks for none.
 const MODE: u32 = 0o644;
@@ -301,88 +298,6 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     Ok(format!("{pods}{files} byte-exact, {}{status}{synced}", modes.join(" ")).into())
 }
 
-/// Changes how many pods a Deployment has, and waits until it has those and each has its files.
-pub(super) async fn scale(
-    attempt: &mut Attempt<'_>,
-    workload: &str,
-    replicas: u32,
-    until: Instant,
-) -> StepResult {
-    let world = attempt.world;
-    let live = attempt
-        .workloads
-        .get_mut(workload)
-        .ok_or_else(StepError::bad_reference)?;
-    live.kind = WorkloadKind::Deployment(replicas);
-    let live = attempt.workload(workload)?;
-    let deployment = ObjectRef::new("apps/v1", "Deployment", Some(&live.namespace), &live.name);
-    let patch = serde_json::json!({ "spec": { "replicas": replicas } });
-    world.environment.kubernetes.merge(&deployment, &patch).await?;
-    let Some(pods) = live.exactly(world, replicas as usize, until).await else {
-        let tenant = attempt.tenants[live.tenant].name();
-        if let Some(trouble) = live.not_started(world, tenant) {
-            return Err(world.blame(trouble).await.into_trouble());
-        }
-        let broken = failure(format!("{workload} did not have {replicas} Ready pods in time"))
-            .fact("event", live.refusals(world).pop().unwrap_or_default());
-        return Err(world.blame(broken).await);
-    };
-    let tenant = attempt.tenants[live.tenant].name();
-    let expected = live.expected(&attempt.tenants, Value::Current)?;
-    for pod in &pods {
-        let seen = LiveWorkload::mount_point(world, &pod.uid)
-            .files()
-            .map_err(unreadable)?;
-        judged(holds(attempt, tenant, workload, &expected, &seen))?;
-    }
-    Ok(Finding {
-        brief: String::new(),
-        detail: format!("{workload} has {replicas} pods"),
-    })
-}
-
-/// Has kubelet ask the driver again for every pod of a workload, so many times one after another.
-pub(super) async fn republish(
-    attempt: &mut Attempt<'_>,
-    workload: &str,
-    (times, due): (u32, bool),
-    until: Instant,
-) -> StepResult {
-    let world = attempt.world;
-    let live = attempt
-        .workloads
-        .get_mut(workload)
-        .ok_or_else(StepError::bad_reference)?;
-    live.republished += times;
-    let live = attempt.workload(workload)?;
-    let pause = match world.environment.rotation {
-        Some(interval) if due => interval + BEYOND_INTERVAL,
-        _ => Duration::ZERO,
-    };
-    let kubelet = world.environment.republish.as_ref();
-    let kubelet =
-        kubelet.ok_or_else(|| StepError::trouble("kubelet cannot be told to publish again here"))?;
-    for time in 1..=times {
-        tokio::time::sleep(pause).await;
-        for pod in live.pods(world) {
-            let asked = tokio::time::timeout_at(until.into(), kubelet.republish(&pod.uid)).await;
-            let because = match asked {
-                Ok(Ok(())) => continue,
-                Ok(Err(because)) => because,
-                Err(_) => "no answer in time".to_owned(),
-            };
-            let broken = failure(format!("{workload} was not published again: {because}"))
-                .fact("republish", format!("number {time} of {times}"))
-                .fact("event", live.refusals(world).pop().unwrap_or_default());
-            return Err(world.blame(broken).await);
-        }
-    }
-    Ok(Finding {
-        brief: String::new(),
-        detail: format!("published {times} times more"),
-    })
-}
-
 /// Judges files against what they must be; another tenant's value is a breach of isolation.
 pub(super) fn holds(
     attempt: &Attempt<'_>,
@@ -533,20 +448,8 @@ impl LiveWorkload {
         Some(pods.iter().filter(|pod| pod.ready()).cloned().collect())
     }
 
-    /// Its pods once they are so many and all of them Ready; nothing when they are not in time.
-    async fn exactly(&self, world: &World, wanted: usize, until: Instant) -> Option<Vec<PodView>> {
-        let mut pods = world
-            .environment
-            .kubernetes
-            .pods()
-            .of_workload(&self.namespace, &self.name);
-        let there = pods.wait_for(|pods| pods.len() == wanted && pods.iter().all(PodView::ready));
-        let pods = tokio::time::timeout_at(until.into(), there).await.ok()?.ok()?;
-        Some(pods.clone())
-    }
-
     /// Why its pods are not Ready, where that is not for want of a mount: no word about the product.
-    fn not_started(&self, world: &World, tenant: &str) -> Option<Failure> {
+    pub(super) fn not_started(&self, world: &World, tenant: &str) -> Option<Failure> {
         let pods = self.pods(world);
         let Some(pod) = pods.iter().find(|pod| !pod.ready()) else {
             return Some(

@@ -68,11 +68,10 @@ impl KnownIssues {
             .iter()
             .filter(|issue| issue.scenario == ended.scenario);
         candidates
-            .filter_map(|issue| Some((issue, issue.component_among(components)?)))
-            .find_map(|(issue, (version, stand_in))| {
+            .filter_map(|issue| Some((issue, issue.version_among(components)?)))
+            .find_map(|(issue, version)| {
                 let shows = issue.shows(ended)?;
-                // A stand-in that has not got it is no release in which it is fixed.
-                (shows || !stand_in).then(|| KnownIssue {
+                Some(KnownIssue {
                     id: issue.id.clone(),
                     title: issue.title.clone(),
                     link: issue.link.clone(),
@@ -88,17 +87,15 @@ impl KnownIssues {
 }
 
 impl Issue {
-    /// The version of its component, where that is one that has it, and whether it is a stand-in.
-    fn component_among(&self, components: &[Component]) -> Option<(String, bool)> {
+    /// The version of its component, where that is one that has it.
+    fn version_among(&self, components: &[Component]) -> Option<String> {
         let component = components
             .iter()
             .find(|component| component.seam == self.component)?;
         let version = component.version.trim_start_matches('v');
         // A version that says nothing, such as `local-dev`, is nobody's excuse.
         let read = Version::parse(version).ok()?;
-        self.versions
-            .matches(&read)
-            .then(|| (version.to_owned(), component.stand_in))
+        self.versions.matches(&read).then(|| version.to_owned())
     }
 
     /// Whether it shows; nothing where the end says nothing about it.
@@ -194,24 +191,6 @@ knownIssues:
             let told = found.as_ref().map(|known| (known.id.as_str(), known.shows));
             assert_eq!(told, expected, "{scenario} {verdict} {headline:?} {version}");
             assert!(found.is_none_or(|known| known.excused == known.shows));
-        }
-    }
-
-    #[test]
-    fn a_stand_in_shows_an_issue_and_is_no_fix_of_it() {
-        let stand_in = Component {
-            stand_in: true,
-            ..component("driver", "1.6.0")
-        };
-        let failure = verdict::failure("the folder is empty");
-        for (verdict, expected) in [(Verdict::Failed, Some(true)), (Verdict::Passed, None)] {
-            let ended = Ended {
-                scenario: "slow",
-                verdict,
-                failure: Some(&failure),
-            };
-            let found = issues(false).of(ended, std::slice::from_ref(&stand_in));
-            assert_eq!(found.map(|known| known.shows), expected, "{verdict}");
         }
     }
 
