@@ -138,10 +138,25 @@ async fn nothing_runs(folder: &Path) {
 }
 
 pub(crate) async fn starts_serves_and_ends() {
-    let (folder, config) = config(real());
+    serves(real()).await;
+}
+
+/// Namespaces are furnished and emptied in the place of the controller manager.
+pub(crate) async fn serves_without_a_controller_manager() {
+    serves(ControlPlanePrograms {
+        controller_manager: None,
+        ..real()
+    })
+    .await;
+}
+
+async fn serves(programs: ControlPlanePrograms) {
+    let controllers = programs.controller_manager.is_some();
+    let (folder, config) = config(programs);
     let ca = config.ca.clone();
     let plane = ControlPlane::start(config).await.unwrap();
     assert!(plane.version().starts_with("v1."), "{}", plane.version());
+    assert_eq!(plane.has_controller_manager(), controllers);
     let client = Client::of(&plane, &ca);
     let admin = plane.admin_token().expose();
     let namespace = json!({ "metadata": { "name": "a" } });
@@ -175,23 +190,29 @@ pub(crate) async fn starts_serves_and_ends() {
         client.ask(expired.expose(), "GET", "/api", &Value::Null).await.0,
         401
     );
-    assert_eq!(
-        client
-            .ask(admin, "DELETE", "/api/v1/namespaces/a", &Value::Null)
-            .await
-            .0,
-        200
-    );
+    // A pod that waits for its kubelet holds what it uses, and the namespace.
+    let pods = "/api/v1/namespaces/a/pods";
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "nodeName": "n", "containers": [{ "name": "c", "image": "i" }] } });
+    assert_eq!(client.ask(admin, "POST", pods, &pod).await.0, 201);
+    let (code, said) = client
+        .ask(admin, "DELETE", "/api/v1/namespaces/a", &Value::Null)
+        .await;
+    assert_eq!(code, 200, "{said}");
+    let pod = format!("{pods}/p");
     let until = Instant::now() + PATIENCE;
-    while client
-        .ask(admin, "GET", "/api/v1/namespaces/a", &Value::Null)
-        .await
-        .0
-        != 404
-    {
-        assert!(Instant::now() < until, "the namespace stays");
+    loop {
+        let (_, pod) = client.ask(admin, "GET", &pod, &Value::Null).await;
+        if pod["metadata"]["deletionTimestamp"].is_string() {
+            break;
+        }
+        assert!(Instant::now() < until, "the pod is not told");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let account = "/api/v1/namespaces/a/serviceaccounts/default";
+    assert_eq!(client.ask(admin, "GET", account, &Value::Null).await.0, 200);
+    let now = json!({ "gracePeriodSeconds": 0 });
+    assert_eq!(client.ask(admin, "DELETE", &pod, &now).await.0, 200);
+    client.becomes(admin, "/api/v1/namespaces/a", 404).await;
     assert!(processes(folder.path()).len() >= 2);
     plane.stop().await;
     nothing_runs(folder.path()).await;

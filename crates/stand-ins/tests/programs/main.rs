@@ -75,6 +75,10 @@ fn main() -> ExitCode {
             trial_of(control_plane::starts_serves_and_ends),
         ),
         (
+            "a_control_plane_without_a_controller_manager_furnishes_and_empties_namespaces",
+            trial_of(control_plane::serves_without_a_controller_manager),
+        ),
+        (
             "a_control_plane_that_is_dropped_ends_too",
             trial_of(control_plane::one_that_is_dropped_ends_too),
         ),
