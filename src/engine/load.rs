@@ -227,12 +227,11 @@ async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepErro
         let tenant = expected.get(&job.pod.namespace).ok_or("no such tenant")?;
         check_files(tenant, target)
     };
-    let node = &world.environment.node;
-    let lens = CsiLens::new(
-        CsiClient::new(&node.csi_socket, &node.kubelet_root),
-        jobs,
-        Arc::new(check),
-    );
+    let mut nodes = world.environment.nodes.iter();
+    let (socket, root) = nodes
+        .find_map(|node| Some((node.csi_socket.as_deref()?, node.kubelet_root.as_path())))
+        .ok_or_else(|| StepError::trouble("the driver's socket is on no node that is reached from here"))?;
+    let lens = CsiLens::new(CsiClient::new(socket, root), jobs, Arc::new(check));
     lens.warm_up(FETCH)
         .await
         .map_err(|status| StepError::trouble(format!("cannot reach the driver: {status}")))?;

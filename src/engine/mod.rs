@@ -10,6 +10,7 @@
 //! alone. Nothing waits without a deadline from the plan.
 
 mod case;
+mod clusters;
 mod deny;
 mod dispatch;
 mod evidence;

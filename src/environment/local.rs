@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Trouble,
-    access,
+    Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace, Node, Plant,
+    Release, Trouble, access,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
@@ -41,7 +41,7 @@ use crate::{
     aws::{AdminKey, Aws, AwsAccess},
     generation::DriverGeneration,
     journal::EnvironmentReady,
-    kubernetes::{Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
+    kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
     provision::{Ledger, MARKER, Object, Reach},
     secret::Credential,
     tenant::{self, Marks},
@@ -135,7 +135,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    pub(super) fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self {
+    pub(super) fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self + Copy {
         move |error| Self {
             part,
             because: error.to_string(),
@@ -163,11 +163,13 @@ impl StartError {
 /// Where the embedded environment of a run keeps its sockets and mounts: short, as the paths of
 /// sockets are. It must be on record before [`start`] makes it.
 #[must_use]
-pub fn scratch_folder(run_id: &str, options: &LocalOptions) -> PathBuf {
-    let folder = match options.programs {
-        None => std::env::temp_dir(),
+pub fn scratch_folder(run_id: &str, options: &EnvironmentOptions) -> PathBuf {
+    let folder = match options {
         // The confinement's own, which goes with it.
-        Some(_) => PathBuf::from("/run"),
+        EnvironmentOptions::Local(LocalOptions {
+            programs: Some(_), ..
+        }) => PathBuf::from("/run"),
+        EnvironmentOptions::Local(_) | EnvironmentOptions::Kind(_) => std::env::temp_dir(),
     };
     folder.join(format!("mountproof-{run_id}"))
 }
@@ -184,7 +186,7 @@ pub fn logs_folder(scratch: &Path) -> PathBuf {
 /// `ledger` and installed: the kinds before the driver starts, which waits for them, the object when its version is
 /// known. `struck` hears of every fault
 /// as it strikes.
-pub async fn start(
+pub(super) async fn start(
     options: &LocalOptions,
     scratch: &Path,
     region: &str,
@@ -275,7 +277,7 @@ pub async fn start(
         &KubernetesAccess {
             url: api.url(),
             trust_pem: ca.certificate_pem().to_owned(),
-            token: api.admin_token(),
+            identity: Identity::Token(api.admin_token()),
         },
         marks,
     )
@@ -343,11 +345,11 @@ pub async fn start(
         kubernetes,
         aws,
         issuer,
-        node: Node {
+        nodes: vec![Node {
             name: NODE.to_owned(),
-            csi_socket,
+            csi_socket: Some(csi_socket),
             kubelet_root: root,
-        },
+        }],
         calls: Some(log),
         limits,
         pace: Some(pace),
@@ -400,7 +402,7 @@ async fn await_registration(kubernetes: &Kubernetes) -> Result<(), StartError> {
 }
 
 /// Makes the scratch folder, with the marker that lets `sweep` remove it.
-fn prepare(scratch: &Path) -> io::Result<()> {
+pub(super) fn prepare(scratch: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     // Others on the machine have no business with tokens and secrets, mounted or not.
     fs::DirBuilder::new().mode(0o700).create(scratch)?;
@@ -432,7 +434,7 @@ impl ExpiredTokens for Issuer {
     }
 }
 
-fn whole(rate: f64) -> u32 {
+pub(super) fn whole(rate: f64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
