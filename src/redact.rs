@@ -83,6 +83,12 @@ impl Redactor {
         }
     }
 
+    /// Whether `text` has a known value in it, in any form.
+    #[must_use]
+    pub fn knows_any_in(&self, text: &str) -> bool {
+        self.search().is_some_and(|search| search.is_match(text))
+    }
+
     /// `event` without secrets in any of its strings.
     #[must_use]
     pub fn redact_event(&self, event: Event) -> Event {
@@ -329,6 +335,7 @@ mod tests {
             percent_encode(secret.as_bytes(), false),
             hexadecimal(secret.as_bytes()),
         ];
+        assert!(!redactor.knows_any_in("nothing to see"));
         for form in forms {
             let clean = redactor.redact(&form);
             assert!(clean.contains(REDACTED), "{form} -> {clean}");

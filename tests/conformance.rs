@@ -2,6 +2,7 @@
 //!
 //! - One trial per case, by the name that the command line prints: `cargo test --test conformance
 //!   positive`. All of them run in one embedded environment, when the first is asked for.
+//! - `counts::calls-per-mount`: what a mount and a refresh of the stand-in pair ask, to the call.
 //! - One trial per planted defect, `defect::<seam>:<name>`: of the scenario that must catch it exactly the
 //!   cases go red that must, and the run ends with the exit code that it must.
 //!
@@ -33,7 +34,7 @@ const MOUNT: Duration = Duration::from_secs(20);
 
 /// For each defect the cases that must turn red, and the exit code of the run: 4 where a tenant reaches what it must
 /// not, 1 where a mount is spoilt.
-const RED: [(&str, &[&str], u8); 23] = [
+const RED: [(&str, &[&str], u8); 33] = [
     (
         "endpoint:skip-token-signature",
         &["impostor-refused[with=forged-signature]"],
@@ -70,6 +71,26 @@ const RED: [(&str, &[&str], u8); 23] = [
     ("driver:file-left-after-unmount", &POSITIVE, 1),
     ("driver:no-pod-status", &POSITIVE, 1),
     ("driver:never-answers", &POSITIVE, 1),
+    ("driver:rewrites-synced-secret", &["synced-secret-kept"], 1),
+    (
+        "driver:rewrites-synced-at-every-publish",
+        &["synced-secret-republished"],
+        1,
+    ),
+    ("driver:unlimited-rotation", &["poll-interval-kept"], 1),
+    ("driver:tokens-in-log", &["no-token-in-log"], 1),
+    ("driver:stale-synced-secret", &["synced-secret"], 1),
+    ("driver:fresh-folder-is-done", &["mount-after-timeout"], 1),
+    (
+        "driver:mounted-folder-is-done",
+        &["mount-after-driver-kill[interval=off]"],
+        1,
+    ),
+    (
+        "driver:provider-socket-is-kept",
+        &["mount-after-provider-move"],
+        1,
+    ),
     ("provider:wrong-mode", &POSITIVE, 1),
     ("provider:stale-after-rotation", &["rotation"], 1),
     ("provider:other-tenants-secret", &CROSS_NAMESPACE, 4),
@@ -77,6 +98,8 @@ const RED: [(&str, &[&str], u8); 23] = [
     ("provider:ignores-version", &["class-formats"], 1),
     ("provider:ignores-permission", &["class-permissions"], 1),
     ("provider:refuses-secret-twice", &["class-secret-twice"], 1),
+    ("provider:failover-after-denial", &["failover-keeps-denial"], 4),
+    ("provider:fetches-twice", &["calls-per-mount"], 1),
 ];
 
 const POSITIVE: [&str; 2] = ["positive[team-blue]", "positive[team-red]"];
@@ -89,30 +112,74 @@ const CROSS_NAMESPACE: [&str; 2] = [
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = cases();
-    let alone = std::env::var_os("NEXTEST").is_some();
-    let shared = Arc::new(OnceLock::new());
+    let shared = Arc::new(Shared {
+        cases: cases.clone(),
+        summary: OnceLock::new(),
+    });
     let mut trials: Vec<Trial> = Vec::new();
     for case in &cases {
-        let (name, shared, all) = (case.plan.case.clone(), Arc::clone(&shared), cases.clone());
+        let (name, shared) = (case.plan.case.clone(), Arc::clone(&shared));
         trials.push(Trial::test(name.clone(), move || {
-            let wanted = if alone {
-                all.iter()
-                    .filter(|case| case.plan.case == name)
-                    .cloned()
-                    .collect()
-            } else {
-                all
-            };
-            let summary: &Result<RunSummary, String> = shared.get_or_init(|| summary_of(wanted, Vec::new()));
-            case_passed(summary.as_ref().map_err(Failed::from)?, &name)
+            case_passed(shared.with(&name)?, &name)
         }));
     }
+    trials.push(Trial::test("counts::calls-per-mount", move || {
+        calls_are_exact(shared.with("calls-per-mount")?)
+    }));
     for plant in Plant::all() {
         trials.push(Trial::test(format!("defect::{plant}"), move || {
             defect_is_caught(plant)
         }));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The one run that trials of cases look at.
+struct Shared {
+    cases: Vec<Case>,
+    summary: OnceLock<Result<RunSummary, String>>,
+}
+
+impl Shared {
+    /// It, with the case of this name at least.
+    fn with(&self, name: &str) -> Result<&RunSummary, Failed> {
+        let alone = std::env::var_os("NEXTEST").is_some();
+        let wanted = |case: &&Case| !alone || case.plan.case == name;
+        let summary = self.summary.get_or_init(|| {
+            let cases = self.cases.iter().filter(wanted).cloned().collect();
+            summary_of(cases, Vec::new())
+        });
+        summary.as_ref().map_err(Failed::from)
+    }
+}
+
+/// The stand-ins ask what driver 1.6.0 and provider 3.1.1 do (docs/real-releases.md), whatever else has run before.
+fn calls_are_exact(summary: &RunSummary) -> Result<(), Failed> {
+    let statuses = "secretproviderclasspodstatuses.secrets-store.csi.x-k8s.io";
+    let expected = [
+        (format!("kubernetes:create {statuses}"), "driver", 10, 20),
+        ("kubernetes:get serviceaccounts".to_owned(), "provider", 10, 20),
+        (format!("kubernetes:update {statuses}"), "driver", 0, 20),
+        ("secretsmanager:GetSecretValue".to_owned(), "provider", 10, 20),
+        ("sts:AssumeRoleWithWebIdentity".to_owned(), "provider", 10, 20),
+        ("tls:aws".to_owned(), "provider", 20, 40),
+    ];
+    let [counted] = summary.calls.as_slice() else {
+        return Err(format!("calls were counted {} times", summary.calls.len()).into());
+    };
+    let seen: Vec<_> = counted
+        .calls
+        .iter()
+        .map(|call| (call.call.clone(), &*call.by, call.on_mounts, call.on_refreshes))
+        .collect();
+    if (counted.mounts, counted.refreshes) == (10, 20) && seen == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "{} mounts, {} refreshes: {seen:#?}",
+        counted.mounts, counted.refreshes
+    )
+    .into())
 }
 
 /// The shipped scenarios bound to two tenants, with loads cut to what proves that they work.
@@ -248,9 +315,9 @@ fn options(cases: Vec<Case>, plants: Vec<Plant>, out: &Path) -> RunOptions {
         // A planted defect is nobody's known issue.
         known: KnownIssues::default(),
         command: vec!["conformance".to_owned()],
-        environment: EnvironmentOptions::Local(LocalOptions {
+        environment: EnvironmentOptions::Local(Box::new(LocalOptions {
             plants,
             ..LocalOptions::default()
-        }),
+        })),
     }
 }

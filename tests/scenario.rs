@@ -99,6 +99,11 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
         "rotation",
         "fetch-throughput",
         "mount-latency",
+        "failover-keeps-denial",
+        "synced-secret",
+        "synced-secret-kept",
+        "no-token-in-log",
+        "poll-interval-kept",
     ] {
         assert!(names.contains(promised), "{promised} is not shipped");
     }
@@ -117,7 +122,7 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
             }
         }
     }
-    assert_eq!(denials, 8);
+    assert_eq!(denials, 9);
 }
 
 /// Set `MOUNTPROOF_UPDATE=1`, or run `mountproof schema scenario --write`, after a change of
@@ -214,6 +219,7 @@ fn broken_shapes_do_not_fit_the_schema() {
     let shapes = [
         "a-list",
         "bad-names",
+        "disturbances-of-wrong-shape",
         "impostor-of-wrong-shape",
         "just-text",
         "missing-fields",
@@ -388,8 +394,8 @@ fn list_shows_the_plan() {
     assert_eq!(positive["tenants"]["red"], "ns-0001");
     assert_eq!(
         value["unbound"].as_array().unwrap().len(),
-        5,
-        "five scenarios need a second tenant"
+        6,
+        "six scenarios need a second tenant"
     );
     let (out, err, code) = typed(&["list", "postive"]);
     assert_eq!((out.as_str(), code), ("", 2));

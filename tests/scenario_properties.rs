@@ -12,9 +12,11 @@ use mountproof::scenario::{
     load,
     parse::{MAX_BYTES, parse},
     raw::{
-        RawArrival, RawBecause, RawContent, RawCreate, RawDelete, RawDeny, RawEach, RawEvent, RawEvidence,
-        RawExpect, RawFetchLoad, RawFiles, RawImpostor, RawJmesPath, RawLens, RawLoad, RawMetadata, RawMount,
-        RawMountLoad, RawObject, RawResourcePolicy, RawScenario, RawStep, RawTenant, RawTrue, RawUpdate,
+        RawArrival, RawAws, RawBecause, RawContent, RawCreate, RawDelete, RawDeny, RawEach, RawEvent,
+        RawEvidence, RawExpect, RawFetchLoad, RawFetches, RawFiles, RawImpostor, RawInterruption,
+        RawJmesPath, RawLens, RawLoad, RawLogs, RawMetadata, RawMount, RawMountLoad, RawObject, RawProgram,
+        RawPublish, RawRepublish, RawResourcePolicy, RawRestart, RawScale, RawScenario, RawStep, RawSynced,
+        RawTenant, RawTrue, RawUpdate,
     },
     render,
     shipped::SHIPPED,
@@ -263,21 +265,28 @@ fn content() -> BoxedStrategy<RawContent> {
 }
 
 fn tenant() -> BoxedStrategy<RawTenant> {
-    let policy = at(vec(text(), 0..3)).prop_map(|deny| RawResourcePolicy { deny });
+    let policy = (at(vec(text(), 0..3)), truth()).prop_map(|(deny, primary_region_only)| RawResourcePolicy {
+        deny,
+        primary_region_only,
+    });
     (
         of(any::<bool>()),
         of(text()),
         of(ordered(at(content()))),
         of(ordered(policy)),
         of(at(vec(text(), 0..3))),
+        of(at(vec(text(), 0..3))),
     )
-        .prop_map(|(own, role, secrets, resource_policies, boundary)| RawTenant {
-            own,
-            role,
-            secrets,
-            resource_policies,
-            boundary,
-        })
+        .prop_map(
+            |(own, role, secrets, resource_policies, replicated, boundary)| RawTenant {
+                own,
+                role,
+                secrets,
+                resource_policies,
+                replicated,
+                boundary,
+            },
+        )
         .boxed()
 }
 
@@ -319,12 +328,16 @@ fn mount() -> BoxedStrategy<RawMount> {
         of(vec(object(), 0..3)),
         of(text()),
         btree_map("\\PC{0,6}", text(), 0..3),
-        of(at(any::<u32>())),
+        (truth(), truth(), of(at(any::<u32>()))),
         of(text()),
     );
     (workload, of(text()), of(any::<bool>()))
         .prop_map(
-            |((name, tenant, secret, by, objects, class, parameters, replicas, within), mode, pod_status)| {
+            |(
+                (name, tenant, secret, by, objects, class, parameters, (failover, sync, replicas), within),
+                mode,
+                pod_status,
+            )| {
                 RawMount {
                     name,
                     tenant,
@@ -333,6 +346,8 @@ fn mount() -> BoxedStrategy<RawMount> {
                     objects,
                     class,
                     parameters,
+                    failover,
+                    sync,
                     replicas,
                     within,
                     mode,
@@ -353,6 +368,8 @@ fn create() -> BoxedStrategy<RawCreate> {
             objects: mount.objects,
             class: mount.class,
             parameters: mount.parameters,
+            failover: mount.failover,
+            sync: mount.sync,
             replicas: mount.replicas,
             within: mount.within,
         })
@@ -378,6 +395,8 @@ fn deny() -> BoxedStrategy<RawDeny> {
             objects: mount.objects,
             class: mount.class,
             parameters: mount.parameters,
+            failover: mount.failover,
+            sync: mount.sync,
             replicas: mount.replicas,
             within: mount.within,
             control,
@@ -421,26 +440,35 @@ fn impostor() -> BoxedStrategy<RawImpostor> {
 fn expect() -> BoxedStrategy<RawExpect> {
     let files = select(vec![RawFiles::Current, RawFiles::Previous, RawFiles::None]);
     let event = (text(), text()).prop_map(|(reason, contains)| RawEvent { reason, contains });
+    let synced = select(vec![RawSynced::Current, RawSynced::Settled, RawSynced::Unchanged]);
     (
         text(),
         of(at(files)),
         of(at(event)),
         truth(),
+        of(at(synced)),
+        of(at(Just(RawFetches::Limited))),
+        of(at(Just(RawLogs::Clean))),
         truth(),
         of(text()),
         of(text()),
         of(text()),
     )
         .prop_map(
-            |(workload, files, event, pod_status, now, eventually, holds, within)| RawExpect {
-                workload,
-                files,
-                event,
-                pod_status,
-                now,
-                eventually,
-                holds,
-                within,
+            |(workload, files, event, pod_status, synced, fetches, logs, now, eventually, holds, within)| {
+                RawExpect {
+                    workload,
+                    files,
+                    event,
+                    pod_status,
+                    synced,
+                    fetches,
+                    logs,
+                    now,
+                    eventually,
+                    holds,
+                    within,
+                }
             },
         )
         .boxed()
@@ -499,8 +527,63 @@ fn measure() -> BoxedStrategy<RawLoad> {
     prop_oneof![mounts, fetch].boxed()
 }
 
+fn publish() -> BoxedStrategy<RawPublish> {
+    let interruption = select(vec![RawInterruption::Deadline, RawInterruption::DriverKilled]);
+    (
+        of(text()),
+        of(text()),
+        of(text()),
+        of(text()),
+        of(at(interruption)),
+        of(text()),
+    )
+        .prop_map(
+            |(name, tenant, volume, deadline, interrupted_by, within)| RawPublish {
+                name,
+                tenant,
+                volume,
+                deadline,
+                interrupted_by,
+                within,
+            },
+        )
+        .boxed()
+}
+
+fn restart() -> BoxedStrategy<RawRestart> {
+    let program = select(vec![RawProgram::Driver, RawProgram::Provider]);
+    (at(program), of(text()), truth(), truth(), of(text()))
+        .prop_map(
+            |(program, rotation, moves, driver_writes_secrets, within)| RawRestart {
+                program,
+                rotation,
+                moves,
+                driver_writes_secrets,
+                within,
+            },
+        )
+        .boxed()
+}
+
 fn step() -> BoxedStrategy<RawStep> {
+    let aws = (of(text()), of(at(Just(RawTrue)))).prop_map(|(latency, well)| RawAws { latency, well });
+    let scale = (text(), at(any::<u32>()), of(text())).prop_map(|(workload, replicas, within)| RawScale {
+        workload,
+        replicas,
+        within,
+    });
+    let republish =
+        (text(), of(at(any::<u32>())), truth(), of(text())).prop_map(|(workload, times, due, within)| {
+            RawRepublish {
+                workload,
+                times,
+                due,
+                within,
+            }
+        });
     prop_oneof![
+        scale.prop_map(RawStep::Scale),
+        republish.prop_map(RawStep::Republish),
         mount().prop_map(RawStep::Mount),
         deny().prop_map(RawStep::Deny),
         impostor().prop_map(RawStep::Impostor),
@@ -509,6 +592,9 @@ fn step() -> BoxedStrategy<RawStep> {
         (text(), of(text())).prop_map(|(secret, within)| RawStep::Update(RawUpdate { secret, within })),
         (text(), of(text())).prop_map(|(workload, within)| RawStep::Delete(RawDelete { workload, within })),
         measure().prop_map(RawStep::Load),
+        at(publish()).prop_map(RawStep::Publish),
+        at(aws).prop_map(RawStep::Aws),
+        at(restart()).prop_map(RawStep::Restart),
     ]
     .boxed()
 }

@@ -1,8 +1,14 @@
 //! Secrets Manager for tenants.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use aws_sdk_secretsmanager::{primitives::Blob, types::Tag};
+use aws_sdk_secretsmanager::{
+    primitives::Blob,
+    types::{ReplicaRegionType, ReplicationStatusType, StatusType, Tag},
+};
 
 use super::{
     Aws,
@@ -10,6 +16,9 @@ use super::{
     iam::{Tags, same_run},
 };
 use crate::secret::SecretValue;
+
+/// Longest wait for a replica.
+const REPLICATION: Duration = Duration::from_secs(30);
 
 impl Aws {
     /// A secret with this value; returns its ARN. Text is stored as text, anything else as binary.
@@ -89,8 +98,76 @@ impl Aws {
             })
     }
 
-    /// Removes a secret for good, without a recovery window; none is fine.
+    /// Replicates a secret to another region, and waits until it is there.
+    pub async fn replicate_secret(&self, name: &str, region: &str) -> Result<(), AwsError> {
+        const OPERATION: &str = "secretsmanager:ReplicateSecretToRegions";
+        let begun = self
+            .secrets
+            .replicate_secret_to_regions()
+            .secret_id(name)
+            .add_replica_regions(ReplicaRegionType::builder().region(region).build())
+            .send()
+            .await;
+        begun.map_err(|error| AwsError::of(OPERATION, error))?;
+        let until = Instant::now() + REPLICATION;
+        loop {
+            let replicas = self.describe(name).await?.replicas;
+            let Some(replica) = replicas.iter().find(|replica| replica.region() == Some(region)) else {
+                return Err(AwsError::because(
+                    OPERATION,
+                    format!("{name} has no replica in {region}"),
+                ));
+            };
+            match replica.status() {
+                Some(StatusType::InSync) => return Ok(()),
+                Some(StatusType::Failed) => {
+                    let why = replica.status_message().unwrap_or("it says not why");
+                    return Err(AwsError::because(OPERATION, why.to_owned()));
+                }
+                _ if Instant::now() >= until => {
+                    return Err(AwsError::because(
+                        OPERATION,
+                        format!("{name} was not in {region} after {REPLICATION:?}"),
+                    ));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Removes a secret for good, without a recovery window, and its replicas before it; none is fine.
     pub async fn remove_secret(&self, name: &str) -> Result<(), AwsError> {
+        match self.delete_secret(name).await {
+            // What it says of one that has replicas is not documented.
+            Err(error) if error.is_answer() && self.remove_replicas(name).await? => {
+                self.delete_secret(name).await
+            }
+            removed => removed,
+        }
+    }
+
+    /// Removes the replicas of a secret, if it has any.
+    async fn remove_replicas(&self, name: &str) -> Result<bool, AwsError> {
+        let replicas = self.describe(name).await?.replicas;
+        let regions: Vec<String> = replicas
+            .iter()
+            .filter_map(|replica| replica.region().map(str::to_owned))
+            .collect();
+        if regions.is_empty() {
+            return Ok(false);
+        }
+        let removed = self
+            .secrets
+            .remove_regions_from_replication()
+            .secret_id(name)
+            .set_remove_replica_regions(Some(regions))
+            .send()
+            .await;
+        removed.map_err(|error| AwsError::of("secretsmanager:RemoveRegionsFromReplication", error))?;
+        Ok(true)
+    }
+
+    async fn delete_secret(&self, name: &str) -> Result<(), AwsError> {
         let removed = self
             .secrets
             .delete_secret()
@@ -137,6 +214,7 @@ impl Aws {
         Ok(Description {
             pending_deletion: described.deleted_date().is_some(),
             tags: tag_map(described.tags()),
+            replicas: described.replication_status.unwrap_or_default(),
             versions: described.version_ids_to_stages.unwrap_or_default(),
             arn: described.arn,
         })
@@ -175,6 +253,7 @@ struct Description {
     arn: Option<String>,
     pending_deletion: bool,
     tags: Tags,
+    replicas: Vec<ReplicationStatusType>,
     /// Labels by version id.
     versions: HashMap<String, Vec<String>>,
 }

@@ -1,5 +1,6 @@
 //! `run --env host`: outside, both programs are obtained and this command is run again in a confinement; inside, the run
-//! takes place.
+//! takes place. An embedded run with a real control plane is confined in the same way: whatever becomes of this
+//! process, no program outlives it.
 //!
 //! ```text
 //! outside: --driver, --provider ─► releases ─► confine(this command, what was obtained) ─► its exit code
@@ -22,7 +23,10 @@ use mountproof_confinement::{self as confinement, Plan, Signal, Signals, View};
 use mountproof_releases::{Options, Part, Progress, Release, Repositories, Source, SourceError, obtain};
 use rustix::process::{getpid, kill_process};
 
-use super::output::{Output, USAGE, style};
+use super::{
+    output::{Output, USAGE, style},
+    run::EnvironmentName,
+};
 use crate::{
     environment::{ControlPlanePrograms, Programs},
     report::ExitCode,
@@ -60,13 +64,23 @@ pub struct HostArgs {
     #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_PROVIDER_REPOSITORY")]
     pub provider_repository: Option<String>,
 
-    /// A real API server in the place of the Kubernetes stand-in, with --etcd; without both, those in the folder that
-    /// `KUBEBUILDER_ASSETS` names, if it is set. A kube-controller-manager beside it runs too.
-    #[arg(long, value_name = "PROGRAM", requires = "etcd")]
+    /// A real API server in the place of the Kubernetes stand-in, with --etcd; with --env host and without both, those in the
+    /// folder that `KUBEBUILDER_ASSETS` names, if it is set. A kube-controller-manager beside it runs too.
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        requires = "etcd",
+        help_heading = "Control plane"
+    )]
     pub kube_apiserver: Option<PathBuf>,
 
     /// The store of that API server.
-    #[arg(long, value_name = "PROGRAM", requires = "kube_apiserver")]
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        requires = "kube_apiserver",
+        help_heading = "Control plane"
+    )]
     pub etcd: Option<PathBuf>,
 
     /// Ask no registry: images come from the cache alone.
@@ -102,20 +116,24 @@ impl HostArgs {
             (self.driver_version.is_some(), "--driver-version"),
             (self.provider.is_some(), "--provider"),
             (self.provider_version.is_some(), "--provider-version"),
-            (self.kube_apiserver.is_some(), "--kube-apiserver"),
             (self.offline, "--offline"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// The real control plane that was asked for, by flags or by the convention of envtest.
+    /// The real control plane that was asked for: by flags, or, among real programs, by the convention of envtest. An
+    /// embedded run is the same whatever the variable says.
     ///
     /// # Errors
     ///
     /// When a program is not there: a stand-in in its place would prove something else than was asked.
-    pub fn control_plane(&self) -> Result<Option<ControlPlanePrograms>, MissingProgram> {
-        let assets = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty());
+    pub fn control_plane(
+        &self,
+        env: EnvironmentName,
+    ) -> Result<Option<ControlPlanePrograms>, MissingProgram> {
+        let assets =
+            std::env::var_os(ASSETS).filter(|folder| !folder.is_empty() && env == EnvironmentName::Host);
         let programs = match (&self.etcd, &self.kube_apiserver, assets) {
             (Some(etcd), Some(api), _) => ControlPlanePrograms::new(etcd.clone(), api.clone()),
             (_, _, Some(folder)) => ControlPlanePrograms::in_folder(Path::new(&folder)),
@@ -163,26 +181,45 @@ enum Unusable {
     Source(#[from] SourceError),
 }
 
-/// Obtains both programs and runs this command again, confined; answers with its exit code.
+/// Obtains what is to be obtained and runs this command again, confined; answers with its exit code.
 ///
 /// # Errors
 ///
 /// When a stream cannot be written.
-pub async fn outside(args: &HostArgs, quiet: bool, output: &mut Output<'_>) -> io::Result<u8> {
+pub async fn outside(
+    args: &HostArgs,
+    env: EnvironmentName,
+    quiet: bool,
+    output: &mut Output<'_>,
+) -> io::Result<u8> {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if env == EnvironmentName::Host {
+        match programs(args, quiet, output).await? {
+            Ok(programs) => arguments.extend([OBTAINED.into(), serde_json::to_string(&programs)?.into()]),
+            Err(code) => return Ok(code),
+        }
+    } else if let Err(error) = confinement::available().await {
+        return refused(output, &error, ExitCode::EnvironmentUnavailable.code());
+    }
+    match confinement::confine(&Plan { arguments }).await {
+        Ok(outcome) => Ok(outcome.code),
+        Err(error) => refused(output, &error, ExitCode::EnvironmentUnavailable.code()),
+    }
+}
+
+/// Obtains driver and provider. What is wrong is printed, and the exit code comes back instead.
+async fn programs(args: &HostArgs, quiet: bool, output: &mut Output<'_>) -> io::Result<Result<Programs, u8>> {
     let sources = args
         .source(Part::Driver)
         .and_then(|driver| Ok((driver, args.source(Part::Provider)?)));
     let (driver, provider) = match sources {
         Ok(sources) => sources,
-        Err(error) => return refused(output, &error, USAGE),
+        Err(error) => return refused(output, &error, USAGE).map(Err),
     };
     let unavailable = ExitCode::EnvironmentUnavailable.code();
-    if let Err(error) = args.control_plane() {
-        return refused(output, &error, unavailable);
-    }
     // Before anything is downloaded.
     if let Err(error) = confinement::available().await {
-        return refused(output, &error, unavailable);
+        return refused(output, &error, unavailable).map(Err);
     }
     let options = Options {
         repositories: Repositories {
@@ -195,19 +232,19 @@ pub async fn outside(args: &HostArgs, quiet: bool, output: &mut Output<'_>) -> i
     };
     let driver = match obtained(Part::Driver, &driver, &options, quiet, output).await? {
         Ok(release) => release,
-        Err(error) => return refused(output, &error, unavailable),
+        Err(error) => return refused(output, &error, unavailable).map(Err),
     };
     let provider = match obtained(Part::Provider, &provider, &options, quiet, output).await? {
         Ok(release) => release,
-        Err(error) => return refused(output, &error, unavailable),
+        Err(error) => return refused(output, &error, unavailable).map(Err),
     };
-    let obtained = serde_json::to_string(&Programs { driver, provider })?;
-    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    arguments.extend([OBTAINED.into(), obtained.into()]);
-    match confinement::confine(&Plan { arguments }).await {
-        Ok(outcome) => Ok(outcome.code),
-        Err(error) => refused(output, &error, unavailable),
-    }
+    Ok(Ok(Programs { driver, provider }))
+}
+
+/// Whether this process is the one inside.
+#[must_use]
+pub fn is_inside() -> bool {
+    confinement::is_inside()
 }
 
 /// Enters the confinement and has its signals reach this process; notes for the report.

@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     )?;
 
     let (mut pods, mut own, mut secrets) = (0_u64, 0, 0);
-    let (mut policies, mut boundaries) = (0, 0);
+    let (mut policies, mut boundaries, mut replicas) = (0, 0, 0);
     let mut longest = Duration::ZERO;
     for case in &cases {
         own += case
@@ -76,13 +76,15 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         for tenant in &case.scenario.tenants {
             policies += tenant.denied_by_secret.len();
             boundaries += usize::from(tenant.boundary.is_some());
+            replicas += tenant.replicated.len();
         }
         for step in &case.scenario.steps {
             pods += match &step.action {
-                Action::Mount(_) | Action::Deny(_) | Action::Create(_) => 1,
+                Action::Mount(_) | Action::Deny(_) | Action::Create(_) | Action::Publish(_) => 1,
                 Action::Load(Load::Mounts(mounts)) => {
                     u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64
                 }
+                Action::Load(Load::Calls(calls)) => u64::from(calls.mounts) + 1,
                 _ => 0,
             };
         }
@@ -90,8 +92,8 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     }
     writeln!(
         output.out,
-        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own: tenants {own}, secrets {secrets}, resource \
-         policies {policies}, permissions boundaries {boundaries}",
+        "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own: tenants {own}, secrets {secrets}, replicas \
+         {replicas}, resource policies {policies}, permissions boundaries {boundaries}",
         cases.len(),
         args.jobs
     )?;

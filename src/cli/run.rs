@@ -106,7 +106,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, conflicts_with = "in_flight", help_heading = "Load")]
     pub fetch_rate: Option<f64>,
 
-    /// Cases at once: most of a case is waiting. Measurements always run alone.
+    /// Cases at once: most of a case is waiting. Measurements, and cases that disturb the node or AWS, run alone.
     #[arg(long, short, default_value = "32", value_name = "N")]
     pub jobs: NonZeroU32,
 
@@ -118,8 +118,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub fail_fast: bool,
 
-    /// Read the known issues from this file instead of the ones in the binary: what is broken upstream, in which
-    /// versions, and which scenario shows it. One that shows is reported and does not fail the run.
+    /// Read the known issues from this file instead of the ones in the binary, which are of real releases: what is broken
+    /// upstream, in which versions, and which scenario shows it. One that shows is reported and does not fail the run.
     #[arg(long, value_name = "FILE")]
     pub known_issues: Option<PathBuf>,
 
@@ -267,21 +267,28 @@ impl RunArgs {
             out: self.out.clone(),
             known,
             command,
-            environment: EnvironmentOptions::Local(LocalOptions {
-                plants: self.plant.clone(),
-                faults: self.fault.clone(),
-                kubernetes_listen: self.kubernetes_listen,
-                aws_listen: self.aws_listen,
-                clock: self.kubelet_clock,
-                provider_qps: self.provider_qps,
-                programs: self.host.obtained.clone().map(|obtained| obtained.0),
-                ..LocalOptions::default()
-            }),
+            environment: self.environment(),
         }
     }
 }
 
 impl RunArgs {
+    fn environment(&self) -> EnvironmentOptions {
+        if self.env == EnvironmentName::Kind {
+            return EnvironmentOptions::Kind(self.kind.options(self.provider_qps));
+        }
+        EnvironmentOptions::Local(Box::new(LocalOptions {
+            plants: self.plant.clone(),
+            faults: self.fault.clone(),
+            kubernetes_listen: self.kubernetes_listen,
+            aws_listen: self.aws_listen,
+            clock: self.kubelet_clock,
+            provider_qps: self.provider_qps,
+            programs: self.host.obtained.clone().map(|obtained| obtained.0),
+            ..LocalOptions::default()
+        }))
+    }
+
     /// What was given that means nothing in the environment that was chosen, and what to do.
     fn misplaced(&self) -> Option<String> {
         let of_host = self
@@ -323,8 +330,17 @@ pub async fn run(
         writeln!(output.err, "error: {misplaced}")?;
         return Ok(USAGE);
     }
-    if args.env == EnvironmentName::Host && args.host.obtained.is_none() {
-        return host::outside(&args.host, quiet, output).await;
+    let control_plane = match args.host.control_plane(args.env) {
+        Ok(programs) => programs,
+        Err(error) => {
+            writeln!(output.err, "error: {error}")?;
+            return Ok(ExitCode::EnvironmentUnavailable.code());
+        }
+    };
+    // Where programs run that are not ours, nothing of them may be left, however this process ends.
+    let confined = args.env == EnvironmentName::Host || control_plane.is_some();
+    if confined && !host::is_inside() {
+        return host::outside(&args.host, args.env, quiet, output).await;
     }
     let names = args.tenants.names();
     let binding = match args.selection.plan(&names, output)? {
@@ -346,7 +362,7 @@ pub async fn run(
         Err(code) => return Ok(code),
     };
     let mut notes = Vec::new();
-    if args.env == EnvironmentName::Host {
+    if confined {
         match host::inside(&args.out) {
             Ok(entered) => notes = entered,
             Err(error) => {
@@ -356,21 +372,12 @@ pub async fn run(
         }
     }
     let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
-    match (&mut options.environment, args.env) {
-        (environment, EnvironmentName::Kind) => {
-            *environment = EnvironmentOptions::Kind(args.kind.options(args.provider_qps));
-        }
-        (EnvironmentOptions::Local(local), EnvironmentName::Host) => {
+    match &mut options.environment {
+        EnvironmentOptions::Local(local) => {
             local.notes = notes;
-            match args.host.control_plane() {
-                Ok(programs) => local.control_plane = programs,
-                Err(error) => {
-                    writeln!(output.err, "error: {error}")?;
-                    return Ok(ExitCode::EnvironmentUnavailable.code());
-                }
-            }
+            local.control_plane = control_plane;
         }
-        _ => {}
+        EnvironmentOptions::Kind(kind) => kind.notes = notes,
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
@@ -414,6 +421,8 @@ pub async fn run(
 /// printed, and the exit code comes back instead.
 fn known_issues(args: &RunArgs, output: &mut Output<'_>) -> io::Result<Result<Vec<Issue>, u8>> {
     let found = match &args.known_issues {
+        // The stand-ins in this process are no releases: what is wrong with them was planted.
+        None if args.env == EnvironmentName::Embedded => return Ok(Ok(Vec::new())),
         None => known::read(
             known::SHIPPED.as_bytes(),
             known::SHIPPED.len() as u64,

@@ -8,7 +8,9 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    deny, evidence, expect, load, micros, programs,
+    deny, evidence, expect, load, micros, programs, publish,
+    publish::LiveVolume,
+    standing,
     step::{StepError, StepResult},
     workload::{self, LiveWorkload},
     world::{CaseTenant, World},
@@ -44,6 +46,8 @@ pub(super) struct Attempt<'a> {
     pub(super) tenants: Vec<CaseTenant>,
     /// Workloads by the scenario's names, with what they must hold.
     pub(super) workloads: BTreeMap<String, LiveWorkload>,
+    /// Volumes that the harness published in kubelet's place, by the scenario's names.
+    pub(super) volumes: BTreeMap<String, LiveVolume>,
     /// Mounts that passed: the controls.
     pub(super) mounted: Vec<String>,
     /// The AWS call log's end when the attempt began.
@@ -65,6 +69,7 @@ pub(super) async fn attempt(
         number,
         tenants: Vec::new(),
         workloads: BTreeMap::new(),
+        volumes: BTreeMap::new(),
         mounted: Vec::new(),
         calls_from,
         cancelled,
@@ -179,10 +184,17 @@ impl Attempt<'_> {
             }
             Action::Deny(planned) => deny::deny(self, planned, until).await,
             Action::Update(secret) => self.update(secret).await,
+            Action::Scale { workload, replicas } => standing::scale(self, workload, *replicas, until).await,
+            Action::Republish { workload, times, due } => {
+                standing::republish(self, workload, (*times, *due), until).await
+            }
             Action::Delete { workload } => workload::delete(self, workload, until).await,
             Action::Expect(planned) => expect::expect(self, planned, until).await,
             Action::Impostor(planned) => super::impostor::refused(self, planned).await,
             Action::Load(planned) => load::measure(self, planned, until).await,
+            Action::Publish(planned) => publish::publish(self, planned, until).await,
+            Action::Aws { latency } => publish::aws(self.world, *latency).await,
+            Action::Restart(restart) => publish::restart(self.world, restart).await,
         }
     }
 
@@ -216,6 +228,8 @@ impl Attempt<'_> {
                 )
             }
             Action::Update(secret) => format!("update {}/{}", tenant(secret.tenant), secret.secret),
+            Action::Scale { workload, replicas } => format!("scale {workload} to {replicas}"),
+            Action::Republish { workload, times, .. } => format!("publish {workload} again, {times} times"),
             Action::Delete { workload } => format!("delete {workload}"),
             Action::Expect(expect) => expect::title(expect),
             Action::Impostor(impostor) => {
@@ -226,6 +240,9 @@ impl Attempt<'_> {
                 )
             }
             Action::Load(planned) => load::title(planned),
+            Action::Publish(planned) => publish::title(planned, &tenant(planned.tenant)),
+            Action::Aws { latency } => publish::aws_title(*latency),
+            Action::Restart(restart) => publish::restart_title(restart),
         }
     }
 
@@ -252,6 +269,9 @@ impl Attempt<'_> {
     /// Removes what the attempt made. What cannot be removed stays in the ledger, and so is tried
     /// again by the run's teardown and reported as left if that fails too.
     async fn clean_up(&mut self) {
+        // First: whatever is removed needs the driver, and AWS.
+        self.world.calm().await;
+        publish::remove_all(self.world, std::mem::take(&mut self.volumes)).await;
         for (_, live) in std::mem::take(&mut self.workloads) {
             live.remove(self.world).await;
         }

@@ -93,6 +93,18 @@ async fn watch(
     Ok(seen)
 }
 
+/// The region that must refuse, where what is asked for is denied in the run's own region only.
+fn denied_region<'a>(attempt: &Attempt<'a>, live: &LiveWorkload) -> Option<&'a str> {
+    let specs = &attempt.case.scenario.tenants;
+    let in_one = live.secrets().any(|secret| {
+        let denied = specs
+            .get(secret.tenant)
+            .and_then(|owner| owner.denied_by_secret.get(&secret.secret));
+        denied.is_some_and(|denied| denied.primary_region_only && denied.tenants.contains(&live.tenant))
+    });
+    in_one.then(|| attempt.world.environment.aws.access().region.as_str())
+}
+
 /// The scenario's reason in the terms of this case's tenants.
 fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<Claim, StepError> {
     let tenant = attempt
@@ -111,6 +123,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             .ok_or_else(StepError::bad_reference)?;
         names.extend([secret.path.clone(), secret.arn.clone()]);
     }
+    let primary = denied_region(attempt, live);
     let reason = match &planned.because {
         Because::Aws {
             error,
@@ -123,6 +136,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             role: tenant.annotated_role().to_owned(),
             asked: Vec::new(),
             secret: Vec::new(),
+            region: None,
             subject: Some(format!("system:serviceaccount:{}:default", tenant.name())),
         },
         Because::Aws {
@@ -136,6 +150,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             role: tenant.role().to_owned(),
             asked,
             secret: names,
+            region: primary.map(str::to_owned),
             subject: None,
         },
         Because::Event(text) => ExpectedReason::Event {
@@ -154,6 +169,12 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
                 attempt.target(&planned.workload)
             )
         }
+        Class::Made { failover: true, .. } if primary.is_some() => format!(
+            "{} (denied in {} but not in {})",
+            attempt.target(&planned.workload),
+            primary.unwrap_or_default(),
+            attempt.world.failover_region()?
+        ),
         _ => attempt.target(&planned.workload),
     };
     Ok(Claim {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     journal::{CaseStarted, EventKind, Verdict},
-    scenario::{Case, model::Action},
+    scenario::Case,
 };
 
 /// How cases are dispatched.
@@ -26,8 +26,8 @@ pub(super) struct Dispatch {
     pub(super) fail_fast: bool,
 }
 
-/// Runs every case to its end. Measurements run alone, after all else, so that nothing shares the
-/// machine with them.
+/// Runs every case to its end. Those that need quiet run alone, after all else: measurements, so that nothing shares the
+/// machine with them, and what disturbs the node or AWS, which others would notice.
 pub(super) async fn dispatch(
     world: &Arc<World>,
     cases: Vec<Arc<Case>>,
@@ -35,7 +35,7 @@ pub(super) async fn dispatch(
     cancelled: &CancellationToken,
 ) {
     let stop = cancelled.child_token();
-    let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| measures(case));
+    let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| needs_quiet(case));
     group(world, together, how.jobs, how, (&stop, cancelled)).await;
     group(world, alone, 1, how, (&stop, cancelled)).await;
 }
@@ -97,6 +97,8 @@ async fn one(world: Arc<World>, case: Arc<Case>, how: Dispatch, stop: Cancellati
         let again = number < attempts
             && matches!(end.verdict, Verdict::Failed | Verdict::Errored)
             && !stop.is_cancelled();
+        // A panic left it to us.
+        world.calm().await;
         let finished = case::finished(&world, &case, number, &end, again, began.elapsed());
         let excused = finished.known.as_ref().is_some_and(|known| known.excused);
         world.record(EventKind::CaseFinished(finished));
@@ -126,9 +128,6 @@ fn skip(world: &World, case: &Case, verdict: Verdict, because: &str) {
     world.record(EventKind::CaseFinished(finished));
 }
 
-fn measures(case: &Case) -> bool {
-    case.scenario
-        .steps
-        .iter()
-        .any(|step| matches!(step.action, Action::Load(_)))
+fn needs_quiet(case: &Case) -> bool {
+    case.scenario.steps.iter().any(|step| step.action.needs_quiet())
 }

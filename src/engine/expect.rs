@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use super::{
     case::{Attempt, judged},
+    fetches, logs,
     step::{StepError, StepResult},
+    synced,
     workload::{self, LOOK, LiveWorkload, Value, unreadable},
 };
 use crate::{
     scenario::{
         duration,
-        model::{Condition, Expect, When},
+        model::{Condition, Expect, Synced, When},
     },
     verdict::{Judgement, failure},
 };
@@ -60,6 +62,11 @@ pub(super) fn title(planned: &Expect) -> String {
         Condition::Unmounted => "has nothing mounted".to_owned(),
         Condition::Event { reason, contains } => format!("has an event {reason} with `{contains}`"),
         Condition::PodStatus => "has its pod status".to_owned(),
+        Condition::FetchesLimited => "is not fetched more often than its poll interval allows".to_owned(),
+        Condition::LogsClean => "has no token and no value in a log".to_owned(),
+        Condition::Synced(Synced::Current) => "has the current value in its Secret".to_owned(),
+        Condition::Synced(Synced::Settled) => "has its Secret settled".to_owned(),
+        Condition::Synced(Synced::Unchanged) => "has its Secret unchanged".to_owned(),
     };
     format!("{} {when}{condition}", planned.workload)
 }
@@ -130,6 +137,9 @@ async fn check(
                 )
             })
         }
+        Condition::FetchesLimited => fetches::limited(attempt, live),
+        Condition::LogsClean => logs::clean(attempt, live).await,
+        Condition::Synced(what) => synced::check(attempt, live, *what).await,
         Condition::PodStatus => {
             for pod in &pods {
                 let judgement = workload::pod_status(attempt, live, &pod.name, until).await?;

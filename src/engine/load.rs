@@ -1,26 +1,25 @@
 //! The step `load`: mounts through both lenses, and fetches with the tenants' own credentials.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
-
 use super::{
+    as_kubelet::{self, Handed},
+    calls,
     case::Attempt,
     step::{StepError, StepResult},
     world::World,
 };
 use crate::{
     aws::Session,
-    generation,
     journal::{EventKind, FloorMeasured, FloorPart, MeasurementFinished},
     kubernetes::{Kubernetes, ObjectRef},
     load::{
-        csi_lens::{CsiClient, CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
+        csi_lens::{CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
         fetch::{FetchEnd, FetchPlan, FetchTarget, run_fetches},
         floor,
         limiter::{self, Bucket},
@@ -34,26 +33,26 @@ use crate::{
         model::{FetchLoad, Lens, Load, MountLoad, Pace},
     },
     tenant::{self, Marks, WorkloadManifest},
-    verdict::{failure, files::differences},
+    verdict::failure,
 };
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 /// Deadline of one fetch.
 const FETCH: Duration = Duration::from_secs(10);
 /// Deadline of one unmount after a measurement.
-const UNMOUNT: Duration = Duration::from_secs(30);
+pub(super) const UNMOUNT: Duration = Duration::from_secs(30);
 /// More of it for every pod of a measurement.
 const UNMOUNT_EACH: Duration = Duration::from_millis(50);
 /// A wait for a limit that is worth a word.
 const QUEUE_SHOWS: Duration = Duration::from_millis(100);
 /// Unmounts and preparations at a time.
-const PARALLEL: usize = 32;
-/// Audiences of kubelet's tokens, as the CSIDriver asks for them.
-const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
+pub(super) const PARALLEL: usize = 32;
 
 /// What the step says it does.
 pub(super) fn title(planned: &Load) -> String {
     match planned {
         Load::Mounts(mounts) => format!("{} mounts at {}/s", mounts.pods, mounts.rate),
+        Load::Calls(count) => calls::title(count),
         Load::Fetch(fetch) => match fetch.pace {
             Pace::InFlight(workers) => format!("fetch for {:?}, {workers} in flight", fetch.duration),
             Pace::PerSecond(rate) => format!("fetch for {:?} at {rate}/s", fetch.duration),
@@ -63,7 +62,7 @@ pub(super) fn title(planned: &Load) -> String {
 
 /// Measures, and says what came of it. A mount that fails makes the case fail: a figure of mounts
 /// that did not work is worth nothing.
-pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Instant) -> StepResult {
+pub(super) async fn measure(attempt: &mut Attempt<'_>, planned: &Load, until: Instant) -> StepResult {
     match planned {
         Load::Mounts(mounts) => {
             measure_floor(attempt.world).await;
@@ -80,6 +79,7 @@ pub(super) async fn measure(attempt: &Attempt<'_>, planned: &Load, _until: Insta
             Ok(said.join("; ").into())
         }
         Load::Fetch(fetch) => fetch_load(attempt, fetch).await,
+        Load::Calls(count) => calls::count(attempt, count, until).await,
     }
 }
 
@@ -106,12 +106,13 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     let emit = |event| world.record(event);
     let finished = match lens {
         Lens::Csi => {
-            let target = Arc::new(csi_target(world, &plan).await?);
+            let pods = imagined_pods(world, &plan);
+            let target = Arc::new(csi_target(world, &pods).await?);
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
             for leftover in target.unpublish_all(PARALLEL, UNMOUNT).await {
                 world.warn(leftover.to_string());
             }
-            remove_statuses(world, &plan).await;
+            remove_statuses(world, &pods).await;
             measured
         }
         Lens::Pod => {
@@ -185,115 +186,71 @@ async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
     Ok(format!("{lens}{ok} of {planned} ok").into())
 }
 
-/// A job for every planned mount, with the tokens minted beforehand: kubelet keeps them too.
-async fn csi_target(world: &World, plan: &MountPlan) -> Result<CsiLens, StepError> {
-    let among_secrets = tokens_in_secrets(world).await?;
-    let minting: Vec<_> = world
-        .shared
-        .iter()
-        .map(|tenant| tokens(world, &tenant.name, among_secrets))
-        .collect();
-    let tokens: Vec<ServiceAccountTokens> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
-    let mut attributes = std::collections::BTreeMap::new();
-    if generation::region_from_node(world.environment.version("provider")) {
-        // It would look for the pod to find the node's, and this lens makes no pods.
-        attributes.insert("region".to_owned(), world.options.region.clone());
-    }
+/// A pod whose volume the csi lens mounts. Kubelet knows nothing of it.
+pub(super) struct LensPod<'a> {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) tenant: &'a Tenant,
+}
+
+/// The pods of a measurement, which exist in the requests to the driver only.
+fn imagined_pods<'a>(world: &'a World, plan: &MountPlan) -> Vec<LensPod<'a>> {
     let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
-    let jobs: Vec<PublishJob> = plan
-        .jobs()
-        .map(|job| {
-            let tenant = &world.shared[job.tenant];
-            PublishJob {
-                pod: PodIdentity {
-                    name: format!("load-csi-{}", job.index),
-                    namespace: tenant.name.clone(),
-                    // Shaped like a uid, and never one that a cluster would give out.
-                    uid: format!("00000000-{}-4000-8000-{:012}", &measurement[..4], job.index),
-                    service_account: "default".to_owned(),
-                },
-                class: tenant.class.clone(),
-                attributes: attributes.clone(),
-                tokens: tokens[job.tenant].clone(),
-            }
+    plan.jobs()
+        .map(|job| LensPod {
+            name: format!("load-csi-{}", job.index),
+            // Shaped like a uid, and never one that a cluster would give out.
+            uid: format!("00000000-{}-4000-8000-{:012}", &measurement[..4], job.index),
+            tenant: &world.shared[job.tenant],
         })
-        .collect();
-    let expected: std::collections::BTreeMap<String, Tenant> = world
-        .shared
+        .collect()
+}
+
+/// A job for every pod, with the tokens minted beforehand: kubelet keeps them too.
+pub(super) async fn csi_target(world: &World, pods: &[LensPod<'_>]) -> Result<CsiLens, StepError> {
+    let handed = &Handed::of(world).await?;
+    let expected: BTreeMap<String, Tenant> = pods
         .iter()
-        .map(|tenant| (tenant.name.clone(), tenant.clone()))
+        .map(|pod| (pod.tenant.name.clone(), pod.tenant.clone()))
+        .collect();
+    let minting: Vec<_> = expected
+        .keys()
+        .map(
+            |tenant| async move { Ok::<_, StepError>((tenant.clone(), handed.tokens(world, tenant).await?)) },
+        )
+        .collect();
+    let tokens: BTreeMap<String, ServiceAccountTokens> =
+        stream::iter(minting).buffered(PARALLEL).try_collect().await?;
+    let jobs: Vec<PublishJob> = pods
+        .iter()
+        .map(|pod| PublishJob {
+            pod: PodIdentity {
+                name: pod.name.clone(),
+                namespace: pod.tenant.name.clone(),
+                uid: pod.uid.clone(),
+                service_account: "default".to_owned(),
+            },
+            class: pod.tenant.class.clone(),
+            attributes: handed.attributes.clone(),
+            tokens: tokens[&pod.tenant.name].clone(),
+        })
         .collect();
     let check = move |job: &PublishJob, target: &Path| {
         let tenant = expected.get(&job.pod.namespace).ok_or("no such tenant")?;
-        check_files(tenant, target)
+        as_kubelet::check_files(tenant, target)
     };
-    let mut nodes = world.environment.nodes.iter();
-    let (socket, root) = nodes
-        .find_map(|node| Some((node.csi_socket.as_deref()?, node.kubelet_root.as_path())))
-        .ok_or_else(|| StepError::trouble("the driver's socket is on no node that is reached from here"))?;
-    let lens = CsiLens::new(CsiClient::new(socket, root), jobs, Arc::new(check));
+    let lens = CsiLens::new(as_kubelet::csi_client(world)?, jobs, Arc::new(check));
     lens.warm_up(FETCH)
         .await
         .map_err(|status| StepError::trouble(format!("cannot reach the driver: {status}")))?;
     Ok(lens)
 }
 
-/// Whether `target` holds exactly the tenant's own secret.
-fn check_files(tenant: &Tenant, target: &Path) -> Result<(), String> {
-    let seen = super::mount_point::MountPoint::at(target)
-        .files()
-        .map_err(|error| error.to_string())?;
-    let expected = super::workload::own_files(tenant);
-    match differences(&expected, &seen).first() {
-        Some(difference) => Err(difference.0.clone()),
-        None => Ok(()),
-    }
-}
-
-/// Where kubelet hands tokens to the driver: its `CSIDriver` object says.
-async fn tokens_in_secrets(world: &World) -> Result<bool, StepError> {
-    let driver = ObjectRef::new("storage.k8s.io/v1", "CSIDriver", None, tenant::CSI_DRIVER);
-    let object = world
-        .environment
-        .kubernetes
-        .read(&driver)
-        .await
-        .map_err(|error| StepError::trouble(error.to_string()))?;
-    Ok(object.is_some_and(|object| object["spec"]["serviceAccountTokenInSecrets"] == true))
-}
-
-async fn tokens(
-    world: &World,
-    namespace: &str,
-    among_secrets: bool,
-) -> Result<ServiceAccountTokens, StepError> {
-    let mut minted = Vec::new();
-    for audience in AUDIENCES {
-        minted.push((audience, world.token(namespace, audience).await?));
-    }
-    let expires = Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    let minted = minted
-        .iter()
-        .map(|(audience, token)| (*audience, token.expose(), expires));
-    Ok(ServiceAccountTokens::new(minted).among_secrets(among_secrets))
-}
-
 /// Removes the pod status objects of the csi lens: there is no pod whose going would take them along.
-async fn remove_statuses(world: &World, plan: &MountPlan) {
-    let kubernetes = &world.environment.kubernetes;
-    stream::iter(plan.jobs())
-        .for_each_concurrent(PARALLEL, |job| async move {
-            let tenant = &world.shared[job.tenant];
-            let name = format!("load-csi-{}-{}-{}", job.index, tenant.name, tenant.class);
-            let status = ObjectRef::new(
-                crate::kubernetes::SECRETS_STORE,
-                "SecretProviderClassPodStatus",
-                Some(&tenant.name),
-                &name,
-            );
-            if let Err(error) = kubernetes.delete(&status).await {
-                world.warn(error.to_string());
-            }
+async fn remove_statuses(world: &World, pods: &[LensPod<'_>]) {
+    stream::iter(pods)
+        .for_each_concurrent(PARALLEL, |pod| async move {
+            as_kubelet::remove_status(world, &pod.name, pod.tenant).await;
         })
         .await;
 }

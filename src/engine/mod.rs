@@ -6,26 +6,33 @@
 //!  └─► teardown, reports, on every path                              ┘
 //! ```
 //!
-//! Cases run side by side in tasks of their own; a panic in one is that case's verdict. Measurements run
-//! alone. Nothing waits without a deadline from the plan.
+//! Cases run side by side in tasks of their own; a panic in one is that case's verdict. Measurements, and what
+//! disturbs others, run alone. Nothing waits without a deadline from the plan.
 
+mod as_kubelet;
+mod calls;
 mod case;
 mod clusters;
 mod deny;
 mod dispatch;
 mod evidence;
 mod expect;
+mod fetches;
 mod impostor;
 mod load;
+mod logs;
 mod machine;
 mod mount_point;
 mod options;
 mod overrides;
 mod probe;
 mod programs;
+mod publish;
 mod run;
 mod signals;
+mod standing;
 mod step;
+mod synced;
 mod workload;
 mod world;
 

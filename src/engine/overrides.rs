@@ -14,8 +14,8 @@ const LEAST_PATIENCE: Duration = Duration::from_secs(20);
 const AROUND: Duration = Duration::from_mins(3);
 
 /// Applies the overrides to a case, and makes room for them in its deadlines. `clock` is how much
-/// faster than a real one kubelet waits.
-pub(super) fn apply(case: &mut Case, over: &LoadOverrides, clock: f64) {
+/// faster than a real one kubelet waits, `rotation` the driver's interval.
+pub(super) fn apply(case: &mut Case, over: &LoadOverrides, clock: f64, rotation: Duration) {
     let mut scenario = (*case.scenario).clone();
     for step in &mut scenario.steps {
         let waits = matches!(
@@ -49,6 +49,10 @@ pub(super) fn apply(case: &mut Case, over: &LoadOverrides, clock: f64) {
                 fetch.pace = over.pace.unwrap_or(fetch.pace);
                 fetch.warm_up + fetch.duration + AROUND
             }
+            Load::Calls(calls) => rotation
+                .saturating_mul(calls.refreshes + 1)
+                .saturating_add(AROUND)
+                .min(duration::LONGEST),
         };
         step.within = step.within.max(needed);
     }
@@ -80,7 +84,7 @@ mod tests {
         );
         let named = binding.cases.into_iter().find(|case| case.scenario.name == name);
         let mut case = named.expect("it is shipped");
-        apply(&mut case, over, 1.0);
+        apply(&mut case, over, 1.0, Duration::from_secs(1));
         case
     }
 
@@ -111,10 +115,23 @@ mod tests {
     }
 
     #[test]
+    fn refreshes_are_given_the_time_of_their_rotation_intervals() {
+        let within = |rotation| {
+            let mut case = overridden("calls-per-mount", &LoadOverrides::default());
+            apply(&mut case, &LoadOverrides::default(), 1.0, rotation);
+            assert!(case.scenario.deadline >= case.scenario.steps[0].within);
+            case.scenario.steps[0].within
+        };
+        // One more than the two refreshes: the first look of a driver goes uncounted.
+        assert_eq!(within(Duration::from_secs(1)), Duration::from_secs(3) + AROUND);
+        assert_eq!(within(Duration::from_mins(10)), Duration::from_mins(30) + AROUND);
+    }
+
+    #[test]
     fn what_waits_for_kubelet_waits_less_where_it_is_faster() {
         let within = |clock| {
             let mut case = overridden("positive", &LoadOverrides::default());
-            apply(&mut case, &LoadOverrides::default(), clock);
+            apply(&mut case, &LoadOverrides::default(), clock, Duration::ZERO);
             let steps = &case.scenario.steps;
             let delete = steps
                 .iter()

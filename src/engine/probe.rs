@@ -1,11 +1,14 @@
 //! What an environment can do, asked of it and not taken on trust.
 
+use std::path::Path;
+
 use crate::{
     environment::Environment,
     generation::{self, DriverGeneration, Since},
     journal::Capability,
     scenario::capability::{
-        CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FILE_PERMISSION, IAM_ENFORCEMENT, ROTATION, SECRET_TWICE,
+        AWS_FAULTS, CALL_COUNTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION,
+        IAM_ENFORCEMENT, PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE,
         WORKLOADS,
     },
     secret::Credential,
@@ -38,7 +41,7 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         ),
         capability(
             CSI_SOCKET,
-            socket.is_some_and(|socket| socket.exists()),
+            socket.is_some_and(Path::exists),
             &match socket {
                 Some(socket) => format!("socket {}", socket.file_name().unwrap_or_default().display()),
                 None => "the harness does not stand on the node".to_owned(),
@@ -55,6 +58,50 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
         capability(
+            SECRET_SYNC,
+            true,
+            "the driver may write Secrets, as with syncSecret.enabled=true of its chart",
+        ),
+        republish(environment),
+        program_logs(environment).await,
+        capability(
+            FAILOVER_REGION,
+            environment.failover_region.is_some(),
+            &match &environment.failover_region {
+                Some(region) => format!("secrets are replicated to {region}"),
+                None => "AWS has one region here".to_owned(),
+            },
+        ),
+        capability(
+            AWS_FAULTS,
+            environment.aws_faults.is_some(),
+            match &environment.aws_faults {
+                Some(_) => "the endpoint is this environment's own",
+                None => "nobody can make this AWS slow",
+            },
+        ),
+        capability(
+            PROGRAM_CONTROL,
+            environment.control.is_some(),
+            match &environment.control {
+                Some(_) => "driver and provider are this environment's own",
+                None => "driver and provider are the cluster's: nobody ends them here",
+            },
+        ),
+        capability(
+            CALL_COUNTS,
+            environment.counts.is_some(),
+            match &environment.counts {
+                Some(counts) if counts.uncounted().is_empty() => {
+                    "the logs of the endpoint and of the API server tell who asked for what"
+                }
+                Some(_) => {
+                    "the logs of the endpoint and of the API server tell who asked for what; the latter knows no handshakes"
+                }
+                None => "nobody here counts what driver and provider ask",
+            },
+        ),
+        capability(
             WORKLOADS,
             environment.workload_controllers,
             if environment.workload_controllers {
@@ -64,6 +111,35 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             },
         ),
     ]
+}
+
+async fn program_logs(environment: &Environment) -> Capability {
+    let verbosity = match &environment.logs {
+        Some(logs) => logs.verbosity().await,
+        None => Err("nobody keeps the logs of driver and provider".to_owned()),
+    };
+    match verbosity {
+        Ok(said) => capability(PROGRAM_LOGS, true, &said),
+        Err(because) => capability(PROGRAM_LOGS, false, &because),
+    }
+}
+
+fn republish(environment: &Environment) -> Capability {
+    let driver = environment.version("driver");
+    let (present, evidence) = if environment.republish.is_none() {
+        (false, "kubelet publishes again when it likes".to_owned())
+    } else if DriverGeneration::of(driver).republish {
+        (
+            true,
+            "the CSIDriver asks for requiresRepublish, and kubelet is told to".to_owned(),
+        )
+    } else {
+        (
+            false,
+            format!("the CSIDriver of driver {driver} does not ask for requiresRepublish"),
+        )
+    };
+    capability(REPUBLISH, present, &evidence)
 }
 
 /// What the provider can do since a version.

@@ -188,7 +188,12 @@ pub async fn run(
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
     for case in &mut cases {
-        super::overrides::apply(case, &options.load, options.environment.clock());
+        super::overrides::apply(
+            case,
+            &options.load,
+            options.environment.clock(),
+            options.environment.rotation(),
+        );
     }
     if options.shuffle {
         cases.shuffle(&mut StdRng::seed_from_u64(seed));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -9,6 +10,7 @@ use super::{
     case::{Attempt, judged},
     mount_point::MountPoint,
     step::{StepError, StepResult},
+    synced::{self, Settled},
     world::{CaseTenant, World},
 };
 use crate::{
@@ -49,6 +51,14 @@ pub(super) struct LiveWorkload {
     translation: PathTranslation,
     /// Permission bits that its files must have.
     mode: u32,
+    /// Since when it may ask for secrets.
+    pub(super) since: Instant,
+    /// How often kubelet was told to publish each of its pods again.
+    pub(super) republished: u32,
+    /// Whether its files are synced into a Secret, which bears the class's name.
+    pub(super) synced: bool,
+    /// What that Secret was when it was seen settled.
+    pub(super) settled: Mutex<Option<Settled>>,
     /// Its pods at the time of deletion, once it is deleted.
     deleted: Option<Vec<PodView>>,
 }
@@ -121,7 +131,16 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
                 PathTranslation::default(),
             )
         }
-        Class::Made { objects, parameters } => {
+        Class::Made {
+            objects,
+            parameters,
+            failover,
+            sync,
+        } => {
+            let mut parameters = parameters.clone();
+            if *failover {
+                parameters.insert("failoverRegion".to_owned(), world.failover_region()?.to_owned());
+            }
             let mut asked = Vec::with_capacity(objects.len());
             for object in objects {
                 asked.push(self::asked(world, &attempt.tenants, object).await?);
@@ -131,11 +150,12 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
                 namespace: &namespace,
                 name: &name,
                 objects: &entries,
-                parameters,
+                parameters: &parameters,
+                sync: sync.then_some(name.as_str()),
                 marks: &marks,
             };
             world.create(&manifest.manifest()).await?;
-            (name.clone(), asked, PathTranslation::of(parameters))
+            (name.clone(), asked, PathTranslation::of(&parameters))
         }
     };
     let manifest = WorkloadManifest {
@@ -150,6 +170,7 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
         WorkloadKind::Pod => manifest.pod(),
         WorkloadKind::Deployment(replicas) => manifest.deployment(replicas),
     };
+    let since = Instant::now();
     world.create(&manifest).await?;
     let live = LiveWorkload {
         made_class: matches!(planned.class, Class::Made { .. }),
@@ -161,6 +182,10 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
         objects,
         translation,
         mode: MODE,
+        since,
+        republished: 0,
+        synced: matches!(planned.class, Class::Made { sync: true, .. }),
+        settled: Mutex::default(),
         deleted: None,
     };
     attempt.workloads.insert(planned.name.clone(), live);
@@ -251,6 +276,9 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
             judged(pod_status(attempt, live, &pod.name, until).await?)?;
         }
     }
+    if live.synced {
+        synced::wait_until_current(attempt, live, until).await?;
+    }
     let modes: BTreeSet<u32> = expected.iter().map(|file| file.mode).collect();
     let modes: Vec<String> = modes.iter().map(|mode| format!("{mode:04o}")).collect();
     let pods = match pods.len() {
@@ -266,7 +294,8 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     } else {
         ""
     };
-    Ok(format!("{pods}{files} byte-exact, {}{status}", modes.join(" ")).into())
+    let synced = if live.synced { ", synced Secret equal" } else { "" };
+    Ok(format!("{pods}{files} byte-exact, {}{status}{synced}", modes.join(" ")).into())
 }
 
 /// Judges files against what they must be; another tenant's value is a breach of isolation.
@@ -420,7 +449,7 @@ impl LiveWorkload {
     }
 
     /// Why its pods are not Ready, where that is not for want of a mount: no word about the product.
-    fn not_started(&self, world: &World, tenant: &str) -> Option<Failure> {
+    pub(super) fn not_started(&self, world: &World, tenant: &str) -> Option<Failure> {
         let pods = self.pods(world);
         let Some(pod) = pods.iter().find(|pod| !pod.ready()) else {
             return Some(

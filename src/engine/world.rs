@@ -95,6 +95,11 @@ impl Values {
         value
     }
 
+    /// Whether a text has a value of the run in it, in any form.
+    pub(super) fn are_in(&self, text: &str) -> bool {
+        self.redactor.knows_any_in(text)
+    }
+
     /// Whose value this is, if it is one of the run's.
     pub(super) fn owner_of(&self, value: &SecretValue) -> Option<Owner> {
         self.owners
@@ -122,6 +127,10 @@ impl CaseTenant {
         &self.tenant.name
     }
 
+    pub(super) fn whole(&self) -> &Tenant {
+        &self.tenant
+    }
+
     pub(super) fn role(&self) -> &str {
         &self.tenant.role
     }
@@ -132,6 +141,11 @@ impl CaseTenant {
 
     pub(super) fn class(&self) -> &str {
         &self.tenant.class
+    }
+
+    /// The tenant itself, as it was provided.
+    pub(super) fn tenant(&self) -> &Tenant {
+        &self.tenant
     }
 
     /// Name of the role that its ServiceAccount is annotated with.
@@ -263,6 +277,7 @@ impl World {
                 );
                 contents.insert(secret.name.clone(), secret.content.clone());
             }
+            self.replicate(spec, &tenant, &added).await?;
             let other_role = other.map(|other| other.role.clone());
             tenants.push(CaseTenant {
                 tenant,
@@ -276,6 +291,31 @@ impl World {
         Ok(tenants)
     }
 
+    /// Replicates secrets to the failover region. Replicas go with their secrets, which are on record.
+    async fn replicate(
+        &self,
+        spec: &TenantSpec,
+        tenant: &Tenant,
+        added: &BTreeMap<String, TenantSecret>,
+    ) -> Result<(), StepError> {
+        for secret in &spec.replicated {
+            let secret = added.get(secret).or_else(|| tenant.secrets.get(secret));
+            let secret = secret.ok_or_else(StepError::bad_reference)?;
+            let region = self.failover_region()?;
+            self.environment
+                .aws
+                .replicate_secret(&secret.path, region)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The second region, of an environment that has one.
+    pub(super) fn failover_region(&self) -> Result<&str, StepError> {
+        let region = self.environment.failover_region.as_deref();
+        region.ok_or_else(|| StepError::trouble("AWS has no second region here"))
+    }
+
     /// Writes the policies on secrets, which name the roles of tenants. They go with their secrets, which are on
     /// record.
     async fn put_resource_policies(&self, case: &Case, tenants: &[CaseTenant]) -> Result<(), StepError> {
@@ -283,14 +323,15 @@ impl World {
             for (secret, denied) in &spec.denied_by_secret {
                 let secret = owner.secret(secret).ok_or_else(StepError::bad_reference)?;
                 let roles: Option<Vec<String>> = denied
+                    .tenants
                     .iter()
                     .map(|&tenant| Some(tenants.get(tenant)?.role_arn().to_owned()))
                     .collect();
-                let policy = crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?);
-                self.environment
-                    .aws
-                    .put_resource_policy(&secret.path, &policy)
-                    .await?;
+                let aws = &self.environment.aws;
+                let region = denied.primary_region_only.then_some(aws.access().region.as_str());
+                let policy =
+                    crate::tenant::denying_policy(&roles.ok_or_else(StepError::bad_reference)?, region);
+                aws.put_resource_policy(&secret.path, &policy).await?;
             }
         }
         Ok(())
@@ -354,6 +395,15 @@ impl World {
         if let Err(because) = self.provisioner.remove(&object).await {
             self.warn(format!(
                 "{object} could not be removed after its case: {because}; teardown will try again"
+            ));
+        }
+    }
+
+    /// Has AWS and the node's programs as they were before any case.
+    pub(super) async fn calm(&self) {
+        if let Err(because) = self.environment.calm().await {
+            self.warn(format!(
+                "a program of the node could not be started anew after a case: {because}"
             ));
         }
     }

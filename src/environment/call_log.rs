@@ -53,6 +53,7 @@ fn call(record: CallRecord) -> crate::verdict::denial::Call {
     crate::verdict::denial::Call {
         allowed: record.verdict == CallVerdict::Allowed,
         action: record.action(),
+        region: record.region.clone().into_owned(),
         role: record.role.as_deref().map(str::to_owned),
         principal: record.principal.as_deref().map(str::to_owned),
         subject: record.subject,

@@ -1,10 +1,10 @@
 //! The Kubernetes API of an environment on this machine: the stand-in in this process, or a real control plane's programs.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
-    kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig, User},
+    kubernetes::{self as kubernetes_api, ApiServer, ApiServerConfig, RequestKind, Requests, User},
     programs::control_plane::{ControlPlane, ControlPlaneConfig},
 };
 
@@ -22,6 +22,14 @@ pub(super) const PROVIDER: &str = "system:serviceaccount:kube-system:csi-secrets
 pub(super) enum KubernetesPart {
     StandIn(ApiServer),
     Real(Box<ControlPlane>),
+}
+
+/// What was asked of the Kubernetes API.
+pub(super) struct RequestLog {
+    /// All of it; none where it cannot be had.
+    pub(super) look: Box<dyn Fn() -> Option<BTreeMap<RequestKind, Requests>> + Send + Sync>,
+    /// Whether it tells handshakes too.
+    pub(super) handshakes: bool,
 }
 
 impl KubernetesPart {
@@ -102,6 +110,26 @@ impl KubernetesPart {
         match self {
             Self::StandIn(_) => true,
             Self::Real(plane) => plane.has_controller_manager(),
+        }
+    }
+
+    /// Looks at what it has been asked.
+    pub(super) fn requests(&self) -> RequestLog {
+        match self {
+            Self::StandIn(api) => {
+                let counts = api.requests();
+                RequestLog {
+                    look: Box::new(move || Some(counts.by_kind())),
+                    handshakes: true,
+                }
+            }
+            Self::Real(plane) => {
+                let log = plane.requests();
+                RequestLog {
+                    look: Box::new(move || log.by_kind().ok()),
+                    handshakes: false,
+                }
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use mountproof_aws_endpoint::{self as aws_endpoint, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::DriverConfig,
-    kubelet::{Clock, Kubelet, KubeletConfig, Timeline},
+    kubelet::{Clock, Kubelet, KubeletConfig, KubeletHand, Timeline},
     programs::control_plane::ControlPlanePrograms,
     provider::ProviderConfig,
     rest::{ApiAccess, BearerToken},
@@ -29,12 +29,13 @@ use serde_json::Value;
 
 use super::{
     Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace, Node, Plant,
-    Release, Trouble, access,
+    Release, Republish, Trouble, access,
+    call_counts::LocalCounts,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
     described,
     node::{DriverPart, ProviderPart},
-    parts::{Parts, Struck},
+    parts::{Parts, ProviderFolders, Struck},
     planted,
 };
 use crate::{
@@ -82,8 +83,8 @@ pub struct LocalOptions {
     pub rotation: Duration,
     /// Releases in the places of the stand-ins: the environment is `host` then, and this process is confined.
     pub programs: Option<Programs>,
-    /// A real control plane in the place of the Kubernetes stand-in; for `host` only, whose confinement ends its programs
-    /// however this process ends.
+    /// A real control plane in the place of the Kubernetes stand-in: this process is confined then, too, and the confinement
+    /// ends its programs however this process ends.
     pub control_plane: Option<ControlPlanePrograms>,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
@@ -166,9 +167,9 @@ impl StartError {
 pub fn scratch_folder(run_id: &str, options: &EnvironmentOptions) -> PathBuf {
     let folder = match options {
         // The confinement's own, which goes with it.
-        EnvironmentOptions::Local(LocalOptions {
-            programs: Some(_), ..
-        }) => PathBuf::from("/run"),
+        EnvironmentOptions::Local(local) if local.programs.is_some() || local.control_plane.is_some() => {
+            PathBuf::from("/run")
+        }
         EnvironmentOptions::Local(_) | EnvironmentOptions::Kind(_) => std::env::temp_dir(),
     };
     folder.join(format!("mountproof-{run_id}"))
@@ -237,7 +238,11 @@ pub(super) async fn start(
         })
     };
     let root = scratch.join("kubelet");
-    let providers = scratch.join("providers");
+    // As the chart has them: one below /var/run, and one below /etc that is looked in first.
+    let folders = ProviderFolders {
+        first: scratch.join("providers"),
+        other: scratch.join("providers-additional"),
+    };
     let logs = logs_folder(scratch);
     fs::create_dir(&logs).map_err(StartError::of("environment"))?;
     let kubelet_config = KubeletConfig::new(access(&node_user)?, NODE, root.clone());
@@ -261,7 +266,7 @@ pub(super) async fn start(
     .map_err(StartError::of("kubelet stand-in"))?;
     let provider_config = ProviderConfig::new(
         access(PROVIDER)?,
-        providers.clone(),
+        folders.first.clone(),
         ca.certificate_pem().to_owned(),
     );
     let provider_config = ProviderConfig {
@@ -284,13 +289,18 @@ pub(super) async fn start(
     .await
     .map_err(StartError::of("Kubernetes client"))?;
     install(&kubernetes, &tenant::custom_resource_definitions(marks), ledger).await?;
-    let driver_config = DriverConfig::new(access(DRIVER)?, NODE, &root, providers);
+    let driver_config = DriverConfig::new(access(DRIVER)?, NODE, &root, folders.first.clone());
     let driver_config = DriverConfig {
+        additional_providers_dirs: vec![folders.other.clone()],
         rotation: Some(options.rotation),
         // A real driver has 20 a second whatever the provider has. They would be the only thing that a
         // load test of ours sees where that has more.
         qps: options.provider_qps.max(driver_config.qps),
         burst: whole(options.provider_qps).max(driver_config.burst),
+        // Likewise, as kubelet's waits are.
+        owners_every: driver_config
+            .owners_every
+            .div_f64(Clock::faster(options.clock).factor().max(1.0)),
         ..driver_config
     };
     let csi_socket = driver_config.csi_socket.clone();
@@ -319,6 +329,10 @@ pub(super) async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
+    let counts = LocalCounts {
+        calls: endpoint.calls(),
+        requests: api.requests(),
+    };
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         components: described::components(options, api.component(), &driver, &provider),
@@ -333,17 +347,31 @@ pub(super) async fn start(
         provider.bucket(options, provider_limit.0, provider_limit.1),
         driver.bucket(driver_limit.0, driver_limit.1),
     ];
+    let kubelet_hand = Hand(kubelet.hand());
     let workload_controllers = api.has_controllers();
-    let parts = Parts::new(kubelet, driver, provider, endpoint, api, Arc::clone(&log));
+    let parts = Parts::new(
+        kubelet,
+        driver,
+        provider,
+        endpoint,
+        api,
+        Arc::clone(&log),
+        folders,
+    );
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = parts.strike(&options.faults, struck).await;
-    let node_parts = Arc::clone(&parts);
     Ok(Environment {
-        programs: Some(node_parts),
+        programs: Some(Arc::clone(&parts) as _),
+        control: Some(Arc::clone(&parts) as _),
+        aws_faults: Some(Arc::clone(&parts) as _),
         ready,
         reach: Reach::Embedded,
         kubernetes,
         aws,
+        logs: Some(Arc::clone(&parts) as _),
+        rotation: Some(options.rotation),
+        republish: Some(Box::new(kubelet_hand)),
+        failover_region: Some(failover_region(region).to_owned()),
         issuer,
         nodes: vec![Node {
             name: NODE.to_owned(),
@@ -351,6 +379,7 @@ pub(super) async fn start(
             kubelet_root: root,
         }],
         calls: Some(log),
+        counts: Some(Arc::new(counts)),
         limits,
         pace: Some(pace),
         expired: Some(expired),
@@ -425,12 +454,30 @@ impl KubeletPace for Pace {
     }
 }
 
+/// Kubelet, told to publish again.
+struct Hand(KubeletHand);
+
+impl Republish for Hand {
+    fn republish<'a>(&'a self, pod_uid: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        self.0.republish(pod_uid).boxed()
+    }
+}
+
 /// The Kubernetes stand-in, which has the key that its tokens are signed with.
 struct Issuer(Arc<Parts>);
 
 impl ExpiredTokens for Issuer {
     fn token<'a>(&'a self, namespace: &'a str, audience: &'a str) -> BoxFuture<'a, Option<Credential>> {
         async move { self.0.expired_token(namespace, audience).await }.boxed()
+    }
+}
+
+/// The second region of a run. The endpoint has every region that is asked for.
+pub(super) fn failover_region(region: &str) -> &'static str {
+    if region == "us-west-2" {
+        "us-east-1"
+    } else {
+        "us-west-2"
     }
 }
 

@@ -5,10 +5,12 @@
 //! its capabilities.
 
 mod access;
+mod call_counts;
 mod call_log;
 mod clusters;
 mod control_plane;
 mod described;
+mod disturb;
 mod fault;
 mod issuer;
 mod kind;
@@ -19,13 +21,16 @@ mod plant;
 mod planted;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 pub use self::{
     clusters::StandInClusters,
+    disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
     kind::{KindError, KindOptions},
@@ -42,7 +47,7 @@ use crate::{
     journal::EnvironmentReady,
     kubernetes::Kubernetes,
     load::limiter::Bucket,
-    provision::{Ledger, Reach},
+    provision::{Ledger, Reach, Tenant},
     secret::Credential,
     tenant::Marks,
     verdict::denial::Call,
@@ -52,7 +57,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub enum EnvironmentOptions {
     /// On this machine, in this process but for releases' programs.
-    Local(LocalOptions),
+    Local(Box<LocalOptions>),
     /// A cluster of kind.
     Kind(KindOptions),
 }
@@ -73,6 +78,15 @@ impl EnvironmentOptions {
         match self {
             Self::Local(options) => options.clock,
             Self::Kind(_) => 1.0,
+        }
+    }
+
+    /// `--rotation-poll-interval` of its driver.
+    #[must_use]
+    pub fn rotation(&self) -> Duration {
+        match self {
+            Self::Local(options) => options.rotation,
+            Self::Kind(options) => options.rotation,
         }
     }
 
@@ -131,14 +145,28 @@ pub struct Environment {
     pub kubernetes: Kubernetes,
     /// AWS, as the administrator of the account.
     pub aws: Aws,
+    /// What driver and provider write, where it can be read.
+    pub logs: Option<Arc<dyn ProgramLogs>>,
+    /// The driver's `--rotation-poll-interval`, where it is known.
+    pub rotation: Option<Duration>,
+    /// What tells kubelet to publish again, where it can be told.
+    pub republish: Option<Box<dyn Republish>>,
+    /// The region that secrets can be replicated to, where there is one.
+    pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
     /// The nodes, as far as the harness can reach into them.
     pub nodes: Vec<Node>,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
+    /// How often driver and provider asked for what.
+    pub counts: Option<Arc<dyn CallCounts>>,
     /// The node's programs, where they are processes of this environment's.
     pub programs: Option<Arc<dyn NodePrograms>>,
+    /// What ends those and starts them anew, where that can be done.
+    pub control: Option<Arc<dyn ProgramControl>>,
+    /// What makes AWS slow and well again, where that can be done.
+    pub aws_faults: Option<Arc<dyn AwsFaults>>,
     /// The limits on requests that every mount passes on its node, in order, where they are known.
     pub limits: Vec<Bucket>,
     /// Kubelet's pace, where kubelet is ours; a real one has its own.
@@ -166,10 +194,17 @@ impl Environment {
             },
             kubernetes,
             aws,
+            logs: None,
+            rotation: None,
+            republish: None,
+            failover_region: None,
             issuer,
             nodes: Vec::new(),
             calls: None,
+            counts: None,
             programs: None,
+            control: None,
+            aws_faults: None,
             limits: Vec::new(),
             pace: None,
             expired: None,
@@ -214,6 +249,40 @@ trait KubeletPace: Send + Sync {
     fn set_real(&self, real: bool);
 }
 
+/// What driver and provider write to their logs.
+pub trait ProgramLogs: Send + Sync {
+    /// How much the driver writes, in words.
+    ///
+    /// # Errors
+    ///
+    /// When that is less than at `-v=5`, with the reason.
+    fn verbosity(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Everything written so far, as it was written.
+    ///
+    /// # Errors
+    ///
+    /// When a log cannot be read.
+    fn logs(&self) -> BoxFuture<'_, Result<Vec<ProgramLog>, String>>;
+}
+
+/// What a program has written: it may hold anything, and so is never shown.
+pub struct ProgramLog {
+    /// `driver` or `provider`.
+    pub name: &'static str,
+    /// All of it.
+    pub text: String,
+}
+
+/// Tells kubelet to publish again now, where it would by itself later.
+pub trait Republish: Send + Sync {
+    /// Publishes what a pod has mounted once more, and waits for the driver's answer.
+    ///
+    /// # Errors
+    ///
+    /// When kubelet does not have the pod, or does not publish again for this driver.
+    fn republish<'a>(&'a self, pod_uid: &'a str) -> BoxFuture<'a, Result<(), String>>;
+}
+
 /// Has genuine tokens whose time is over. Kubernetes itself gives out none that ends within ten minutes.
 pub trait ExpiredTokens: Send + Sync {
     /// One of a namespace's `default` `ServiceAccount`; nothing where there is no such account.
@@ -251,6 +320,31 @@ pub trait CallLog: Send + Sync {
     fn since(&self, cursor: u64) -> Vec<Call>;
     /// How many calls are no longer kept.
     fn forgotten(&self) -> u64;
+}
+
+/// Counts of what driver and provider ask of AWS and of Kubernetes.
+pub trait CallCounts: Send + Sync {
+    /// What they have asked for the pods of one tenant, from `cursor` of the AWS call log on; none where the log no longer
+    /// holds all of it.
+    ///
+    /// A call is the tenant's by who makes it and what it names, never by when it is made. To AWS: the role whose session
+    /// makes it or that it asks for, or the ServiceAccount of its token. To Kubernetes: the namespace, and the driver's or the
+    /// provider's own user. A TLS connection is whose first request it was opened for.
+    fn of(&self, tenant: &Tenant, cursor: u64) -> Option<Calls>;
+    /// Names of calls that cannot be counted here.
+    fn uncounted(&self) -> &[&'static str];
+}
+
+/// How often each call was made.
+pub type Calls = BTreeMap<Counted, u64>;
+
+/// One kind of call, made by one part.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Counted {
+    /// Its name, as in [`crate::scenario::calls`].
+    pub call: String,
+    /// `driver` or `provider`.
+    pub by: &'static str,
 }
 
 /// The processes that stand in the driver's and the provider's places.

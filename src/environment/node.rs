@@ -1,6 +1,9 @@
 //! Driver and provider on the node: the stand-ins in this process, or a release's programs.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mountproof_stand_ins::{
     driver::{Driver, DriverConfig, MountKind},
@@ -11,7 +14,7 @@ use mountproof_stand_ins::{
     provider::{Provider, ProviderConfig},
 };
 
-use super::{Defect, LocalOptions, NodeProcess, Release, StartError, described, planted};
+use super::{Defect, LocalOptions, NodeProcess, ProgramLog, Release, StartError, described, planted};
 use crate::{
     generation,
     journal::Component,
@@ -20,7 +23,7 @@ use crate::{
 
 /// The driver on the node.
 pub(super) enum DriverPart {
-    StandIn(Driver),
+    StandIn(Box<Driver>),
     Program(Box<DriverProgram>),
 }
 
@@ -39,7 +42,7 @@ impl DriverPart {
                 planted::driver_defects(&options.plants),
                 planted::times(&options.plants, |defect| matches!(defect, Defect::Driver(_))),
             );
-            return Ok(Self::StandIn(driver));
+            return Ok(Self::StandIn(Box::new(driver)));
         };
         let log = logs.join("driver.log");
         let started =
@@ -65,6 +68,26 @@ impl DriverPart {
         }
     }
 
+    /// Everything that it has written.
+    pub(super) async fn written(&self) -> Result<ProgramLog, String> {
+        let text = match self {
+            Self::StandIn(driver) => driver.log_text(),
+            Self::Program(program) => read_log(program).await?,
+        };
+        Ok(ProgramLog { name: "driver", text })
+    }
+
+    /// That it writes as much as at `-v=5`, in words; else why not.
+    pub(super) fn verbosity(&self) -> Result<String, String> {
+        match self {
+            Self::StandIn(_) => Ok("the stand-in writes a line for each publish".to_owned()),
+            Self::Program(program) if program.flags().iter().any(|flag| flag == "-v=5") => {
+                Ok("the driver runs with -v=5".to_owned())
+            }
+            Self::Program(_) => Err("the driver does not run with -v=5".to_owned()),
+        }
+    }
+
     /// The driver's own limit on requests to the Kubernetes API.
     pub(super) fn bucket(&self, qps: f64, burst: u32) -> Bucket {
         match self {
@@ -83,6 +106,44 @@ impl DriverPart {
         match self {
             Self::StandIn(driver) => Some(driver.mount_kind()),
             Self::Program(_) => None,
+        }
+    }
+
+    /// How it rotates now.
+    pub(super) fn rotation(&self) -> Option<Duration> {
+        match self {
+            Self::StandIn(driver) => driver.rotation(),
+            Self::Program(program) => program.rotation(),
+        }
+    }
+
+    /// Whether it was killed here. One that ended by itself is not brought back: it is for the run to tell.
+    pub(super) fn is_killed(&self) -> bool {
+        match self {
+            Self::StandIn(driver) => driver.is_down(),
+            Self::Program(program) => program.exited().is_some() && program.died().is_none(),
+        }
+    }
+
+    /// Kills it where it stands.
+    pub(super) async fn kill(&mut self) {
+        match self {
+            Self::StandIn(driver) => driver.kill().await,
+            Self::Program(program) => program.kill().await,
+        }
+    }
+
+    /// Starts it anew, ended in order where it runs, rotating as `rotation` says.
+    pub(super) async fn restart(&mut self, rotation: Option<Duration>) -> Result<(), String> {
+        match self {
+            Self::StandIn(driver) => {
+                let started = driver.restart(rotation).await;
+                started.map_err(|error| error.to_string())
+            }
+            Self::Program(program) => {
+                let started = Box::pin(program.restart_rotating(rotation)).await;
+                started.map_err(|error| error.to_string())
+            }
         }
     }
 
@@ -108,11 +169,31 @@ impl DriverPart {
 
 /// The provider on the node.
 pub(super) enum ProviderPart {
-    StandIn(Provider),
+    StandIn(Box<Provider>),
     Program(Box<ProviderProgram>),
 }
 
 impl ProviderPart {
+    /// Everything that it has written.
+    pub(super) async fn written(&self) -> Result<ProgramLog, String> {
+        let text = match self {
+            Self::StandIn(provider) => provider.log_text(),
+            Self::Program(program) => read_log(program).await?,
+        };
+        Ok(ProgramLog {
+            name: "provider",
+            text,
+        })
+    }
+
+    /// Whether it runs with `--driver-writes-secrets`.
+    pub(super) fn driver_writes_secrets(&self) -> bool {
+        match self {
+            Self::StandIn(provider) => provider.driver_writes_secrets(),
+            Self::Program(program) => program.driver_writes_secrets(),
+        }
+    }
+
     /// See [`DriverPart::start`].
     pub(super) async fn start(
         options: &LocalOptions,
@@ -125,7 +206,7 @@ impl ProviderPart {
                 planted::provider_defects(&options.plants),
                 planted::times(&options.plants, |defect| matches!(defect, Defect::Provider(_))),
             );
-            return Ok(Self::StandIn(provider));
+            return Ok(Self::StandIn(Box::new(provider)));
         };
         let log = logs.join("provider.log");
         // The confinement's /run is ours.
@@ -155,6 +236,33 @@ impl ProviderPart {
         Bucket {
             per_mount: generation::requests_a_mount(&self.component(options).version),
             ..limiter::provider(qps, f64::from(burst), true)
+        }
+    }
+
+    /// Where its socket is.
+    pub(super) fn folder(&self) -> PathBuf {
+        let socket = match self {
+            Self::StandIn(provider) => provider.socket().to_owned(),
+            Self::Program(program) => program.socket(),
+        };
+        socket.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Ends it in order and starts it anew, its socket in `folder`, with `--driver-writes-secrets` or without.
+    pub(super) async fn restart_in(
+        &mut self,
+        folder: &Path,
+        driver_writes_secrets: bool,
+    ) -> Result<(), String> {
+        match self {
+            Self::StandIn(provider) => {
+                let started = provider.restart_in(folder, driver_writes_secrets).await;
+                started.map_err(|error| error.to_string())
+            }
+            Self::Program(program) => {
+                let started = Box::pin(program.restart_in(folder, driver_writes_secrets)).await;
+                started.map_err(|error| error.to_string())
+            }
         }
     }
 
@@ -215,9 +323,17 @@ fn component(seam: &str, release: &Release, running: &Running) -> Component {
 fn process(name: &'static str, running: &Running) -> NodeProcess {
     NodeProcess {
         name,
-        ended: running.exited(),
+        ended: running.died(),
         log: running.log().to_owned(),
     }
+}
+
+/// What a program has written up to now, on which it is waited.
+async fn read_log(running: &Running) -> Result<String, String> {
+    running.settle_log().await;
+    let read = tokio::fs::read(running.log()).await;
+    let bytes = read.map_err(|error| format!("{}: {error}", running.log().display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn spec(release: &Release) -> ProgramSpec {

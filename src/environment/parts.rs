@@ -1,19 +1,23 @@
 //! The parts of an environment on this machine while they run: ended in order, or by a fault.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Latency, Reach};
+use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Faults, Latency, Reach};
 use mountproof_stand_ins::kubelet::Kubelet;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
-    Fault, NodeProcess, NodePrograms, Trouble,
+    AwsFaults, Fault, NodeProcess, NodePrograms, ProgramControl, ProgramLog, ProgramLogs, Trouble,
     call_log::EndpointLog,
     control_plane::KubernetesPart,
     node::{DriverPart, ProviderPart},
 };
-use crate::secret::Credential;
+use crate::{scenario::model::Rotation, secret::Credential};
 
 /// How long the endpoint takes for an answer when it is slow.
 const SLOW: Duration = Duration::from_secs(1);
@@ -31,6 +35,25 @@ pub(super) struct Parts {
     endpoint: Mutex<Option<Endpoint>>,
     api: Mutex<Option<KubernetesPart>>,
     log: Arc<EndpointLog>,
+    faults: StdMutex<EndpointFaults>,
+    /// The driver's, when all stood.
+    rotation: Option<Duration>,
+    folders: ProviderFolders,
+}
+
+/// Where a provider may serve: the driver looks in both.
+pub(super) struct ProviderFolders {
+    pub(super) first: PathBuf,
+    pub(super) other: PathBuf,
+}
+
+/// What is wrong with the endpoint.
+#[derive(Default)]
+struct EndpointFaults {
+    /// For the rest of the run.
+    struck: Vec<EndpointFault>,
+    /// For as long as a scenario likes.
+    latency: Option<Duration>,
 }
 
 impl Parts {
@@ -41,8 +64,12 @@ impl Parts {
         endpoint: Endpoint,
         api: KubernetesPart,
         log: Arc<EndpointLog>,
+        folders: ProviderFolders,
     ) -> Arc<Self> {
         Arc::new(Self {
+            faults: StdMutex::default(),
+            rotation: driver.rotation(),
+            folders,
             kubelet: Mutex::new(Some(kubelet)),
             driver: Mutex::new(Some(driver)),
             provider: Mutex::new(Some(provider)),
@@ -95,8 +122,20 @@ impl Parts {
     }
 
     async fn endpoint_fault(&self, fault: EndpointFault) {
+        self.endpoint_faults(|faults| faults.struck.push(fault)).await;
+    }
+
+    async fn endpoint_faults(&self, change: impl FnOnce(&mut EndpointFaults)) {
+        let all: Faults = {
+            let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut faults);
+            let latency = faults
+                .latency
+                .map(|latency| EndpointFault::Latency(Latency::Fixed(latency)));
+            faults.struck.iter().cloned().chain(latency).collect()
+        };
         if let Some(endpoint) = self.endpoint.lock().await.as_ref() {
-            endpoint.set_faults(fault.into());
+            endpoint.set_faults(all);
         }
     }
 
@@ -123,6 +162,31 @@ impl Parts {
         if let Some(api) = self.api.lock().await.take() {
             api.stop().await;
         }
+    }
+}
+
+impl ProgramLogs for Parts {
+    fn verbosity(&self) -> BoxFuture<'_, Result<String, String>> {
+        async {
+            let driver = self.driver.lock().await;
+            driver.as_ref().ok_or("the driver has been ended")?.verbosity()
+        }
+        .boxed()
+    }
+
+    fn logs(&self) -> BoxFuture<'_, Result<Vec<ProgramLog>, String>> {
+        async {
+            let (driver, provider) = (self.driver.lock().await, self.provider.lock().await);
+            let mut logs = Vec::new();
+            if let Some(driver) = driver.as_ref() {
+                logs.push(driver.written().await?);
+            }
+            if let Some(provider) = provider.as_ref() {
+                logs.push(provider.written().await?);
+            }
+            Ok(logs)
+        }
+        .boxed()
     }
 }
 
@@ -156,3 +220,76 @@ impl NodePrograms for Parts {
         .boxed()
     }
 }
+
+impl AwsFaults for Parts {
+    fn set_latency(&self, latency: Option<Duration>) -> BoxFuture<'_, ()> {
+        self.endpoint_faults(move |faults| faults.latency = latency)
+            .boxed()
+    }
+}
+
+impl ProgramControl for Parts {
+    fn kill_driver(&self) -> BoxFuture<'_, ()> {
+        async {
+            if let Some(driver) = self.driver.lock().await.as_mut() {
+                driver.kill().await;
+            }
+        }
+        .boxed()
+    }
+
+    fn restart_driver(&self, rotation: Option<Rotation>) -> BoxFuture<'_, Result<(), String>> {
+        async move {
+            let mut driver = self.driver.lock().await;
+            let driver = driver.as_mut().ok_or(ENDED)?;
+            let rotation = match rotation {
+                None => driver.rotation(),
+                Some(Rotation::Off) => None,
+                Some(Rotation::Every(interval)) => Some(interval),
+            };
+            driver.restart(rotation).await
+        }
+        .boxed()
+    }
+
+    fn restart_provider(
+        &self,
+        moves: bool,
+        driver_writes_secrets: bool,
+    ) -> BoxFuture<'_, Result<(), String>> {
+        async move {
+            let mut provider = self.provider.lock().await;
+            let provider = provider.as_mut().ok_or(ENDED)?;
+            let ProviderFolders { first, other } = &self.folders;
+            let is_at_first = provider.folder() == *first;
+            provider
+                .restart_in(
+                    if is_at_first == moves { other } else { first },
+                    driver_writes_secrets,
+                )
+                .await
+        }
+        .boxed()
+    }
+
+    fn restore(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            // The provider first: a driver that is started anew finds it where it stays.
+            if let Some(provider) = self.provider.lock().await.as_mut()
+                && (provider.folder() != self.folders.first || provider.driver_writes_secrets())
+            {
+                provider.restart_in(&self.folders.first, false).await?;
+            }
+            if let Some(driver) = self.driver.lock().await.as_mut()
+                && (driver.is_killed() || driver.rotation() != self.rotation)
+            {
+                driver.restart(self.rotation).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// Said of a part that the run has taken down.
+const ENDED: &str = "it was stopped for good";

@@ -74,6 +74,22 @@ pub enum DriverDefect {
     NoPodStatus,
     /// No publish is ever answered.
     NeverAnswers,
+    /// A synced Secret is written again by every pod that mounts its class.
+    RewritesSyncedSecret,
+    /// And at every publish that rotates.
+    RewritesSyncedAtEveryPublish,
+    /// Every republish fetches where the driver writes the files.
+    UnlimitedRotation,
+    /// Tokens are written to the log.
+    TokensInLog,
+    /// A synced Secret does not follow.
+    StaleSyncedSecret,
+    /// A folder that is young counts as rotated, whatever is in it.
+    FreshFolderIsDone,
+    /// A folder with something mounted on it counts as done, whatever is in it.
+    MountedFolderIsDone,
+    /// The provider's first socket is dialled for ever.
+    ProviderSocketIsKept,
 }
 
 /// Of the provider.
@@ -93,6 +109,10 @@ pub enum ProviderDefect {
     IgnoresPermission,
     /// A class cannot name one secret twice.
     RefusesSecretTwice,
+    /// A denial in the primary region is answered with the failover region's value.
+    FailoverAfterDenial,
+    /// Every value is fetched twice.
+    FetchesTwice,
 }
 
 macro_rules! plants {
@@ -134,6 +154,22 @@ plants! {
         caught by "positive": "no SecretProviderClassPodStatus is written";
     "driver:never-answers", Defect::Driver(DriverDefect::NeverAnswers),
         caught by "positive": "NodePublishVolume is never answered";
+    "driver:rewrites-synced-secret", Defect::Driver(DriverDefect::RewritesSyncedSecret),
+        caught by "synced-secret-kept": "a synced Secret is written again by every pod that mounts its class, as by driver 1.6.0";
+    "driver:rewrites-synced-at-every-publish", Defect::Driver(DriverDefect::RewritesSyncedAtEveryPublish),
+        caught by "synced-secret-republished": "a synced Secret is written again by every publish that rotates";
+    "driver:unlimited-rotation", Defect::Driver(DriverDefect::UnlimitedRotation),
+        caught by "poll-interval-kept": "every republish fetches where the driver writes the files, as by driver 1.6.0";
+    "driver:tokens-in-log", Defect::Driver(DriverDefect::TokensInLog),
+        caught by "no-token-in-log": "tokens are written to the log, as before driver 1.3.3";
+    "driver:stale-synced-secret", Defect::Driver(DriverDefect::StaleSyncedSecret),
+        caught by "synced-secret": "a synced Secret keeps what it was made with";
+    "driver:fresh-folder-is-done", Defect::Driver(DriverDefect::FreshFolderIsDone),
+        caught by "mount-after-timeout": "what a timed-out mount left is reported as rotated, as by driver 1.6.0";
+    "driver:mounted-folder-is-done", Defect::Driver(DriverDefect::MountedFolderIsDone),
+        caught by "mount-after-driver-kill": "what a killed driver left is reported as mounted, as up to driver 1.6.0";
+    "driver:provider-socket-is-kept", Defect::Driver(DriverDefect::ProviderSocketIsKept),
+        caught by "mount-after-provider-move": "a provider that moves is not followed, as up to driver 1.6.0";
     "provider:wrong-mode", Defect::Provider(ProviderDefect::WrongMode),
         caught by "positive": "files are writable by everyone";
     "provider:stale-after-rotation", Defect::Provider(ProviderDefect::StaleAfterRotation),
@@ -148,6 +184,10 @@ plants! {
         caught by "class-permissions": "filePermission is read past, as before provider 1.0.0";
     "provider:refuses-secret-twice", Defect::Provider(ProviderDefect::RefusesSecretTwice),
         caught by "class-secret-twice": "a class that names one secret twice is refused, as before provider 1.0.0";
+    "provider:failover-after-denial", Defect::Provider(ProviderDefect::FailoverAfterDenial),
+        caught by "failover-keeps-denial": "a denial in the primary region is answered with the failover region's value";
+    "provider:fetches-twice", Defect::Provider(ProviderDefect::FetchesTwice),
+        caught by "calls-per-mount": "every value is fetched twice";
 }
 
 impl Plant {

@@ -37,6 +37,14 @@ pub(super) fn driver_defects(plants: &[Plant]) -> DriverDefects {
                 DriverDefect::FileLeftAfterUnmount => &mut defects.file_left_after_unmount,
                 DriverDefect::NoPodStatus => &mut defects.no_pod_status,
                 DriverDefect::NeverAnswers => &mut defects.never_answers,
+                DriverDefect::RewritesSyncedSecret => &mut defects.rewrites_synced_secret,
+                DriverDefect::RewritesSyncedAtEveryPublish => &mut defects.rewrites_synced_at_every_publish,
+                DriverDefect::UnlimitedRotation => &mut defects.unlimited_rotation,
+                DriverDefect::TokensInLog => &mut defects.tokens_in_log,
+                DriverDefect::StaleSyncedSecret => &mut defects.stale_synced_secret,
+                DriverDefect::FreshFolderIsDone => &mut defects.fresh_folder_is_done,
+                DriverDefect::MountedFolderIsDone => &mut defects.mounted_folder_is_done,
+                DriverDefect::ProviderSocketIsKept => &mut defects.provider_socket_is_kept,
             } = true;
         }
     }
@@ -55,6 +63,8 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::IgnoresVersion => &mut defects.ignores_version,
                 ProviderDefect::IgnoresPermission => &mut defects.ignores_permission,
                 ProviderDefect::RefusesSecretTwice => &mut defects.refuses_secret_twice,
+                ProviderDefect::FailoverAfterDenial => &mut defects.failover_after_denial,
+                ProviderDefect::FetchesTwice => &mut defects.fetches_twice,
             } = true;
         }
     }

@@ -59,6 +59,8 @@ pub enum EventKind {
     HistogramRecorded(HistogramRecorded),
     /// A measurement ended.
     MeasurementFinished(MeasurementFinished),
+    /// What mounts asked of AWS and of Kubernetes was counted.
+    CallsCounted(CallsCounted),
     /// Something a reader should know that is no verdict.
     WarningRaised(WarningRaised),
     /// A signal asked the run to end.
@@ -515,6 +517,52 @@ pub struct MeasurementFinished {
     pub errors: BTreeMap<String, u64>,
     /// From the first planned start to the last end.
     pub took_us: u64,
+}
+
+/// See [`EventKind::CallsCounted`]. Exact: nothing in it depends on time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallsCounted {
+    /// [`CasePlan::case`].
+    pub case: String,
+    /// From 1.
+    pub attempt: u32,
+    /// Mounts, one after another.
+    pub mounts: u32,
+    /// How often the files of something mounted were refreshed afterwards, all together.
+    pub refreshes: u32,
+    /// Who sees to that.
+    pub refreshed_by: RefreshedBy,
+    /// The driver's rotation interval, which had passed before each refresh.
+    pub rotation_us: u64,
+    /// Every call that was seen, in the order of its name.
+    pub calls: Vec<CallCounted>,
+    /// Names of calls that could not be counted, where others could.
+    pub uncounted: Vec<String>,
+}
+
+/// How often one call was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallCounted {
+    /// Such as `sts:AssumeRoleWithWebIdentity`, `kubernetes:get serviceaccounts` or `tls:aws`.
+    pub call: String,
+    /// Who made it: `driver` or `provider`.
+    pub by: String,
+    /// How often, over all mounts.
+    pub on_mounts: u64,
+    /// How often, over all refreshes.
+    pub on_refreshes: u64,
+}
+
+/// Who sees to it that the driver asks the provider anew for a running pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefreshedBy {
+    /// Kubelet, which republishes the volume: driver 1.6.0 and later.
+    Kubelet,
+    /// The driver, every rotation interval: before 1.6.0.
+    Driver,
 }
 
 /// See [`EventKind::WarningRaised`].

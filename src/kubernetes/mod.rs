@@ -10,6 +10,7 @@ mod object;
 mod pods;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::{
     Api, Client,
@@ -33,7 +35,7 @@ pub use self::{
     pods::{PodView, Pods},
 };
 use crate::{
-    secret::Credential,
+    secret::{Credential, SecretValue},
     tenant::{Marks, RUN_LABEL},
 };
 
@@ -56,6 +58,22 @@ pub struct PodStatus {
     pub mounted: bool,
     /// Ids of `status.objects`.
     pub objects: Vec<String>,
+}
+
+/// A Kubernetes Secret that the driver wrote.
+pub struct SyncedSecret {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`: another one after each write that changed anything.
+    pub version: String,
+    /// `type`.
+    pub kind: String,
+    /// Kind and name of each of its owners.
+    pub owners: Vec<String>,
+    /// Who wrote it last, and how, as `metadata.managedFields` has it.
+    pub writers: Vec<String>,
+    /// What it holds.
+    pub data: BTreeMap<String, SecretValue>,
 }
 
 /// The API's kinds of the driver.
@@ -283,6 +301,16 @@ impl Kubernetes {
         }))
     }
 
+    /// A Kubernetes Secret, or nothing when it is not there.
+    pub async fn synced_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<SyncedSecret>, KubernetesError> {
+        let reference = ObjectRef::new("v1", "Secret", Some(namespace), name);
+        Ok(self.read(&reference).await?.map(|object| synced(&object)))
+    }
+
     /// A token of a `ServiceAccount` for one audience, bound to nothing (`TokenRequest`).
     pub async fn token(
         &self,
@@ -388,6 +416,41 @@ async fn version(client: &Client) -> Result<String, KubernetesError> {
         .await
         .map(|version| version.git_version)
         .map_err(|error| KubernetesError::of("ask Kubernetes for its version".to_owned(), error))
+}
+
+fn synced(object: &Value) -> SyncedSecret {
+    let metadata = &object["metadata"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let each = |list: &Value, told: fn(&Value) -> String| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(told).collect()
+    };
+    let data = object["data"].as_object().into_iter().flatten();
+    SyncedSecret {
+        uid: text(&metadata["uid"]),
+        version: text(&metadata["resourceVersion"]),
+        kind: text(&object["type"]),
+        owners: each(&metadata["ownerReferences"], |owner| {
+            format!(
+                "{} {}",
+                owner["kind"].as_str().unwrap_or_default(),
+                owner["name"].as_str().unwrap_or_default()
+            )
+        }),
+        writers: each(&metadata["managedFields"], |entry| {
+            format!(
+                "{} by {} at {}",
+                entry["operation"].as_str().unwrap_or_default(),
+                entry["manager"].as_str().unwrap_or_default(),
+                entry["time"].as_str().unwrap_or_default()
+            )
+        }),
+        data: data
+            .map(|(key, value)| {
+                let bytes = STANDARD.decode(value.as_str().unwrap_or_default());
+                (key.clone(), SecretValue::binary(&bytes.unwrap_or_default()))
+            })
+            .collect(),
+    }
 }
 
 /// The client has no deadline of its own for an answer.

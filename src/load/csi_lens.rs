@@ -238,7 +238,10 @@ impl CsiClient {
 
         let error = match answer {
             Ok(Ok(_)) => return Ok(took),
-            Ok(Err(status)) if took < deadline => PublishError::Refused { status, took },
+            Ok(Err(status)) if took < deadline => PublishError::Refused {
+                status: as_kubelet_sees(status),
+                took,
+            },
             // Which of the deadlines came first, the channel's or this one, is chance.
             Ok(Err(_)) | Err(_) => PublishError::TimedOut(deadline),
         };
@@ -492,7 +495,7 @@ async fn make_folders(path: &Path) -> io::Result<()> {
 }
 
 /// Whether another file system begins at `path`, as kubelet's quick check has it.
-async fn is_mount_point(path: &Path) -> bool {
+pub async fn is_mount_point(path: &Path) -> bool {
     let Some(parent) = path.parent() else { return true };
     match (
         fs::symlink_metadata(path).await,
@@ -501,6 +504,21 @@ async fn is_mount_point(path: &Path) -> bool {
         (Ok(path), Ok(parent)) => path.dev() != parent.dev(),
         _ => false,
     }
+}
+
+/// A connection that breaks under a call, or cannot be had, is `Unavailable` to kubelet's client, and so not final. Ours
+/// has other codes for that, and says what broke; what a driver answered breaks nothing.
+fn as_kubelet_sees(status: Status) -> Status {
+    use std::error::Error as _;
+    let mut broke = status.source();
+    if broke.is_none() || matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
+        return status;
+    }
+    // What lies deepest says most.
+    while let Some(deeper) = broke.and_then(std::error::Error::source) {
+        broke = Some(deeper);
+    }
+    Status::unavailable(broke.map(ToString::to_string).unwrap_or_default())
 }
 
 /// The code's name as Go, and so every event and log of Kubernetes, spells it.

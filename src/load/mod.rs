@@ -9,12 +9,14 @@
 //! | [`recorder`] | samples into histograms, counts and events | PURE |
 //! | [`histogram`], [`percentiles`], [`statistics`] | what the samples say | PURE |
 //! | [`limiter`] | when client-side token buckets let the last mount through | PURE |
+//! | [`calls`] | what counted calls come to, a mount and a pod-hour | PURE |
 //! | [`floor`] | what a mount costs at least on this machine | IO |
 //!
 //! Two figures are kept apart throughout: *response time* runs from the planned start, so that a
 //! stalled generator or target cannot hide the wait it caused; *service time* runs from the moment
 //! of sending.
 
+pub mod calls;
 pub mod csi_lens;
 pub mod fetch;
 pub mod floor;

@@ -250,6 +250,7 @@ impl Provisioner {
                 name: &names.class(),
                 objects: &[ClassObject::named(&secret.path)],
                 parameters: &BTreeMap::new(),
+                sync: None,
                 marks: &marks,
             };
             kubernetes.create(&class.manifest()).await?;

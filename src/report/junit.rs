@@ -17,7 +17,10 @@ use super::{
     figure,
     summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary, word},
 };
-use crate::journal::{Failure, Verdict};
+use crate::{
+    journal::{Failure, Verdict},
+    load::calls,
+};
 
 /// Longest message attribute, in characters.
 const LONGEST_MESSAGE: usize = 199;
@@ -284,6 +287,23 @@ fn measured(summary: &RunSummary, case: &CaseSummary) -> Vec<(String, String)> {
                 ("dropped", finished.dropped),
             ] {
                 list.push((format!("{name}.{what}"), value.to_string()));
+            }
+        }
+    }
+    // Of attempts, the last one stands.
+    let counted = summary
+        .calls
+        .iter()
+        .rev()
+        .find(|counted| counted.case == case.plan.case);
+    if let Some(counted) = counted {
+        for call in &counted.calls {
+            let name = format!("{}.{}.{}", counted.case, call.by, call.call);
+            let (a_mount, _) = calls::each(call.on_mounts, counted.mounts);
+            list.push((format!("{name}.per_mount"), a_mount.to_string()));
+            if counted.refreshes > 0 {
+                let (a_refresh, _) = calls::each(call.on_refreshes, counted.refreshes);
+                list.push((format!("{name}.per_refresh"), a_refresh.to_string()));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
+    calls::{self, COLUMNS},
     exit::{self, ExitCode},
     figure,
     summary::{CaseSummary, RunSummary},
@@ -33,6 +34,7 @@ pub fn render(summary: &RunSummary) -> String {
     cases(summary, &mut text);
     isolation(summary, &mut text);
     latency(summary, &mut text);
+    calls(summary, &mut text);
     environment(summary, &mut text);
     within(text, LONGEST)
 }
@@ -373,6 +375,18 @@ fn latency(summary: &RunSummary, text: &mut String) {
                 "Of what the csi lens times, {p50} (p50) and {p99} (p99) are its own: calls to a driver that answers at once.\n"
             );
         }
+    }
+}
+
+fn calls(summary: &RunSummary, text: &mut String) {
+    for counted in &summary.calls {
+        let _ = writeln!(text, "## Calls: `{}`\n", cell(&counted.case));
+        let _ = writeln!(text, "{}\n", cell(calls::caption(counted)));
+        let _ = writeln!(text, "| {} |\n|---|---|--:|--:|--:|", COLUMNS.join(" | "));
+        for [call, figures @ ..] in calls::rows(counted) {
+            let _ = writeln!(text, "| `{}` | {} |", cell(call), figures.map(cell).join(" | "));
+        }
+        text.push('\n');
     }
 }
 

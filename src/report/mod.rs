@@ -3,6 +3,7 @@
 //! Everything here but [`write`](mod@write) and [`terminal`]'s thin shell is PURE: a function of the
 //! journal's events, with no clock, no environment and nothing random.
 
+mod calls;
 pub mod exit;
 pub mod figure;
 pub mod files;

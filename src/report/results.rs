@@ -3,7 +3,7 @@
 //! [`Results::schema`] is raised when a field goes or changes its meaning; new fields may come
 //! without. The JSON Schema of these types is committed as `schemas/results.json`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,12 @@ use super::{
     latency::Latency,
     summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary},
 };
-use crate::journal::{
-    AccessChecked, Capability, Component, Failure, FloorMeasured, KnownIssue, LeftoverFound, Machine,
-    MeasurementFinished, Verdict,
+use crate::{
+    journal::{
+        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, KnownIssue,
+        LeftoverFound, Machine, MeasurementFinished, RefreshedBy, Verdict,
+    },
+    load::calls,
 };
 
 /// Version of this format.
@@ -68,6 +71,10 @@ pub struct Results {
     pub floor: Option<FloorMeasured>,
     /// Every measurement.
     pub measurements: Vec<Measurement>,
+    /// What mounts asked of AWS and of Kubernetes, counted call by call: exact, and so the same in every run of the
+    /// same programs.
+    #[serde(default)]
+    pub calls: Vec<Calls>,
     /// What a reader should know that is no verdict.
     pub warnings: Vec<String>,
     /// What does not add up. Empty in a valid run.
@@ -255,6 +262,63 @@ pub struct Percentile {
     pub high_ns: u64,
 }
 
+/// What mounts, and refreshes of their files, asked of AWS and of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Calls {
+    /// The case that counted.
+    pub case: String,
+    /// Its attempt, from 1.
+    pub attempt: u32,
+    /// Mounts, one after another.
+    pub mounts: u32,
+    /// How often the files of something mounted were refreshed afterwards, all together.
+    pub refreshes: u32,
+    /// What is assumed of an hour in the life of a pod.
+    pub hour: Hour,
+    /// Every call that was seen, in the order of its name.
+    pub calls: Vec<Call>,
+    /// Names of calls that could not be counted: that they are not among those says nothing.
+    pub uncounted: Vec<String>,
+}
+
+/// An hour in the life of a running pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hour {
+    /// The assumption, in words.
+    pub assumes: String,
+    /// Who sees to it that the driver asks the provider anew.
+    pub refreshed_by: RefreshedBy,
+    /// The driver's rotation interval, in microseconds.
+    pub rotation_us: u64,
+    /// Fewest and most refreshes.
+    pub refreshes: [f64; 2],
+}
+
+/// One kind of call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// `sts:AssumeRoleWithWebIdentity`, `kubernetes:get serviceaccounts`, `tls:aws` (a handshake) and so on.
+    pub call: String,
+    /// Who made it: `driver` or `provider`.
+    pub by: String,
+    /// Over all mounts.
+    pub on_mounts: u64,
+    /// Of one mount: a whole number, unless `same_each` is false.
+    pub per_mount: f64,
+    /// Over all refreshes.
+    pub on_refreshes: u64,
+    /// Of one refresh: likewise.
+    pub per_refresh: f64,
+    /// Fewest and most of one running pod in an hour: computed, from `per_refresh` and `hour`.
+    pub per_pod_hour: [f64; 2],
+    /// Whether the totals divide by mounts and refreshes. Where they do not, mounts of the same kind asked
+    /// differently, which is a finding.
+    pub same_each: bool,
+}
+
 /// How clean-up went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -338,6 +402,7 @@ impl Results {
             accesses: summary.accesses.clone(),
             floor: summary.floor.clone(),
             measurements: summary.measurements.iter().map(measurement).collect(),
+            calls: summary.calls.iter().map(counted).collect(),
             warnings: summary.warnings.clone(),
             problems: summary.problems.clone(),
             teardown: Teardown {
@@ -406,6 +471,43 @@ fn attempt(attempt: &Attempt) -> CaseAttempt {
     }
 }
 
+fn counted(counted: &CallsCounted) -> Calls {
+    let rotation = Duration::from_micros(counted.rotation_us);
+    let pair = |range: calls::Range| [thousandths(range.least), thousandths(range.most)];
+    let call = |call: &CallCounted| {
+        let (per_mount, mounts_alike) = calls::each(call.on_mounts, counted.mounts);
+        let (per_refresh, refreshes_alike) = calls::each(call.on_refreshes, counted.refreshes);
+        Call {
+            call: call.call.clone(),
+            by: call.by.clone(),
+            on_mounts: call.on_mounts,
+            per_mount: thousandths(per_mount),
+            on_refreshes: call.on_refreshes,
+            per_refresh: thousandths(per_refresh),
+            per_pod_hour: pair(calls::a_pod_hour(call, counted)),
+            same_each: mounts_alike && refreshes_alike,
+        }
+    };
+    Calls {
+        case: counted.case.clone(),
+        attempt: counted.attempt,
+        mounts: counted.mounts,
+        refreshes: counted.refreshes,
+        hour: Hour {
+            assumes: calls::assumption(counted.refreshed_by, rotation),
+            refreshed_by: counted.refreshed_by,
+            rotation_us: counted.rotation_us,
+            refreshes: pair(calls::refreshes_an_hour(counted.refreshed_by, rotation)),
+        },
+        calls: counted.calls.iter().map(call).collect(),
+        uncounted: counted.uncounted.clone(),
+    }
+}
+
+fn thousandths(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
 fn measurement(measurement: &MeasurementSummary) -> Measurement {
     let started = &measurement.started;
     Measurement {
@@ -415,9 +517,7 @@ fn measurement(measurement: &MeasurementSummary) -> Measurement {
         lens: started.lens.clone(),
         parameters: started.parameters.clone(),
         accounting: measurement.finished.clone(),
-        per_second: measurement
-            .per_second()
-            .map(|rate| (rate * 1000.0).round() / 1000.0),
+        per_second: measurement.per_second().map(thousandths),
         latency: measurement
             .series
             .iter()

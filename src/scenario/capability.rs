@@ -14,10 +14,28 @@ pub const EXPIRED_TOKENS: &str = "expired-tokens";
 /// Deployments get pods: a control plane without its controller manager has none of the controllers.
 pub const WORKLOADS: &str = "workload-controllers";
 
+/// AWS can be made slow, and well again, while a scenario runs: the endpoint is ours.
+pub const AWS_FAULTS: &str = "aws-faults";
+/// Driver and provider can be killed and started anew: they are this environment's own.
+pub const PROGRAM_CONTROL: &str = "program-control";
+
 /// The provider gives files the permissions that a class asks for.
 pub const FILE_PERMISSION: &str = "file-permission";
 /// One secret can be several objects of a class.
 pub const SECRET_TWICE: &str = "secret-twice";
+
+/// Secrets can be replicated to a second region, which a class can name beside its own.
+pub const FAILOVER_REGION: &str = "failover-region";
+
+/// The driver syncs mounted files into Kubernetes Secrets.
+pub const SECRET_SYNC: &str = "secret-sync";
+/// Kubelet asks the driver again for what is mounted, and can be told to do it now.
+pub const REPUBLISH: &str = "republish";
+
+/// What driver (at `-v=5`) and provider write to their logs can be read.
+pub const PROGRAM_LOGS: &str = "program-logs";
+/// What driver and provider ask of AWS and of Kubernetes, and over how many connections, can be counted.
+pub const CALL_COUNTS: &str = "call-counts";
 
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
@@ -38,4 +56,29 @@ pub const KNOWN: &[(&str, &str)] = &[
         "a genuine service-account token can be had whose time is over",
     ),
     (WORKLOADS, "Deployments get pods"),
+    (
+        SECRET_SYNC,
+        "the driver syncs mounted files into Kubernetes Secrets",
+    ),
+    (
+        REPUBLISH,
+        "kubelet asks the driver again for what is mounted, and can be told to do it now",
+    ),
+    (
+        PROGRAM_LOGS,
+        "what the driver, at -v=5, and the provider write to their logs can be read",
+    ),
+    (
+        FAILOVER_REGION,
+        "secrets can be replicated to a second region, for a class's failoverRegion",
+    ),
+    (AWS_FAULTS, "AWS can be made slow, and well again"),
+    (
+        PROGRAM_CONTROL,
+        "driver and provider can be killed and started anew",
+    ),
+    (
+        CALL_COUNTS,
+        "what driver and provider ask of AWS and of Kubernetes can be counted",
+    ),
 ];

@@ -117,7 +117,9 @@ when the environment stands, and a scenario that requires a missing one is `not-
     csi-socket       the driver's socket can be reached
     expired-tokens   a genuine service-account token can be had whose time is over
     workload-controllers
-                     Deployments get pods"
+                     Deployments get pods
+    aws-faults       AWS can be made slow, and well again
+    program-control  driver and provider can be killed and started anew"
         }
         Code::UnknownAxis => {
             "`${matrix.<axis>}` stands for a value of the matrix:

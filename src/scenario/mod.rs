@@ -11,6 +11,7 @@
 
 pub mod at;
 pub mod bind;
+pub mod calls;
 pub mod capability;
 pub mod code;
 pub mod diagnostic;

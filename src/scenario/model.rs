@@ -2,7 +2,10 @@
 //!
 //! The types that mirror the YAML are in [`super::raw`]; `resolve` turns them into these.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A scenario, ready to be bound to tenants.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,12 +61,22 @@ pub struct TenantSpec {
     pub annotation: RoleAnnotation,
     /// Secrets made for this case, beside the `secret` that every tenant has.
     pub secrets: Vec<SecretSpec>,
-    /// Tenants whose roles a secret's own policy denies to read it, by the secret's name: indices into
-    /// [`Scenario::tenants`].
-    pub denied_by_secret: BTreeMap<String, Vec<usize>>,
+    /// Whom a secret's own policy denies to read it, by the secret's name.
+    pub denied_by_secret: BTreeMap<String, Denied>,
+    /// Secrets that are replicated to the run's failover region.
+    pub replicated: BTreeSet<String>,
     /// The secrets of its own that its role's permissions boundary lets it read; no boundary where absent.
     /// Only an own tenant has one.
     pub boundary: Option<Vec<String>>,
+}
+
+/// What a secret's own policy says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// Tenants whose roles may not read it: indices into [`Scenario::tenants`].
+    pub tenants: Vec<usize>,
+    /// They may not in the run's own region, and may in any other.
+    pub primary_region_only: bool,
 }
 
 /// The role that a `ServiceAccount` is annotated with.
@@ -128,6 +141,22 @@ pub enum Action {
     Deny(Deny),
     /// Give a secret a new value; files are expected to follow by `expect`.
     Update(SecretRef),
+    /// Change how many pods a Deployment has, and wait until each has its files.
+    Scale {
+        /// Its name.
+        workload: String,
+        /// So many from now on.
+        replicas: u32,
+    },
+    /// Have kubelet ask the driver again for what is mounted.
+    Republish {
+        /// The workload's name.
+        workload: String,
+        /// So often, one after another.
+        times: u32,
+        /// Each waits until the driver's poll interval has passed.
+        due: bool,
+    },
     /// Delete a workload and wait until nothing of it is mounted.
     Delete {
         /// Its name.
@@ -139,6 +168,35 @@ pub enum Action {
     Impostor(Impostor),
     /// Measure.
     Load(Load),
+    /// Publish a volume as kubelet does.
+    Publish(Publish),
+    /// How AWS answers from here on.
+    Aws {
+        /// So much later; at once where absent.
+        latency: Option<Duration>,
+    },
+    /// Start a program of the node anew.
+    Restart(Restart),
+}
+
+impl Action {
+    /// Whether other cases would notice it, or it them: its case runs alone.
+    #[must_use]
+    pub fn needs_quiet(&self) -> bool {
+        match self {
+            Self::Load(_) | Self::Aws { .. } | Self::Restart(_) => true,
+            Self::Publish(publish) => publish.interruption == Some(Interruption::DriverKilled),
+            Self::Mount(_)
+            | Self::Create(_)
+            | Self::Deny(_)
+            | Self::Update(_)
+            | Self::Scale { .. }
+            | Self::Republish { .. }
+            | Self::Delete { .. }
+            | Self::Expect(_)
+            | Self::Impostor(_) => false,
+        }
+    }
 }
 
 /// A workload whose pods mount one `SecretProviderClass`.
@@ -163,6 +221,10 @@ pub enum Class {
         objects: Vec<Object>,
         /// Further `parameters`: `pathTranslation`, `region`, ...
         parameters: BTreeMap<String, String>,
+        /// Whether it names the run's failover region beside its own.
+        failover: bool,
+        /// Whether every file is synced into one Kubernetes Secret.
+        sync: bool,
     },
     /// The class that every tenant has (`<namespace>-secret`), of this tenant. Where that is another
     /// tenant than the workload's, the class does not exist in the workload's namespace.
@@ -351,6 +413,23 @@ pub enum Condition {
     },
     /// `SecretProviderClassPodStatus` is there, mounted and complete.
     PodStatus,
+    /// Of the Kubernetes Secret that its files are synced into.
+    Synced(Synced),
+    /// AWS was asked for its secrets no more often than the driver's poll interval lets through.
+    FetchesLimited,
+    /// The logs of driver and provider show its pods, and neither a token nor a value.
+    LogsClean,
+}
+
+/// What can be true of a synced Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synced {
+    /// It holds the current values.
+    Current,
+    /// It does, and has an owner. What it is then is remembered.
+    Settled,
+    /// It was not written since it was seen to be settled.
+    Unchanged,
 }
 
 /// When a condition must be true.
@@ -364,6 +443,56 @@ pub enum When {
     HoldsFor(Duration),
 }
 
+/// See [`Action::Publish`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// The volume's name in the scenario.
+    pub volume: String,
+    /// Whose class it is of, and whose pod has it. Index into [`Scenario::tenants`].
+    pub tenant: usize,
+    /// Whether an earlier step published it, so that kubelet tries again.
+    pub again: bool,
+    /// Kubelet's deadline of one call.
+    pub deadline: Duration,
+    /// What keeps its one call from its end; where absent it is called until the driver reports success.
+    pub interruption: Option<Interruption>,
+}
+
+/// What keeps a publish from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// Its deadline passes.
+    Deadline,
+    /// The driver is killed in the middle.
+    DriverKilled,
+}
+
+/// See [`Action::Restart`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// The driver.
+    Driver {
+        /// How it rotates from here on; as it did where absent.
+        rotation: Option<Rotation>,
+    },
+    /// The provider.
+    Provider {
+        /// Whether its socket moves to the other folder.
+        moves: bool,
+        /// Whether the driver writes the files that it fetches.
+        driver_writes_secrets: bool,
+    },
+}
+
+/// How a driver rotates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Not at all.
+    Off,
+    /// With this poll interval.
+    Every(Duration),
+}
+
 /// A measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Load {
@@ -371,6 +500,8 @@ pub enum Load {
     Mounts(MountLoad),
     /// `GetSecretValue` with the tenants' own web-identity credentials.
     Fetch(FetchLoad),
+    /// What mounts ask of AWS and of Kubernetes, call by call.
+    Calls(CallCount),
 }
 
 /// See [`Load::Mounts`].
@@ -410,6 +541,21 @@ pub struct FetchLoad {
     pub warm_up: Duration,
     /// Closed loop with so many in flight, or open loop.
     pub pace: Pace,
+}
+
+/// See [`Load::Calls`]. Nothing in it depends on time, so that its figures are the same in every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallCount {
+    /// Whose calls count. Index into [`Scenario::tenants`]; one of the case's own, so that nobody else makes any.
+    pub tenant: usize,
+    /// Mounts, one after another.
+    pub mounts: u32,
+    /// How often the files of each are refreshed afterwards, each time when the rotation interval has passed.
+    pub refreshes: u32,
+    /// Most calls of one mount, by name, on average. See [`super::calls`].
+    pub limits_of_mount: BTreeMap<String, u64>,
+    /// Likewise of one refresh.
+    pub limits_of_refresh: BTreeMap<String, u64>,
 }
 
 /// How fetches are paced.

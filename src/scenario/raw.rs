@@ -5,12 +5,20 @@
 //! the house: fields are `camelCase`, unknown fields are errors, a step is a mapping with one key,
 //! and nothing is flattened or untagged, since such types lose the place of what they hold.
 
+mod node;
+mod standing;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::at::{At, Ordered};
+
+pub use self::{
+    node::{RawAws, RawInterruption, RawProgram, RawPublish, RawRestart},
+    standing::{RawFetches, RawLogs, RawRepublish, RawScale, RawSynced},
+};
 
 /// A claim about mounting AWS secrets into pods, and the steps that prove it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,7 +40,8 @@ pub struct RawScenario {
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
-    /// `workload-controllers`.
+    /// `workload-controllers`, `aws-faults`, `program-control`, `failover-region`, `secret-sync`, `republish`,
+    /// `program-logs`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
@@ -100,6 +109,10 @@ pub struct RawTenant {
     /// Policies of its secrets' own, by the secret. The `secret` of a shared tenant can have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_policies: Option<Ordered<RawResourcePolicy>>,
+    /// Secrets that are replicated to the run's failover region, for workloads with `failover`. The `secret` of a
+    /// shared tenant is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicated: Option<At<Vec<At<String>>>>,
     /// The role gets a permissions boundary that lets it read these of the tenant's own secrets, and nothing else,
     /// whatever its policy allows. Only an own tenant can have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,6 +125,9 @@ pub struct RawTenant {
 pub struct RawResourcePolicy {
     /// Tenants whose own roles it denies to read the secret, whatever their policies allow.
     pub deny: At<Vec<At<String>>>,
+    /// It denies in the run's own region only: a replica, which has its secret's policy, can be read. Default: everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_region_only: Option<At<RawTrue>>,
 }
 
 /// What a secret holds. The value is random and made when the secret is; a scenario never has one.
@@ -145,10 +161,20 @@ pub enum RawStep {
     Expect(RawExpect),
     /// Give a secret a new value.
     Update(RawUpdate),
+    /// Change how many pods a Deployment has, and wait until they are those.
+    Scale(RawScale),
+    /// Have kubelet ask the driver again for what a workload has mounted, as it does by itself from time to time.
+    Republish(RawRepublish),
     /// Delete a workload and wait until nothing of it is mounted any more.
     Delete(RawDelete),
     /// Measure.
     Load(RawLoad),
+    /// Publish a volume as kubelet does, until the driver reports success and every file is there.
+    Publish(At<RawPublish>),
+    /// Make AWS slow, or well again.
+    Aws(At<RawAws>),
+    /// Start the driver or the provider anew.
+    Restart(At<RawRestart>),
 }
 
 /// Writes the three steps that create a workload: the fields they share, and their own.
@@ -182,6 +208,14 @@ macro_rules! workload_step {
             /// Further parameters of the class that is made: `pathTranslation`, `region` ...
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub parameters: BTreeMap<String, At<String>>,
+            /// The class that is made names the run's failover region, `failoverRegion`, to which every one of its
+            /// secrets must be `replicated`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub failover: Option<At<RawTrue>>,
+            /// The class that is made has every file synced into one Kubernetes Secret (`secretObjects`), under the file's
+            /// name.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub sync: Option<At<RawTrue>>,
             /// A Deployment of so many pods. Default: a single pod without one.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub replicas: Option<At<u32>>,
@@ -202,6 +236,8 @@ macro_rules! workload_step {
                     objects: self.objects.as_deref(),
                     class: self.class.as_ref(),
                     parameters: &self.parameters,
+                    failover: self.failover.as_ref(),
+                    sync: self.sync.as_ref(),
                     replicas: self.replicas.as_ref(),
                 }
             }
@@ -252,6 +288,8 @@ pub(crate) struct RawWorkload<'a> {
     pub(crate) objects: Option<&'a [RawObject]>,
     pub(crate) class: Option<&'a At<String>>,
     pub(crate) parameters: &'a BTreeMap<String, At<String>>,
+    pub(crate) failover: Option<&'a At<RawTrue>>,
+    pub(crate) sync: Option<&'a At<RawTrue>>,
     pub(crate) replicas: Option<&'a At<u32>>,
 }
 
@@ -345,8 +383,8 @@ pub struct RawImpostor {
     pub within: Option<At<String>>,
 }
 
-/// Check something about a workload. One of `files`, `event`, `podStatus`; one of `now`,
-/// `eventually`, `holds`.
+/// Check something about a workload. One of `files`, `event`, `podStatus`, `synced`, `fetches`, `logs`; one
+/// of `now`, `eventually`, `holds`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RawExpect {
@@ -361,6 +399,15 @@ pub struct RawExpect {
     /// Its `SecretProviderClassPodStatus` is there, mounted and complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_status: Option<At<RawTrue>>,
+    /// The Kubernetes Secret that its files are synced into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<At<RawSynced>>,
+    /// How often AWS was asked for its secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetches: Option<At<RawFetches>>,
+    /// What driver and provider wrote to their logs, the driver at `-v=5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<At<RawLogs>>,
     /// It must be so at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<At<RawTrue>>,
@@ -462,6 +509,8 @@ pub enum RawLoad {
     Mounts(RawMountLoad),
     /// `GetSecretValue` with the tenants' own web-identity credentials.
     Fetch(RawFetchLoad),
+    /// Count what mounts, and refreshes of their files, ask of AWS and of Kubernetes.
+    Calls(RawCallCount),
 }
 
 /// Mounts on an open-loop schedule: starts are planned in absolute time, so a slow answer delays no
@@ -530,6 +579,39 @@ pub struct RawFetchLoad {
     /// Longest time of the whole step. Default: both durations and 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<At<String>>,
+}
+
+/// Count what mounts ask of AWS and of Kubernetes, one mount after another through the `csi` lens, and what refreshes
+/// of their files ask, while the pods run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCallCount {
+    /// Whose pods mount: a tenant with `own: true`, so that every call that is made for it is theirs.
+    pub tenant: At<String>,
+    /// Mounts to count.
+    pub mounts: At<u32>,
+    /// How often the files of each are refreshed, each time when the rotation interval has passed: republished as kubelet
+    /// does, or of one running pod where the driver looks by itself (before 1.6.0). Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refreshes: Option<At<u32>>,
+    /// Most calls. What is not named is counted and not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<RawCallLimits>,
+    /// Longest time of the whole step. Default `2m`; a run with a longer rotation interval gives it more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<At<String>>,
+}
+
+/// Most calls by name: `sts:AssumeRoleWithWebIdentity`, `kubernetes:get serviceaccounts`, `tls:aws`, `tls:kubernetes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCallLimits {
+    /// Of one mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Ordered<At<u32>>>,
+    /// Of one refresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Ordered<At<u32>>>,
 }
 
 /// Evidence to collect.

@@ -249,7 +249,10 @@ mod tests {
             profiles: vec!["load".to_owned()],
             ..Filters::default()
         };
-        assert_eq!(names(&filters), ["fetch-throughput", "mount-latency"]);
+        assert_eq!(
+            names(&filters),
+            ["calls-per-mount", "fetch-throughput", "mount-latency"]
+        );
         let both = Filters {
             profiles: vec!["load".to_owned()],
             ..by_name(&["positive"])
@@ -281,7 +284,7 @@ mod tests {
         );
         assert_eq!(errors[0].meant.as_deref(), Some("positive"));
         assert_eq!(errors[1].meant.as_deref(), Some("isolation"));
-        assert_eq!(errors[1].known, ["conformance", "isolation", "load"]);
+        assert_eq!(errors[1].known, ["conformance", "hazards", "isolation", "load"]);
     }
 
     fn naive(pattern: &[char], text: &[char]) -> bool {

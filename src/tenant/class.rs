@@ -141,6 +141,8 @@ pub struct ClassManifest<'a> {
     pub objects: &'a [ClassObject],
     /// Further parameters: `region`, `pathTranslation`, ...
     pub parameters: &'a BTreeMap<String, String>,
+    /// The Kubernetes Secret that every file is synced into, where it is.
+    pub sync: Option<&'a str>,
     /// Its marks.
     pub marks: &'a Marks,
 }
@@ -155,12 +157,21 @@ impl ClassManifest<'_> {
             .map(|(key, value)| (key.as_str(), value.clone()))
             .collect();
         parameters.insert("objects", objects_yaml(self.objects));
-        json!({
+        let mut manifest = json!({
             "apiVersion": "secrets-store.csi.x-k8s.io/v1",
             "kind": "SecretProviderClass",
             "metadata": { "name": self.name, "namespace": self.namespace, "labels": self.marks.labels() },
             "spec": { "provider": PROVIDER, "parameters": parameters },
-        })
+        });
+        if let Some(secret) = self.sync {
+            let files = self.files().into_iter();
+            let data: Vec<Value> = files
+                .map(|file| json!({ "objectName": file.name, "key": file.name }))
+                .collect();
+            manifest["spec"]["secretObjects"] =
+                json!([{ "secretName": secret, "type": "Opaque", "data": data }]);
+        }
+        manifest
     }
 
     /// Every file that a mount of the class makes, in order.
@@ -219,9 +230,21 @@ mod tests {
             name: "team-red-secret",
             objects: &[ClassObject::named("demo/team-red/secret")],
             parameters: &BTreeMap::new(),
+            sync: None,
             marks: &Marks::of_run("7f3k").of_tenant("team-red"),
         };
         let manifest = class.manifest();
+        let synced = ClassManifest {
+            sync: Some("synced"),
+            ..class.clone()
+        };
+        assert_eq!(
+            synced.manifest()["spec"]["secretObjects"],
+            json!([{ "secretName": "synced", "type": "Opaque", "data": [
+                { "objectName": "demo_team-red_secret", "key": "demo_team-red_secret" }
+            ] }])
+        );
+        assert_eq!(manifest["spec"]["secretObjects"], Value::Null);
         assert_eq!(manifest["spec"]["provider"], "aws");
         assert_eq!(
             manifest["spec"]["parameters"]["objects"],

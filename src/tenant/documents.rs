@@ -40,18 +40,20 @@ pub fn boundary_policy(secrets: &[String], partition: &str, account: &str) -> Va
     })
 }
 
-/// A secret's own policy: these roles may not read it, whatever their policies allow.
+/// A secret's own policy: these roles may not read it, whatever their policies allow; where a region is named, in that
+/// one only. Replicas have their secret's policy, so this is how one region can be shut and another open.
 #[must_use]
-pub fn denying_policy(role_arns: &[String]) -> Value {
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Deny",
-            "Principal": { "AWS": role_arns },
-            "Action": "secretsmanager:GetSecretValue",
-            "Resource": "*",
-        }],
-    })
+pub fn denying_policy(role_arns: &[String], region: Option<&str>) -> Value {
+    let mut statement = json!({
+        "Effect": "Deny",
+        "Principal": { "AWS": role_arns },
+        "Action": "secretsmanager:GetSecretValue",
+        "Resource": "*",
+    });
+    if let Some(region) = region {
+        statement["Condition"] = json!({ "StringEquals": { "aws:RequestedRegion": region } });
+    }
+    json!({ "Version": "2012-10-17", "Statement": [statement] })
 }
 
 /// Who may be the tenant: the `default` `ServiceAccount` of its namespace, by a token of `issuer` (an
@@ -108,8 +110,20 @@ mod tests {
     #[test]
     fn a_secrets_own_policy_denies_roles_by_their_arn() {
         insta::assert_snapshot!(
-            serde_json::to_string(&denying_policy(&["arn:aws:iam::000000000000:role/a".to_owned()])).unwrap(),
+            serde_json::to_string(&denying_policy(&["arn:aws:iam::000000000000:role/a".to_owned()], None)).unwrap(),
             @r#"{"Statement":[{"Action":"secretsmanager:GetSecretValue","Effect":"Deny","Principal":{"AWS":["arn:aws:iam::000000000000:role/a"]},"Resource":"*"}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
+    fn a_secrets_own_policy_can_deny_in_one_region() {
+        let policy = denying_policy(
+            &["arn:aws:iam::000000000000:role/a".to_owned()],
+            Some("eu-west-1"),
+        );
+        insta::assert_snapshot!(
+            policy["Statement"][0]["Condition"],
+            @r#"{"StringEquals":{"aws:RequestedRegion":"eu-west-1"}}"#
         );
     }
 

@@ -48,6 +48,8 @@ pub enum ExpectedReason {
         asked: Vec<String>,
         /// Name and ARN of the secret: an allowed call for any of them is a breach.
         secret: Vec<String>,
+        /// The region that must have refused, where another one may let the caller in.
+        region: Option<String>,
         /// The web identity that must have been refused (`system:serviceaccount:<ns>:<sa>`), for STS.
         subject: Option<String>,
     },
@@ -88,6 +90,8 @@ pub struct Seen {
 pub struct Call {
     /// `secretsmanager:GetSecretValue`.
     pub action: String,
+    /// The region it was sent to.
+    pub region: String,
     /// Role name of the caller, or of the role asked for.
     pub role: Option<String>,
     /// ARN of the caller.
@@ -216,10 +220,38 @@ fn breach(claim: &Claim, seen: &Seen) -> Option<Judgement> {
                 ),
             );
     }
+    if let Some(call) = elsewhere(claim, seen) {
+        broken = broken.fact(
+            "elsewhere",
+            format!(
+                "{} on {} was allowed in {}",
+                call.action,
+                call.asked.as_deref().unwrap_or("-"),
+                call.region
+            ),
+        );
+    }
     if let Some(refusal) = seen.refusals.last() {
         broken = broken.fact("event", refusal.clone());
     }
     Some(Judgement::Broken(broken))
+}
+
+/// A call of the tenant's for the secret that another region than the one that must refuse let through.
+fn elsewhere<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
+    let ExpectedReason::Aws {
+        region: Some(region),
+        role,
+        secret,
+        ..
+    } = &claim.reason
+    else {
+        return None;
+    };
+    let mut calls = seen.calls.iter().flatten();
+    calls.find(|call| {
+        call.allowed && call.region != *region && call.role.as_ref() == Some(role) && names(call, secret)
+    })
 }
 
 /// A call of the tenant's for the secret that was let through.
@@ -231,10 +263,12 @@ fn allowed_call<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
             role,
             secret,
             subject,
+            region,
             ..
         } => calls.iter().find(|call| {
             call.allowed
                 && call.action == *action
+                && sent_to(call, region.as_deref())
                 && about(call, secret)
                 && match subject {
                     Some(subject) => {
@@ -273,6 +307,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
             says,
             role,
             asked,
+            region,
             subject,
             ..
         } => {
@@ -283,6 +318,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
             let denied = calls.iter().rev().find(|call| {
                 !call.allowed
                     && call.action == *action
+                    && sent_to(call, region.as_deref())
                     && call.error.as_deref() == Some(error)
                     && call.role.as_ref() == Some(role)
                     && says
@@ -373,6 +409,10 @@ fn first_reason(why: &str, action: &str) -> String {
     let first = why.split(';').next().unwrap_or_default().trim();
     let first = first.strip_prefix("because ").unwrap_or(first);
     first.replace(&format!("the {action} action"), "it")
+}
+
+fn sent_to(call: &Call, region: Option<&str>) -> bool {
+    region.is_none_or(|region| call.region == region)
 }
 
 /// Whether the call is about the secret; every call is where there is none to be about.

@@ -5,6 +5,7 @@
 
 pub mod denial;
 pub mod files;
+pub mod logs;
 
 use crate::journal::{Fact, Failure};
 

@@ -138,7 +138,8 @@ fn a_known_issue_that_shows_fails_a_strict_run_alone() {
             "failed",
             "exit 1 (conformance failed)",
         ),
-        ("", &[], 0, "passed", "fixed: driver "),
+        // A stand-in that passes is no release in which it is fixed: tests/host has programs that are.
+        ("", &[], 0, "passed", "1 passed"),
     ];
     for (headline, more, code, verdict, told) in table {
         let place = Place::with(&[("quick", &quick("quick"))]);

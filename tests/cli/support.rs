@@ -105,7 +105,14 @@ impl Place {
             .current_dir(self.root.path())
             .env("TMPDIR", self.path("t"));
         command.env("RUST_BACKTRACE", "0");
-        for name in ["NO_COLOR", "CLICOLOR_FORCE", "CI", "MOUNTPROOF_LOG", "COLUMNS"] {
+        for name in [
+            "NO_COLOR",
+            "CLICOLOR_FORCE",
+            "CI",
+            "MOUNTPROOF_LOG",
+            "COLUMNS",
+            "KUBEBUILDER_ASSETS",
+        ] {
             command.env_remove(name);
         }
     }

@@ -26,6 +26,12 @@ fn shelf() -> &'static Registry {
             ("driver:1.6.0", &standin(&["driver"])),
             ("provider:3.1.1", &standin(&["provider"])),
             (
+                "driver:tokens-in-log",
+                &standin(&["driver", "--defect", "tokens-in-log"]),
+            ),
+            ("driver:as-released", &standin(&["driver", "--as-released"])),
+            ("provider:as-released", &standin(&["provider", "--as-released"])),
+            (
                 "driver:empty-mount",
                 &standin(&["driver", "--defect", "empty-mount"]),
             ),
@@ -161,11 +167,20 @@ pub(crate) fn archives_do_as_images_do() {
         "--provider",
         "./provider/",
         "positive",
+        "calls-per-mount",
     ];
     let before = Before::look();
     run(host(&place, &arguments)).exits(0);
-    assert_eq!(all_pass(&place), 2);
-    let notes = component(&place.results(), "provider")["notes"].to_string();
+    assert_eq!(all_pass(&place), 3);
+    let results = place.results();
+    let calls = results["calls"][0]["calls"].as_array().unwrap();
+    let fetches: Vec<_> = calls
+        .iter()
+        .filter(|call| call["call"] == "secretsmanager:GetSecretValue")
+        .map(|call| (&call["on_mounts"], &call["on_refreshes"]))
+        .collect();
+    assert_eq!(fetches, [(&10.into(), &20.into())]);
+    let notes = component(&results, "provider")["notes"].to_string();
     assert!(notes.contains(&provider.digest()), "{notes}");
     before.is_as_it_was(&place);
 }
@@ -192,6 +207,87 @@ pub(crate) fn a_driver_that_mounts_nothing_fails_conformance() {
         .says(&["conformance failed"]);
     for (case, verdict) in verdicts(&place.results()) {
         assert_eq!(verdict, "failed", "{case}");
+    }
+}
+
+/// The scenarios of what is known to be wrong with the driver, in both directions.
+pub(crate) fn known_issues_of_the_driver() {
+    let cases: [(&str, &[&str], i32, &str, bool); 3] = [
+        ("as-released", &[], 0, "known-issue", true),
+        ("as-released", &["--strict"], 1, "failed", true),
+        ("1.6.0", &["--strict"], 0, "passed", false),
+    ];
+    for (driver, strict, exit, expected, shows) in cases {
+        let place = Place::new();
+        let before = Before::look();
+        run(with_images(
+            &place,
+            driver,
+            "3.1.1",
+            &[&["mount-after"], strict].concat(),
+        ))
+        .exits(exit)
+        .says(&["nothing left behind"]);
+        let results = place.results();
+        let verdicts = verdicts(&results);
+        assert_eq!(verdicts.len(), 4, "{verdicts:?}");
+        for (case, verdict) in verdicts {
+            assert_eq!(verdict, expected, "{driver} {strict:?}: {case}");
+        }
+        for case in results["cases"].as_array().unwrap() {
+            // What does not show is told as fixed.
+            assert_eq!(case["known_issue"]["shows"], shows, "{driver} {strict:?}: {case}");
+        }
+        before.is_as_it_was(&place);
+    }
+}
+
+/// Likewise of those that both programs have, and of some that mounts show which are not interrupted.
+pub(crate) fn known_issues_of_driver_and_provider() {
+    for (release, provider, expected) in [
+        ("as-released", "as-released", "known-issue"),
+        ("1.6.0", "3.1.1", "passed"),
+    ] {
+        let place = Place::new();
+        let before = Before::look();
+        let named = [
+            "failover-keeps-denial",
+            "synced-secret-kept",
+            "poll-interval-kept",
+        ];
+        run(with_images(&place, release, provider, &named))
+            .exits(0)
+            .says(&["nothing left behind"]);
+        let verdicts = verdicts(&place.results());
+        assert_eq!(verdicts.len(), 3, "{verdicts:?}");
+        for (case, verdict) in verdicts {
+            assert_eq!(verdict, expected, "{release}: {case}");
+        }
+        before.is_as_it_was(&place);
+    }
+}
+
+pub(crate) fn a_driver_that_logs_tokens_fails_and_its_log_is_kept_without_them() {
+    let place = Place::new();
+    run(with_images(
+        &place,
+        "tokens-in-log",
+        "3.1.1",
+        &["no-token-in-log"],
+    ))
+    .exits(1);
+    let told = verdicts(&place.results());
+    assert_eq!(told, [("no-token-in-log".to_owned(), "failed".to_owned())]);
+    let results = place.results().to_string();
+    assert!(
+        results.contains("the log of the driver has a token in it"),
+        "{results}"
+    );
+    let log = fs::read_to_string(place.only_run().join("driver.log")).unwrap();
+    assert!(log.contains("serviceAccount.tokens"), "{log}");
+    for path in files_below(&place.path("out")) {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        assert!(!text.contains("eyJ"), "{} has a token", path.display());
     }
 }
 
@@ -365,8 +461,9 @@ fn unshare(place: &Place) -> Pid {
 
 pub(crate) fn usage_errors() {
     let place = Place::new();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["run", "--driver", "./driver"], "add --env host"),
+        (&["run", "--kube-apiserver", "./a"], "--etcd"),
         (
             &["run", "--env", "host", "--driver", "./driver"],
             "needs a provider",

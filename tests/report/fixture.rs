@@ -6,11 +6,11 @@ use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use mountproof::{
     journal::{
-        Access, AccessChecked, Capability, CaseFinished, CasePlan, CaseStarted, Component, EnvironmentReady,
-        Event, EventKind, EvidenceCollected, Fact, Failure, FloorMeasured, FloorPart, HistogramRecorded,
-        Interrupted, KnownIssue, LeftoverFound, Machine, MeasurementFinished, MeasurementStarted,
-        MountFinished, MountOutcome, RunFinished, RunStarted, SCHEMA_VERSION, StepFinished, StepStarted,
-        TeardownFinished, TenantReady, Verdict, WarningRaised,
+        Access, AccessChecked, CallCounted, CallsCounted, Capability, CaseFinished, CasePlan, CaseStarted,
+        Component, EnvironmentReady, Event, EventKind, EvidenceCollected, Fact, Failure, FloorMeasured,
+        FloorPart, HistogramRecorded, Interrupted, KnownIssue, LeftoverFound, Machine, MeasurementFinished,
+        MeasurementStarted, MountFinished, MountOutcome, RefreshedBy, RunFinished, RunStarted,
+        SCHEMA_VERSION, StepFinished, StepStarted, TeardownFinished, TenantReady, Verdict, WarningRaised,
     },
     load::histogram,
 };
@@ -360,6 +360,30 @@ impl Builder {
             retries: 3,
             errors: BTreeMap::from([("ThrottlingException".to_owned(), 3)]),
             took_us: 10_000_000,
+        }))
+    }
+
+    /// Ten mounts, one of which asked for its secret twice, and twenty refreshes.
+    pub(crate) fn calls(&mut self, case: &str) -> &mut Self {
+        let call = |call: &str, by: &str, on_mounts, on_refreshes| CallCounted {
+            call: call.to_owned(),
+            by: by.to_owned(),
+            on_mounts,
+            on_refreshes,
+        };
+        self.push(EventKind::CallsCounted(CallsCounted {
+            case: case.to_owned(),
+            attempt: 1,
+            mounts: 10,
+            refreshes: 20,
+            refreshed_by: RefreshedBy::Kubelet,
+            rotation_us: 120_000_000,
+            calls: vec![
+                call("kubernetes:get serviceaccounts", "provider", 10, 20),
+                call("secretsmanager:GetSecretValue", "provider", 11, 0),
+                call("tls:aws", "provider", 20, 40),
+            ],
+            uncounted: vec!["tls:kubernetes".to_owned()],
         }))
     }
 

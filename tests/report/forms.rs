@@ -3,7 +3,7 @@
 use mountproof::{
     journal::Event,
     report::{
-        Format, RunSummary, junit, markdown, render, results,
+        Format, RunSummary, html, junit, markdown, render, results,
         terminal::{ColorChoice, Display, DisplayOptions},
     },
 };
@@ -588,5 +588,57 @@ fn odd_measurements_still_draw() {
     for pods in [1, 2, 3] {
         let page = html(&fixture::green(pods));
         assert!(!page.contains("NaN") && !page.contains("inf "), "{pods}");
+    }
+}
+
+/// A mount's calls stand in every form, with what does not divide called out and the hour's assumption beside it.
+#[test]
+fn counted_calls_are_told_everywhere() {
+    let mut builder = fixture::Builder::new(&[("calls-per-mount", "load")]);
+    builder
+        .environment()
+        .tenants()
+        .calls("calls-per-mount")
+        .teardown(0);
+    let events = builder.finish(0);
+    let summary = summary(&events);
+
+    let results = serde_json::to_value(results::Results::of(&summary)).unwrap();
+    let calls = &results["calls"][0];
+    assert_eq!(calls["hour"]["refreshes"], serde_json::json!([17.561, 30.0]));
+    assert_eq!(calls["uncounted"], serde_json::json!(["tls:kubernetes"]));
+    let handshakes = &calls["calls"][2];
+    assert_eq!(handshakes["per_mount"], 2.0);
+    assert_eq!(handshakes["per_pod_hour"], serde_json::json!([35.122, 60.0]));
+    assert_eq!(
+        (&handshakes["same_each"], &calls["calls"][1]["same_each"]),
+        (&true.into(), &false.into())
+    );
+
+    let xml = junit::render(&summary);
+    for part in [
+        r#"name="calls-per-mount.provider.tls:aws.per_mount" value="2""#,
+        r#"name="calls-per-mount.provider.secretsmanager:GetSecretValue.per_mount" value="1.1""#,
+        r#"name="calls-per-mount.provider.tls:aws.per_refresh" value="2""#,
+    ] {
+        assert!(xml.contains(part), "{part}\n{xml}");
+    }
+    let text = markdown::render(&summary);
+    for part in [
+        "| `tls:aws` | provider | 2 | 2 | 35 to 60 |",
+        "| `secretsmanager:GetSecretValue` | provider | 1.10 (11 in 10: not every mount the same) | 0 | 0 |",
+        "kubelet asks every 60 to 85 s, as observed",
+        "Not counted here: tls:kubernetes.",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let page = html::render(&summary);
+    for part in [
+        "Calls: calls-per-mount",
+        "tls:aws",
+        "35 to 60",
+        "rotation interval of 120s",
+    ] {
+        assert!(page.contains(part), "{part}");
     }
 }

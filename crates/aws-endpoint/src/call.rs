@@ -38,6 +38,8 @@ pub(crate) struct Call<'a> {
     /// The form of an awsQuery call.
     pub(crate) params: Option<Params>,
     pub(crate) connection: Connection,
+    /// The first over its TLS connection.
+    pub(crate) handshake: bool,
     pub(crate) now: Timestamp,
     pub(crate) defects: Defects,
 }
@@ -223,6 +225,7 @@ impl Call<'_> {
                 .or(refused_there),
             backend: known.backend,
             connection: self.connection.number,
+            handshake: self.handshake,
             fault: known.fault,
         });
     }

@@ -51,8 +51,10 @@ pub struct CallRecord {
     pub error: Option<String>,
     /// The backend that it was sent on to, where there is one and it was.
     pub backend: Option<Arc<str>>,
-    /// Number of the TLS connection, which counts handshakes.
+    /// Number of the connection.
     pub connection: u64,
+    /// The first call over a TLS connection: whoever makes it has made the handshake too.
+    pub handshake: bool,
     /// The faults that hit the call, in their text form, or the quota that it was above.
     pub fault: Option<String>,
 }
@@ -88,6 +90,7 @@ impl CallRecord {
             error: None,
             backend: None,
             connection,
+            handshake: false,
             fault: Some("outage".to_owned()),
         }
     }
@@ -228,6 +231,7 @@ mod tests {
             error: None,
             backend: None,
             connection: 0,
+            handshake: false,
             fault: None,
         }
     }

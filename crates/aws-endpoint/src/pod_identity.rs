@@ -376,6 +376,7 @@ pub(crate) async fn credentials(
         error: refusal.map(|refusal| refusal.code.clone()),
         backend: None,
         connection: number,
+        handshake: false,
         fault: None,
     });
     match result {

@@ -4,7 +4,10 @@ use std::{
     borrow::Cow,
     convert::Infallible,
     error::Error,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,6 +45,8 @@ const DEFAULT_REGION: &str = "us-east-1";
 struct Shared {
     state: Arc<State>,
     connection: Connection,
+    /// Whether a request came already.
+    begun: AtomicBool,
     cutter: Cutter,
     /// How long the body of a request may take.
     patience: Duration,
@@ -62,6 +67,7 @@ pub(crate) fn app(
     let shared = Arc::new(Shared {
         state,
         connection,
+        begun: AtomicBool::new(false),
         cutter,
         patience,
     });
@@ -99,9 +105,11 @@ async fn answer_to(shared: &Shared, request: HttpRequest<Incoming>) -> Response<
     let Shared {
         state,
         connection,
+        begun,
         cutter,
         patience,
     } = shared;
+    let handshake = connection.secure && !begun.swap(true, Ordering::Relaxed);
     cutter.use_it();
     let faults = state.faults();
     let now = State::now_under(&faults);
@@ -161,6 +169,7 @@ async fn answer_to(shared: &Shared, request: HttpRequest<Incoming>) -> Response<
         signature: &signature,
         params,
         connection: *connection,
+        handshake,
         now,
         defects: state.defects(),
     };

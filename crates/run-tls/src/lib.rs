@@ -11,4 +11,4 @@ mod server;
 
 pub use ca::{PemPair, RunCa, TlsError};
 pub use client::{HttpsClient, RequestError};
-pub use server::{Server, accept, serve_connection, serve_connection_within};
+pub use server::{FirstOfConnection, Server, accept, serve_connection, serve_connection_within};

@@ -1,6 +1,15 @@
 //! An HTTPS server on a listener that the caller bound.
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use http::{Request, Response};
@@ -41,6 +50,10 @@ pub struct Server {
     shutdown: CancellationToken,
     accepting: JoinHandle<()>,
 }
+
+/// An extension of the first request over a TLS connection: whoever makes it has made the handshake too.
+#[derive(Debug, Clone, Copy)]
+pub struct FirstOfConnection;
 
 impl Server {
     /// Serves `app` over TLS on `listener` until [`stop`](Self::stop).
@@ -105,8 +118,33 @@ where
 async fn handshake(stream: TcpStream, tls: TlsAcceptor, app: Router, shutdown: CancellationToken) {
     let _ = stream.set_nodelay(true);
     match tls.accept(stream).await {
-        Ok(stream) => serve_connection(stream, app, shutdown).await,
+        Ok(stream) => {
+            let app = Marked {
+                app: TowerToHyperService::new(app),
+                begun: AtomicBool::new(false),
+            };
+            serve_connection_within(stream, app, HEAD, shutdown).await;
+        }
         Err(error) => tracing::debug!(%error, "TLS handshake"),
+    }
+}
+
+/// The app on one connection, whose first request it marks.
+struct Marked {
+    app: TowerToHyperService<Router>,
+    begun: AtomicBool,
+}
+
+impl Service<Request<Incoming>> for Marked {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if !self.begun.swap(true, Ordering::Relaxed) {
+            request.extensions_mut().insert(FirstOfConnection);
+        }
+        self.app.call(request)
     }
 }
 

@@ -94,12 +94,44 @@ pub struct DriverDefects {
     pub no_pod_status: bool,
     /// Never answers a publish: each ends when its caller has had enough.
     pub never_answers: bool,
-    /// Writes what kubelet gives it to its log, tokens too: CVE-2023-2878, in versions before 1.3.3. Its log is standard
-    /// error, so it shows in the stand-in as a program only.
+    /// Writes what kubelet gives it to its log, tokens too: CVE-2023-2878, in versions before 1.3.3.
     pub tokens_in_log: bool,
+    /// With rotation on, a folder that is younger than the poll interval counts as up to date, though nothing was ever mounted
+    /// there: a mount that timed out is reported as done by the next call, empty. Driver 1.6.0 (issue 1051's family).
+    pub fresh_folder_is_done: bool,
+    /// With rotation off, a folder with something mounted on it counts as done, though no file was ever written: what a
+    /// driver that was killed in the middle of a mount leaves is reported as done by the next one, empty. Up to driver 1.6.0.
+    pub mounted_folder_is_done: bool,
+    /// Writes a synced Secret anew whenever a pod mounts its class, though nothing in it changed, and drops its owners with
+    /// that. Driver 1.6.0 (issue 2057).
+    pub rewrites_synced_secret: bool,
+    /// Does that at every publish that rotates, whether anything was mounted anew or not.
+    pub rewrites_synced_at_every_publish: bool,
+    /// Has no other clock for its poll interval than the last write to the mount: where it writes the files itself, and
+    /// they are unchanged, every republish fetches them. Driver 1.6.0.
+    pub unlimited_rotation: bool,
+    /// Leaves a synced Secret as it was made, whatever is mounted later.
+    pub stale_synced_secret: bool,
+    /// The socket at which a provider was found first is dialled for the driver's whole life, wherever the provider has moved
+    /// (provider issue 461). Up to driver 1.6.0.
+    pub provider_socket_is_kept: bool,
 }
 
 impl DriverDefects {
+    /// What the release has that the stand-in imitates: its hazards, seen with the real driver
+    /// [`VERSION`](crate::driver::VERSION).
+    #[must_use]
+    pub fn as_released() -> Self {
+        Self {
+            fresh_folder_is_done: true,
+            mounted_folder_is_done: true,
+            provider_socket_is_kept: true,
+            rewrites_synced_secret: true,
+            unlimited_rotation: true,
+            ..Self::default()
+        }
+    }
+
     /// What [`Self::plant`] knows.
     pub const NAMES: &'static [&'static str] = &[
         "empty-mount",
@@ -107,6 +139,13 @@ impl DriverDefects {
         "no-pod-status",
         "never-answers",
         "tokens-in-log",
+        "fresh-folder-is-done",
+        "mounted-folder-is-done",
+        "provider-socket-is-kept",
+        "rewrites-synced-secret",
+        "rewrites-synced-at-every-publish",
+        "unlimited-rotation",
+        "stale-synced-secret",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -118,6 +157,13 @@ impl DriverDefects {
             "no-pod-status" => &mut self.no_pod_status,
             "never-answers" => &mut self.never_answers,
             "tokens-in-log" => &mut self.tokens_in_log,
+            "fresh-folder-is-done" => &mut self.fresh_folder_is_done,
+            "mounted-folder-is-done" => &mut self.mounted_folder_is_done,
+            "provider-socket-is-kept" => &mut self.provider_socket_is_kept,
+            "rewrites-synced-secret" => &mut self.rewrites_synced_secret,
+            "rewrites-synced-at-every-publish" => &mut self.rewrites_synced_at_every_publish,
+            "unlimited-rotation" => &mut self.unlimited_rotation,
+            "stale-synced-secret" => &mut self.stale_synced_secret,
             _ => return None,
         } = true;
         Some(())
@@ -146,9 +192,24 @@ pub struct ProviderDefects {
     pub ignores_permission: bool,
     /// Refuses a class that names one secret twice, as versions before 1.0.0 do.
     pub refuses_secret_twice: bool,
+    /// Answers a denial in the primary region with the failover region's value, as versions since 2.0.0 do: the SDK
+    /// for Go v2 does not count `AccessDeniedException` among the errors that it knows.
+    pub failover_after_denial: bool,
+    /// Fetches every value twice: right files, at twice the calls.
+    pub fetches_twice: bool,
 }
 
 impl ProviderDefects {
+    /// What the release has that the stand-in imitates: its hazards, seen with the real provider
+    /// [`VERSION`](crate::provider::VERSION).
+    #[must_use]
+    pub fn as_released() -> Self {
+        Self {
+            failover_after_denial: true,
+            ..Self::default()
+        }
+    }
+
     /// What [`Self::plant`] knows.
     pub const NAMES: &'static [&'static str] = &[
         "wrong-mode",
@@ -156,6 +217,8 @@ impl ProviderDefects {
         "other-tenants-secret",
         "ignores-denial",
         "ignores-version",
+        "failover-after-denial",
+        "fetches-twice",
     ];
 
     /// Switches on the one called `name`, if there is one.
@@ -167,6 +230,8 @@ impl ProviderDefects {
             "other-tenants-secret" => &mut self.other_tenants_secret,
             "ignores-denial" => &mut self.ignores_denial,
             "ignores-version" => &mut self.ignores_version,
+            "failover-after-denial" => &mut self.failover_after_denial,
+            "fetches-twice" => &mut self.fetches_twice,
             _ => return None,
         } = true;
         Some(())
@@ -199,6 +264,7 @@ mod tests {
             );
             provider.push(defects);
         }
+        assert_ne!(DriverDefects::as_released(), DriverDefects::default());
         assert_eq!(DriverDefects::default().plant("wrong-mode"), None);
         assert_eq!(ProviderDefects::default().plant("empty-mount"), None);
     }

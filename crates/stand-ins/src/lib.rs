@@ -8,6 +8,7 @@ mod go_authority;
 mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
+mod log;
 pub mod programs;
 pub mod provider;
 pub mod rest;

@@ -15,7 +15,8 @@ use super::output::{Output, USAGE, style};
 ///
 /// For testing what starts the real programs, `run --env host` among others. `mountproof standin driver --help` prints
 /// the flags; `--defect NAME` plants a defect. Beside those it names: crash-at-start, hang, crash-with-mounts, prints-secrets,
-/// leaves-mounts.
+/// leaves-mounts. `--as-released` switches on the known hazards of the release that it imitates; without it is what a
+/// healthy release would be.
 #[derive(Debug, Clone, Args)]
 #[command(disable_help_flag = true)]
 pub struct StandinArgs {

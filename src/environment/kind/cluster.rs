@@ -43,15 +43,14 @@ impl Cluster {
             said: error.to_string(),
             help: "",
         };
-        let config = match &options.config {
-            Some(config) => config.clone(),
-            None => {
-                let path = scratch.join("kind.yaml");
-                let cluster = config::cluster(options.workers, options.max_pods);
-                // JSON is YAML.
-                fs::write(&path, cluster.to_string()).map_err(failed)?;
-                path
-            }
+        let config = if let Some(config) = &options.config {
+            config.clone()
+        } else {
+            let path = scratch.join("kind.yaml");
+            let cluster = config::cluster(options.workers, options.max_pods);
+            // JSON is YAML.
+            fs::write(&path, cluster.to_string()).map_err(failed)?;
+            path
         };
         kind.create(name, options.image.as_deref(), &config, &kubeconfig)
             .await?;

@@ -181,6 +181,13 @@ pub(super) async fn start(
     let nodes = cluster.nodes().to_vec();
     Ok(Environment {
         programs: None,
+        control: None,
+        aws_faults: None,
+        logs: None,
+        rotation: Some(options.rotation),
+        republish: None,
+        failover_region: Some(super::local::failover_region(region).to_owned()),
+        counts: None,
         ready,
         reach: Reach::Embedded,
         kubernetes,

@@ -78,7 +78,7 @@ pub(super) struct Kind {
 impl Kind {
     /// Looks for the program, in `PATH` where none is named, and asks it and Docker whether they are there.
     pub(super) async fn find(named: Option<&Path>) -> Result<Self, KindError> {
-        let program = named.unwrap_or(Path::new("kind")).to_owned();
+        let program = named.unwrap_or_else(|| Path::new("kind")).to_owned();
         let said = match run(&program, ["version"], ANSWER).await {
             Err(Trouble::NotRun(because)) => {
                 return Err(KindError::Missing {

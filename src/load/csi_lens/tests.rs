@@ -252,6 +252,26 @@ async fn a_pods_attributes_cannot_overrule_kubelets() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_or_cannot_be_had_is_unavailable_and_so_not_final() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("csi.sock");
+    let client = CsiClient::new(&socket, folder.path());
+    let unavailable = |error: PublishError| {
+        assert!(!error.is_final(), "{error}");
+        assert!(error.to_string().starts_with("Unavailable: "), "{error}");
+    };
+    unavailable(client.publish(&job("ok-1", UID), SOON).await.unwrap_err());
+    let listener = UnixListener::bind(&socket).unwrap();
+    let accepting = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    unavailable(client.publish(&job("ok-1", UID), SOON).await.unwrap_err());
+    accepting.abort();
+}
+
+#[tokio::test]
 async fn folders_go_after_a_final_error_and_stay_after_one_in_doubt() {
     let fixture = Fixture::start();
     let denied = fixture

@@ -7,11 +7,38 @@ use crate::{
     journal::FloorMeasured,
     load::statistics::State,
     report::{
+        calls::{self, COLUMNS},
         figure,
         latency::Latency,
         summary::{MeasurementSummary, RunSummary},
     },
 };
+
+/// What mounts asked, call by call.
+pub(super) fn calls(summary: &RunSummary) -> Markup {
+    html! {
+        @for counted in &summary.calls {
+            section {
+                h2 { "Calls: " (counted.case) }
+                p class="small soft" { (calls::caption(counted)) }
+                table {
+                    thead { tr {
+                        @for (index, head) in COLUMNS.iter().enumerate() { th class=[(index > 1).then_some("num")] { (head) } }
+                    } }
+                    tbody {
+                        @for [call, by, figures @ ..] in calls::rows(counted) {
+                            tr {
+                                td { code { (call) } }
+                                td { (by) }
+                                @for figure in figures { td class="num" { (figure) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
 
 pub(super) fn section(summary: &RunSummary) -> Markup {
     if summary.measurements.is_empty() {

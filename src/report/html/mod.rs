@@ -45,6 +45,7 @@ pub fn render(summary: &RunSummary) -> String {
                     (cases::failures(summary, &mut room))
                     (matrix::section(summary))
                     (measurements::section(summary))
+                    (measurements::calls(summary))
                     (cases::others(summary, &mut room))
                     (environment(summary))
                     footer {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{Attempt, CaseSummary, MeasurementSummary, RunSummary, StepSummary, evidence_folders, figures};
 use crate::{
     journal::{
-        AccessChecked, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured, Interrupted,
-        LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+        AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured,
+        Interrupted, LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
     },
     report::latency::Series,
 };
@@ -24,6 +24,7 @@ pub struct Fold {
     accesses: Vec<AccessChecked>,
     floor: Option<FloorMeasured>,
     measurements: Vec<MeasurementSummary>,
+    calls: Vec<CallsCounted>,
     warnings: Vec<String>,
     interrupted: Option<Interrupted>,
     leftovers: Vec<LeftoverFound>,
@@ -140,6 +141,7 @@ impl Fold {
                     measurement.finished = Some(finished.clone());
                 }
             }
+            EventKind::CallsCounted(counted) => self.calls.push(counted.clone()),
             EventKind::WarningRaised(warning) => self.warnings.push(warning.text.clone()),
             EventKind::Interrupted(interrupted) => {
                 // The first is the reason; a second signal only hurries.
@@ -194,6 +196,7 @@ impl Fold {
             accesses: self.accesses.clone(),
             floor: self.floor.clone(),
             measurements,
+            calls: self.calls.clone(),
             warnings,
             interrupted: self.interrupted.clone(),
             leftovers: self.leftovers.clone(),

@@ -12,9 +12,10 @@ use jiff::Timestamp;
 use super::latency::{Latency, Series};
 use crate::{
     journal::{
-        AccessChecked, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure, FloorMeasured,
-        HistogramRecorded, Interrupted, KnownIssue, LeftoverFound, MeasurementFinished, MeasurementStarted,
-        MountFinished, MountOutcome, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+        AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure,
+        FloorMeasured, HistogramRecorded, Interrupted, KnownIssue, LeftoverFound, MeasurementFinished,
+        MeasurementStarted, MountFinished, MountOutcome, RunFinished, RunStarted, TeardownFinished,
+        TenantReady, Verdict,
     },
     load::statistics::{Stationarity, stationarity},
 };
@@ -45,6 +46,8 @@ pub struct RunSummary {
     pub floor: Option<FloorMeasured>,
     /// Measurements in the order in which they began.
     pub measurements: Vec<MeasurementSummary>,
+    /// What mounts asked, as often as it was counted.
+    pub calls: Vec<CallsCounted>,
     /// What a reader should know that is no verdict.
     pub warnings: Vec<String>,
     /// The signal that asked the run to end.

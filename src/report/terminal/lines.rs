@@ -4,9 +4,12 @@ use anstyle::{AnsiColor, Style};
 
 use super::Display;
 use crate::{
-    journal::{CaseFinished, Component, EnvironmentReady, Failure, MeasurementFinished, RunStarted, Verdict},
+    journal::{
+        CallsCounted, CaseFinished, Component, EnvironmentReady, Failure, MeasurementFinished, RunStarted,
+        Verdict,
+    },
     load::percentiles::needed,
-    report::{figure, summary::MeasurementSummary},
+    report::{calls, figure, summary::MeasurementSummary},
 };
 
 pub(super) const BOLD: Style = Style::new().bold();
@@ -183,6 +186,12 @@ impl Display {
             what.join("  "),
             self.paint(DIM, &ends(measured, done))
         )
+    }
+
+    pub(super) fn calls(&self, counted: &CallsCounted) -> String {
+        let name = format!("{:<width$}", counted.case, width = self.case_width);
+        let line = calls::line(counted);
+        format!("  {}  {name} {line}", self.paint(BLUE.bold(), "CALLS"))
     }
 
     pub(super) fn labelled(&self, color: Style, word: &str, text: &str) -> String {

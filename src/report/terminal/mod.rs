@@ -118,6 +118,7 @@ impl Display {
                     line.into_iter().chain(warnings).collect()
                 })
                 .unwrap_or_default(),
+            EventKind::CallsCounted(counted) if !quiet => vec![self.calls(counted)],
             EventKind::WarningRaised(warning) => vec![self.labelled(YELLOW, "WARN", &warning.text)],
             EventKind::Interrupted(interrupted) => vec![self.labelled(
                 YELLOW,

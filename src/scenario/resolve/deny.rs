@@ -167,8 +167,13 @@ impl Resolver<'_> {
                     RawStep::Impostor(_)
                     | RawStep::Expect(_)
                     | RawStep::Update(_)
+                    | RawStep::Scale(_)
+                    | RawStep::Republish(_)
                     | RawStep::Delete(_)
-                    | RawStep::Load(_) => {
+                    | RawStep::Load(_)
+                    | RawStep::Publish(_)
+                    | RawStep::Aws(_)
+                    | RawStep::Restart(_) => {
                         return None;
                     }
                 };

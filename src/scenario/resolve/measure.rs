@@ -1,15 +1,17 @@
 //! Steps that measure.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     super::{
-        at::At,
+        at::{At, Ordered},
+        calls,
         code::Code,
         diagnostic::Diagnostic,
         duration,
-        model::{Action, Arrival, FetchLoad, Lens, Load, MountLoad, Pace},
-        raw::{RawArrival, RawFetchLoad, RawLens, RawMountLoad},
+        model::{Action, Arrival, CallCount, FetchLoad, Lens, Load, MountLoad, Pace},
+        raw::{RawArrival, RawCallCount, RawFetchLoad, RawLens, RawMountLoad},
+        suggest::nearest,
     },
     Resolver,
     steps::Time,
@@ -18,6 +20,12 @@ use super::{
 const MAX_PODS: u32 = 100_000;
 const MAX_RATE: f64 = 100_000.0;
 const MAX_IN_FLIGHT: u32 = 10_000;
+/// Mounts, and refreshes of each, whose calls are counted: more would only repeat the same.
+const MAX_COUNTED: u32 = 100;
+/// The largest limit on calls of one kind.
+const MAX_LIMIT: u32 = 1_000;
+/// What a count takes, where the file does not say it.
+const COUNT: Duration = Duration::from_mins(2);
 /// Longest time of one mount, where the file does not say it.
 const ONE_MOUNT: Duration = Duration::from_mins(1);
 /// Warm-up of fetches, likewise.
@@ -126,6 +134,69 @@ impl Resolver<'_> {
         let planned = load.warm_up.saturating_add(load.duration);
         let time = self.time_beyond(raw.within.as_ref(), planned, BEYOND)?;
         Some((Action::Load(Load::Fetch(load)), time))
+    }
+
+    pub(super) fn call_count(&mut self, raw: &RawCallCount) -> Option<(Action, Time)> {
+        let tenant = self.tenant(&raw.tenant);
+        if let Some(tenant) = tenant
+            && !self.tenants[tenant].own
+        {
+            self.error(
+                Diagnostic::error(
+                    Code::Contradiction,
+                    "calls are counted of a tenant that others share",
+                )
+                .at(raw.tenant.place.clone(), "their calls would be counted too")
+                .help(format!("declare it as `{}: {{ own: true }}`", raw.tenant.value)),
+            );
+        }
+        let mounts = self.within_range("mounts", &raw.mounts, 1, MAX_COUNTED);
+        let refreshes = raw.refreshes.as_ref().map_or(1, |written| {
+            self.within_range("refreshes", written, 0, MAX_COUNTED)
+        });
+        let of_refresh = raw.at_most.as_ref().and_then(|limits| limits.refresh.as_ref());
+        if refreshes == 0
+            && let Some((first, _)) = of_refresh.and_then(|limits| limits.entries.first())
+        {
+            self.error(
+                Diagnostic::error(
+                    Code::Contradiction,
+                    "calls of refreshes are limited, and there are none",
+                )
+                .at(first.place.clone(), "")
+                .help("write `refreshes: 1`, or leave `refresh` out"),
+            );
+        }
+        let of_mount = raw.at_most.as_ref().and_then(|limits| limits.mount.as_ref());
+        let count = CallCount {
+            tenant: tenant?,
+            mounts,
+            refreshes,
+            limits_of_mount: self.call_limits(of_mount),
+            limits_of_refresh: self.call_limits(of_refresh),
+        };
+        let time = self.time_beyond(raw.within.as_ref(), Duration::ZERO, COUNT)?;
+        Some((Action::Load(Load::Calls(count)), time))
+    }
+
+    fn call_limits(&mut self, written: Option<&Ordered<At<u32>>>) -> BTreeMap<String, u64> {
+        let mut limits = BTreeMap::new();
+        for (name, times) in written.map_or(&[][..], |written| written.entries.as_slice()) {
+            if !calls::is_call(&name.value) {
+                self.error(
+                    Diagnostic::error(Code::UnknownValue, format!("no call is named `{}`", name.value))
+                        .at(name.place.clone(), "")
+                        .did_you_mean(nearest(&name.value, calls::NAMED.iter().copied()))
+                        .help(format!(
+                            "one of {}, or `kubernetes:` with a verb and a resource, such as `kubernetes:get serviceaccounts`",
+                            calls::NAMED.join(", ")
+                        )),
+                );
+            }
+            let times = self.within_range(&name.value, times, 0, MAX_LIMIT);
+            limits.insert(name.value.clone(), u64::from(times));
+        }
+        limits
     }
 
     fn rate(&mut self, what: &str, written: &At<f64>) -> Option<f64> {

@@ -5,6 +5,7 @@ mod deny;
 mod header;
 mod impostor;
 mod measure;
+mod node;
 mod policies;
 mod steps;
 mod tenants;
@@ -126,7 +127,12 @@ struct Resolver<'a> {
     report: Vec<Diagnostic>,
     tenants: Vec<TenantSpec>,
     workloads: Vec<Known>,
+    volumes: Vec<node::KnownVolume>,
     updated: BTreeSet<super::model::SecretRef>,
+    /// Workloads whose synced Secret an earlier step saw settled.
+    settled: BTreeSet<String>,
+    /// Workloads that an earlier step had published again.
+    republished: BTreeSet<String>,
 }
 
 impl<'a> Resolver<'a> {
@@ -139,7 +145,10 @@ impl<'a> Resolver<'a> {
             report: Vec::new(),
             tenants: Vec::new(),
             workloads: Vec::new(),
+            volumes: Vec::new(),
             updated: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            republished: BTreeSet::new(),
         }
     }
 

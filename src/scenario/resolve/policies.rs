@@ -1,12 +1,13 @@
 //! What stands between a tenant and a secret of its own: the secret's resource policy, and the
-//! permissions boundary of the tenant's role.
+//! permissions boundary of the tenant's role. And what may lead round them: the secret's replica.
 
 use super::{
     super::{
         at::At,
+        capability,
         code::Code,
         diagnostic::Diagnostic,
-        model::{RoleAnnotation, SecretRef},
+        model::{Denied, RoleAnnotation, SecretRef},
         raw::RawTenant,
     },
     Resolver,
@@ -21,6 +22,7 @@ impl Resolver<'_> {
             let Some(raw) = raw else { continue };
             self.resource_policies(index, tenant, raw);
             self.boundary(index, tenant, raw);
+            self.replicated(index, tenant, raw);
         }
     }
 
@@ -62,10 +64,46 @@ impl Resolver<'_> {
                     denied.push(tenant);
                 }
             }
+            let denied = Denied {
+                tenants: denied,
+                primary_region_only: policy.primary_region_only.is_some(),
+            };
             self.tenants[index]
                 .denied_by_secret
                 .insert(secret.value.clone(), denied);
         }
+    }
+
+    fn replicated(&mut self, index: usize, tenant: &At<String>, raw: &RawTenant) {
+        let Some(replicated) = &raw.replicated else { return };
+        self.needs(
+            capability::FAILOVER_REGION,
+            &replicated.place,
+            "AWS has to have a second region",
+        );
+        let mut there = Vec::new();
+        for secret in &replicated.value {
+            if !self.has_secret(index, secret) || !self.is_new(&secret.value, &there, secret) {
+                continue;
+            }
+            if secret.value == STANDING_SECRET && !self.tenants[index].own {
+                self.error(
+                    Diagnostic::error(
+                        Code::SharedTenantChanged,
+                        format!(
+                            "`{}` is a shared tenant, and its `{STANDING_SECRET}` is in one region",
+                            tenant.value
+                        ),
+                    )
+                    .at(secret.place.clone(), "would change it for every other scenario")
+                    .at(tenant.place.clone(), "shared")
+                    .help("declare a secret for this scenario under `secrets`, and replicate that one"),
+                );
+                continue;
+            }
+            there.push(secret.value.clone());
+        }
+        self.tenants[index].replicated = there.into_iter().collect();
     }
 
     fn boundary(&mut self, index: usize, tenant: &At<String>, raw: &RawTenant) {
@@ -132,7 +170,7 @@ impl Resolver<'_> {
         if owner
             .denied_by_secret
             .get(&secret.secret)
-            .is_some_and(|denied| denied.contains(&tenant))
+            .is_some_and(|denied| denied.tenants.contains(&tenant))
         {
             return Some(format!("the secret's own policy denies `{}`", reader.name));
         }

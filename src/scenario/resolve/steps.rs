@@ -5,16 +5,24 @@ use std::time::Duration;
 use super::{
     super::{
         at::{At, Place},
+        capability,
         code::Code,
         diagnostic::Diagnostic,
         duration,
-        model::{Action, Class, Condition, Expect, Mount, Stage, Step, When},
-        raw::{RawExpect, RawFiles, RawLoad, RawMount, RawStep, RawUpdate},
+        model::{Action, Class, Condition, Expect, Mount, Stage, Step, Synced, When, WorkloadKind},
+        raw::{
+            RawExpect, RawFetches, RawFiles, RawLoad, RawMount, RawRepublish, RawScale, RawStep, RawSynced,
+            RawUpdate,
+        },
         suggest::nearest,
     },
     Known, MAX_STEPS, Resolver, Verb,
     tenants::STANDING_SECRET,
+    workload::MAX_REPLICAS,
 };
+
+/// A republish takes milliseconds; more of them show nothing new.
+const MAX_REPUBLISHES: u32 = 100;
 
 /// Times that a step may take where it does not say so itself. Generous: they bound what a healthy
 /// cluster with a cold image cache needs, and cost nothing where it is faster.
@@ -27,6 +35,7 @@ pub(super) mod default {
     pub(in super::super) const HOLD: Duration = Duration::from_secs(3);
     pub(in super::super) const UPDATE: Duration = Duration::from_secs(30);
     pub(in super::super) const DELETE: Duration = Duration::from_mins(2);
+    pub(in super::super) const REPUBLISH: Duration = Duration::from_mins(1);
     pub(in super::super) const NOW: Duration = Duration::from_secs(15);
     pub(in super::super) const BEYOND_HOLD: Duration = Duration::from_secs(15);
     pub(in super::super) const MODE: u32 = 0o644;
@@ -74,6 +83,8 @@ impl Resolver<'_> {
             }
             RawStep::Expect(expect) => self.expect(expect),
             RawStep::Update(update) => self.update(update),
+            RawStep::Scale(scale) => self.scale(scale),
+            RawStep::Republish(republish) => self.republish(republish),
             RawStep::Delete(delete) => {
                 let found = self.made(&delete.workload, "deleted");
                 let time = self.time(delete.within.as_ref(), default::DELETE);
@@ -88,6 +99,10 @@ impl Resolver<'_> {
             }
             RawStep::Load(RawLoad::Mounts(mounts)) => self.mount_load(mounts),
             RawStep::Load(RawLoad::Fetch(fetch)) => self.fetch_load(fetch),
+            RawStep::Publish(publish) => self.publish(publish, number),
+            RawStep::Aws(aws) => self.aws(aws),
+            RawStep::Restart(restart) => self.restart(restart),
+            RawStep::Load(RawLoad::Calls(calls)) => self.call_count(calls),
         }
     }
 
@@ -140,12 +155,19 @@ impl Resolver<'_> {
     }
 
     fn condition(&mut self, raw: &RawExpect, workload: Option<usize>) -> Option<Condition> {
-        let given = [raw.files.is_some(), raw.event.is_some(), raw.pod_status.is_some()];
+        let given = [
+            raw.files.is_some(),
+            raw.event.is_some(),
+            raw.pod_status.is_some(),
+            raw.synced.is_some(),
+            raw.fetches.is_some(),
+            raw.logs.is_some(),
+        ];
         if given.into_iter().filter(|given| *given).count() != 1 {
             self.error(
                 Diagnostic::error(Code::Contradiction, "it is not clear what is expected")
                     .at(raw.workload.place.clone(), "")
-                    .help("exactly one of: files, event, podStatus; write a step for each"),
+                    .help("exactly one of: files, event, podStatus, synced, fetches, logs; write a step for each"),
             );
             return None;
         }
@@ -156,6 +178,17 @@ impl Resolver<'_> {
                 reason: reason?,
                 contains: contains?,
             });
+        }
+        if let Some(synced) = &raw.synced {
+            return self.synced(synced, workload?).map(Condition::Synced);
+        }
+        if let Some(fetches) = &raw.fetches {
+            self.limited(fetches, workload?);
+            return Some(Condition::FetchesLimited);
+        }
+        if let Some(logs) = &raw.logs {
+            self.needs(capability::PROGRAM_LOGS, &logs.place, "somebody has to keep them");
+            return Some(Condition::LogsClean);
         }
         let Some(files) = &raw.files else {
             return Some(Condition::PodStatus);
@@ -168,6 +201,84 @@ impl Resolver<'_> {
                 Some(Condition::FilesPrevious)
             }
         }
+    }
+
+    fn synced(&mut self, written: &At<RawSynced>, workload: usize) -> Option<Synced> {
+        let known = &self.workloads[workload];
+        let name = known.name.clone();
+        if !matches!(&known.workload.as_ref()?.class, Class::Made { sync: true, .. }) {
+            let diagnostic = Diagnostic::error(Code::Contradiction, format!("`{name}` syncs nothing"))
+                .at(written.place.clone(), "of which Secret?")
+                .at(known.place.clone(), "made without `sync`")
+                .help("add `sync: true` to the step that makes it");
+            self.error(diagnostic);
+            return None;
+        }
+        Some(match written.value {
+            RawSynced::Current => Synced::Current,
+            RawSynced::Settled => {
+                self.settled.insert(name);
+                Synced::Settled
+            }
+            RawSynced::Unchanged => {
+                if !self.settled.contains(&name) {
+                    self.error(
+                        Diagnostic::error(Code::Contradiction, "unchanged since when?")
+                            .at(written.place.clone(), "nobody has looked at it before")
+                            .help("an `expect` with `synced: settled` must come first"),
+                    );
+                }
+                Synced::Unchanged
+            }
+        })
+    }
+
+    fn limited(&mut self, written: &At<RawFetches>, workload: usize) {
+        self.needs(capability::CALL_LOG, &written.place, "calls have to be counted");
+        let name = &self.workloads[workload].name;
+        if !self.republished.contains(name) {
+            let diagnostic = Diagnostic::error(
+                Code::CannotFail,
+                format!("`{name}` was published once, and no more"),
+            )
+            .at(written.place.clone(), "there is nothing to limit")
+            .help("a `republish` of it must come first");
+            self.error(diagnostic);
+        }
+    }
+
+    fn scale(&mut self, raw: &RawScale) -> Option<(Action, Time)> {
+        let found = self.made(&raw.workload, "scaled");
+        let replicas = self.within_range("replicas", &raw.replicas, 1, MAX_REPLICAS);
+        let time = self.time(raw.within.as_ref(), default::MOUNT);
+        let known = &self.workloads[found?];
+        let workload = known.name.clone();
+        if known.workload.as_ref()?.kind == WorkloadKind::Pod {
+            let diagnostic = Diagnostic::error(Code::Contradiction, format!("`{workload}` is a single pod"))
+                .at(raw.workload.place.clone(), "only a Deployment can be scaled")
+                .at(known.place.clone(), "made without `replicas`")
+                .help("add `replicas: 1` to the step that makes it");
+            self.error(diagnostic);
+        }
+        Some((Action::Scale { workload, replicas }, time?))
+    }
+
+    fn republish(&mut self, raw: &RawRepublish) -> Option<(Action, Time)> {
+        self.needs(
+            capability::REPUBLISH,
+            &raw.workload.place,
+            "kubelet has to do what it is told",
+        );
+        let found = self.made(&raw.workload, "published again");
+        let times = raw
+            .times
+            .as_ref()
+            .map_or(1, |times| self.within_range("times", times, 1, MAX_REPUBLISHES));
+        let time = self.time(raw.within.as_ref(), default::REPUBLISH);
+        let workload = self.workloads[found?].name.clone();
+        self.republished.insert(workload.clone());
+        let due = raw.due.is_some();
+        Some((Action::Republish { workload, times, due }, time?))
     }
 
     fn had_another_value(&mut self, workload: usize, place: &Place) {

@@ -1,6 +1,6 @@
 //! The tenants of a scenario and their secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
@@ -74,6 +74,7 @@ impl Resolver<'_> {
                 annotation,
                 secrets,
                 denied_by_secret: BTreeMap::new(),
+                replicated: BTreeSet::new(),
                 boundary: None,
             });
         }

@@ -1,11 +1,14 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+use std::collections::BTreeMap;
+
 use super::{super::load::SourceFile, *};
 use crate::scenario::{
     load,
     model::{
-        Action, Arrival, Because, Class, Condition, Content, Lens, Load, NameForm, Pace, Part,
-        RoleAnnotation, SecretRef, Stage, Step, When, WorkloadKind,
+        Action, Arrival, Because, CallCount, Class, Condition, Content, Denied, Interruption, Lens, Load,
+        NameForm, Pace, Part, Publish, Restart, RoleAnnotation, Rotation, SecretRef, Stage, Step, Synced,
+        When, WorkloadKind,
     },
 };
 
@@ -116,6 +119,7 @@ steps:
   - expect: { workload: app, files: none, now: true }
   - load: { mounts: { pods: 10, warmUp: 5, rate: 2.5, arrival: constant, lenses: [pod, csi], deadline: 20s } }
   - load: { fetch: { duration: 4s, warmUp: 1s, perSecond: 100 } }
+  - load: { calls: { tenant: thief, mounts: 3, atMost: { refresh: { "kubernetes:get pods": 2 } } } }
 "#);
     assert_eq!((scenario.each, scenario.retries), (Each::Tenant, 2));
     assert_eq!(scenario.deadline, Duration::from_mins(30));
@@ -137,7 +141,13 @@ steps:
     );
     assert_eq!(
         scenario.tenants[0].denied_by_secret,
-        BTreeMap::from([("key".to_owned(), vec![1])])
+        BTreeMap::from([(
+            "key".to_owned(),
+            Denied {
+                tenants: vec![1],
+                primary_region_only: false
+            }
+        )])
     );
     let within = |index: usize| scenario.tenants[index].boundary.clone();
     assert_eq!((within(0), within(1)), (None, Some(vec!["secret".to_owned()])));
@@ -150,7 +160,10 @@ steps:
         (0o400, false, Duration::from_secs(90))
     );
     assert_eq!(mount.workload.kind, WorkloadKind::Deployment(2));
-    let Class::Made { objects, parameters } = &mount.workload.class else {
+    let Class::Made {
+        objects, parameters, ..
+    } = &mount.workload.class
+    else {
         panic!("{mount:?}")
     };
     assert_eq!(parameters["pathTranslation"], "-");
@@ -204,6 +217,14 @@ steps:
         panic!("{:?}", steps[10])
     };
     assert_eq!(fetch.pace, Pace::PerSecond(100.0));
+    let counted = CallCount {
+        tenant: 1,
+        mounts: 3,
+        refreshes: 1,
+        limits_of_mount: BTreeMap::new(),
+        limits_of_refresh: BTreeMap::from([("kubernetes:get pods".to_owned(), 2)]),
+    };
+    assert_eq!(steps[11].action, Action::Load(Load::Calls(counted)));
 }
 
 /// A default never reaches beyond a deadline that the file states, and a stated time is kept.
@@ -230,4 +251,134 @@ fn a_matrix_reaches_every_text() {
         (expect.workload.as_str(), expect.when),
         ("by-name", When::HoldsFor(Duration::from_secs(1)))
     );
+}
+
+#[test]
+fn replicas_synced_secrets_and_what_is_expected_of_them_are_read() {
+    let scenario = one("\
+requires: [failover-region, secret-sync, republish, call-log, program-logs]
+tenants:
+  red:
+    secrets: { there: { text: 8 } }
+    replicated: [there]
+    resourcePolicies: { there: { deny: [blue], primaryRegionOnly: true } }
+  blue: {}
+steps:
+  - mount: { as: app, tenant: red, secret: red/there, failover: true, sync: true, replicas: 1 }
+  - expect: { workload: app, synced: settled, eventually: 1m }
+  - scale: { workload: app, replicas: 3 }
+  - republish: { workload: app }
+  - republish: { workload: app, times: 9, due: true }
+  - expect: { workload: app, synced: unchanged, holds: 1s }
+  - expect: { workload: app, fetches: limited, now: true }
+  - expect: { workload: app, logs: clean, now: true }
+");
+    assert_eq!(
+        scenario.tenants[0].replicated,
+        BTreeSet::from(["there".to_owned()])
+    );
+    let denied = Denied {
+        tenants: vec![1],
+        primary_region_only: true,
+    };
+    assert_eq!(scenario.tenants[0].denied_by_secret["there"], denied);
+    let Action::Mount(mount) = &scenario.steps[0].action else {
+        panic!("{:?}", scenario.steps)
+    };
+    assert!(matches!(
+        mount.workload.class,
+        Class::Made {
+            failover: true,
+            sync: true,
+            ..
+        }
+    ));
+    let app = || "app".to_owned();
+    let republish = |times, due| Action::Republish {
+        workload: app(),
+        times,
+        due,
+    };
+    let scale = Action::Scale {
+        workload: app(),
+        replicas: 3,
+    };
+    let steps: Vec<&Action> = scenario.steps[2..5].iter().map(|step| &step.action).collect();
+    assert_eq!(steps, [&scale, &republish(1, false), &republish(9, true)]);
+    let expected = |index: usize| match &scenario.steps[index].action {
+        Action::Expect(expect) => expect.condition.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [1, 5, 6, 7].map(expected),
+        [
+            Condition::Synced(Synced::Settled),
+            Condition::Synced(Synced::Unchanged),
+            Condition::FetchesLimited,
+            Condition::LogsClean,
+        ]
+    );
+}
+
+#[test]
+fn what_disturbs_the_node_is_read_and_runs_alone() {
+    let publishing = "\
+requires: [csi-socket, aws-faults, program-control]
+tenants: { red: {} }
+steps:
+  - publish: { as: app, tenant: red, deadline: 1s, interruptedBy: deadline }
+  - publish: { volume: app }
+";
+    let alone = |scenario: &Scenario| scenario.steps.iter().any(|step| step.action.needs_quiet());
+    let scenario = one(publishing);
+    assert!(!alone(&scenario), "calls for a volume disturb nobody");
+    let actions: Vec<&Action> = scenario.steps.iter().map(|step| &step.action).collect();
+    let first = Publish {
+        volume: "app".to_owned(),
+        tenant: 0,
+        again: false,
+        deadline: Duration::from_secs(1),
+        interruption: Some(Interruption::Deadline),
+    };
+    let again = Publish {
+        again: true,
+        deadline: Duration::from_mins(2),
+        interruption: None,
+        ..first.clone()
+    };
+    assert_eq!(actions, [&Action::Publish(first), &Action::Publish(again)]);
+
+    let restarts = |rotation| Action::Restart(Restart::Driver { rotation });
+    let hour = Duration::from_hours(1);
+    for (step, action) in [
+        ("aws: { latency: 1h }", Action::Aws { latency: Some(hour) }),
+        ("aws: { well: true }", Action::Aws { latency: None }),
+        ("restart: { program: driver }", restarts(None)),
+        (
+            "restart: { program: driver, rotation: off }",
+            restarts(Some(Rotation::Off)),
+        ),
+        (
+            "restart: { program: driver, rotation: 1h }",
+            restarts(Some(Rotation::Every(hour))),
+        ),
+        (
+            "restart: { program: provider, moves: true }",
+            Action::Restart(Restart::Provider {
+                moves: true,
+                driver_writes_secrets: false,
+            }),
+        ),
+        (
+            "restart: { program: provider, driverWritesSecrets: true }",
+            Action::Restart(Restart::Provider {
+                moves: false,
+                driver_writes_secrets: true,
+            }),
+        ),
+    ] {
+        let scenario = one(&format!("{publishing}  - {step}\n"));
+        assert_eq!(scenario.steps[2].action, action, "{step}");
+        assert!(alone(&scenario), "{step}");
+    }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         at::{At, Place},
+        capability,
         code::Code,
         diagnostic::Diagnostic,
         model::{Class, Content, NameForm, Object, Part, SecretRef, Stage, Workload, WorkloadKind},
-        raw::{RawJmesPath, RawObject, RawWorkload},
+        raw::{RawJmesPath, RawObject, RawTrue, RawWorkload},
         suggest::nearest,
     },
     Known, Resolver, Verb,
@@ -16,7 +17,7 @@ use super::{
 };
 
 const MAX_WORKLOAD_NAME: usize = 30;
-const MAX_REPLICAS: u32 = 100;
+pub(super) const MAX_REPLICAS: u32 = 100;
 const MAX_OBJECTS: usize = 50;
 const MAX_PARTS: usize = 50;
 
@@ -120,6 +121,14 @@ impl Resolver<'_> {
             );
         }
         let parameters = self.parameters(raw);
+        let (failover, sync) = (raw.failover.is_some(), raw.sync.is_some());
+        if let Some(sync) = raw.sync {
+            self.needs(
+                capability::SECRET_SYNC,
+                &sync.place,
+                "the driver has to be let write Secrets",
+            );
+        }
         if let Some(tenant) = raw.class {
             if let Some(parameter) = raw.parameters.values().next() {
                 self.error(
@@ -127,6 +136,21 @@ impl Resolver<'_> {
                         .at(parameter.place.clone(), "the tenant's class stands already")
                         .help("use `secret` or `objects`, which make a class for this workload"),
                 );
+            }
+            for (field, written, because) in [
+                ("failover", raw.failover, "the tenant's class names one region"),
+                ("sync", raw.sync, "the tenant's class syncs nothing"),
+            ] {
+                if let Some(written) = written {
+                    self.error(
+                        Diagnostic::error(
+                            Code::Contradiction,
+                            format!("`{field}` and `class` exclude each other"),
+                        )
+                        .at(written.place.clone(), because)
+                        .help("use `secret` or `objects`, which make a class for this workload"),
+                    );
+                }
             }
             return Some(Class::TenantOwn {
                 tenant: self.tenant(tenant)?,
@@ -148,10 +172,58 @@ impl Resolver<'_> {
             }
             (None, objects) => self.objects(objects.unwrap_or_default(), &raw.tenant.place)?,
         };
+        if let Some(failover) = raw.failover {
+            self.fails_over(raw, failover, &objects);
+        }
         Some(Class::Made {
             objects,
             parameters: parameters?,
+            failover,
+            sync,
         })
+    }
+
+    /// Checks that a class with a failover region finds its secrets there: the provider asks both regions, and fails
+    /// where one of them has no such secret.
+    fn fails_over(&mut self, raw: RawWorkload<'_>, failover: &At<RawTrue>, objects: &[Object]) {
+        self.needs(
+            capability::FAILOVER_REGION,
+            &failover.place,
+            "AWS has to have a second region",
+        );
+        if let Some(region) = raw.parameters.get("failoverRegion") {
+            self.error(
+                Diagnostic::error(
+                    Code::Contradiction,
+                    "`failover` and the parameter `failoverRegion` say the same twice",
+                )
+                .at(region.place.clone(), "leave this out")
+                .at(failover.place.clone(), "names the run's failover region"),
+            );
+        }
+        for object in objects {
+            let SecretRef { tenant, secret } = &object.secret;
+            let owner = &self.tenants[*tenant];
+            let name = format!("{}/{secret}", owner.name);
+            let diagnostic = if object.by == NameForm::Arn {
+                Diagnostic::error(Code::CannotSucceed, format!("`{name}` is named by its ARN"))
+                    .at(failover.place.clone(), "an ARN names one region")
+                    .help("leave `by` out: the name is the same in every region")
+            } else if !owner.replicated.contains(secret) {
+                Diagnostic::error(
+                    Code::CannotSucceed,
+                    format!("`{name}` is not in the failover region"),
+                )
+                .at(failover.place.clone(), "the provider asks both regions")
+                .help(format!(
+                    "replicate it: `tenants: {{ {}: {{ replicated: [{secret}] }} }}`",
+                    owner.name
+                ))
+            } else {
+                continue;
+            };
+            self.error(diagnostic);
+        }
     }
 
     fn parameters(&mut self, raw: RawWorkload<'_>) -> Option<BTreeMap<String, String>> {
@@ -410,10 +482,14 @@ pub(super) fn difference(control: &Workload, denied: &Workload) -> Option<String
             Class::Made {
                 objects: allowed,
                 parameters: control_parameters,
+                failover: control_failover,
+                sync: control_sync,
             },
             Class::Made {
                 objects: refused,
                 parameters: denied_parameters,
+                failover: denied_failover,
+                sync: denied_sync,
             },
         ) => {
             if allowed.len() != refused.len() {
@@ -425,6 +501,12 @@ pub(super) fn difference(control: &Workload, denied: &Workload) -> Option<String
             }
             if control_parameters != denied_parameters {
                 return Some("their `parameters` differ".to_owned());
+            }
+            if control_failover != denied_failover {
+                return Some("only one of them has a failover region".to_owned());
+            }
+            if control_sync != denied_sync {
+                return Some("only one of them is synced".to_owned());
             }
             allowed
                 .iter()

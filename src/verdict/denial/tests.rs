@@ -11,6 +11,7 @@ fn claim() -> Claim {
             role: "demo-team-blue-role".into(),
             asked: vec!["demo/team-red/secret".into()],
             secret: vec!["demo/team-red/secret".into(), "arn:red".into()],
+            region: None,
             subject: None,
         },
         hold: Duration::from_secs(3),
@@ -20,6 +21,7 @@ fn claim() -> Claim {
 fn denied_call() -> Call {
     Call {
         action: "secretsmanager:GetSecretValue".into(),
+        region: "us-east-1".into(),
         role: Some("demo-team-blue-role".into()),
         principal: Some("arn:aws:sts::0:assumed-role/demo-team-blue-role/1".into()),
         subject: None,
@@ -225,6 +227,64 @@ fn which_policy_refused_is_looked_for_in_what_aws_says() {
 }
 
 #[test]
+fn a_denial_in_one_region_is_proven_there_and_another_region_may_let_in() {
+    let in_east = || {
+        let mut claim = claim();
+        if let ExpectedReason::Aws { region, .. } = &mut claim.reason {
+            *region = Some("us-east-1".to_owned());
+        }
+        claim
+    };
+    let let_in = |region: &str| Call {
+        region: region.to_owned(),
+        allowed: true,
+        error: None,
+        reason: None,
+        ..denied_call()
+    };
+    let elsewhere = Call {
+        region: "us-west-2".to_owned(),
+        ..denied_call()
+    };
+    for (what, calls, expected) in [
+        ("refused there", vec![denied_call()], Is::Holds),
+        (
+            "let in elsewhere too",
+            vec![denied_call(), let_in("us-west-2")],
+            Is::Holds,
+        ),
+        (
+            "let in there",
+            vec![denied_call(), let_in("us-east-1")],
+            Is::Breach,
+        ),
+        ("refused elsewhere only", vec![elsewhere], Is::Broken),
+    ] {
+        let judgement = judge(
+            &in_east(),
+            &Seen {
+                calls: Some(calls),
+                ..proof()
+            },
+        );
+        assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+    }
+    let leaked = Seen {
+        files: vec![("secret".to_owned(), Some("team-red/secret".to_owned()))],
+        calls: Some(vec![denied_call(), let_in("us-west-2")]),
+        ..proof()
+    };
+    let Judgement::Broken(failure) = judge(&in_east(), &leaked) else {
+        panic!("what must be refused was read");
+    };
+    let elsewhere = failure.facts.iter().find(|fact| fact.label == "elsewhere");
+    assert_eq!(
+        elsewhere.map(|fact| fact.text.as_str()),
+        Some("secretsmanager:GetSecretValue on demo/team-red/secret was allowed in us-west-2")
+    );
+}
+
+#[test]
 fn a_refused_role_needs_the_web_identity_that_asked() {
     let claim = Claim {
         reason: ExpectedReason::Aws {
@@ -234,6 +294,7 @@ fn a_refused_role_needs_the_web_identity_that_asked() {
             role: "demo-team-red-role".into(),
             asked: vec![],
             secret: vec![],
+            region: None,
             subject: Some("system:serviceaccount:team-blue:default".into()),
         },
         ..claim()

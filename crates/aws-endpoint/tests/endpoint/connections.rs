@@ -200,6 +200,9 @@ async fn connections_are_counted_and_kept_alive() {
         "kept alive"
     );
     assert!(![first, second].contains(&connections[5]), "{connections:?}");
+    let handshakes: Vec<bool> = calls.iter().map(|call| call.handshake).collect();
+    // Whoever made the tenant had the second connection before.
+    assert_eq!(handshakes, [true, false, false, false, false, true]);
     assert!(calls.iter().all(|call| call.region == REGION));
     assert!(calls.iter().all(|call| call.verdict == CallVerdict::Allowed));
     let sequence: Vec<u64> = calls.iter().map(|call| call.sequence).collect();

@@ -1,21 +1,25 @@
 //! The Secrets Store CSI Driver, as far as kubelet, a provider and the API server notice it.
 //!
 //! Behaves as driver 1.6.0: every step of a publish in its order, with its texts and codes; files in
-//! a tmpfs; the pod's status object; rotation by republishing, in which errors are masked; and its
-//! known hazards (a fresh empty folder counts as rotated; a mounted one as done). It reads
+//! a tmpfs; the pod's status object; rotation by republishing, in which errors are masked. The release's
+//! hazards (a fresh empty folder counts as rotated, a mounted one as done, a provider's socket is kept) are
+//! switches like every other defect, off by default: [`DriverDefects::as_released`] has them on. It reads
 //! `SecretProviderClass` from a cache that a watch feeds, as the real one does, so that a class
 //! created a moment before its pod may be missed at first.
 //!
-//! What it leaves out: sync to Kubernetes Secrets (`secretObjects`), metrics, the provider health
-//! check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
+//! Files are synced into Kubernetes Secrets (`secretObjects`) when a status object is made or changes, and owners are
+//! added to those afterwards.
+//!
+//! What it leaves out: Secrets of another type than Opaque are taken as they are (no certificates are split), and are
+//! not looked at every five minutes; metrics, the provider health check, Windows. Where there is no right to mount, a private folder takes the place of the tmpfs.
 //! It mounts by a system call: a mount that fails is told without the words of the `mount` program.
 //! Of the API server's objects it watches classes only, where the real one watches pods and status
 //! objects too; after a restart it reads a status object once that the real one has from its watch.
 //! It asks for JSON, in compact form. Stopped in order, it unmounts everything, which the real one
 //! leaves mounted.
 //!
-//! Its state of mounts that are no tmpfs lives in memory: another driver on the same folders does
-//! not know of them.
+//! Its state of mounts that are no tmpfs lives in memory: it outlives [`Driver::kill`], as the kernel's does, but
+//! another driver on the same folders does not know of them.
 
 mod atomic;
 mod mount;
@@ -23,6 +27,7 @@ mod providers;
 mod publish;
 mod registrar;
 mod status;
+mod sync;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -51,10 +56,16 @@ use tonic::{Request, Response, Status, service::Routes};
 
 pub use self::mount::{MountKind, unmount_below};
 pub(crate) use self::registrar::Registrar;
-use self::{mount::Mounts, providers::Providers, status::Written};
+use self::{
+    mount::Mounts,
+    providers::Providers,
+    status::Written,
+    sync::{SecretObject, Synced},
+};
 use crate::{
     defects::{DriverDefects, Shared},
     grpc,
+    log::Log,
     rest::{ApiAccess, ApiClient, Change},
 };
 
@@ -66,6 +77,9 @@ pub const NAME: &str = "secrets-store.csi.k8s.io";
 
 /// The real one is `csi-secrets-store/controller/v1.6.0 (linux/amd64) <commit>/<time>`.
 const AGENT: &str = "csi-secrets-store/controller/v1.6.0 (linux/amd64) mountproof-stand-in";
+
+/// The file that its log names.
+const SOURCE: &str = "driver.rs";
 
 /// How long [`Driver::start`] waits for the first list of classes.
 const CLASSES_DEADLINE: Duration = Duration::from_secs(10);
@@ -95,6 +109,10 @@ pub struct DriverConfig {
     pub qps: f64,
     /// Requests that the limit lets through at once. The real driver's are 30.
     pub burst: u32,
+    /// How often owners are added to synced Secrets that lack them: 5 s in the real one.
+    pub owners_every: Duration,
+    /// Whether its log goes to standard error too, in klog's form: as a program's does.
+    pub log_to_stderr: bool,
     /// What is wrong with it.
     pub defects: Shared<DriverDefects>,
 }
@@ -115,6 +133,8 @@ impl DriverConfig {
             mount: MountKind::Auto,
             qps: 20.0,
             burst: 30,
+            owners_every: Duration::from_secs(5),
+            log_to_stderr: false,
             defects: Shared::default(),
         }
     }
@@ -139,13 +159,23 @@ pub enum StartError {
     Classes,
 }
 
-/// A running driver.
+/// A driver that runs, or was killed.
 #[derive(Debug)]
 pub struct Driver {
-    inner: Arc<Inner>,
-    csi_socket: PathBuf,
-    csi: grpc::Server,
+    config: DriverConfig,
+    process: Option<Process>,
+    /// A container of its own beside the real one: it outlives it.
     registrar: Option<Registrar>,
+    /// The node's, whoever made them.
+    mounts: Arc<Mounts>,
+    log: Arc<Log>,
+}
+
+/// What a driver is while it runs.
+#[derive(Debug)]
+struct Process {
+    csi: grpc::Server,
+    killed: CancellationToken,
     /// Ends the watch of classes.
     _watching: DropGuard,
 }
@@ -158,34 +188,138 @@ struct Inner {
     rotation: Option<Duration>,
     api: ApiClient,
     classes: Classes,
-    mounts: Mounts,
+    mounts: Arc<Mounts>,
     written: Written,
+    synced: Synced,
+    log: Arc<Log>,
     providers: Providers,
     defects: Shared<DriverDefects>,
+    /// Ends calls under way where they stand.
+    killed: CancellationToken,
 }
 
 impl Driver {
     /// Reads the classes, serves `csi.v1`, and registers with kubelet.
     pub async fn start(config: DriverConfig) -> Result<Self, StartError> {
-        let api = ApiClient::new(&config.api, AGENT)?;
-        let mut folders = config.additional_providers_dirs;
-        folders.push(config.providers_dir);
         let scratch = config.csi_socket.parent().unwrap_or_else(|| Path::new("/"));
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            |source| StartError::Socket { path, source }
-        };
         std::fs::create_dir_all(scratch).map_err(failed(scratch))?;
+        let mounts = Arc::new(Mounts::new(config.mount, scratch));
+        let log = Arc::new(Log::new(SOURCE, config.log_to_stderr));
+        let process = Process::start(&config, &mounts, &log).await?;
+        let registrar = match &config.registration {
+            Some(folder) => {
+                let started = Registrar::start(&config.name, &config.csi_socket, folder);
+                Some(started.map_err(failed(folder))?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            config,
+            process: Some(process),
+            registrar,
+            mounts,
+            log,
+        })
+    }
+
+    /// Where it serves `csi.v1`.
+    #[must_use]
+    pub fn csi_socket(&self) -> &Path {
+        &self.config.csi_socket
+    }
+
+    /// What target paths become: never [`MountKind::Auto`].
+    #[must_use]
+    pub fn mount_kind(&self) -> MountKind {
+        self.mounts.kind()
+    }
+
+    /// The last 20,000 lines of its log, in klog's form: a line for each publish, as the real one has at `-v=2` and up.
+    /// It goes on where the driver is started anew.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        let lines = self.log.lines();
+        lines.iter().map(|line| line.as_klog(SOURCE)).collect()
+    }
+
+    /// The switches of its defects.
+    #[must_use]
+    pub fn defects(&self) -> &Shared<DriverDefects> {
+        &self.config.defects
+    }
+
+    /// `--rotation-poll-interval` where rotation is on.
+    #[must_use]
+    pub fn rotation(&self) -> Option<Duration> {
+        self.config.rotation
+    }
+
+    /// Whether it was killed.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.process.is_none()
+    }
+
+    /// Ends it where it stands, as SIGKILL does: calls under way end in the middle, what is mounted stays, and so do its
+    /// dead socket and its registration.
+    pub async fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.killed.cancel();
+            process.csi.stop().await;
+        }
+    }
+
+    /// Starts it anew, rotating as `rotation` says: it finds what is mounted, and has forgotten all else.
+    pub async fn restart(&mut self, rotation: Option<Duration>) -> Result<(), StartError> {
+        self.kill().await;
+        self.config.rotation = rotation;
+        self.process = Some(Process::start(&self.config, &self.mounts, &self.log).await?);
+        Ok(())
+    }
+
+    /// Unregisters, ends its calls within half a second, and leaves what is mounted, as the real one does.
+    pub async fn leave(self) {
+        if let Some(registrar) = self.registrar {
+            registrar.stop().await;
+        }
+        if let Some(process) = self.process {
+            process.csi.stop().await;
+        }
+        let _ = std::fs::remove_file(&self.config.csi_socket);
+    }
+
+    /// Unregisters, ends its calls within half a second, and unmounts everything.
+    pub async fn stop(self) {
+        let mounts = Arc::clone(&self.mounts);
+        self.leave().await;
+        let _ = tokio::task::spawn_blocking(move || mounts.unmount_all()).await;
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> StartError + use<> {
+    let path = path.to_owned();
+    |source| StartError::Socket { path, source }
+}
+
+impl Process {
+    async fn start(config: &DriverConfig, mounts: &Arc<Mounts>, log: &Arc<Log>) -> Result<Self, StartError> {
+        let api = ApiClient::new(&config.api, AGENT)?;
+        let mut folders = config.additional_providers_dirs.clone();
+        folders.push(config.providers_dir.clone());
+        let killed = CancellationToken::new();
         let inner = Arc::new(Inner {
-            name: config.name,
-            node_id: config.node_id,
+            name: config.name.clone(),
+            node_id: config.node_id.clone(),
             rotation: config.rotation,
-            mounts: Mounts::new(config.mount, scratch),
+            mounts: Arc::clone(mounts),
             written: Written::default(),
+            synced: Synced::default(),
+            log: Arc::clone(log),
             api: api.clone().limited(config.qps, config.burst),
             classes: Classes::default(),
             providers: Providers::new(folders),
-            defects: config.defects,
+            defects: config.defects.clone(),
+            killed: killed.clone(),
         });
         let watching = CancellationToken::new();
         let (listed, mut known) = watch::channel(false);
@@ -194,67 +328,25 @@ impl Driver {
             stop.run_until_cancelled(reader.classes.follow(&api, &listed))
                 .await;
         });
+        let (stop, owner) = (watching.clone(), Arc::clone(&inner));
+        let every = config.owners_every;
+        tokio::spawn(async move {
+            stop.run_until_cancelled(sync::add_owners(&owner, every)).await;
+        });
         let watching = watching.drop_guard();
         match tokio::time::timeout(CLASSES_DEADLINE, known.wait_for(|listed| *listed)).await {
             Ok(Ok(_)) => {}
             _ => return Err(StartError::Classes),
         }
-        let services = Service(Arc::clone(&inner));
+        let services = Service(inner);
         let routes = Routes::new(IdentityServer::new(services.clone()))
             .add_service(NodeServer::new(services).max_decoding_message_size(usize::MAX));
         let csi = grpc::Server::start(&config.csi_socket, routes).map_err(failed(&config.csi_socket))?;
-        let registrar = match config.registration {
-            Some(folder) => {
-                let started = Registrar::start(&inner.name, &config.csi_socket, &folder);
-                Some(started.map_err(failed(&folder))?)
-            }
-            None => None,
-        };
         Ok(Self {
-            inner,
-            csi_socket: config.csi_socket,
             csi,
-            registrar,
+            killed,
             _watching: watching,
         })
-    }
-
-    /// Where it serves `csi.v1`.
-    #[must_use]
-    pub fn csi_socket(&self) -> &Path {
-        &self.csi_socket
-    }
-
-    /// What target paths become: never [`MountKind::Auto`].
-    #[must_use]
-    pub fn mount_kind(&self) -> MountKind {
-        self.inner.mounts.kind()
-    }
-
-    /// The switches of its defects.
-    #[must_use]
-    pub fn defects(&self) -> &Shared<DriverDefects> {
-        &self.inner.defects
-    }
-
-    /// Unregisters, ends its calls within half a second, and leaves what is mounted, as the real one does.
-    pub async fn leave(self) {
-        if let Some(registrar) = self.registrar {
-            registrar.stop().await;
-        }
-        self.csi.stop().await;
-        let _ = std::fs::remove_file(&self.csi_socket);
-    }
-
-    /// Unregisters, ends its calls within half a second, and unmounts everything.
-    pub async fn stop(self) {
-        if let Some(registrar) = self.registrar {
-            registrar.stop().await;
-        }
-        self.csi.stop().await;
-        let _ = std::fs::remove_file(&self.csi_socket);
-        let inner = self.inner;
-        let _ = tokio::task::spawn_blocking(move || inner.mounts.unmount_all()).await;
     }
 }
 
@@ -264,6 +356,8 @@ impl Driver {
 struct Class {
     provider: String,
     parameters: BTreeMap<String, String>,
+    #[serde(rename = "secretObjects")]
+    secret_objects: Vec<SecretObject>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -379,7 +473,13 @@ impl Node for Service {
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let deadline = grpc::deadline(request.metadata());
         let (inner, request) = (Arc::clone(&self.0), request.into_inner());
-        grpc::to_the_end(|cancelled| publish::publish(inner, request, deadline, cancelled)).await?;
+        let killed = inner.killed.clone();
+        grpc::to_the_end(|cancelled| async move {
+            let published = publish::publish(inner, request, deadline, cancelled);
+            let published = killed.run_until_cancelled(published).await;
+            published.unwrap_or_else(|| Err(Status::unavailable("error reading from server: EOF")))
+        })
+        .await?;
         Ok(Response::new(NodePublishVolumeResponse {}))
     }
 

@@ -25,12 +25,12 @@ const RECONNECT_EVERY: Duration = Duration::from_millis(100);
 
 const LONGEST_NAME: usize = 30;
 
-/// Clients by provider name. The socket found first is kept for the driver's life, wherever the
-/// provider moves, as the real driver does.
+/// Clients by provider name, each with the socket that it dials. Where a provider moves, a new client follows it, unless
+/// it is asked to keep the socket, which is what the release does.
 #[derive(Debug)]
 pub(super) struct Providers {
     folders: Vec<PathBuf>,
-    clients: Mutex<HashMap<String, CsiDriverProviderClient<Channel>>>,
+    clients: Mutex<HashMap<String, (PathBuf, CsiDriverProviderClient<Channel>)>>,
 }
 
 impl Providers {
@@ -42,12 +42,14 @@ impl Providers {
         }
     }
 
-    /// The client of the provider called `name`, or the real driver's words why there is none.
-    pub(super) fn client(&self, name: &str) -> Result<CsiDriverProviderClient<Channel>, String> {
+    /// The client of the provider called `name`, or the real driver's words why there is none. `kept` says, where a client
+    /// is there already and the provider elsewhere, whether it is taken all the same.
+    pub(super) fn client(
+        &self,
+        name: &str,
+        kept: impl FnOnce() -> bool,
+    ) -> Result<CsiDriverProviderClient<Channel>, String> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(name) {
-            return Ok(client.clone());
-        }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if name.len() > LONGEST_NAME || !name.bytes().all(plain) {
             return Err(format!("invalid provider: provider {name:?}"));
@@ -56,12 +58,18 @@ impl Providers {
             .folders
             .iter()
             .map(|folder| folder.join(format!("{name}.sock")));
-        let Some(socket) = sockets.find(|socket| socket.exists()) else {
-            return Err(format!("provider not found: provider {name:?}"));
-        };
-        let client = CsiDriverProviderClient::new(connect(&socket));
-        clients.insert(name.to_owned(), client.clone());
-        Ok(client)
+        let found = sockets.find(|socket| socket.exists());
+        match (clients.get(name), found) {
+            // One that is down for now comes back: it is waited for where it was.
+            (Some((_, client)), None) => Ok(client.clone()),
+            (Some((dialled, client)), Some(found)) if *dialled == found || kept() => Ok(client.clone()),
+            (None, None) => Err(format!("provider not found: provider {name:?}")),
+            (_, Some(found)) => {
+                let client = CsiDriverProviderClient::new(connect(&found));
+                clients.insert(name.to_owned(), (found, client.clone()));
+                Ok(client)
+            }
+        }
     }
 }
 
@@ -122,7 +130,7 @@ mod tests {
     fn names_and_places_of_sockets() {
         let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
         let providers = Providers::new(folders.iter().map(|folder| folder.path().to_owned()).collect());
-        let refused = |name: &str| providers.client(name).map(drop).expect_err("refused");
+        let refused = |name: &str| providers.client(name, || false).map(drop).expect_err("refused");
         assert_eq!(refused("aws"), "provider not found: provider \"aws\"");
         assert_eq!(refused("a.b"), "invalid provider: provider \"a.b\"");
         assert_eq!(

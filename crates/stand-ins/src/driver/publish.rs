@@ -1,10 +1,9 @@
 //! `NodePublishVolume` and `NodeUnpublishVolume`, step by step as driver 1.6.0 takes them, with its
-//! texts, its codes and its hazards.
+//! texts, its codes and, where they are switched on, its hazards.
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,8 +19,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Inner, atomic, providers};
-use crate::{go, grpc};
+use super::{Inner, atomic, providers, sync};
+use crate::{defects::DriverDefects, go, grpc};
 
 const POD_NAME: &str = "csi.storage.k8s.io/pod.name";
 const POD_NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
@@ -56,18 +55,24 @@ pub(super) async fn publish(
         uid: attribute(POD_UID),
         class: attribute("secretProviderClass"),
     };
+    driver.log.info(format!(
+        "\"node publish volume\" target={:?} volumeId={:?}",
+        request.target_path, request.volume_id
+    ));
     if driver.defects.shows(|defects| defects.tokens_in_log) {
-        let _ = writeln!(
-            io::stderr(),
-            "NodePublishVolume with {context:?} and {:?}",
+        driver.log.leak(format!(
+            "\"node publish volume\" attributes={context:?} secrets={:?}",
             request.secrets
-        );
+        ));
     }
 
-    // Before the mount is looked at: a fresh but empty folder counts as up to date.
+    let hazard = |switch: fn(&DriverDefects) -> bool| driver.defects.shows(switch);
+    let filled = is_filled(&driver, &target);
     if let Some(interval) = driver.rotation
         && let Ok(modified) = fs::metadata(&target).and_then(|meta| meta.modified())
         && SystemTime::now() < modified + interval
+        // The release does not look at what is in it.
+        && (filled || hazard(|defects| defects.fresh_folder_is_done))
     {
         return Ok(());
     }
@@ -90,7 +95,9 @@ pub(super) async fn publish(
             )));
         }
     };
-    if driver.rotation.is_none() && mounted {
+    // Nor at more than whether something is mounted.
+    let done = filled || (mounted && hazard(|defects| defects.mounted_folder_is_done));
+    if driver.rotation.is_none() && done {
         return Ok(());
     }
     if attribute("providerName").eq_ignore_ascii_case("mock_provider") {
@@ -109,9 +116,15 @@ pub(super) async fn publish(
     )
     .await;
     match filled {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            // The release has no other clock than the last write, and what is written anew unchanged is not written.
+            if !hazard(|defects| defects.unlimited_rotation) {
+                rotated_now(&target);
+            }
+            Ok(())
+        }
         // A republish must not fail: kubelet would remove what is mounted (kubernetes issue 121271).
-        Err(status) if mounted => {
+        Err(status) if done => {
             tracing::warn!(
                 pod = asker.pod,
                 error = status.message(),
@@ -126,6 +139,20 @@ pub(super) async fn publish(
             Err(status)
         }
     }
+}
+
+/// Sets the clock of the poll interval: the folder's time.
+fn rotated_now(target: &Path) {
+    let set = fs::File::open(target).and_then(|folder| folder.set_modified(SystemTime::now()));
+    if let Err(error) = set {
+        tracing::warn!(?target, %error, "the time of the mount could not be set");
+    }
+}
+
+/// Whether something is mounted on `target` and holds something.
+fn is_filled(driver: &Inner, target: &Path) -> bool {
+    driver.mounts.is_mounted(target).unwrap_or(false)
+        && fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn check(request: &NodePublishVolumeRequest) -> Result<(), Status> {
@@ -188,7 +215,7 @@ fn attributes(
 
 /// Asks the provider, writes what it returns, and writes the pod's status object.
 async fn fill(
-    driver: &Inner,
+    driver: &Arc<Inner>,
     request: &NodePublishVolumeRequest,
     asker: &Asker,
     provider: &str,
@@ -236,11 +263,20 @@ async fn fill(
         return Ok(());
     }
     let written = super::status::write(driver, asker_status(asker), target, &versions, deadline).await;
-    written.map_err(|error| {
+    let changed = written.map_err(|error| {
         Status::unknown(format!(
             "failed to create secret provider class pod status for pod {namespace}/{pod}, err: {error}"
         ))
-    })
+    })?;
+    let again = driver
+        .defects
+        .shows(|defects| defects.rewrites_synced_at_every_publish);
+    let known = again.then(|| driver.written.known(target)).flatten();
+    if let Some(status) = changed.or(known) {
+        // A reconciler's work in the real one: no publish waits for it.
+        sync::begin(driver, asker_status(asker), target, &status);
+    }
+    Ok(())
 }
 
 fn asker_status(asker: &Asker) -> super::status::Owner<'_> {
@@ -262,7 +298,9 @@ async fn content(
 ) -> Result<BTreeMap<String, String>, Status> {
     let mut client = driver
         .providers
-        .client(provider)
+        .client(provider, || {
+            driver.defects.shows(|defects| defects.provider_socket_is_kept)
+        })
         .map_err(|why| Status::unknown(format!("error connecting to provider {provider:?}: {why}")))?;
     let response = providers::mount(&mut client, message, deadline).await;
     // Go's errors.As finds the provider's status in the wrapped error: its code passes through.
@@ -307,6 +345,7 @@ pub(super) fn unpublish(driver: &Inner, request: &NodeUnpublishVolumeRequest) ->
     }
     let target = Path::new(&request.target_path);
     driver.written.forget(target);
+    driver.synced.forget(target);
     let cleaned = clean(driver, target);
     cleaned.map_err(|error| {
         tracing::error!(?target, %error, "failed to clean and unmount target path");

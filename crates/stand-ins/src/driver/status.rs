@@ -23,14 +23,15 @@ pub(super) struct Owner<'a> {
     pub(super) class: &'a str,
 }
 
-/// Creates the object, or updates it where there is one, as at every republish.
+/// Creates the object, or updates it where there is one, as at every republish. Answers with the object where that changed
+/// anything, as a watch would tell.
 pub(super) async fn write(
     driver: &Inner,
     owner: Owner<'_>,
     target: &Path,
     versions: &BTreeMap<String, String>,
     deadline: Option<Instant>,
-) -> Result<(), ApiError> {
+) -> Result<Option<Value>, ApiError> {
     let collection = format!(
         "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/{}/secretproviderclasspodstatuses",
         owner.namespace
@@ -38,7 +39,11 @@ pub(super) async fn write(
     let object = object(&driver.node_id, owner, target, versions);
     match driver.api.create(&collection, &object).await {
         Err(error) if error.is_conflict() => {}
-        other => return other.map(|made| driver.written.keep(target, made)),
+        other => {
+            let made = other?;
+            driver.written.keep(target, made.clone());
+            return Ok(Some(made));
+        }
     }
     let path = format!(
         "{collection}/{}",
@@ -52,8 +57,10 @@ pub(super) async fn write(
     found["metadata"]["ownerReferences"] = object["metadata"]["ownerReferences"].clone();
     found["status"] = object["status"].clone();
     let updated = driver.api.update(&path, &found).await?;
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    let changed = (version(&updated) != version(&found)).then(|| updated.clone());
     driver.written.keep(target, updated);
-    Ok(())
+    Ok(changed)
 }
 
 /// The objects as the API server last answered, by target. The real driver has them in a cache that a
@@ -64,6 +71,11 @@ pub(super) struct Written(Mutex<HashMap<PathBuf, Value>>);
 impl Written {
     fn keep(&self, target: &Path, object: Value) {
         self.lock().insert(target.to_owned(), object);
+    }
+
+    /// The object as it is known.
+    pub(super) fn known(&self, target: &Path) -> Option<Value> {
+        self.lock().get(target).cloned()
     }
 
     /// The object; whoever takes it and cannot update it reads it anew the next time.

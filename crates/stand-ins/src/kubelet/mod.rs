@@ -30,7 +30,7 @@ use std::{
 use jiff::Timestamp;
 use mountproof_run_tls::TlsError;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::clock::{Clock, Timeline};
@@ -135,12 +135,57 @@ struct Node {
     recorder: Recorder,
     drivers: Drivers,
     csi_drivers: Mutex<HashMap<String, CsiDriver>>,
+    /// Pods that live here, by uid, and how each is told to publish again.
+    living: Mutex<HashMap<String, mpsc::Sender<Again>>>,
+}
+
+/// Publish again, and say how many volumes that were.
+type Again = oneshot::Sender<usize>;
+
+/// What a kubelet can be told to do from outside, by whoever has no time to wait.
+#[derive(Debug, Clone)]
+pub struct KubeletHand(Arc<Node>);
+
+impl KubeletHand {
+    /// Publishes the volumes of a pod again whose drivers ask for that, as kubelet does from time to time, and waits until
+    /// it is done. A pod that is being mounted is published again after that.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pod, when it goes meanwhile, and when no driver of its volumes asks for it.
+    pub async fn republish(&self, pod_uid: &str) -> Result<(), String> {
+        let living = self
+            .0
+            .living
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(pod_uid)
+            .cloned();
+        let gone = || format!("kubelet has no pod {pod_uid}");
+        let (done, published) = oneshot::channel();
+        living.ok_or_else(gone)?.send(done).await.map_err(|_| gone())?;
+        match published.await {
+            Ok(0) => Err("the CSIDriver object does not ask for requiresRepublish".to_owned()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(gone()),
+        }
+    }
 }
 
 impl Node {
     fn csi_driver(&self, name: &str) -> Option<CsiDriver> {
         let drivers = self.csi_drivers.lock().unwrap_or_else(PoisonError::into_inner);
         drivers.get(name).cloned()
+    }
+
+    fn remember(&self, pod_uid: &str, ask: mpsc::Sender<Again>) {
+        let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        living.insert(pod_uid.to_owned(), ask);
+    }
+
+    fn forget(&self, pod_uid: &str) {
+        let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        living.remove(pod_uid);
     }
 }
 
@@ -159,6 +204,7 @@ impl Kubelet {
             recorder: Recorder::start(&api, &config.node_name),
             drivers: Drivers::default(),
             csi_drivers: Mutex::default(),
+            living: Mutex::default(),
             name: config.node_name,
             root: config.root,
             max_pods: config.max_pods,
@@ -190,6 +236,12 @@ impl Kubelet {
     #[must_use]
     pub fn time(&self) -> Timeline {
         self.node.time.clone()
+    }
+
+    /// What it can be told from outside.
+    #[must_use]
+    pub fn hand(&self) -> KubeletHand {
+        KubeletHand(Arc::clone(&self.node))
     }
 
     /// Whether a driver of this name is registered.

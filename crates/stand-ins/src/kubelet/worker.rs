@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Node,
+    Again, Node,
     events::{From, Happening},
     now_rfc3339,
     pod::{Milestones, Pod, Stage},
@@ -25,14 +26,20 @@ pub(super) struct Worker {
     /// Fires when the pod is to be deleted, or is gone already.
     ending: CancellationToken,
     times: Milestones,
+    /// Who wants its volumes to be published again.
+    again: mpsc::Receiver<Again>,
 }
 
 impl Worker {
     pub(super) fn new(node: Arc<Node>, pod: Arc<Pod>, ending: CancellationToken) -> Self {
+        // Whoever asks waits for the answer, so that one at a time is enough.
+        let (ask, again) = mpsc::channel(1);
+        node.remember(&pod.metadata.uid, ask);
         Self {
             node,
             pod,
             ending,
+            again,
             times: Milestones {
                 seen: now_rfc3339(),
                 sandboxed: None,
@@ -47,6 +54,8 @@ impl Worker {
         // An operation under way is never dropped: only waits end early.
         let _: Result<(), Ending> = self.live(&mut volumes).await;
         self.ending.cancelled().await;
+        self.node.forget(&self.pod.metadata.uid);
+        self.again.close();
         self.end(&mut volumes).await;
     }
 
@@ -68,18 +77,28 @@ impl Worker {
         let mounted = self.node.time.now();
         self.wait_until(schedule::wait_ends(synced, mounted)).await?;
         self.start_containers().await?;
+        let mut asked: Option<Again> = None;
         loop {
             // The first republish follows at once: the starting pod is synced again.
             self.wait_until(schedule::reconcile_at(self.node.time.now()))
                 .await?;
             let node = Arc::clone(&self.node);
-            self.mount_all(volumes, |volume| {
+            let due = |volume: &CsiVolume| {
                 node.csi_driver(volume.driver())
                     .is_some_and(|driver| driver.requires_republish())
-            })
-            .await?;
-            let resync = schedule::resync_after(rand::random());
-            self.wait_until(self.node.time.now() + resync).await?;
+            };
+            let published = volumes.iter().filter(|volume| due(volume)).count();
+            self.mount_all(volumes, due).await?;
+            if let Some(asked) = asked.take() {
+                let _ = asked.send(published);
+            }
+            let resync = self.node.time.now() + schedule::resync_after(rand::random());
+            let node = Arc::clone(&self.node);
+            tokio::select! {
+                () = self.ending.cancelled() => return Err(Ending),
+                () = node.time.sleep_until(resync) => {}
+                Some(again) = self.again.recv() => asked = Some(again),
+            }
         }
     }
 

@@ -165,8 +165,9 @@ impl Cluster {
                 Refused::NamespaceTerminating => Failure::namespace_terminating(resource, &name, &namespace),
             })?;
         if resource.table == CUSTOM_RESOURCE_DEFINITIONS {
-            self.serve(&stored.value());
+            self.establish(resource, &stored);
         }
+        // As it was before the controllers saw it.
         Ok(stored)
     }
 
@@ -195,6 +196,26 @@ impl Cluster {
             "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
         );
         Err(Failure::forbidden(resource, meta(pod, "name"), why, None))
+    }
+
+    /// What the controllers of a real server do a moment after a definition was made: accept its names and serve it.
+    fn establish(&self, resource: &Resource, stored: &Stored) {
+        let writer = Writer {
+            manager: "kube-apiserver",
+            dry_run: false,
+        };
+        let made = self.modify(resource, &stored.key, "status", writer, |old| {
+            let mut new = old.clone();
+            new["status"] = defaults::established(&old["spec"]);
+            Ok(Next::Internal(new))
+        });
+        if let Err(failure) = made {
+            tracing::debug!(
+                name = stored.key.name,
+                message = failure.message,
+                "not established"
+            );
+        }
     }
 
     fn serve(&self, definition: &Value) {

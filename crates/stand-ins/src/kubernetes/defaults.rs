@@ -90,7 +90,7 @@ pub(super) fn prepare_new(resource: &Resource, object: &mut Value) {
             );
         }
         CUSTOM_RESOURCE_DEFINITIONS => {
-            let status = definition_status(&fields["spec"]);
+            let status = unestablished(&fields["spec"]);
             fields.insert("status".to_owned(), status);
         }
         DEPLOYMENTS => {
@@ -155,29 +155,41 @@ pub(super) fn admit_pod(object: &mut Value) {
     }
 }
 
-/// The status of a `CustomResourceDefinition` whose names nobody else has: established at once.
-fn definition_status(spec: &Value) -> Value {
+/// The status of a new `CustomResourceDefinition`.
+fn unestablished(spec: &Value) -> Value {
+    json!({
+        "conditions": null,
+        "acceptedNames": { "plural": "", "kind": "" },
+        "storedVersions": stored_versions(spec),
+    })
+}
+
+/// The status of a `CustomResourceDefinition` whose names nobody else has.
+pub(super) fn established(spec: &Value) -> Value {
     let now = object::now();
     let condition = |kind: &str, reason: &str, message: &str| {
         json!({
             "type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message,
         })
     };
-    let stored: Vec<&Value> = spec["versions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|version| version["storage"] == true)
-        .map(|version| &version["name"])
-        .collect();
     json!({
         "conditions": [
             condition("NamesAccepted", "NoConflicts", "no conflicts found"),
             condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
         ],
         "acceptedNames": spec["names"],
-        "storedVersions": stored,
+        "storedVersions": stored_versions(spec),
     })
+}
+
+fn stored_versions(spec: &Value) -> Vec<&Value> {
+    spec["versions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|version| version["storage"] == true)
+        .map(|version| &version["name"])
+        .collect()
 }
 
 fn secret(fields: &mut Map<String, Value>) {

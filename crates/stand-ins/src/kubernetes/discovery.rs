@@ -17,6 +17,15 @@ const VERBS: [&str; 8] = [
     "watch",
 ];
 
+/// What can be done with a kind: everything, but namespaces are never deleted in one go.
+fn verbs_of(resource: &Resource) -> Vec<&'static str> {
+    let all = resource.qualified_plural() != "namespaces";
+    VERBS
+        .into_iter()
+        .filter(|&verb| all || verb != "deletecollection")
+        .collect()
+}
+
 /// `/version`.
 pub(super) fn version() -> Value {
     json!({
@@ -74,7 +83,7 @@ pub(super) fn resources(registry: &Registry, group: &str, version: &str) -> Opti
             "singularName": resource.singular,
             "namespaced": resource.namespaced,
             "kind": resource.kind,
-            "verbs": VERBS,
+            "verbs": verbs_of(&resource),
         });
         if !resource.short_names.is_empty() {
             entry["shortNames"] = json!(resource.short_names);
@@ -164,7 +173,7 @@ fn aggregated_resource(resource: &Resource) -> Value {
         "responseKind": own(&resource.kind),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular,
-        "verbs": VERBS,
+        "verbs": verbs_of(resource),
     });
     if !resource.short_names.is_empty() {
         entry["shortNames"] = json!(resource.short_names);

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::resource::Resource;
+use super::{request::Place, resource::Resource};
+
+/// Who sends no token.
+const ANONYMOUS: &str = "system:anonymous";
 
 /// A request that was refused: becomes a `Status` with the code, reason, message and details that a
 /// real API server gives.
@@ -90,6 +93,50 @@ impl Failure {
 
     pub(super) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized", None)
+    }
+
+    /// What is asked for without a token: nobody gives `system:anonymous` a right to an object.
+    pub(super) fn anonymous(verb: &str, place: &Place<'_>) -> Self {
+        let Place { group, plural, .. } = *place;
+        let kind = if group.is_empty() {
+            plural.to_owned()
+        } else {
+            format!("{plural}.{group}")
+        };
+        let mut details = json!({ "kind": plural });
+        let mut named = kind;
+        if !place.name.is_empty() {
+            details["name"] = place.name.as_ref().into();
+            named = format!("{named} {:?}", place.name);
+        }
+        if !group.is_empty() {
+            details["group"] = group.into();
+        }
+        let mut resource = plural.to_owned();
+        if !place.subresource.is_empty() {
+            resource = format!("{resource}/{}", place.subresource);
+        }
+        // A namespace is in itself.
+        let namespace = if plural == "namespaces" {
+            &place.name
+        } else {
+            &place.namespace
+        };
+        let at = if namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {namespace:?}")
+        };
+        let message = format!(
+            "{named} is forbidden: User {ANONYMOUS:?} cannot {verb} resource {resource:?} in API group {group:?} {at}"
+        );
+        Self::new(403, "Forbidden", message, Some(details))
+    }
+
+    /// The same of what is no object.
+    pub(super) fn anonymous_at(verb: &str, path: &str) -> Self {
+        let message = format!("forbidden: User {ANONYMOUS:?} cannot {verb} path {path:?}");
+        Self::new(403, "Forbidden", message, Some(json!({})))
     }
 
     pub(super) fn forbidden(

@@ -5,20 +5,18 @@ mod asked;
 mod collections;
 mod objects;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use axum::{body::to_bytes, extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use mountproof_run_tls::FirstOfConnection;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::{answer::Answer, asked::Asked};
 use super::{
-    RequestKind,
-    account::{StaticTokens, TokenWebhook},
+    RequestCounts, RequestKind,
+    account::{StaticTokens, TokenWebhook, User},
     cluster::Cluster,
     discovery,
     failure::Failure,
@@ -35,7 +33,7 @@ pub(super) struct App {
     pub(super) tokens: StaticTokens,
     /// Asked about the tokens that are none of the server's own.
     pub(super) webhook: Option<TokenWebhook>,
-    pub(super) requests: Mutex<BTreeMap<RequestKind, u64>>,
+    pub(super) requests: RequestCounts,
     /// Host and port, as discovery tells it.
     pub(super) address: String,
     pub(super) stopping: CancellationToken,
@@ -71,13 +69,22 @@ impl App {
         if let Some(answer) = self.public(path) {
             return Ok(answer);
         }
-        self.authenticate(&head.headers)?;
+        let user = self.authenticate(&head.headers)?;
+        let target = request::target(path);
+        let query = Query::parse(head.uri.query());
+        let Some(user) = user else {
+            return Err(match &target {
+                Target::Objects(place) => Failure::anonymous(verb(&head.method, place, &query), place),
+                _ => Failure::anonymous_at(&head.method.as_str().to_lowercase(), path),
+            });
+        };
+        let user = user.name;
         let accept = head
             .headers
             .get(header::ACCEPT)
             .and_then(|accept| accept.to_str().ok());
         let shape = request::accepted(accept)?;
-        let place = match request::target(path) {
+        let place = match target {
             Target::Objects(place) => place,
             target => {
                 return Ok(self
@@ -91,9 +98,12 @@ impl App {
         let Some(resource) = resource.filter(|resource| fits(resource, &place)) else {
             return Ok(Answer::page_not_found());
         };
-        let query = Query::parse(head.uri.query());
         let agent = agent(&head.headers);
-        self.count(&head.method, &resource, &place, &query, &agent);
+        let handshake = head.extensions.get::<FirstOfConnection>().is_some();
+        self.requests.count(
+            kind(&head.method, &resource, &place, &query, user, &agent),
+            handshake,
+        );
         let body = to_bytes(body, BODY_LIMIT)
             .await
             .map_err(|error| Failure::bad_request(format!("read the request's body: {error}")))?;
@@ -143,17 +153,20 @@ impl App {
         })
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        headers
+    /// Who a token is of; who sends none is `system:anonymous`.
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Option<User>, Failure> {
+        let token = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "))
             .map(str::trim)
-            .and_then(|token| {
-                let own = self.cluster.authenticate(&self.tokens, token);
-                own.or_else(|| self.webhook.as_ref()?(token))
-            })
-            .map(drop)
+            .filter(|token| !token.is_empty());
+        let Some(token) = token else {
+            return Ok(None);
+        };
+        let own = self.cluster.authenticate(&self.tokens, token);
+        own.or_else(|| self.webhook.as_ref()?(token))
+            .map(Some)
             .ok_or_else(Failure::unauthorized)
     }
 
@@ -176,35 +189,42 @@ impl App {
         }
         Some(answer)
     }
+}
 
-    fn count(&self, method: &Method, resource: &Resource, place: &Place<'_>, query: &Query, agent: &str) {
-        let collection = place.name.is_empty();
-        let verb = match (method.as_str(), collection) {
-            ("GET", true) if query.flag("watch") => "watch",
-            ("GET", true) => "list",
-            ("GET", false) => "get",
-            ("POST", _) => "create",
-            ("PUT", _) => "update",
-            ("PATCH", _) => "patch",
-            ("DELETE", true) => "deletecollection",
-            ("DELETE", false) => "delete",
-            _ => "other",
-        };
-        let mut name = resource.qualified_plural();
-        if !place.subresource.is_empty() {
-            name = format!("{name}/{}", place.subresource);
-        }
-        let kind = RequestKind {
-            verb,
-            resource: name,
-            user_agent: agent.to_owned(),
-        };
-        *self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(kind)
-            .or_default() += 1;
+/// What a request counts as.
+fn kind(
+    method: &Method,
+    resource: &Resource,
+    place: &Place<'_>,
+    query: &Query,
+    user: String,
+    agent: &str,
+) -> RequestKind {
+    let mut name = resource.qualified_plural();
+    if !place.subresource.is_empty() {
+        name = format!("{name}/{}", place.subresource);
+    }
+    RequestKind {
+        user,
+        namespace: place.namespace.clone().into_owned(),
+        verb: verb(method, place, query),
+        resource: name,
+        user_agent: agent.to_owned(),
+    }
+}
+
+/// What is asked for, as RBAC calls it.
+fn verb(method: &Method, place: &Place<'_>, query: &Query) -> &'static str {
+    match (method.as_str(), place.name.is_empty()) {
+        ("GET", true) if query.flag("watch") => "watch",
+        ("GET", true) => "list",
+        ("GET", false) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", true) => "deletecollection",
+        ("DELETE", false) => "delete",
+        _ => "other",
     }
 }
 

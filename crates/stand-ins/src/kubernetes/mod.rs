@@ -9,8 +9,8 @@
 //! # What it leaves out
 //!
 //! - Authorization: RBAC objects are stored, and every authenticated user may do everything, whoever
-//!   authenticated it ([`ApiServerConfig::webhook`]). Without a
-//!   token the answer is 401, where a real server would know an anonymous user.
+//!   authenticated it ([`ApiServerConfig::webhook`]). Who has no token is `system:anonymous`, and may read health, version and
+//!   the issuer's documents.
 //! - Protobuf bodies of other objects than Secrets, CBOR bodies (both 415), answers in either and as `Table` unless JSON is
 //!   accepted too, `OpenAPI`.
 //! - Validation of custom resources by their schema, pruning and defaulting by it, conversion webhooks;
@@ -19,13 +19,13 @@
 //!   `kube-api-access` volume is added to pods.
 //! - Exec, attach, port-forward, logs, proxies; `PodDisruptionBudgets` on eviction.
 //! - Rolling updates in steps: a Deployment scales its new `ReplicaSet` up and the old ones down at once.
-//!   A `DaemonSet`'s pods name their node, where the real controller leaves that to the scheduler.
 //! - Events expire by their number, not by the hour. Status conditions of namespaces are not written.
 //! - There is no scheduler: who binds pods is whoever posts `pods/binding`.
 
 mod account;
 mod cluster;
 mod controllers;
+mod counts;
 mod defaults;
 mod deletion;
 mod discovery;
@@ -51,6 +51,7 @@ mod watch;
 
 pub(crate) use account::expired_claims;
 pub use account::{TokenWebhook, User};
+pub use counts::{RequestCounts, RequestKind, Requests};
 pub use server::{ApiServer, ApiServerConfig, StartError};
 pub(crate) use stored::Key;
 pub(crate) use token::Signer;
@@ -74,15 +75,4 @@ pub struct Forgotten {
     pub events: u64,
     /// Watches ended because their client left 8,192 changes unread. It can begin anew from where it was.
     pub watches: u64,
-}
-
-/// A kind of request, for [`ApiServer::requests`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestKind {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
-    pub verb: &'static str,
-    /// `pods`, `deployments.apps`, `serviceaccounts/token` and so on.
-    pub resource: String,
-    /// The client's `User-Agent`.
-    pub user_agent: String,
 }

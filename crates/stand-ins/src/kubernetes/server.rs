@@ -1,10 +1,9 @@
 //! The running server.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use axum::Router;
@@ -14,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BearerToken, Defects, Forgotten, RequestKind, SigningKeyError,
+    BearerToken, Defects, Forgotten, RequestCounts, SigningKeyError,
     account::{StaticTokens, TokenWebhook, User},
     cluster::{Cluster, Writer},
     controllers,
@@ -122,7 +121,7 @@ impl ApiServer {
             cluster,
             tokens: StaticTokens::default(),
             webhook: config.webhook,
-            requests: Mutex::default(),
+            requests: RequestCounts::default(),
             address: address.to_string(),
             stopping,
         });
@@ -192,14 +191,10 @@ impl ApiServer {
         self.app.cluster.signer.key_set()
     }
 
-    /// How many requests came in, by verb, resource and user agent. A watch counts once, when it begins.
+    /// How many requests came in: of whom, for what, and over how many connections.
     #[must_use]
-    pub fn requests(&self) -> BTreeMap<RequestKind, u64> {
-        self.app
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub fn requests(&self) -> RequestCounts {
+        self.app.requests.clone()
     }
 
     /// What is no longer kept since the start.

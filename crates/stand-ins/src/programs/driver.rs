@@ -55,7 +55,8 @@ impl Default for DriverOptions {
 pub struct DriverProgram {
     spec: ProgramSpec,
     config: DriverConfig,
-    ready: Duration,
+    options: DriverOptions,
+    known: KnownFlags,
     running: Running,
     registrar: Option<Registrar>,
 }
@@ -74,13 +75,7 @@ impl DriverProgram {
         let kubeconfig = kubeconfig_beside(&config.csi_socket);
         write_private(&kubeconfig, &kubeconfig_of(&config.api))?;
         let known = known_flags(spec).await?;
-        let chosen = choose(&known, &wanted(config, options, &kubeconfig)).map_err(|flag| {
-            StartError::NotThisProgram {
-                program: spec.program.clone(),
-                part: "driver",
-                flag,
-            }
-        })?;
+        let chosen = flags(spec, config, options, &known)?;
         let process = run(spec, &chosen, &config.csi_socket, log, options.ready).await?;
         let registrar = match &config.registration {
             Some(folder) => {
@@ -97,7 +92,8 @@ impl DriverProgram {
             },
             spec: spec.clone(),
             config: config.clone(),
-            ready: options.ready,
+            options: options.clone(),
+            known,
             registrar,
         })
     }
@@ -108,12 +104,26 @@ impl DriverProgram {
         &self.config.csi_socket
     }
 
+    /// `--rotation-poll-interval` where rotation is on.
+    #[must_use]
+    pub fn rotation(&self) -> Option<Duration> {
+        self.config.rotation
+    }
+
     /// Ends it if it runs, and starts the same anew, as its container is.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.running.process.stop().await;
-        let (socket, Running { chosen, process, .. }) = (&self.config.csi_socket, &self.running);
-        self.running.process = run(&self.spec, chosen, socket, process.output().path(), self.ready).await?;
+        let (socket, log) = (&self.config.csi_socket, self.running.log());
+        let chosen = flags(&self.spec, &self.config, &self.options, &self.known)?;
+        let process = run(&self.spec, &chosen, socket, log, self.options.ready).await?;
+        (self.running.chosen, self.running.process) = (chosen, process);
         Ok(())
+    }
+
+    /// The same, rotating as `rotation` says from here on: as a change of its `DaemonSet` has it.
+    pub async fn restart_rotating(&mut self, rotation: Option<Duration>) -> Result<(), StartError> {
+        self.config.rotation = rotation;
+        self.restart().await
     }
 
     /// Unregisters and ends it. Its mounts stay.
@@ -132,6 +142,20 @@ impl Deref for DriverProgram {
     fn deref(&self) -> &Running {
         &self.running
     }
+}
+
+fn flags(
+    spec: &ProgramSpec,
+    config: &DriverConfig,
+    options: &DriverOptions,
+    known: &KnownFlags,
+) -> Result<Chosen, StartError> {
+    let kubeconfig = kubeconfig_beside(&config.csi_socket);
+    choose(known, &wanted(config, options, &kubeconfig)).map_err(|flag| StartError::NotThisProgram {
+        program: spec.program.clone(),
+        part: "driver",
+        flag,
+    })
 }
 
 async fn run(

@@ -109,6 +109,12 @@ impl Running {
         self.process.exited()
     }
 
+    /// How it ended by itself, if it did: not where it was killed or stopped here.
+    #[must_use]
+    pub fn died(&self) -> Option<String> {
+        self.exited().filter(|_| !self.process.was_ended_by_us())
+    }
+
     /// Waits until it ends; says how.
     pub async fn ended(&self) -> String {
         self.process.ended().await

@@ -4,6 +4,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Process {
     /// Where it serves, if that is a socket.
     socket: Option<PathBuf>,
     output: Output,
+    /// Whether it was us who ended it.
+    ended_by_us: AtomicBool,
 }
 
 impl Process {
@@ -107,6 +110,7 @@ impl Process {
             ended: watch_over(child),
             socket: None,
             output,
+            ended_by_us: AtomicBool::new(false),
         })
     }
 
@@ -123,6 +127,11 @@ impl Process {
     /// How it ended, if it did.
     pub(super) fn exited(&self) -> Option<String> {
         self.ended.borrow().clone()
+    }
+
+    /// Whether its end, if it came to one, was asked for.
+    pub(super) fn was_ended_by_us(&self) -> bool {
+        self.ended_by_us.load(Ordering::SeqCst)
     }
 
     /// Waits until it ends; says how.
@@ -152,6 +161,10 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
+        // One that came to its end by itself was not ended by this.
+        if self.exited().is_none() {
+            self.ended_by_us.store(true, Ordering::SeqCst);
+        }
         // One that ended needs none.
         let _ = pidfd_send_signal(&self.handle, signal);
     }

@@ -123,12 +123,31 @@ impl ProviderProgram {
         Ok(())
     }
 
-    /// Ends it if it runs, and starts it anew with its socket in `folder`: as an upgrade from a version below 1.0 moves
-    /// it from `/etc` to `/var/run`.
-    pub async fn restart_in(&mut self, folder: &Path) -> Result<(), StartError> {
+    /// Whether it was started with `--driver-writes-secrets`.
+    #[must_use]
+    pub fn driver_writes_secrets(&self) -> bool {
+        self.config.driver_writes_secrets
+    }
+
+    /// Ends it if it runs, and starts it anew with its socket in `folder`, as an upgrade from a version below 1.0 moves
+    /// it from `/etc` to `/var/run`, and with `--driver-writes-secrets` or without.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::NotThisProgram`] too, where it is to have that flag and does not know it.
+    pub async fn restart_in(&mut self, folder: &Path, driver_writes_secrets: bool) -> Result<(), StartError> {
+        const FLAG: &str = "driver-writes-secrets";
+        if driver_writes_secrets && !self.known.may_know(FLAG) {
+            return Err(StartError::NotThisProgram {
+                program: self.spec.program.clone(),
+                part: "provider",
+                flag: FLAG,
+            });
+        }
         self.running.process.stop().await;
         forget_account(&self.config.socket_dir);
         folder.clone_into(&mut self.config.socket_dir);
+        self.config.driver_writes_secrets = driver_writes_secrets;
         self.restart().await
     }
 

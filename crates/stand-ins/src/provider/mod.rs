@@ -17,7 +17,6 @@
 mod aws;
 mod descriptor;
 mod go_json;
-mod log;
 mod mount;
 mod retry;
 mod shape;
@@ -43,16 +42,20 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
 
-pub use self::log::{LogLevel, LogLine};
-use self::{aws::Reach, log::Log, value::SecretBytes};
+use self::{aws::Reach, value::SecretBytes};
+pub use crate::log::{LogLevel, LogLine};
 use crate::{
     defects::{ProviderDefects, Shared},
     grpc,
+    log::Log,
     rest::{ApiAccess, ApiClient},
 };
 
 /// The version it imitates, and says it is.
 pub const VERSION: &str = "3.1.1";
+
+/// The file that its log names.
+const SOURCE: &str = "provider.rs";
 
 const NAME: &str = "secrets-store-csi-driver-provider-aws";
 
@@ -127,9 +130,10 @@ pub enum StartError {
 /// A running provider.
 #[derive(Debug)]
 pub struct Provider {
+    config: ProviderConfig,
     inner: Arc<Inner>,
     socket: PathBuf,
-    server: grpc::Server,
+    server: Option<grpc::Server>,
 }
 
 /// What all mounts share.
@@ -151,16 +155,16 @@ impl Provider {
         let api = ApiClient::new(&config.api, AGENT)?.limited(config.qps, config.burst);
         let inner = Arc::new(Inner {
             api,
-            region: config.region,
+            region: config.region.clone(),
             reach: Reach {
-                trusted_pem: config.trusted_pem,
+                trusted_pem: config.trusted_pem.clone(),
                 proxy: config.https_proxy,
                 pause_unit: config.retry_pause,
             },
             driver_writes_secrets: config.driver_writes_secrets,
             slots: Semaphore::new(config.in_flight.max(1)),
-            log: Log::new(config.log_to_stderr),
-            defects: config.defects,
+            log: Log::new(SOURCE, config.log_to_stderr),
+            defects: config.defects.clone(),
             spoils: Spoils::default(),
         });
         let socket = config.socket_dir.join("aws.sock");
@@ -182,10 +186,21 @@ impl Provider {
             inner.log.info(line);
         }
         Ok(Self {
+            config,
             inner,
             socket,
-            server,
+            server: Some(server),
         })
+    }
+
+    /// Ends it in order, and starts it anew with its socket in `folder`, which may be the same, and with
+    /// `--driver-writes-secrets` or without. Its log begins anew too.
+    pub async fn restart_in(&mut self, folder: &Path, driver_writes_secrets: bool) -> Result<(), StartError> {
+        self.end().await;
+        self.config.driver_writes_secrets = driver_writes_secrets;
+        folder.clone_into(&mut self.config.socket_dir);
+        *self = Self::start(self.config.clone())?;
+        Ok(())
     }
 
     /// Its socket.
@@ -200,6 +215,18 @@ impl Provider {
         self.inner.log.lines()
     }
 
+    /// The same as text, in klog's form.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        self.log().iter().map(|line| line.as_klog(SOURCE)).collect()
+    }
+
+    /// Whether it was started with `--driver-writes-secrets`.
+    #[must_use]
+    pub fn driver_writes_secrets(&self) -> bool {
+        self.config.driver_writes_secrets
+    }
+
     /// The switches of its defects.
     #[must_use]
     pub fn defects(&self) -> &Shared<ProviderDefects> {
@@ -207,9 +234,15 @@ impl Provider {
     }
 
     /// Ends its calls within half a second and removes its socket.
-    pub async fn stop(self) {
-        self.server.stop().await;
-        let _ = std::fs::remove_file(&self.socket);
+    pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+            let _ = std::fs::remove_file(&self.socket);
+        }
     }
 }
 

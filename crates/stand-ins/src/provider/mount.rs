@@ -296,6 +296,7 @@ async fn credentials(
 /// Why a region had no files of an object.
 struct Missed {
     fatal: bool,
+    denial: bool,
     text: String,
 }
 
@@ -309,8 +310,17 @@ async fn fetch(
     tenant: &str,
 ) -> Result<Vec<SecretFile>, String> {
     let mut found = Vec::new();
+    let fails_over = regions.len() > 1;
     for (index, region) in regions.iter_mut().enumerate() {
         match fetch_in(provider, region, index > 0, descriptor, versions, target, tenant).await {
+            // What the provider's page says of failover: any 4XX of a region fails the mount.
+            Err(missed)
+                if fails_over
+                    && missed.denial
+                    && !provider.defects.shows(|defects| defects.failover_after_denial) =>
+            {
+                return Err(missed.text);
+            }
             Ok(files) if found.is_empty() => found = files,
             Ok(_) => {}
             Err(missed) if missed.fatal => return Err(missed.text),
@@ -335,7 +345,11 @@ async fn fetch_in(
     target: &Path,
     tenant: &str,
 ) -> Result<Vec<SecretFile>, Missed> {
-    let generic = |text: String| Missed { fatal: false, text };
+    let generic = |text: String| Missed {
+        fatal: false,
+        denial: false,
+        text,
+    };
     let file = descriptor.file_name();
     let known = versions.get(&file).cloned();
     let is_current = match &known {
@@ -361,6 +375,7 @@ async fn fetch_in(
             .await
             .map_err(|failure| Missed {
                 fatal: failure.fatal,
+                denial: failure.is_denial(),
                 text: format!(
                     "{}: Failed fetching secret {}: {}",
                     region.name, descriptor.name, failure.text
@@ -388,6 +403,7 @@ async fn is_current(
     let stages = region.stages(descriptor.secret_name(failover), known).await;
     let stages = stages.map_err(|failure| Missed {
         fatal: failure.fatal,
+        denial: failure.is_denial(),
         text: format!(
             "{}: Failed to describe secret {}: {}",
             region.name, descriptor.name, failure.text
@@ -400,7 +416,7 @@ async fn is_current(
     Ok(stages.iter().any(|stage| stage == label))
 }
 
-/// `GetSecretValue`; here three of the planted defects do their harm.
+/// `GetSecretValue`; here four of the planted defects do their harm.
 async fn secret_value(
     provider: &Inner,
     region: &mut Region,
@@ -425,6 +441,9 @@ async fn secret_value(
                 return Ok(fetched);
             }
         }
+    }
+    if provider.defects.shows(|defects| defects.fetches_twice) {
+        let _ = region.secret_value(name, version, label, None).await;
     }
     let fetched = region.secret_value(name, version, label, None).await;
     if other_tenants && let Some(own) = region.credentials() {

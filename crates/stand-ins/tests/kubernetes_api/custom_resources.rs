@@ -1,36 +1,40 @@
 //! Kinds that a definition adds.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{PODS, cluster, items, pod};
+use crate::support::{Answer, Cluster, items, pod, tests};
 
-#[tokio::test]
-async fn custom_resources_come_and_go_with_their_definition() {
-    let cluster = cluster().await;
-    let version = |name: &str, storage: bool| json!({ "name": name, "served": true, "storage": storage, "schema": { "openAPIV3Schema": { "type": "object" } } });
+tests![
+    custom_resources_come_and_go_with_their_definition,
+    both_kinds_of_the_secrets_store_work_as_the_driver_uses_them,
+];
+
+async fn custom_resources_come_and_go_with_their_definition(cluster: Cluster) {
+    let group = &cluster.named("secrets-store.csi.x-k8s.io");
+    let schema = any_fields();
+    let version = |name: &str, storage: bool| json!({ "name": name, "served": true, "storage": storage, "schema": schema });
     let definition = json!({
-        "metadata": { "name": "secretproviderclasses.secrets-store.csi.x-k8s.io" },
+        "metadata": { "name": format!("secretproviderclasses.{group}") },
         "spec": {
-            "group": "secrets-store.csi.x-k8s.io",
+            "group": group,
             "scope": "Namespaced",
             "names": { "kind": "SecretProviderClass", "plural": "secretproviderclasses" },
             "versions": [version("v1", true), version("v1alpha1", false)],
         },
     });
-    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let path = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/a/secretproviderclasses";
+    let path = &cluster.at_group(&format!("{group}/v1"), "secretproviderclasses");
     assert_eq!(cluster.get(path).await.status, 404);
-    let made = cluster.post(definitions, &definition).await;
+    let made = cluster.post(DEFINITIONS, &definition).await;
     assert_eq!(made.status, 201, "{}", made.text);
-    let established = made.json()["status"]["conditions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .any(|condition| condition["type"] == "Established" && condition["status"] == "True");
-    assert!(established);
+    // Its names are accepted a moment later.
+    let status = &made.json()["status"];
+    assert_eq!(status["conditions"], json!(null), "{status}");
+    assert_eq!(status["acceptedNames"]["kind"], "", "{status}");
+    assert_eq!(status["storedVersions"], json!(["v1"]), "{status}");
+    established(&cluster, &format!("secretproviderclasses.{group}")).await;
 
     let class = json!({
-        "apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
+        "apiVersion": format!("{group}/v1"), "kind": "SecretProviderClass",
         "metadata": { "name": "spc" }, "spec": { "provider": "aws" }, "status": { "byPod": [] },
     });
     let made = cluster.post(path, &class).await.json();
@@ -38,7 +42,7 @@ async fn custom_resources_come_and_go_with_their_definition() {
     assert_eq!(made["status"], json!({ "byPod": [] }));
     assert_eq!(made["metadata"]["generation"], 1);
     let applied = json!({
-        "apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
+        "apiVersion": format!("{group}/v1"), "kind": "SecretProviderClass",
         "metadata": { "name": "spc" }, "spec": { "provider": "aws", "parameters": { "region": "eu-west-1" } },
     });
     let changed = cluster
@@ -56,23 +60,60 @@ async fn custom_resources_come_and_go_with_their_definition() {
     assert_eq!(strategic.status, 415);
     let old = cluster.get(&path.replace("/v1/", "/v1alpha1/")).await.json();
     assert_eq!(old["kind"], "SecretProviderClassList");
-    assert_eq!(
-        old["items"][0]["apiVersion"],
-        "secrets-store.csi.x-k8s.io/v1alpha1"
-    );
+    assert_eq!(old["items"][0]["apiVersion"], format!("{group}/v1alpha1"));
 
-    let resources = cluster.get("/apis/secrets-store.csi.x-k8s.io/v1").await.json();
+    let resources = cluster.get(&format!("/apis/{group}/v1")).await.json();
     assert_eq!(resources["resources"][0]["kind"], "SecretProviderClass");
-    let definition = format!("{definitions}/secretproviderclasses.secrets-store.csi.x-k8s.io");
+    let definition = format!("{DEFINITIONS}/secretproviderclasses.{group}");
     assert_eq!(cluster.delete(&definition, &json!({})).await.status, 200);
-    assert_eq!(cluster.get(path).await.status, 404);
+    cluster.eventually(path, |answer| answer.status == 404).await;
+}
+
+/// A schema that keeps every field: the real server drops what a schema does not know.
+fn any_fields() -> Value {
+    json!({ "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } })
+}
+
+pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Waits until what is defined is served.
+pub(crate) async fn established(cluster: &Cluster, name: &str) {
+    let is_true = |answer: &Answer, kind: &str| {
+        answer.json()["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == kind && condition["status"] == "True")
+    };
+    let path = format!("{DEFINITIONS}/{name}");
+    let answer = cluster
+        .eventually(&path, |answer| {
+            is_true(answer, "NamesAccepted") && is_true(answer, "Established")
+        })
+        .await
+        .json();
+    assert_eq!(
+        answer["status"]["acceptedNames"]["plural"],
+        answer["spec"]["names"]["plural"]
+    );
+    let spec = &answer["spec"];
+    let (group, version) = (
+        spec["group"].as_str().unwrap(),
+        spec["versions"][0]["name"].as_str().unwrap(),
+    );
+    let plural = spec["names"]["plural"].as_str().unwrap();
+    cluster
+        .eventually(&format!("/apis/{group}/{version}/{plural}"), |answer| {
+            answer.status == 200
+        })
+        .await;
 }
 
 /// As the driver uses them: a class per pod, and a status object that goes with its pod.
-#[tokio::test]
-async fn both_kinds_of_the_secrets_store_work_as_the_driver_uses_them() {
-    let cluster = cluster().await;
-    let group = "secrets-store.csi.x-k8s.io";
+async fn both_kinds_of_the_secrets_store_work_as_the_driver_uses_them(cluster: Cluster) {
+    let pods = cluster.pods();
+    let group = &cluster.named("secrets-store.csi.x-k8s.io");
+    let schema = any_fields();
     for (kind, plural) in [
         ("SecretProviderClass", "secretproviderclasses"),
         ("SecretProviderClassPodStatus", "secretproviderclasspodstatuses"),
@@ -82,20 +123,33 @@ async fn both_kinds_of_the_secrets_store_work_as_the_driver_uses_them() {
             "spec": {
                 "group": group, "scope": "Namespaced",
                 "names": { "kind": kind, "plural": plural, "listKind": format!("{kind}List") },
-                "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }],
+                "versions": [{ "name": "v1", "served": true, "storage": true, "schema": schema }],
             },
         });
-        let made = cluster
-            .post(
-                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-                &definition,
-            )
-            .await;
+        let made = cluster.post(DEFINITIONS, &definition).await;
         assert_eq!(made.status, 201, "{}", made.text);
+        established(&cluster, &format!("{plural}.{group}")).await;
     }
-    let at = |plural: &str| format!("/apis/{group}/v1/namespaces/a/{plural}");
+    let at = |plural: &str| cluster.at_group(&format!("{group}/v1"), plural);
     let (classes, statuses) = (at("secretproviderclasses"), at("secretproviderclasspodstatuses"));
-    let class = json!({ "metadata": { "name": "spc" }, "spec": { "provider": "aws", "parameters": { "objects": "- objectName: s\n" } } });
+    let class = json!({ "apiVersion": format!("{group}/v1"), "kind": "SecretProviderClass", "metadata": { "name": "spc" }, "spec": { "provider": "aws", "parameters": { "objects": "- objectName: s\n" } } });
+    let mut without = class.clone();
+    for (field, message) in [
+        (
+            "apiVersion",
+            format!("the API version in the data () does not match the expected API version ({group}/v1)"),
+        ),
+        ("kind", "Object 'Kind' is missing in".to_owned()),
+    ] {
+        without.as_object_mut().unwrap().remove(field);
+        let refused = cluster.post(&classes, &without).await;
+        assert_eq!(refused.status, 400, "without {field}: {}", refused.text);
+        assert!(
+            refused.text.contains(&message),
+            "without {field}: {}",
+            refused.text
+        );
+    }
     let class = cluster.post(&classes, &class).await.json();
     assert_eq!(
         (&class["kind"], &class["apiVersion"]),
@@ -103,8 +157,9 @@ async fn both_kinds_of_the_secrets_store_work_as_the_driver_uses_them() {
     );
     assert_eq!(class["spec"]["parameters"]["objects"], "- objectName: s\n");
 
-    let pod = cluster.post(PODS, &pod("p")).await.json();
+    let pod = cluster.post(&pods, &pod("p")).await.json();
     let status = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "SecretProviderClassPodStatus",
         "metadata": {
             "name": "p-a-spc",
             "labels": { "internal.secrets-store.csi.k8s.io/node-name": "n" },
@@ -125,7 +180,7 @@ async fn both_kinds_of_the_secrets_store_work_as_the_driver_uses_them() {
 
     // A rotation writes a new version; whoever writes says which object it looked at.
     made["status"]["objects"][0]["version"] = json!("2");
-    let put = async |object: &serde_json::Value| {
+    let put = async |object: &Value| {
         let path = format!("{statuses}/p-a-spc");
         cluster
             .send("PUT", &path, Some("application/json"), object.to_string())
@@ -149,7 +204,7 @@ async fn both_kinds_of_the_secrets_store_work_as_the_driver_uses_them() {
         "a custom resource is never written blindly"
     );
 
-    cluster.delete(&format!("{PODS}/p"), &json!({})).await;
+    cluster.delete(&format!("{pods}/p"), &json!({})).await;
     cluster
         .eventually(&selected, |answer| items(&answer.json()).is_empty())
         .await;

@@ -2,50 +2,56 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, MAPS, PODS, cluster, items, pod};
+use crate::support::{Cluster, items, pod, tests};
 
-#[tokio::test]
-async fn a_running_pod_is_given_time_and_a_pending_one_is_not() {
-    let cluster = cluster().await;
+tests![
+    a_running_pod_is_given_time_and_a_pending_one_is_not,
+    an_object_with_finalizers_goes_when_the_last_is_taken_off,
+    what_is_owned_follows_its_owner_as_asked,
+    a_namespace_goes_when_it_is_empty,
+];
+
+async fn a_running_pod_is_given_time_and_a_pending_one_is_not(cluster: Cluster) {
+    let pods = cluster.pods();
+    let node = cluster.named("node");
     for name in ["pending", "running"] {
-        assert_eq!(cluster.post(PODS, &pod(name)).await.status, 201);
+        assert_eq!(cluster.post(&pods, &pod(name)).await.status, 201);
     }
-    let binding = json!({ "metadata": { "name": "running" }, "target": { "kind": "Node", "name": "n" } });
-    let bound = cluster.post(&format!("{PODS}/running/binding"), &binding).await;
+    let binding = json!({ "metadata": { "name": "running" }, "target": { "kind": "Node", "name": node } });
+    let bound = cluster.post(&format!("{pods}/running/binding"), &binding).await;
     assert_eq!(bound.status, 201, "{}", bound.text);
-    let again = cluster.post(&format!("{PODS}/running/binding"), &binding).await;
+    let again = cluster.post(&format!("{pods}/running/binding"), &binding).await;
     assert_eq!(again.status, 409);
 
-    let gone = cluster.delete(&format!("{PODS}/pending"), &json!({})).await;
+    let gone = cluster.delete(&format!("{pods}/pending"), &json!({})).await;
     assert_eq!(
         (gone.status.as_u16(), gone.json()["kind"].as_str()),
         (200, Some("Pod"))
     );
-    assert_eq!(cluster.get(&format!("{PODS}/pending")).await.status, 404);
+    assert_eq!(cluster.get(&format!("{pods}/pending")).await.status, 404);
 
     let waiting = cluster
-        .delete(&format!("{PODS}/running"), &json!({}))
+        .delete(&format!("{pods}/running"), &json!({}))
         .await
         .json();
     assert_eq!(waiting["metadata"]["deletionGracePeriodSeconds"], 30);
-    let there = cluster.get(&format!("{PODS}/running")).await.json();
-    assert_eq!(there["spec"]["nodeName"], "n");
+    let there = cluster.get(&format!("{pods}/running")).await.json();
+    assert_eq!(there["spec"]["nodeName"], node);
     assert!(there["metadata"]["deletionTimestamp"].is_string());
     // The kubelet's last word.
     let last = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": there["metadata"]["uid"] } });
     assert_eq!(
-        cluster.delete(&format!("{PODS}/running"), &last).await.status,
+        cluster.delete(&format!("{pods}/running"), &last).await.status,
         200
     );
-    assert_eq!(cluster.get(&format!("{PODS}/running")).await.status, 404);
+    assert_eq!(cluster.get(&format!("{pods}/running")).await.status, 404);
 }
 
-#[tokio::test]
-async fn an_object_with_finalizers_goes_when_the_last_is_taken_off() {
-    let cluster = cluster().await;
+async fn an_object_with_finalizers_goes_when_the_last_is_taken_off(cluster: Cluster) {
+    let maps = cluster.maps();
     let map = json!({ "metadata": { "name": "m", "finalizers": ["x/a", "x/b"] } });
-    cluster.post(MAPS, &map).await;
-    let path = format!("{MAPS}/m");
+    cluster.post(&maps, &map).await;
+    let path = format!("{maps}/m");
     let waiting = cluster.delete(&path, &json!({})).await.json();
     assert!(waiting["metadata"]["deletionTimestamp"].is_string());
     let added = json!({ "metadata": { "finalizers": ["x/a", "x/b", "x/c"] } });
@@ -58,81 +64,89 @@ async fn an_object_with_finalizers_goes_when_the_last_is_taken_off() {
 }
 
 async fn owned_map(cluster: &Cluster, name: &str, owner: &Value) {
+    let maps = cluster.maps();
     let map = json!({ "metadata": { "name": name, "ownerReferences": [{
         "apiVersion": "v1", "kind": "ConfigMap", "name": owner["metadata"]["name"],
         "uid": owner["metadata"]["uid"], "blockOwnerDeletion": true,
     }] } });
-    let made = cluster.post(MAPS, &map).await;
+    let made = cluster.post(&maps, &map).await;
     assert_eq!(made.status, 201, "{}", made.text);
 }
 
-#[tokio::test]
-async fn what_is_owned_follows_its_owner_as_asked() {
-    let cluster = cluster().await;
+async fn what_is_owned_follows_its_owner_as_asked(cluster: Cluster) {
+    let maps = cluster.maps();
     for (policy, dependent_stays) in [("Background", false), ("Foreground", false), ("Orphan", true)] {
         let owner = cluster
-            .post(MAPS, &json!({ "metadata": { "name": "owner" } }))
+            .post(&maps, &json!({ "metadata": { "name": "owner" } }))
             .await
             .json();
         owned_map(&cluster, "owned", &owner).await;
         let options = json!({ "propagationPolicy": policy });
-        let deleted = cluster.delete(&format!("{MAPS}/owner"), &options).await;
+        let deleted = cluster.delete(&format!("{maps}/owner"), &options).await;
         assert_eq!(deleted.status, 200, "{policy}: {}", deleted.text);
         cluster
-            .eventually(&format!("{MAPS}/owner"), |answer| answer.status == 404)
+            .eventually(&format!("{maps}/owner"), |answer| answer.status == 404)
             .await;
         if dependent_stays {
-            let left = cluster.get(&format!("{MAPS}/owned")).await.json();
+            let left = cluster.get(&format!("{maps}/owned")).await.json();
             assert!(left["metadata"]["ownerReferences"].is_null(), "{left}");
         } else {
             cluster
-                .eventually(&format!("{MAPS}/owned"), |answer| answer.status == 404)
+                .eventually(&format!("{maps}/owned"), |answer| answer.status == 404)
                 .await;
         }
     }
     // Owned by what never was: garbage from the start.
-    cluster.delete(&format!("{MAPS}/owned"), &json!({})).await;
+    cluster.delete(&format!("{maps}/owned"), &json!({})).await;
     let nobody = json!({ "metadata": { "name": "x", "uid": "00000000-0000-0000-0000-000000000000" } });
     owned_map(&cluster, "lost", &nobody).await;
     cluster
-        .eventually(&format!("{MAPS}/lost"), |answer| answer.status == 404)
+        .eventually(&format!("{maps}/lost"), |answer| answer.status == 404)
         .await;
 }
 
-#[tokio::test]
-async fn a_namespace_goes_when_it_is_empty() {
-    let cluster = cluster().await;
-    cluster.post(PODS, &pod("p")).await;
+async fn a_namespace_goes_when_it_is_empty(cluster: Cluster) {
+    let pods = cluster.pods();
+    let maps = cluster.maps();
+    cluster.post(&pods, &pod("p")).await;
     cluster
         .post(
-            &format!("{PODS}/p/binding"),
-            &json!({ "target": { "name": "n" } }),
+            &format!("{pods}/p/binding"),
+            &json!({ "metadata": { "name": "p" }, "target": { "name": cluster.named("node") } }),
         )
         .await;
-    let deleted = cluster.delete("/api/v1/namespaces/a", &json!({})).await.json();
-    assert_eq!(deleted["status"]["phase"], "Terminating");
-    // A bound pod waits for its kubelet, and the namespace for the pod.
+    cluster.post(&pods, &pod("unbound")).await;
     cluster
-        .eventually(MAPS, |answer| items(&answer.json()).is_empty())
+        .post(&maps, &json!({ "metadata": { "name": "kept" } }))
         .await;
+    let deleted = cluster.delete(&cluster.itself(), &json!({})).await.json();
+    assert_eq!(deleted["status"]["phase"], "Terminating");
+    // A bound pod waits for its kubelet, the rest for the pod, and the namespace for all of it.
     cluster
-        .eventually(&format!("{PODS}/p"), |answer| {
+        .eventually(&format!("{pods}/p"), |answer| {
             answer.json()["metadata"]["deletionTimestamp"].is_string()
         })
         .await;
-    assert_eq!(cluster.get("/api/v1/namespaces/a").await.status, 200);
+    cluster
+        .eventually(&format!("{pods}/unbound"), |answer| answer.status == 404)
+        .await;
+    assert_eq!(
+        items(&cluster.get(&maps).await.json()),
+        ["kept", "kube-root-ca.crt"]
+    );
+    assert_eq!(cluster.get(&cluster.itself()).await.status, 200);
     let late = cluster
-        .post(MAPS, &json!({ "metadata": { "name": "late" } }))
+        .post(&maps, &json!({ "metadata": { "name": "late" } }))
         .await;
     assert_eq!(
         late.json()["details"]["causes"][0]["reason"],
         "NamespaceTerminating"
     );
     cluster
-        .delete(&format!("{PODS}/p"), &json!({ "gracePeriodSeconds": 0 }))
+        .delete(&format!("{pods}/p"), &json!({ "gracePeriodSeconds": 0 }))
         .await;
     cluster
-        .eventually("/api/v1/namespaces/a", |answer| answer.status == 404)
+        .eventually(&cluster.itself(), |answer| answer.status == 404)
         .await;
     let forbidden = cluster.delete("/api/v1/namespaces/default", &json!({})).await;
     assert_eq!(forbidden.status, 403);

@@ -1,11 +1,18 @@
 //! Errors are `Status` objects, with the codes and reasons that clients act on.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, MAPS, PODS, cluster, pod};
+use crate::support::{Cluster, pod, tests};
+
+tests![
+    every_refusal_is_a_status,
+    who_may_not,
+    what_forms_can_be_had;
+    stand_in_only:
+        a_list_that_is_too_old_is_expired = "a real store forgets after five minutes, and the tests are over by then"
+];
 
 /// Code and reason of a refusal, which has to be a whole `Status`.
 fn refusal(status: u16, body: &Value) -> (u16, &str) {
@@ -28,31 +35,25 @@ fn refusal(status: u16, body: &Value) -> (u16, &str) {
     (status, body["reason"].as_str().unwrap_or_default())
 }
 
-#[tokio::test]
-async fn every_refusal_is_a_status() {
-    let cluster = cluster().await;
-    cluster.post(PODS, &pod("p")).await;
+async fn every_refusal_is_a_status(cluster: Cluster) {
+    let pods = cluster.pods();
+    let maps = cluster.maps();
+    cluster.post(&pods, &pod("p")).await;
     let json_type = Some("application/json");
-    let token = |rv: u64| {
-        use base64::Engine as _;
-        let token = json!({ "v": "meta.k8s.io/v1", "rv": rv, "start": "/a\u{0}" }).to_string();
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token)
-    };
-    let expired = format!("{MAPS}?limit=1&continue={}", token(1));
-    let future = format!("{MAPS}?resourceVersion=999999999");
+    let future = format!("{maps}?resourceVersion=999999999");
     let other_kind = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "x" } }).to_string();
     let other_name = json!({ "metadata": { "name": "other" } }).to_string();
     let mismatch = json!({ "preconditions": { "uid": "x" } }).to_string();
     let unset = json!({ "metadata": { "name": "p" }, "spec": { "containers": [] } }).to_string();
-    let pod_at = format!("{PODS}/p");
+    let pod_at = format!("{pods}/p");
     for (method, path, content_type, body, code, reason) in [
-        ("POST", MAPS, json_type, "{", 400, "BadRequest"),
-        ("POST", MAPS, json_type, other_kind.as_str(), 400, "BadRequest"),
+        ("POST", maps.as_str(), json_type, "{", 400, "BadRequest"),
+        ("POST", &maps, json_type, other_kind.as_str(), 400, "BadRequest"),
         ("PUT", &pod_at, json_type, &other_name, 400, "BadRequest"),
-        ("GET", &format!("{MAPS}?limit=x"), None, "", 400, "BadRequest"),
+        ("GET", &format!("{maps}?limit=x"), None, "", 400, "BadRequest"),
         (
             "GET",
-            &format!("{MAPS}?labelSelector=a%3D%3D%3Db"),
+            &format!("{maps}?labelSelector=a%3D%3D%3Db"),
             None,
             "",
             400,
@@ -60,7 +61,7 @@ async fn every_refusal_is_a_status() {
         ),
         (
             "GET",
-            &format!("{MAPS}?fieldSelector=data.k%3D1"),
+            &format!("{maps}?fieldSelector=data.k%3D1"),
             None,
             "",
             400,
@@ -68,7 +69,7 @@ async fn every_refusal_is_a_status() {
         ),
         (
             "GET",
-            &format!("{MAPS}?continue=abc"),
+            &format!("{maps}?continue=abc"),
             None,
             "",
             400,
@@ -83,7 +84,7 @@ async fn every_refusal_is_a_status() {
             "BadRequest",
         ),
         ("DELETE", "/api/v1/namespaces/default", None, "", 403, "Forbidden"),
-        ("GET", "/api/v1/namespaces/a/pods/none", None, "", 404, "NotFound"),
+        ("GET", &format!("{pods}/none"), None, "", 404, "NotFound"),
         (
             "POST",
             "/api/v1/namespaces/none/configmaps",
@@ -100,6 +101,7 @@ async fn every_refusal_is_a_status() {
             405,
             "MethodNotAllowed",
         ),
+        ("DELETE", "/api/v1/namespaces", None, "", 405, "MethodNotAllowed"),
         (
             "POST",
             "/api/v1/configmaps",
@@ -110,18 +112,17 @@ async fn every_refusal_is_a_status() {
         ),
         (
             "POST",
-            &format!("{PODS}/p/status"),
+            &format!("{pods}/p/status"),
             json_type,
             "{}",
             405,
             "MethodNotAllowed",
         ),
         ("DELETE", &pod_at, json_type, &mismatch, 409, "Conflict"),
-        ("GET", &expired, None, "", 410, "Expired"),
         (
             "POST",
-            MAPS,
-            Some("application/vnd.kubernetes.protobuf"),
+            &maps,
+            Some("text/plain"),
             "x",
             415,
             "UnsupportedMediaType",
@@ -152,44 +153,83 @@ async fn every_refusal_is_a_status() {
     assert_eq!(cluster.get(&pod_at).await.status, 200);
 }
 
-#[tokio::test]
-async fn who_may_not_and_what_cannot_be_had() {
-    let cluster = cluster().await;
-    for token in ["", "made-up", "a.b.c"] {
-        let answer = cluster.send_as(token, "GET", PODS, None, Bytes::new()).await;
+async fn a_list_that_is_too_old_is_expired(cluster: Cluster) {
+    let maps = cluster.maps();
+    let token = json!({ "v": "meta.k8s.io/v1", "rv": 1, "start": "/a\u{0}" }).to_string();
+    let token = URL_SAFE_NO_PAD.encode(token);
+    let answer = cluster.get(&format!("{maps}?limit=1&continue={token}")).await;
+    assert_eq!(refusal(answer.status.as_u16(), &answer.json()), (410, "Expired"));
+}
+
+async fn who_may_not(cluster: Cluster) {
+    let pods = cluster.pods();
+    for token in ["made-up", "a.b.c"] {
+        let answer = cluster.send_as(token, "GET", &pods, None, Bytes::new()).await;
         assert_eq!(
             refusal(answer.status.as_u16(), &answer.json()),
             (401, "Unauthorized"),
             "{token:?}"
         );
     }
-    let admin = cluster.server.admin_token().expose().to_owned();
-    for (accept, status) in [
-        ("application/vnd.kubernetes.protobuf", 406),
-        ("application/json;as=Table;g=meta.k8s.io;v=v1", 406),
-        ("application/vnd.kubernetes.protobuf,application/json", 200),
+    let namespace = &cluster.namespace;
+    let deployments = cluster.at_group("apps/v1", "deployments/d/status");
+    for (method, path, what) in [
         (
-            "application/json;as=Table;g=meta.k8s.io;v=v1,application/json",
-            200,
+            "GET",
+            &*pods,
+            format!(r#"pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group "" in the namespace "{namespace}""#),
         ),
-        ("*/*", 200),
+        (
+            "PUT",
+            &deployments,
+            format!(r#"deployments.apps "d" is forbidden: User "system:anonymous" cannot update resource "deployments/status" in API group "apps" in the namespace "{namespace}""#),
+        ),
+        (
+            "DELETE",
+            "/api/v1/nodes",
+            r#"nodes is forbidden: User "system:anonymous" cannot deletecollection resource "nodes" in API group "" at the cluster scope"#.to_owned(),
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/default",
+            r#"namespaces "default" is forbidden: User "system:anonymous" cannot get resource "namespaces" in API group "" in the namespace "default""#.to_owned(),
+        ),
+        ("GET", "/apis", r#"forbidden: User "system:anonymous" cannot get path "/apis""#.to_owned()),
     ] {
-        let (given, body) = accepting(&cluster, &admin, accept).await;
-        assert_eq!(given, status, "{accept}: {body}");
-        if status == 406 {
-            assert_eq!(refusal(given, &body), (406, "NotAcceptable"), "{accept}");
-        }
+        let answer = cluster.send_as("", method, path, None, Bytes::new()).await;
+        let body = answer.json();
+        assert_eq!(refusal(answer.status.as_u16(), &body), (403, "Forbidden"), "{method} {path}");
+        assert_eq!(body["message"], what, "{method} {path}");
+    }
+    let details = cluster
+        .send_as("", "PUT", &deployments, None, Bytes::new())
+        .await
+        .json()["details"]
+        .clone();
+    assert_eq!(
+        details,
+        json!({ "name": "d", "group": "apps", "kind": "deployments" })
+    );
+    for path in ["/healthz", "/livez", "/readyz", "/version"] {
+        let answer = cluster.send_as("", "GET", path, None, Bytes::new()).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }
 }
 
-/// A list, asked for in some form.
-async fn accepting(cluster: &Cluster, token: &str, accept: &str) -> (u16, Value) {
-    let request = Request::get(format!("{}{PODS}", cluster.server.url()))
-        .header("authorization", format!("Bearer {token}"))
-        .header("accept", accept)
-        .body(Full::new(Bytes::new()))
-        .unwrap();
-    let (head, body) = cluster.client.send(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    (head.status.as_u16(), serde_json::from_slice(&body).unwrap())
+async fn what_forms_can_be_had(cluster: Cluster) {
+    let pods = cluster.pods();
+    for accept in [
+        "application/json",
+        "application/yaml;q=0.5,application/json",
+        "*/*",
+    ] {
+        let (given, body) = cluster.accepting(&pods, accept).await;
+        assert_eq!(
+            (given, &body["kind"]),
+            (200, &json!("PodList")),
+            "{accept}: {body}"
+        );
+    }
+    let (given, body) = cluster.accepting(&pods, "text/html").await;
+    assert_eq!(refusal(given, &body), (406, "NotAcceptable"), "{body}");
 }

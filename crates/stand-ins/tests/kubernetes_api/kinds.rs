@@ -2,21 +2,26 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, cluster, items};
+use crate::support::{Cluster, items, tests};
+
+tests![
+    every_kind_is_served_with_every_verb,
+    namespaces_come_with_what_pods_need,
+];
 
 /// A collection, and an object that can be in it.
 struct Collection {
     /// Where its objects are.
-    path: &'static str,
+    path: String,
     api_version: &'static str,
     kind: &'static str,
     /// The object without its metadata.
     body: Value,
 }
 
-fn collections() -> Vec<Collection> {
-    let kind = |path, api_version, kind, body| Collection {
-        path,
+fn collections(cluster: &Cluster) -> Vec<Collection> {
+    let kind = |path: &str, api_version, kind, body| Collection {
+        path: path.to_owned(),
         api_version,
         kind,
         body,
@@ -29,10 +34,10 @@ fn collections() -> Vec<Collection> {
     let role_ref = |kind: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "r" });
     let rules = json!({ "rules": [{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }] });
     let event = json!({
-        "involvedObject": { "kind": "Pod", "namespace": "a", "name": "p" }, "reason": "FailedMount", "type": "Warning",
+        "involvedObject": { "kind": "Pod", "namespace": cluster.namespace, "name": "p" }, "reason": "FailedMount", "type": "Warning",
     });
     let definition = json!({ "spec": {
-        "group": "x.dev", "scope": "Namespaced", "names": { "kind": "X", "plural": "objects" },
+        "group": cluster.named("x.dev"), "scope": "Namespaced", "names": { "kind": "X", "plural": "objects" },
         "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }],
     } });
     let driver =
@@ -42,41 +47,36 @@ fn collections() -> Vec<Collection> {
     let rbac = "rbac.authorization.k8s.io/v1";
     vec![
         kind("/api/v1/namespaces", "v1", "Namespace", json!({})),
+        kind(&cluster.at("serviceaccounts"), "v1", "ServiceAccount", json!({})),
+        kind(&cluster.at("pods"), "v1", "Pod", json!({ "spec": pod })),
+        kind(&cluster.at("events"), "v1", "Event", event),
         kind(
-            "/api/v1/namespaces/a/serviceaccounts",
-            "v1",
-            "ServiceAccount",
-            json!({}),
-        ),
-        kind("/api/v1/namespaces/a/pods", "v1", "Pod", json!({ "spec": pod })),
-        kind("/api/v1/namespaces/a/events", "v1", "Event", event),
-        kind(
-            "/api/v1/namespaces/a/secrets",
+            &cluster.at("secrets"),
             "v1",
             "Secret",
             json!({ "data": { "k": "dg==" } }),
         ),
         kind("/api/v1/nodes", "v1", "Node", json!({})),
         kind(
-            "/api/v1/namespaces/a/configmaps",
+            &cluster.at("configmaps"),
             "v1",
             "ConfigMap",
             json!({ "data": { "k": "v" } }),
         ),
         kind(
-            "/apis/apps/v1/namespaces/a/deployments",
+            &cluster.at_group("apps/v1", "deployments"),
             "apps/v1",
             "Deployment",
             workload.clone(),
         ),
         kind(
-            "/apis/apps/v1/namespaces/a/replicasets",
+            &cluster.at_group("apps/v1", "replicasets"),
             "apps/v1",
             "ReplicaSet",
             workload.clone(),
         ),
         kind(
-            "/apis/apps/v1/namespaces/a/daemonsets",
+            &cluster.at_group("apps/v1", "daemonsets"),
             "apps/v1",
             "DaemonSet",
             workload,
@@ -94,16 +94,16 @@ fn collections() -> Vec<Collection> {
             node_drivers,
         ),
         kind(
-            "/apis/rbac.authorization.k8s.io/v1/namespaces/a/roles",
+            &cluster.at_group("rbac.authorization.k8s.io/v1", "roles"),
             rbac,
             "Role",
             rules.clone(),
         ),
         kind(
-            "/apis/rbac.authorization.k8s.io/v1/namespaces/a/rolebindings",
+            &cluster.at_group("rbac.authorization.k8s.io/v1", "rolebindings"),
             rbac,
             "RoleBinding",
-            json!({ "roleRef": role_ref("Role"), "subjects": [] }),
+            json!({ "roleRef": role_ref("Role"), "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": cluster.namespace }] }),
         ),
         kind(
             "/apis/rbac.authorization.k8s.io/v1/clusterroles",
@@ -124,7 +124,7 @@ fn collections() -> Vec<Collection> {
             definition,
         ),
         kind(
-            "/apis/coordination.k8s.io/v1/namespaces/a/leases",
+            &cluster.at_group("coordination.k8s.io/v1", "leases"),
             "coordination.k8s.io/v1",
             "Lease",
             json!({ "spec": {} }),
@@ -143,26 +143,26 @@ async fn events_since(cluster: &Cluster, path: &str, version: &str) -> Vec<Strin
     kinds.collect()
 }
 
-#[tokio::test]
-async fn every_kind_is_served_with_every_verb() {
-    let cluster = cluster().await;
-    let all = collections();
+async fn every_kind_is_served_with_every_verb(cluster: Cluster) {
+    let all = collections(&cluster);
     // Side by side: each waits a second for a watch to end.
     let served = all.iter().map(|collection| is_served(&cluster, collection));
     futures::future::join_all(served).await;
 }
 
 async fn is_served(cluster: &Cluster, kind: &Collection) {
-    let [one, two] = match kind.kind {
+    let [one, two] = &match kind.kind {
         // Named after what it defines.
-        "CustomResourceDefinition" => ["objects.x.dev", "others.x.dev"],
-        _ => ["one", "two"],
+        "CustomResourceDefinition" => {
+            ["objects", "others"].map(|plural| format!("{plural}.{}", cluster.named("x.dev")))
+        }
+        _ => ["one", "two"].map(|name| cluster.named(name)),
     };
-    let path = kind.path;
+    let path = &kind.path;
     let object = |name: &str| {
         let mut object = kind.body.clone();
         object["metadata"] = json!({ "name": name, "labels": { "test": "yes" } });
-        if name == "others.x.dev" {
+        if name.starts_with("others.") {
             object["spec"]["names"] = json!({ "kind": "Other", "plural": "others" });
         }
         object
@@ -200,11 +200,17 @@ async fn is_served(cluster: &Cluster, kind: &Collection) {
         "list {path}"
     );
 
-    let mut changed = cluster.get(&at).await.json();
-    changed["metadata"]["annotations"] = json!({ "by": "update" });
-    let updated = cluster
-        .send("PUT", &at, Some("application/json"), changed.to_string())
-        .await;
+    let updated = loop {
+        let mut changed = cluster.get(&at).await.json();
+        changed["metadata"]["annotations"] = json!({ "by": "update" });
+        let updated = cluster
+            .send("PUT", &at, Some("application/json"), changed.to_string())
+            .await;
+        // Its controller may have come first.
+        if updated.status != 409 {
+            break updated;
+        }
+    };
     assert_eq!(updated.status, 200, "update {at}: {}", updated.text);
     let annotation = json!({ "metadata": { "annotations": { "by": "patch" } } });
     let patched = cluster.patch(&at, "merge-patch", &annotation).await;
@@ -254,10 +260,14 @@ fn contains(object: &Value, part: &Value) -> bool {
     }
 }
 
-#[tokio::test]
-async fn namespaces_come_with_what_pods_need() {
-    let cluster = cluster().await;
-    for namespace in ["a", "default", "kube-system", "kube-public", "kube-node-lease"] {
+async fn namespaces_come_with_what_pods_need(cluster: Cluster) {
+    for namespace in [
+        &cluster.namespace,
+        "default",
+        "kube-system",
+        "kube-public",
+        "kube-node-lease",
+    ] {
         let path = format!("/api/v1/namespaces/{namespace}");
         assert_eq!(
             cluster.get(&path).await.json()["status"]["phase"],
@@ -270,6 +280,6 @@ async fn namespaces_come_with_what_pods_need() {
             .get(&format!("{path}/configmaps/kube-root-ca.crt"))
             .await
             .json();
-        assert_eq!(root["data"]["ca.crt"], cluster.server.ca_pem(), "{namespace}");
+        assert_eq!(root["data"]["ca.crt"], cluster.server().ca_pem(), "{namespace}");
     }
 }

@@ -3,13 +3,19 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::support::{MAPS, PODS, cluster, items, pod};
+use crate::support::{Cluster, items, pod, tests};
 
-#[tokio::test]
-async fn status_and_spec_are_written_apart() {
-    let cluster = cluster().await;
-    cluster.post(PODS, &pod("p")).await;
-    let path = format!("{PODS}/p");
+tests![
+    status_and_spec_are_written_apart,
+    dry_runs_leave_nothing,
+    generated_names_and_collections,
+    metadata_alone_can_be_asked_for,
+];
+
+async fn status_and_spec_are_written_apart(cluster: Cluster) {
+    let pods = cluster.pods();
+    cluster.post(&pods, &pod("p")).await;
+    let path = format!("{pods}/p");
     let both = json!({ "metadata": { "labels": { "l": "1" } }, "status": { "phase": "Running" } });
     let main = cluster.patch(&path, "merge-patch", &both).await.json();
     assert_eq!(
@@ -36,47 +42,44 @@ async fn status_and_spec_are_written_apart() {
     );
 }
 
-#[tokio::test]
-async fn dry_runs_leave_nothing() {
-    let cluster = cluster().await;
-    let made = cluster.post(&format!("{PODS}?dryRun=All"), &pod("p")).await;
+async fn dry_runs_leave_nothing(cluster: Cluster) {
+    let pods = cluster.pods();
+    let made = cluster.post(&format!("{pods}?dryRun=All"), &pod("p")).await;
     assert_eq!(made.status, 201);
-    assert_eq!(cluster.get(&format!("{PODS}/p")).await.status, 404);
-    cluster.post(PODS, &pod("p")).await;
-    let path = format!("{PODS}/p?dryRun=All");
+    assert_eq!(cluster.get(&format!("{pods}/p")).await.status, 404);
+    cluster.post(&pods, &pod("p")).await;
+    let path = format!("{pods}/p?dryRun=All");
     let label = json!({ "metadata": { "labels": { "a": "b" } } });
     assert_eq!(
         cluster.patch(&path, "merge-patch", &label).await.json()["metadata"]["labels"]["a"],
         "b"
     );
     assert_eq!(cluster.delete(&path, &json!({})).await.status, 200);
-    assert!(cluster.get(&format!("{PODS}/p")).await.json()["metadata"]["labels"].is_null());
+    assert!(cluster.get(&format!("{pods}/p")).await.json()["metadata"]["labels"].is_null());
 }
 
-#[tokio::test]
-async fn generated_names_and_collections() {
-    let cluster = cluster().await;
+async fn generated_names_and_collections(cluster: Cluster) {
+    let maps = cluster.maps();
     for _ in 0..3 {
         let map = json!({ "metadata": { "generateName": "g-", "labels": { "g": "1" } } });
-        let name = cluster.post(MAPS, &map).await.json()["metadata"]["name"]
+        let name = cluster.post(&maps, &map).await.json()["metadata"]["name"]
             .as_str()
             .unwrap()
             .to_owned();
         assert_eq!(name.len(), 7, "{name}");
     }
     let deleted = cluster
-        .delete(&format!("{MAPS}?labelSelector=g"), &json!({}))
+        .delete(&format!("{maps}?labelSelector=g"), &json!({}))
         .await
         .json();
     assert_eq!(items(&deleted).len(), 3);
-    assert_eq!(items(&cluster.get(MAPS).await.json()), ["kube-root-ca.crt"]);
+    assert_eq!(items(&cluster.get(&maps).await.json()), ["kube-root-ca.crt"]);
 }
 
-#[tokio::test]
-async fn metadata_alone_can_be_asked_for() {
-    let cluster = cluster().await;
-    let token = cluster.server.admin_token().expose().to_owned();
-    let request = http::Request::get(format!("{}{MAPS}", cluster.server.url()))
+async fn metadata_alone_can_be_asked_for(cluster: Cluster) {
+    let maps = cluster.maps();
+    let token = cluster.server().admin_token().expose().to_owned();
+    let request = http::Request::get(format!("{}{maps}", cluster.server().url()))
         .header("authorization", format!("Bearer {token}"))
         .header(
             "accept",

@@ -2,17 +2,23 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{MAPS, PODS, cluster, pod};
+use crate::support::{Cluster, pod, tests};
 
-#[tokio::test]
-async fn each_format_changes_what_it_says() {
-    let cluster = cluster().await;
+tests![
+    each_format_changes_what_it_says,
+    an_applier_owns_what_it_applies,
+    a_write_that_comes_too_late_is_a_conflict,
+    of_writes_at_the_same_time_none_is_lost,
+];
+
+async fn each_format_changes_what_it_says(cluster: Cluster) {
+    let pods = cluster.pods();
     let mut made = pod("p");
     made["spec"]["containers"][0]["env"] =
         json!([{ "name": "A", "value": "1" }, { "name": "B", "value": "1" }]);
     made["metadata"]["labels"] = json!({ "a": "1", "b": "1" });
     made["metadata"]["finalizers"] = json!(["x/one"]);
-    let path = format!("{PODS}/p");
+    let path = format!("{pods}/p");
     for (format, patch, place, expected) in [
         (
             "json-patch",
@@ -44,6 +50,12 @@ async fn each_format_changes_what_it_says() {
             "strategic-merge-patch",
             json!({ "metadata": { "finalizers": ["x/two"] } }),
             "/metadata/finalizers",
+            json!(["x/two", "x/one"]),
+        ),
+        (
+            "strategic-merge-patch",
+            json!({ "metadata": { "$setElementOrder/finalizers": ["x/one", "x/two"], "finalizers": ["x/two"] } }),
+            "/metadata/finalizers",
             json!(["x/one", "x/two"]),
         ),
         (
@@ -59,7 +71,7 @@ async fn each_format_changes_what_it_says() {
             json!([{ "name": "A", "value": "1" }, { "name": "B", "value": "1" }]),
         ),
     ] {
-        assert_eq!(cluster.post(PODS, &made).await.status, 201);
+        assert_eq!(cluster.post(&pods, &made).await.status, 201);
         let patched = cluster.patch(&path, format, &patch).await;
         assert_eq!(patched.status, 200, "{format} {patch}: {}", patched.text);
         assert_eq!(patched.json().pointer(place), Some(&expected), "{format} {patch}");
@@ -79,10 +91,9 @@ async fn each_format_changes_what_it_says() {
     }
 }
 
-#[tokio::test]
-async fn an_applier_owns_what_it_applies() {
-    let cluster = cluster().await;
-    let path = |manager: &str, more: &str| format!("{MAPS}/c?fieldManager={manager}{more}");
+async fn an_applier_owns_what_it_applies(cluster: Cluster) {
+    let maps = cluster.maps();
+    let path = |manager: &str, more: &str| format!("{maps}/c?fieldManager={manager}{more}");
     let map = |data: Value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" }, "data": data });
     let one = cluster
         .patch(&path("one", ""), "apply", &map(json!({ "a": "1", "b": "1" })))
@@ -113,21 +124,20 @@ async fn an_applier_owns_what_it_applies() {
         .await
         .json();
     assert_eq!(dropped["data"], json!({ "b": "2" }));
-    let nobody = cluster.patch(&format!("{MAPS}/c"), "apply", &other).await;
+    let nobody = cluster.patch(&format!("{maps}/c"), "apply", &other).await;
     assert_eq!(nobody.status, 422, "an applier has a name: {}", nobody.text);
 }
 
-#[tokio::test]
-async fn a_write_that_comes_too_late_is_a_conflict() {
-    let cluster = cluster().await;
+async fn a_write_that_comes_too_late_is_a_conflict(cluster: Cluster) {
+    let maps = cluster.maps();
     let first = cluster
         .post(
-            MAPS,
+            &maps,
             &json!({ "metadata": { "name": "m" }, "data": { "turn": "1" } }),
         )
         .await
         .json();
-    let path = format!("{MAPS}/m");
+    let path = format!("{maps}/m");
     let put = async |object: &Value| {
         cluster
             .send("PUT", &path, Some("application/json"), object.to_string())
@@ -153,16 +163,15 @@ async fn a_write_that_comes_too_late_is_a_conflict() {
 }
 
 /// Thirty clients count up one number, each of them by reading, adding and writing until no other came between.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_writes_at_the_same_time_none_is_lost() {
-    let cluster = cluster().await;
+async fn of_writes_at_the_same_time_none_is_lost(cluster: Cluster) {
+    let maps = cluster.maps();
     cluster
         .post(
-            MAPS,
+            &maps,
             &json!({ "metadata": { "name": "m" }, "data": { "count": "0" } }),
         )
         .await;
-    let path = format!("{MAPS}/m");
+    let path = format!("{maps}/m");
     let count_up = async || {
         loop {
             let mut map = cluster.get(&path).await.json();

@@ -3,11 +3,17 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use crate::support::cluster;
+use crate::support::{Cluster, tests};
+
+tests![
+    a_secret_in_protobuf_is_the_same_secret_as_in_json,
+    an_update_in_protobuf_changes_what_it_changes,
+    a_token_is_asked_for_in_protobuf_as_in_json,
+    what_is_no_secret_in_protobuf_is_refused,
+];
 
 const PROTOBUF: Option<&str> = Some("application/vnd.kubernetes.protobuf");
-const TOKEN: &str = "/api/v1/namespaces/a/serviceaccounts/default/token";
-const SECRETS: &str = "/api/v1/namespaces/a/secrets";
+const TOKEN: &str = "serviceaccounts/default/token";
 
 /// What Kubernetes's own serializer of protobuf (`k8s.io/apimachinery`) makes of a Secret `synced` in the namespace
 /// `a`, with resource version 7 and uid `u`.
@@ -26,9 +32,21 @@ const ASKED_FOR_A_POD: &str = "\
 azhzAAooChhhdXRoZW50aWNhdGlvbi5rOHMuaW8vdjESDFRva2VuUmVxdWVzdBJEChAKABIAGgAiACoAMgA4AEIAEioKEXN0cy5hbWF6\
 b25hd3MuY29tCgFiGg8KA1BvZBICdjEaAXAiAXUgkBwaBAoAEgAaACIA";
 
-/// The recorded Secret as one that is not stored yet: with neither uid nor resource version.
-fn fresh() -> Vec<u8> {
+/// A namespace whose name is as long as the recorded one's, which stands in the bytes, and the path of its Secrets.
+async fn one_letter(cluster: &Cluster, letter: u8) -> String {
+    let name = char::from(letter).to_string();
+    cluster.furnish(&name).await;
+    format!("/api/v1/namespaces/{name}/secrets")
+}
+
+/// The recorded Secret in a namespace of one letter, as one that is not stored yet: with neither uid nor resource version.
+fn fresh(letter: u8) -> Vec<u8> {
     let mut bytes = STANDARD.decode(RECORDED).unwrap();
+    let at = bytes
+        .windows(3)
+        .position(|window| window == [0x1a, 1, b'a'])
+        .unwrap();
+    bytes[at + 2] = letter;
     // Both are tag, length and letter: in their place an unknown field, number 100, with the number 0.
     for field in [[0x2a, 1, b'u'], [0x32, 1, b'7']] {
         let at = bytes.windows(3).position(|window| window == field).unwrap();
@@ -37,10 +55,9 @@ fn fresh() -> Vec<u8> {
     bytes
 }
 
-#[tokio::test]
-async fn a_secret_in_protobuf_is_the_same_secret_as_in_json() {
-    let cluster = cluster().await;
-    let made = cluster.send("POST", SECRETS, PROTOBUF, fresh()).await;
+async fn a_secret_in_protobuf_is_the_same_secret_as_in_json(cluster: Cluster) {
+    let secrets = one_letter(&cluster, b'b').await;
+    let made = cluster.send("POST", &secrets, PROTOBUF, fresh(b'b')).await;
     assert_eq!(made.status, 201, "{}", made.text);
     let made = made.json();
     assert_eq!(made["data"], json!({"username": "AAH/eA==", "empty": ""}));
@@ -60,12 +77,11 @@ async fn a_secret_in_protobuf_is_the_same_secret_as_in_json() {
     assert_eq!(metadata["finalizers"], json!(["x/y"]));
 }
 
-#[tokio::test]
-async fn an_update_in_protobuf_changes_what_it_changes() {
-    let cluster = cluster().await;
+async fn an_update_in_protobuf_changes_what_it_changes(cluster: Cluster) {
+    let secrets = one_letter(&cluster, b'c').await;
     // Without its owner, which is none: the garbage collector would come for it. Field 15 is nobody's.
     let orphan = || {
-        let mut bytes = fresh();
+        let mut bytes = fresh(b'c');
         let at = bytes
             .windows(3)
             .position(|window| window == [0x6a, 0x20, 0x0a])
@@ -73,10 +89,10 @@ async fn an_update_in_protobuf_changes_what_it_changes() {
         bytes[at] = 0x7a;
         bytes
     };
-    let made = cluster.send("POST", SECRETS, PROTOBUF, orphan()).await.json();
+    let made = cluster.send("POST", &secrets, PROTOBUF, orphan()).await.json();
     let metadata = &made["metadata"];
     assert!(metadata["ownerReferences"].is_null(), "{made}");
-    let path = format!("{SECRETS}/synced");
+    let path = format!("{secrets}/synced");
     let same = cluster.send("PUT", &path, PROTOBUF, orphan()).await.json();
     assert_eq!(
         same["metadata"]["resourceVersion"], metadata["resourceVersion"],
@@ -94,11 +110,9 @@ async fn an_update_in_protobuf_changes_what_it_changes() {
     );
 }
 
-#[tokio::test]
-async fn a_token_is_asked_for_in_protobuf_as_in_json() {
-    let cluster = cluster().await;
+async fn a_token_is_asked_for_in_protobuf_as_in_json(cluster: Cluster) {
     let recorded = STANDARD.decode(ASKED).unwrap();
-    let made = cluster.send("POST", TOKEN, PROTOBUF, recorded).await;
+    let made = cluster.send("POST", &cluster.at(TOKEN), PROTOBUF, recorded).await;
     assert_eq!(made.status, 201, "{}", made.text);
     let made = made.json();
     assert_eq!(made["spec"]["audiences"], json!(["sts.amazonaws.com"]));
@@ -109,7 +123,9 @@ async fn a_token_is_asked_for_in_protobuf_as_in_json() {
     );
 
     let bound = STANDARD.decode(ASKED_FOR_A_POD).unwrap();
-    let no_pod = cluster.send("POST", TOKEN, PROTOBUF, bound.clone()).await;
+    let no_pod = cluster
+        .send("POST", &cluster.at(TOKEN), PROTOBUF, bound.clone())
+        .await;
     assert!(no_pod.text.contains("\\\"p\\\" not found"), "{}", no_pod.text);
     // Bound to nothing: field 15 is nobody's.
     let mut free = bound;
@@ -121,46 +137,45 @@ async fn a_token_is_asked_for_in_protobuf_as_in_json() {
         .position(|window| window == [0x20, 0x90, 0x1c])
         .unwrap();
     free[at + 1] = 0x91;
-    let made = cluster.send("POST", TOKEN, PROTOBUF, free).await.json();
+    let made = cluster
+        .send("POST", &cluster.at(TOKEN), PROTOBUF, free)
+        .await
+        .json();
     assert_eq!(made["spec"]["audiences"], json!(["sts.amazonaws.com", "b"]));
     assert_eq!(made["spec"]["expirationSeconds"], 3601);
 }
 
-#[tokio::test]
-async fn what_is_no_secret_in_protobuf_is_refused() {
-    let cluster = cluster().await;
-    let recorded = STANDARD.decode(RECORDED).unwrap();
-    let mut broken = fresh();
+async fn what_is_no_secret_in_protobuf_is_refused(cluster: Cluster) {
+    let secrets = one_letter(&cluster, b'd').await;
+    let mut broken = fresh(b'd');
     broken.truncate(40);
-    let mut other = fresh();
+    let mut other = fresh(b'd');
     let at = other.windows(6).position(|window| window == b"Secret").unwrap();
     other[at + 5] = b'7';
     let cases = [
         (
             "POST",
-            SECRETS,
+            &secrets,
             b"{}".to_vec(),
             400,
-            "expected prefix [107 56 115 0]",
+            "the object provided is unrecognized (must be of type Secret): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]",
         ),
-        ("POST", SECRETS, Vec::new(), 400, "expected prefix [107 56 115 0]"),
-        ("POST", SECRETS, broken, 400, ""),
-        ("POST", SECRETS, other, 400, "Secre7 in version"),
         (
-            "PUT",
-            "/api/v1/namespaces/a/secrets/synced",
-            recorded.clone(),
-            404,
-            "not found",
+            "POST",
+            &secrets,
+            Vec::new(),
+            400,
+            "the object provided is unrecognized (must be of type Secret): empty data",
         ),
-        ("POST", TOKEN, fresh(), 400, ""),
-        // Of other kinds the stand-in reads none, and says so.
-        ("POST", "/api/v1/namespaces/a/configmaps", recorded, 415, ""),
+        ("POST", &secrets, broken, 400, ""),
+        ("POST", &secrets, other, 400, "Secre7 in version"),
+        ("PUT", &format!("{secrets}/synced"), fresh(b'd'), 404, "not found"),
+        ("POST", &cluster.at(TOKEN), fresh(b'd'), 400, ""),
     ];
     for (method, path, body, status, text) in cases {
         let answer = cluster.send(method, path, PROTOBUF, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
         assert!(answer.text.contains(text), "{method} {path}: {}", answer.text);
     }
-    assert_eq!(cluster.get(SECRETS).await.json()["items"], json!([]));
+    assert_eq!(cluster.get(&secrets).await.json()["items"], json!([]));
 }

@@ -5,10 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::Cluster;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::support::{Cluster, tests};
+
+tests![;
+    stand_in_only: answers_as_the_recorded_server_did = "the recording is of a real one"
+];
 
 const RECORDING: &str = include_str!("../../../../fixtures/kubernetes-recordings/api-server-1.36.3.json");
 
@@ -76,11 +81,9 @@ const MASKED_FIELDS: &[&str] = &[
     "platform",
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_as_the_recorded_server_did() {
+async fn answers_as_the_recorded_server_did(cluster: Cluster) {
     let exchanges: Vec<Exchange> = serde_json::from_str(RECORDING).unwrap();
     assert_eq!(exchanges.len(), 34);
-    let cluster = Cluster::start().await;
     prepare(&cluster, &exchanges).await;
     let mut unexpected = Vec::new();
     let mut used = BTreeSet::new();
@@ -113,7 +116,6 @@ async fn answers_as_the_recorded_server_did() {
         .collect();
     assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
     assert!(stale.is_empty(), "no longer differs: {stale:?}");
-    cluster.server.stop().await;
 }
 
 /// What kubeadm leaves in kube-system: with `kube-root-ca.crt` eight maps, of which the first page shows one.

@@ -2,17 +2,19 @@
 
 use serde_json::json;
 
-use crate::support::{PODS, cluster, items, pod};
+use crate::support::{Cluster, items, pod, tests};
 
-#[tokio::test]
-async fn selectors_choose_by_label_and_by_field() {
-    let cluster = cluster().await;
-    cluster.namespace("b").await;
+tests![selectors_choose_by_label_and_by_field,];
+
+async fn selectors_choose_by_label_and_by_field(cluster: Cluster) {
+    let pods = cluster.pods();
+    let (here, other, node) = (&cluster.namespace, &cluster.named("b"), &cluster.named("n"));
+    cluster.furnish(other).await;
     for (namespace, name, labels) in [
-        ("a", "red", json!({ "team": "red", "tier": "web" })),
-        ("a", "blue", json!({ "team": "blue" })),
-        ("a", "none", json!({})),
-        ("b", "red", json!({ "team": "red" })),
+        (here, "red", json!({ "team": "red", "tier": "web" })),
+        (here, "blue", json!({ "team": "blue" })),
+        (here, "none", json!({})),
+        (other, "red", json!({ "team": "red" })),
     ] {
         let mut pod = pod(name);
         pod["metadata"]["labels"] = labels;
@@ -21,11 +23,11 @@ async fn selectors_choose_by_label_and_by_field() {
             .await;
         assert_eq!(made.status, 201, "{}", made.text);
     }
-    let binding = json!({ "target": { "kind": "Node", "name": "n" } });
-    cluster.post(&format!("{PODS}/red/binding"), &binding).await;
+    let binding = json!({ "metadata": { "name": "red" }, "target": { "kind": "Node", "name": node } });
+    cluster.post(&format!("{pods}/red/binding"), &binding).await;
     let running = json!({ "status": { "phase": "Running" } });
     cluster
-        .patch(&format!("{PODS}/red/status"), "merge-patch", &running)
+        .patch(&format!("{pods}/red/status"), "merge-patch", &running)
         .await;
 
     for (query, expected) in [
@@ -38,7 +40,7 @@ async fn selectors_choose_by_label_and_by_field() {
         ("labelSelector=!team", &["none"]),
         ("fieldSelector=metadata.name%3Dblue", &["blue"]),
         ("fieldSelector=metadata.name!%3Dblue", &["none", "red"]),
-        ("fieldSelector=spec.nodeName%3Dn", &["red"]),
+        (&format!("fieldSelector=spec.nodeName%3D{node}"), &["red"]),
         ("fieldSelector=spec.nodeName%3D", &["blue", "none"]),
         (
             "fieldSelector=status.phase%3DPending,spec.serviceAccountName%3Ddefault",
@@ -50,13 +52,15 @@ async fn selectors_choose_by_label_and_by_field() {
         ),
         ("", &["blue", "none", "red"]),
     ] {
-        let list = cluster.get(&format!("{PODS}?{query}")).await.json();
+        let list = cluster.get(&format!("{pods}?{query}")).await.json();
         assert_eq!(items(&list), expected, "{query}");
     }
     let everywhere = cluster.get("/api/v1/pods?labelSelector=team%3Dred").await.json();
     assert_eq!(items(&everywhere), ["red", "red"]);
     let elsewhere = cluster
-        .get("/api/v1/pods?fieldSelector=metadata.namespace%3Db")
+        .get(&format!(
+            "/api/v1/pods?fieldSelector=metadata.namespace%3D{other}"
+        ))
         .await
         .json();
     assert_eq!(items(&elsewhere), ["red"]);

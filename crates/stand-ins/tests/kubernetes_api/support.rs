@@ -1,25 +1,120 @@
 //! A server, and a client that sends plain HTTP requests to it.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use mountproof_run_tls::{HttpsClient, RunCa};
-use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
+use mountproof_stand_ins::{
+    kubernetes::{ApiServer, ApiServerConfig, BearerToken},
+    programs::control_plane::ControlPlane,
+};
 use serde_json::{Value, json};
 
 /// Longer than anything here takes, so that only a hang is told apart by it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-pub(crate) const PODS: &str = "/api/v1/namespaces/a/pods";
-pub(crate) const MAPS: &str = "/api/v1/namespaces/a/configmaps";
+/// The node that has a token of its own.
+pub(crate) const NODE: &str = "n";
 
-/// A server and a client with the admin's token.
+/// One test: what holds of the server of a [`Cluster`].
+#[derive(Clone, Copy)]
+pub(crate) struct Test {
+    /// With its module.
+    pub(crate) name: &'static str,
+    pub(crate) held: Held,
+    pub(crate) body: fn(Cluster) -> Pin<Box<dyn Future<Output = ()>>>,
+}
+
+/// Whom a test is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The stand-in, held to the real thing.
+    ToTheRealOne,
+    /// The stand-in alone, and why.
+    StandInOnly(&'static str),
+}
+
+/// The tests of a module: those that hold of both servers, then those of the stand-in alone, each with the reason.
+macro_rules! tests {
+    ($($name:ident),* $(; stand_in_only: $($only:ident = $reason:literal),+)? $(,)?) => {
+        pub(crate) fn tests() -> Vec<crate::support::Test> {
+            vec![
+                $(crate::support::Test {
+                    name: concat!(module_path!(), "::", stringify!($name)),
+                    held: crate::support::Held::ToTheRealOne,
+                    body: |cluster| Box::pin($name(cluster)),
+                },)*
+                $($(crate::support::Test {
+                    name: concat!(module_path!(), "::", stringify!($only)),
+                    held: crate::support::Held::StandInOnly($reason),
+                    body: |cluster| Box::pin($only(cluster)),
+                },)+)?
+            ]
+        }
+    };
+}
+pub(crate) use tests;
+
+/// The server under test.
+pub(crate) enum Server {
+    StandIn(ApiServer),
+    /// With its authority.
+    Real(Box<ControlPlane>, String),
+}
+
+impl Server {
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::StandIn(server) => server.url(),
+            Self::Real(plane, _) => plane.url(),
+        }
+    }
+
+    pub(crate) fn ca_pem(&self) -> &str {
+        match self {
+            Self::StandIn(server) => server.ca_pem(),
+            Self::Real(_, ca_pem) => ca_pem,
+        }
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        match self {
+            Self::StandIn(server) => server.issuer().to_owned(),
+            Self::Real(plane, _) => plane.url(),
+        }
+    }
+
+    pub(crate) fn admin_token(&self) -> &BearerToken {
+        match self {
+            Self::StandIn(server) => server.admin_token(),
+            Self::Real(plane, _) => plane.admin_token(),
+        }
+    }
+
+    pub(crate) fn component_token(&self, name: &str) -> BearerToken {
+        match self {
+            Self::StandIn(server) => server.component_token(name),
+            Self::Real(plane, _) => plane.component_token(name).unwrap().clone(),
+        }
+    }
+}
+
+/// A server, a client with the admin's token, and a namespace of the test's own.
 pub(crate) struct Cluster {
-    pub(crate) server: ApiServer,
+    server: Arc<Server>,
     pub(crate) client: HttpsClient,
+    /// Other tests may use the same server at the same time.
+    pub(crate) namespace: String,
 }
 
 /// An answer, read to its end.
@@ -38,11 +133,86 @@ impl Answer {
 }
 
 impl Cluster {
-    pub(crate) async fn start() -> Self {
+    /// A new stand-in.
+    pub(crate) async fn of_a_stand_in() -> Self {
         let ca = RunCa::generate("test").unwrap();
         let server = ApiServer::start(ApiServerConfig::on_loopback(ca)).await.unwrap();
+        Self::of(Arc::new(Server::StandIn(server))).await
+    }
+
+    /// A new namespace of this server.
+    pub(crate) async fn of(server: Arc<Server>) -> Self {
+        static NAMESPACES: AtomicUsize = AtomicUsize::new(1);
         let client = HttpsClient::new(server.ca_pem(), None).unwrap();
-        Self { server, client }
+        let number = NAMESPACES.fetch_add(1, Ordering::Relaxed);
+        let cluster = Self {
+            server,
+            client,
+            namespace: format!("test-{number}"),
+        };
+        cluster.furnish(&cluster.namespace).await;
+        cluster
+    }
+
+    /// The same, by a client that has no connection yet.
+    pub(crate) fn over_another_connection(&self) -> Self {
+        Self {
+            server: Arc::clone(&self.server),
+            client: HttpsClient::new(self.server.ca_pem(), None).unwrap(),
+            namespace: self.namespace.clone(),
+        }
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Whether the real thing is under test.
+    pub(crate) fn is_real(&self) -> bool {
+        matches!(*self.server, Server::Real(..))
+    }
+
+    /// The stand-in, in tests that are about it alone.
+    pub(crate) fn stand_in(&self) -> &ApiServer {
+        match &*self.server {
+            Server::StandIn(server) => server,
+            Server::Real(..) => panic!("a test of the stand-in alone"),
+        }
+    }
+
+    /// Ends the stand-in.
+    pub(crate) async fn stop(self) {
+        if let Some(Server::StandIn(server)) = Arc::into_inner(self.server) {
+            server.stop().await;
+        }
+    }
+
+    /// The test's namespace itself.
+    pub(crate) fn itself(&self) -> String {
+        format!("/api/v1/namespaces/{}", self.namespace)
+    }
+
+    /// Something of the core group in it.
+    pub(crate) fn at(&self, what: &str) -> String {
+        format!("{}/{what}", self.itself())
+    }
+
+    /// Something of another group, such as `apps/v1`, in it.
+    pub(crate) fn at_group(&self, version: &str, what: &str) -> String {
+        format!("/apis/{version}/namespaces/{}/{what}", self.namespace)
+    }
+
+    pub(crate) fn pods(&self) -> String {
+        self.at("pods")
+    }
+
+    pub(crate) fn maps(&self) -> String {
+        self.at("configmaps")
+    }
+
+    /// A name that is the test's own, for what is in no namespace.
+    pub(crate) fn named(&self, name: &str) -> String {
+        format!("{}-{name}", self.namespace)
     }
 
     /// Sends a request with the admin's token; `body` goes with `content_type`.
@@ -55,6 +225,20 @@ impl Cluster {
     ) -> Answer {
         let token = self.server.admin_token().expose().to_owned();
         self.send_as(&token, method, path, content_type, body).await
+    }
+
+    /// Sends a request that asks for an answer in a form; answers with the code, and the body if that is JSON.
+    pub(crate) async fn accepting(&self, path: &str, accept: &str) -> (u16, Value) {
+        let token = self.server.admin_token().expose();
+        let request = Request::get(format!("{}{path}", self.server.url()))
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::ACCEPT, accept)
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let (head, body) = self.client.send(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        (head.status.as_u16(), body)
     }
 
     pub(crate) async fn send_as(
@@ -129,8 +313,8 @@ impl Cluster {
             .await
     }
 
-    /// A namespace, once it is furnished.
-    pub(crate) async fn namespace(&self, name: &str) {
+    /// Makes a namespace, and waits for what the controllers put into it.
+    pub(crate) async fn furnish(&self, name: &str) {
         let body = json!({ "metadata": { "name": name } });
         let made = self.post("/api/v1/namespaces", &body).await;
         assert_eq!(made.status, 201, "{}", made.text);
@@ -156,13 +340,6 @@ impl Cluster {
         }
         panic!("{path} never became as wanted: {:?}", self.get(path).await)
     }
-}
-
-/// A cluster with the namespace `a`.
-pub(crate) async fn cluster() -> Cluster {
-    let cluster = Cluster::start().await;
-    cluster.namespace("a").await;
-    cluster
 }
 
 pub(crate) fn pod(name: &str) -> Value {

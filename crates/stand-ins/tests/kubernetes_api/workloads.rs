@@ -1,13 +1,20 @@
 //! Deployments, daemon sets, and the events about their pods.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use crate::support::{Answer, PODS, cluster, items};
+use crate::support::{Answer, Cluster, PATIENCE, items, tests};
 
-#[tokio::test]
-async fn a_deployment_makes_pods_and_replaces_them() {
-    let cluster = cluster().await;
-    let deployments = "/apis/apps/v1/namespaces/a/deployments";
+tests![
+    a_deployment_makes_pods_and_replaces_them,
+    a_daemon_set_has_one_pod_on_each_node,
+    both_event_groups_show_the_same_events,
+];
+
+async fn a_deployment_makes_pods_and_replaces_them(cluster: Cluster) {
+    let pods = cluster.pods();
+    let deployments = &cluster.at_group("apps/v1", "deployments");
     let deployment = json!({
         "metadata": { "name": "d" },
         "spec": {
@@ -27,26 +34,18 @@ async fn a_deployment_makes_pods_and_replaces_them() {
             .collect()
     };
     cluster
-        .eventually(PODS, |answer| images(&answer.json()) == ["i:1", "i:1", "i:1"])
+        .eventually(&pods, |answer| images(&answer.json()) == ["i:1", "i:1", "i:1"])
         .await;
     // A pod that is deleted is replaced.
-    let pods = cluster.get(PODS).await.json();
-    let first = items(&pods)[0].to_owned();
-    cluster.delete(&format!("{PODS}/{first}"), &json!({})).await;
+    let first = items(&cluster.get(&pods).await.json())[0].to_owned();
+    cluster.delete(&format!("{pods}/{first}"), &json!({})).await;
     cluster
-        .eventually(PODS, |answer| {
+        .eventually(&pods, |answer| {
             let list = answer.json();
             images(&list).len() == 3 && !items(&list).contains(&first.as_str())
         })
         .await;
-    let pods = cluster.get(PODS).await.json();
-    for name in items(&pods) {
-        let ready = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });
-        let patched = cluster
-            .patch(&format!("{PODS}/{name}/status"), "strategic-merge-patch", &ready)
-            .await;
-        assert_eq!(patched.status, 200, "{}", patched.text);
-    }
+    make_ready(&cluster, &cluster.get(&pods).await.json()).await;
     let complete = |answer: &Answer| {
         let status = &answer.json()["status"];
         status["readyReplicas"] == 3 && status["conditions"][1]["reason"] == "NewReplicaSetAvailable"
@@ -58,9 +57,16 @@ async fn a_deployment_makes_pods_and_replaces_them() {
     cluster
         .patch(&format!("{deployments}/d"), "strategic-merge-patch", &image)
         .await;
-    cluster
-        .eventually(PODS, |answer| images(&answer.json()) == ["i:2", "i:2", "i:2"])
-        .await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let list = cluster.get(&pods).await.json();
+        if images(&list) == ["i:2", "i:2", "i:2"] {
+            break;
+        }
+        assert!(Instant::now() < until, "old pods stay: {list}");
+        // The old ones go as the new ones become ready.
+        make_ready(&cluster, &list).await;
+    }
     let scaled = cluster
         .patch(
             &format!("{deployments}/d/scale"),
@@ -74,7 +80,7 @@ async fn a_deployment_makes_pods_and_replaces_them() {
         (Some("Scale"), Some(1))
     );
     cluster
-        .eventually(PODS, |answer| images(&answer.json()).len() == 1)
+        .eventually(&pods, |answer| images(&answer.json()).len() == 1)
         .await;
     cluster
         .delete(
@@ -83,71 +89,94 @@ async fn a_deployment_makes_pods_and_replaces_them() {
         )
         .await;
     cluster
-        .eventually(PODS, |answer| items(&answer.json()).is_empty())
+        .eventually(&pods, |answer| items(&answer.json()).is_empty())
         .await;
     cluster
         .eventually(&format!("{deployments}/d"), |answer| answer.status == 404)
         .await;
 }
 
-#[tokio::test]
-async fn a_daemon_set_has_one_pod_on_each_node() {
-    let cluster = cluster().await;
-    for name in ["n1", "n2"] {
-        cluster
-            .post("/api/v1/nodes", &json!({ "metadata": { "name": name } }))
-            .await;
+/// What kubelet says of pods whose containers run.
+async fn make_ready(cluster: &Cluster, pods: &Value) {
+    let ready =
+        json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });
+    for name in items(pods) {
+        let path = cluster.at(&format!("pods/{name}/status"));
+        let patched = cluster.patch(&path, "strategic-merge-patch", &ready).await;
+        // It may have gone meanwhile.
+        assert!([200, 404].contains(&patched.status.as_u16()), "{}", patched.text);
+    }
+}
+
+async fn a_daemon_set_has_one_pod_on_each_node(cluster: Cluster) {
+    let pods = cluster.pods();
+    let [one, two, three] = ["n1", "n2", "n3"].map(|name| cluster.named(name));
+    let labels = json!({ "of": cluster.namespace });
+    let node = |name: &str| json!({ "metadata": { "name": name, "labels": labels } });
+    for name in [&one, &two] {
+        cluster.post("/api/v1/nodes", &node(name)).await;
     }
     let set = json!({
         "metadata": { "name": "s" },
         "spec": {
             "selector": { "matchLabels": { "app": "s" } },
-            "template": { "metadata": { "labels": { "app": "s" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } },
+            "template": { "metadata": { "labels": { "app": "s" } }, "spec": {
+                "nodeSelector": labels,
+                // A new node is not ready, and here it stays so.
+                "tolerations": [{ "operator": "Exists" }],
+                "containers": [{ "name": "c", "image": "i" }],
+            } },
         },
     });
-    cluster.post("/apis/apps/v1/namespaces/a/daemonsets", &set).await;
+    cluster
+        .post(&cluster.at_group("apps/v1", "daemonsets"), &set)
+        .await;
     let nodes = |answer: &Answer| -> Vec<String> {
         let list = answer.json();
         let mut nodes: Vec<String> = list["items"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|pod| pod["spec"]["nodeName"].as_str().unwrap().to_owned())
+            .map(|pod| meant_for(pod).to_owned())
             .collect();
         nodes.sort();
         nodes
     };
     cluster
-        .eventually(PODS, |answer| nodes(answer) == ["n1", "n2"])
+        .eventually(&pods, |answer| nodes(answer) == [&*one, &*two])
         .await;
+    cluster.post("/api/v1/nodes", &node(&three)).await;
     cluster
-        .post("/api/v1/nodes", &json!({ "metadata": { "name": "n3" } }))
-        .await;
-    cluster
-        .eventually(PODS, |answer| nodes(answer) == ["n1", "n2", "n3"])
+        .eventually(&pods, |answer| nodes(answer) == [&*one, &*two, &*three])
         .await;
 }
 
-#[tokio::test]
-async fn both_event_groups_show_the_same_events() {
-    let cluster = cluster().await;
+/// The node that a daemon's pod asks the scheduler for.
+fn meant_for(pod: &Value) -> &str {
+    let required = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    required["nodeSelectorTerms"][0]["matchFields"][0]["values"][0]
+        .as_str()
+        .unwrap_or_else(|| panic!("a pod for any node: {pod}"))
+}
+
+async fn both_event_groups_show_the_same_events(cluster: Cluster) {
     let event = json!({
         "metadata": { "name": "e" },
-        "regarding": { "kind": "Pod", "name": "p", "namespace": "a" },
+        "regarding": { "kind": "Pod", "name": "p", "namespace": cluster.namespace },
         "reason": "FailedMount", "note": "text", "type": "Warning",
         "reportingController": "kubelet", "reportingInstance": "n", "action": "x",
         "eventTime": "2026-01-01T00:00:00.000000Z",
     });
     let made = cluster
-        .post("/apis/events.k8s.io/v1/namespaces/a/events", &event)
+        .post(&cluster.at_group("events.k8s.io/v1", "events"), &event)
         .await;
     assert_eq!(made.status, 201, "{}", made.text);
-    let path = "/api/v1/namespaces/a/events?fieldSelector=involvedObject.name%3Dp,reason%3DFailedMount";
+    let path = &cluster.at("events?fieldSelector=involvedObject.name%3Dp,reason%3DFailedMount");
     let core = cluster.get(path).await.json();
     assert_eq!(core["items"][0]["message"], "text");
     assert_eq!(core["items"][0]["reportingComponent"], "kubelet");
     let again = cluster
-        .get("/apis/events.k8s.io/v1/namespaces/a/events/e")
+        .get(&cluster.at_group("events.k8s.io/v1", "events/e"))
         .await
         .json();
     assert_eq!(again["note"], "text");

@@ -18,13 +18,14 @@ use mountproof_csi_protocol::{
     },
 };
 use mountproof_stand_ins::{
-    defects::DriverDefects,
+    defects::{DriverDefects, Shared},
     driver::{Driver, DriverConfig, MountKind},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
 use crate::fakes::{FakeApi, eventually};
@@ -36,6 +37,19 @@ struct Scripted {
     script: Arc<Mutex<Arc<Script>>>,
     /// Attributes of every call.
     asked: Arc<Mutex<Vec<Value>>>,
+    /// Ends its server.
+    ends: CancellationToken,
+}
+
+impl Scripted {
+    /// Serves at `socket` until `ends` is cancelled.
+    fn serve(&self, socket: &Path) {
+        let listener = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
+        let mut server = tonic::transport::Server::builder();
+        let server = server.add_service(CsiDriverProviderServer::new(self.clone()));
+        let ends = self.ends.clone().cancelled_owned();
+        tokio::spawn(server.serve_with_incoming_shutdown(listener, ends));
+    }
 }
 
 #[tonic::async_trait]
@@ -119,14 +133,9 @@ impl Bench {
         let provider = Scripted {
             script: Arc::new(Mutex::new(script)),
             asked: Arc::default(),
+            ends: CancellationToken::new(),
         };
-        let listener = UnixListenerStream::new(UnixListener::bind(providers.join("aws.sock")).unwrap());
-        let server = CsiDriverProviderServer::new(provider.clone());
-        tokio::spawn(
-            tonic::transport::Server::builder()
-                .add_service(server)
-                .serve_with_incoming(listener),
-        );
+        provider.serve(&providers.join("aws.sock"));
         Self {
             api,
             driver,
@@ -325,11 +334,20 @@ async fn rotation_fetches_again_after_its_interval_and_masks_errors() {
 }
 
 /// The hazard of driver 1.6.0: a mount that timed out is reported as done, empty, while rotation
-/// is on; without rotation the same sequence recovers.
+/// is on; without rotation the same sequence recovers, and so it does with a driver without the hazard.
 #[tokio::test]
-async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation() {
-    for (rotation, files) in [(Some(Duration::from_mins(1)), 0), (None, 1)] {
-        let bench = Bench::start(|config| config.rotation = rotation).await;
+async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation_and_as_released() {
+    let (on, released) = (Some(Duration::from_mins(1)), DriverDefects::as_released());
+    for (rotation, defects, files) in [
+        (on, released, 0),
+        (None, released, 1),
+        (on, DriverDefects::default(), 1),
+    ] {
+        let bench = Bench::start(|config| {
+            config.rotation = rotation;
+            config.defects = Shared::new(defects);
+        })
+        .await;
         let mut late = Request::new(bench.request("slow"));
         late.set_timeout(Duration::from_millis(200));
         assert!(bench.client().node_publish_volume(late).await.is_err());
@@ -343,8 +361,64 @@ async fn a_retry_after_a_timeout_reports_an_empty_mount_only_with_rotation() {
         assert_eq!(
             fs::read_dir(bench.target()).unwrap().count(),
             files,
-            "{rotation:?}"
+            "{rotation:?} {defects:?}"
         );
+    }
+}
+
+/// The other hazard: a driver that was killed in the middle of a mount leaves an empty one, which the next reports as done,
+/// with rotation for its youth, and without because something is mounted.
+#[tokio::test]
+async fn what_a_killed_driver_left_is_made_good_unless_as_released() {
+    for rotation in [Some(Duration::from_hours(1)), None] {
+        for (defects, files) in [(DriverDefects::as_released(), 0), (DriverDefects::default(), 1)] {
+            let mut bench = Bench::start(|config| {
+                config.rotation = rotation;
+                config.defects = Shared::new(defects);
+            })
+            .await;
+            let (mut client, request) = (bench.client(), bench.request("slow"));
+            let call = tokio::spawn(async move { client.node_publish_volume(request).await });
+            let asked = Arc::clone(&bench.provider.asked);
+            eventually("the provider is asked", || !asked.lock().unwrap().is_empty()).await;
+            bench.driver.kill().await;
+            assert!(bench.driver.is_down() && call.await.unwrap().is_err());
+            bench.driver.restart(rotation).await.unwrap();
+            bench.publish("slow").await.expect("reported as mounted");
+            let found = fs::read_dir(bench.target()).unwrap().count();
+            assert_eq!(found, files, "{rotation:?} {defects:?}");
+        }
+    }
+}
+
+/// The hazard of every driver so far: the socket of a provider that was found once is dialled for ever.
+#[tokio::test]
+async fn a_provider_that_moves_is_followed_unless_as_released() {
+    for (defects, follows) in [
+        (DriverDefects::default(), true),
+        (DriverDefects::as_released(), false),
+    ] {
+        let moved = tempfile::tempdir().unwrap();
+        let bench = Bench::start(|config| {
+            config.additional_providers_dirs = vec![moved.path().to_owned()];
+            config.defects = Shared::new(defects);
+        })
+        .await;
+        bench.publish("class").await.unwrap();
+        bench.unpublish().await;
+        // Where it was nobody answers any more; the connection that stands goes with its server.
+        let old = bench.root.path().join("providers/aws.sock");
+        bench.provider.ends.cancel();
+        fs::remove_file(old).unwrap();
+        let elsewhere = Scripted {
+            ends: CancellationToken::new(),
+            ..bench.provider.clone()
+        };
+        elsewhere.serve(&moved.path().join("aws.sock"));
+        let mut request = Request::new(bench.request("class"));
+        request.set_timeout(Duration::from_secs(2));
+        let published = bench.client().node_publish_volume(request).await;
+        assert_eq!(published.is_ok(), follows, "{defects:?} {published:?}");
     }
 }
 
@@ -372,6 +446,169 @@ async fn a_provider_that_is_down_is_waited_for() {
     bench.publish("late").await.unwrap();
     assert_eq!(bench.read(), "value");
     starting.abort();
+}
+
+/// A class that syncs its file, with rotation at every publish, and a pod that a ReplicaSet owns.
+async fn syncing(defects: DriverDefects) -> Bench {
+    let bench = Bench::start(|config| {
+        config.rotation = Some(Duration::ZERO);
+        config.owners_every = Duration::from_millis(20);
+        config.defects = Shared::new(defects);
+    })
+    .await;
+    let classes = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/red/secretproviderclasses";
+    let class = json!({"metadata": {"name": "syncs"}, "spec": {
+        "provider": "aws", "parameters": {"objects": "o"},
+        "secretObjects": [{"secretName": "synced", "type": "Opaque", "labels": {"team": "red"},
+            "data": [{"objectName": "secret", "key": "key"}]}],
+    }});
+    bench.api.create(classes, class);
+    let owner =
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1", "controller": true});
+    let pod = json!({"metadata": {"name": "p", "ownerReferences": [owner]}});
+    bench.api.create("/api/v1/namespaces/red/pods", pod);
+    eventually_published(&bench, "syncs").await;
+    bench
+}
+
+/// A class that was made just now may be missed at first.
+async fn eventually_published(bench: &Bench, class: &str) {
+    for _ in 0..500 {
+        if bench.publish(class).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the class {class} is not found");
+}
+
+impl Bench {
+    fn synced(&self) -> Value {
+        let path = "/api/v1/namespaces/red/secrets/synced";
+        self.api.object(path).unwrap_or_default()
+    }
+
+    async fn owned(&self) {
+        eventually("the Secret has an owner", || {
+            self.synced()["metadata"]["ownerReferences"][0]["name"] == "r"
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn files_are_synced_into_a_secret_that_follows_them_and_is_else_left_alone() {
+    let bench = syncing(DriverDefects::default()).await;
+    bench.owned().await;
+    let secret = bench.synced();
+    assert_eq!(
+        (&secret["type"], &secret["data"]),
+        (&json!("Opaque"), &json!({"key": "dmFsdWU="}))
+    );
+    let labels = json!({"team": "red", "secrets-store.csi.k8s.io/managed": "true"});
+    assert_eq!(secret["metadata"]["labels"], labels);
+    for _ in 0..5 {
+        bench.publish("syncs").await.unwrap();
+    }
+    bench.script(writes("other"));
+    bench.publish("syncs").await.unwrap();
+    eventually("the Secret follows", || {
+        bench.synced()["data"]["key"] == "b3RoZXI="
+    })
+    .await;
+    let owners = &bench.synced()["metadata"]["ownerReferences"];
+    assert_eq!(
+        *owners,
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1"}])
+    );
+    let kinds: Vec<String> = bench
+        .api
+        .changes("/secrets/")
+        .into_iter()
+        .map(|(kind, _)| kind)
+        .collect();
+    assert_eq!(kinds, ["ADDED", "MODIFIED", "MODIFIED"], "made, owned, changed");
+}
+
+#[tokio::test]
+async fn a_synced_secret_is_written_again_or_never_where_that_is_the_defect() {
+    let released = syncing(DriverDefects::as_released()).await;
+    released.owned().await;
+    released.publish("syncs").await.unwrap();
+    eventually("the Secret is written again without its owners", || {
+        let mut changes = released.api.changes("/secrets/").into_iter();
+        changes.any(|(kind, object)| kind == "MODIFIED" && object["metadata"]["ownerReferences"].is_null())
+    })
+    .await;
+    released.owned().await;
+
+    let stale = syncing(DriverDefects {
+        stale_synced_secret: true,
+        ..DriverDefects::default()
+    })
+    .await;
+    stale.owned().await;
+    stale.script(writes("other"));
+    stale.publish("syncs").await.unwrap();
+    // What comes after it has been written would have followed it.
+    stale.unpublish().await;
+    stale.publish("syncs").await.unwrap();
+    stale.owned().await;
+    assert_eq!(stale.synced()["data"]["key"], "dmFsdWU=");
+}
+
+/// Where the driver writes the files and they are unchanged, the release has no clock for its poll interval.
+#[tokio::test]
+async fn the_poll_interval_limits_files_that_the_driver_writes_unless_as_released() {
+    let interval = Duration::from_millis(400);
+    for (defects, asked) in [(DriverDefects::default(), 2), (DriverDefects::as_released(), 7)] {
+        let bench = Bench::start(|config| {
+            config.rotation = Some(interval);
+            config.defects = Shared::new(defects);
+        })
+        .await;
+        bench.script(|_| {
+            Ok(MountResponse {
+                object_version: vec![version("secret")],
+                files: vec![File {
+                    path: "secret".to_owned(),
+                    mode: 0o644,
+                    contents: b"value".to_vec(),
+                }],
+                ..MountResponse::default()
+            })
+        });
+        bench.publish("class").await.unwrap();
+        tokio::time::sleep(interval).await;
+        let due = std::time::Instant::now();
+        for _ in 0..6 {
+            bench.publish("class").await.unwrap();
+        }
+        // On a machine that is too slow for it nothing is shown.
+        if due.elapsed() < interval {
+            assert_eq!(bench.provider.asked.lock().unwrap().len(), asked, "{defects:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_in_the_log_where_that_is_the_defect() {
+    for leaks in [false, true] {
+        let bench = Bench::start(|config| {
+            config.defects = Shared::new(DriverDefects {
+                tokens_in_log: leaks,
+                ..DriverDefects::default()
+            });
+        })
+        .await;
+        bench.publish("class").await.unwrap();
+        let log = bench.driver.log_text();
+        assert!(
+            log.contains("pods/uid/volumes") && log.contains("volumeId=\"csi-1\""),
+            "{log}"
+        );
+        assert_eq!(log.contains("serviceAccount.tokens"), leaks, "{log}");
+    }
 }
 
 #[tokio::test]

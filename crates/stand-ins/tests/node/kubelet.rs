@@ -292,6 +292,40 @@ fn events(changes: impl Iterator<Item = Value>) -> BTreeSet<(String, String)> {
         .collect()
 }
 
+/// Kubelet publishes again when it is told to, as often as it is told, and not for a driver that does not ask for it.
+#[tokio::test]
+async fn publishes_again_when_told_to() {
+    for asks in [true, false] {
+        let api = FakeApi::start().await;
+        let root = tempfile::tempdir().unwrap();
+        let driver = Scripted::default();
+        let mut config = KubeletConfig::new(api.access(), "kind-control-plane", root.path().to_owned());
+        config.clock = Clock::faster(FACTOR);
+        let mut object = csi_driver();
+        object["spec"]["requiresRepublish"] = asks.into();
+        api.create("/apis/storage.k8s.io/v1/csidrivers", object);
+        let kubelet = Kubelet::start(config).await.unwrap();
+        let hand = kubelet.hand();
+        assert_eq!(
+            hand.republish("nobody").await,
+            Err("kubelet has no pod nobody".to_owned())
+        );
+        register(root.path(), driver.clone());
+        eventually("the driver is registered", || kubelet.has_driver(DRIVER)).await;
+        let made = api.create("/api/v1/namespaces/default/pods", pod("ok-1"));
+        let uid = made["metadata"]["uid"].as_str().unwrap().to_owned();
+        eventually("the pod is mounted", || !driver.of("ok-1").is_empty()).await;
+        let before = driver.of("ok-1").len();
+        for _ in 0..3 {
+            let told = hand.republish(&uid).await;
+            assert_eq!(told.is_ok(), asks, "{told:?}");
+        }
+        let more = driver.of("ok-1").len() - before;
+        assert!(if asks { more >= 3 } else { more == 0 }, "{more} more");
+        kubelet.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replays_the_recording() {
     let api = FakeApi::start().await;

@@ -8,6 +8,11 @@ use mountproof_csi_protocol::{
     csi::{GetPluginInfoRequest, NodeUnpublishVolumeRequest, identity_client::IdentityClient},
     provider::{File, MountResponse},
 };
+use mountproof_stand_ins::{
+    defects::{DriverDefects, ProviderDefects, Shared},
+    driver::{DriverConfig, MountKind},
+    provider::ProviderConfig,
+};
 use serde_json::json;
 use tonic::Code;
 
@@ -19,9 +24,27 @@ use crate::{
 const GO: &str = "Failed to load SecretProviderClass: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
 const YAML: &str = "Failed to load SecretProviderClass: error converting YAML to JSON: yaml:";
 
+/// A driver as it was released, on a bench.
+async fn driver(change: impl FnOnce(&mut DriverConfig)) -> driver::Bench {
+    let released = |config: &mut DriverConfig| {
+        config.defects = Shared::new(DriverDefects::as_released());
+        change(config);
+    };
+    driver::Bench::start(released).await
+}
+
+/// A provider as it was released, on a bench.
+async fn provider(change: impl FnOnce(&mut ProviderConfig)) -> provider::Bench {
+    let released = |config: &mut ProviderConfig| {
+        config.defects = Shared::new(ProviderDefects::as_released());
+        change(config);
+    };
+    provider::Bench::start(released).await
+}
+
 #[tokio::test]
 async fn the_driver_says_its_version_with_a_v() {
-    let bench = driver::Bench::start(|_| {}).await;
+    let bench = driver(|_| {}).await;
     let mut identity = IdentityClient::new(connect(bench.driver.csi_socket()));
     let info = identity.get_plugin_info(GetPluginInfoRequest {}).await.unwrap();
     assert_eq!(info.into_inner().vendor_version, "v1.6.0");
@@ -31,7 +54,7 @@ async fn the_driver_says_its_version_with_a_v() {
 /// replaces it, without reading it.
 #[tokio::test]
 async fn a_republish_updates_the_status_object_without_reading_it() {
-    let bench = driver::Bench::start(|config| config.rotation = Some(Duration::ZERO)).await;
+    let bench = driver(|config| config.rotation = Some(Duration::ZERO)).await;
     bench.publish("class").await.unwrap();
     bench.publish("class").await.unwrap();
     bench.publish("class").await.unwrap();
@@ -46,9 +69,8 @@ async fn a_republish_updates_the_status_object_without_reading_it() {
 
 #[tokio::test]
 async fn a_folder_that_had_files_below_the_mount_is_left_with_an_error() {
-    let bench =
-        driver::Bench::start(|config| config.mount = mountproof_stand_ins::driver::MountKind::Auto).await;
-    if bench.driver.mount_kind() == mountproof_stand_ins::driver::MountKind::Directory {
+    let bench = driver(|config| config.mount = MountKind::Auto).await;
+    if bench.driver.mount_kind() == MountKind::Directory {
         return;
     }
     fs::create_dir_all(bench.target()).unwrap();
@@ -69,7 +91,7 @@ async fn a_folder_that_had_files_below_the_mount_is_left_with_an_error() {
 /// Go's file modes keep set-uid and the like outside of the bits that a number gives.
 #[tokio::test]
 async fn only_the_nine_permission_bits_take_effect() {
-    let bench = driver::Bench::start(|_| {}).await;
+    let bench = driver(|_| {}).await;
     bench.script(|_| {
         Ok(MountResponse {
             object_version: vec![driver::version("secret")],
@@ -85,7 +107,7 @@ async fn only_the_nine_permission_bits_take_effect() {
     let written = fs::metadata(bench.target().join("secret")).unwrap();
     assert_eq!(written.permissions().mode() & 0o7777, 0o755);
 
-    let bench = provider::Bench::start(|_| {}).await;
+    let bench = provider(|_| {}).await;
     let objects = "- {objectName: red/secret, objectType: secretsmanager, filePermission: '4755'}";
     bench.mount("red", json!({"objects": objects})).await.unwrap();
     assert_eq!(bench.file("red", "red_secret").1, 0o755);
@@ -94,7 +116,7 @@ async fn only_the_nine_permission_bits_take_effect() {
 /// STS's own client tries three times; the call that wants the credentials does not begin again.
 #[tokio::test]
 async fn a_token_that_sts_cannot_read_is_sent_three_times() {
-    let bench = provider::Bench::start(|_| {}).await;
+    let bench = provider(|_| {}).await;
     let objects = "- {objectName: red/secret, objectType: secretsmanager}";
     let status = bench.refused("no-jwt", json!({"objects": objects})).await;
     assert_eq!(
@@ -106,7 +128,7 @@ async fn a_token_that_sts_cannot_read_is_sent_three_times() {
 
 #[tokio::test]
 async fn what_is_no_json_or_of_another_shape_is_told_in_gos_words() {
-    let bench = provider::Bench::start(|_| {}).await;
+    let bench = provider(|_| {}).await;
     for (tokens, said) in [
         ("{\"sts.amazonaws.com\": ", "unexpected end of JSON input"),
         (
@@ -170,7 +192,7 @@ async fn what_is_no_json_or_of_another_shape_is_told_in_gos_words() {
 
 #[tokio::test]
 async fn names_that_are_folders_are_refused_when_they_are_renamed() {
-    let bench = provider::Bench::start(|_| {}).await;
+    let bench = provider(|_| {}).await;
     let folder = bench.folder.path().join("red");
     for (alias, place) in [("..", bench.folder.path()), (".", folder.as_path())] {
         let objects =
@@ -195,7 +217,7 @@ async fn names_that_are_folders_are_refused_when_they_are_renamed() {
 
 #[tokio::test]
 async fn the_providers_log_begins_and_fails_as_the_real_one_does() {
-    let bench = provider::Bench::start(|config| config.region = None).await;
+    let bench = provider(|config| config.region = None).await;
     for line in [
         "Starting secrets-store-csi-driver-provider-aws version 3.1.1",
         "This provider requires tokenRequests to be configured in the CSIDriver spec (audiences: sts.amazonaws.com, pods.eks.amazonaws.com)",

@@ -347,11 +347,17 @@ async fn failover_follows_the_truth_table() {
         ["secretsmanager.GetSecretValue", "secretsmanager.DescribeSecret"]
     );
 
+    let status = bench.refused("red", with_failover("denied-at-home")).await;
+    assert!(text(&status).starts_with("us-east-1: Failed fetching secret denied-at-home: "));
+    bench.provider.defects().set(ProviderDefects {
+        failover_after_denial: true,
+        ..ProviderDefects::default()
+    });
     bench.mount("red", with_failover("denied-at-home")).await.unwrap();
     let (value, _) = bench.file("red", "denied-at-home");
     assert!(
         String::from_utf8(value).unwrap().contains("us-west-2"),
-        "a denial at home leaks through"
+        "a denial at home leaks through, as since 2.0.0"
     );
 
     let status = bench.refused("red", with_failover("missing-abroad")).await;

@@ -1,5 +1,6 @@
 //! Programs in the places of driver and provider: here the stand-ins as programs of their own, started, killed, restarted
-//! and moved as real releases are, between the stand-ins of API server and kubelet and the AWS endpoint.
+//! and moved as real releases are, between the stand-ins of API server and kubelet and the AWS endpoint. And those of a real
+//! control plane, which are ignored where `KUBEBUILDER_ASSETS` names none.
 //!
 //! The program is this one: called as `standin driver ..` it is the stand-in. What mounts needs the right to mount, and is
 //! ignored without it.
@@ -9,13 +10,14 @@
 
 #[path = "../side_by_side/aws.rs"]
 mod aws;
+mod control_plane;
 mod generations;
 mod starts;
 mod world;
 
 use std::{io, process::ExitCode};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use mountproof_stand_ins::programs::{AccountPlace, standin};
 
 fn main() -> ExitCode {
@@ -54,7 +56,46 @@ fn main() -> ExitCode {
             generations::tokens_for_the_global_sts,
         ),
         trial("what_is_no_such_program_is_told_apart", starts::others),
+        trial(
+            "a_control_plane_that_crashes_at_start_is_told_with_its_last_words_but_no_token",
+            control_plane::crash_at_start,
+        ),
+        trial(
+            "a_control_plane_that_does_not_serve_is_ended_and_told",
+            control_plane::silence_at_start,
+        ),
+        trial(
+            "what_is_no_program_of_a_control_plane_is_told",
+            control_plane::no_program,
+        ),
     ];
+    let real = [
+        (
+            "a_control_plane_starts_serves_and_ends",
+            trial_of(control_plane::starts_serves_and_ends),
+        ),
+        (
+            "a_control_plane_that_is_dropped_ends_too",
+            trial_of(control_plane::one_that_is_dropped_ends_too),
+        ),
+        (
+            "a_control_plane_gives_everybody_the_rights_of_the_charts_and_no_others",
+            trial_of(control_plane::rights),
+        ),
+        (
+            "a_control_plane_whose_port_is_in_use_is_told",
+            trial_of(control_plane::port_in_use),
+        ),
+    ];
+    trials.extend(real.into_iter().map(|(name, run)| {
+        if control_plane::given() {
+            Trial::test(name, run)
+        } else {
+            Trial::test(name, run)
+                .with_kind(format!("needs {}", control_plane::ASSETS))
+                .with_ignored_flag(true)
+        }
+    }));
     let mounting = [
         trial("a_mount_works_and_a_denial_is_one", || {
             world::a_mount_works_and_a_denial_is_one(AccountPlace::OwnMountNamespace)
@@ -79,7 +120,13 @@ fn main() -> ExitCode {
 }
 
 fn trial<F: Future<Output = ()>>(name: &str, test: impl Fn() -> F + Send + 'static) -> Trial {
-    Trial::test(name, move || {
+    Trial::test(name, trial_of(test))
+}
+
+type Run = Box<dyn FnOnce() -> Result<(), Failed> + Send>;
+
+fn trial_of<F: Future<Output = ()>>(test: impl Fn() -> F + Send + 'static) -> Run {
+    Box::new(move || {
         runtime().block_on(test());
         Ok(())
     })

@@ -312,9 +312,14 @@ pub(crate) async fn killed() {
     assert_eq!(world.driver.exited(), None);
     world.driver.kill().await;
     assert_eq!(world.driver.exited().as_deref(), Some("signal: 9 (SIGKILL)"));
+    assert_eq!(world.driver.died(), None, "it was asked to");
     assert_eq!(fs::read_to_string(&before).unwrap(), "value of red");
     let dead = world.driver.pid();
-    world.driver.restart().await.unwrap();
+    let rotating = |world: &World| world.driver.flags().iter().any(|flag| flag.contains("rotation"));
+    assert!(!rotating(&world));
+    let hourly = Some(Duration::from_hours(1));
+    world.driver.restart_rotating(hourly).await.unwrap();
+    assert!(rotating(&world) && world.driver.rotation() == hourly);
     assert_eq!(world.driver.exited(), None);
     assert_ne!(world.driver.pid(), dead);
     world.pod("after", "red/secret").await;
@@ -333,7 +338,7 @@ pub(crate) async fn moved() {
     world.pod("before", "red/secret").await;
     world.mounted("before").await;
     let (old, new) = (world.provider.socket(), world.root.path().join("new"));
-    world.provider.restart_in(&new).await.unwrap();
+    world.provider.restart_in(&new, false).await.unwrap();
     assert_eq!(world.provider.socket(), new.join("aws.sock"));
     assert!(!old.exists() && !old.with_file_name("account").exists());
     // The driver keeps to the folder that it found first, until it is started anew.

@@ -62,11 +62,11 @@ async fn compare(name: &str, setup: Setup, cases: impl AsyncFn(&mut Bench)) {
             continue;
         }
         let mut bench = Bench::new(
-            World::start(Setup {
+            Box::pin(World::start(Setup {
                 driver: driver.then(|| programs.driver.clone()),
                 provider: provider.then(|| programs.provider.clone()),
                 ..setup.clone()
-            })
+            }))
             .await,
         );
         cases(&mut bench).await;

@@ -9,6 +9,7 @@ use std::{
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
+    defects::{DriverDefects, ProviderDefects, Shared},
     driver::{Driver, DriverConfig},
     kubernetes::{ApiServer, ApiServerConfig},
     programs::{
@@ -54,12 +55,12 @@ pub(crate) struct Setup {
 }
 
 enum AnyDriver {
-    StandIn(Driver),
+    StandIn(Box<Driver>),
     Real(Box<DriverProgram>),
 }
 
 enum AnyProvider {
-    StandIn(Provider),
+    StandIn(Box<Provider>),
     Real(Box<ProviderProgram>),
 }
 
@@ -130,11 +131,14 @@ impl World {
             endpoint.address()
         });
         provider_config.driver_writes_secrets = setup.driver_writes_secrets;
+        // The release is what they are compared with, its hazards included.
+        provider_config.defects = Shared::new(ProviderDefects::as_released());
         (provider_config.qps, provider_config.burst) = (setup.qps, setup.burst);
         let driver_access = access(&user("secrets-store-csi-driver"), &url);
         let mut driver_config = DriverConfig::new(driver_access, "node", root.path(), providers);
         driver_config.registration = None;
         driver_config.rotation = setup.rotation;
+        driver_config.defects = Shared::new(DriverDefects::as_released());
         let aws = Admin::new(
             &ca,
             endpoint.address(),
@@ -214,7 +218,7 @@ impl World {
 
     pub(crate) async fn start_driver(&mut self) {
         let started = match &self.setup.driver {
-            None => AnyDriver::StandIn(Driver::start(self.driver_config.clone()).await.unwrap()),
+            None => AnyDriver::StandIn(Box::new(Driver::start(self.driver_config.clone()).await.unwrap())),
             Some(program) => {
                 let log = self.log("driver");
                 let (spec, options) = (ProgramSpec::new(program), DriverOptions::default());
@@ -236,7 +240,7 @@ impl World {
 
     pub(crate) async fn start_provider(&mut self) {
         let started = match &self.setup.provider {
-            None => AnyProvider::StandIn(Provider::start(self.provider_config.clone()).unwrap()),
+            None => AnyProvider::StandIn(Box::new(Provider::start(self.provider_config.clone()).unwrap())),
             Some(program) => {
                 let log = self.log("provider");
                 let options = ProviderOptions::new(AccountPlace::OwnMountNamespace);

@@ -14,6 +14,11 @@ impl Cluster {
     /// Binds a pod to a node, as schedulers do.
     pub(in crate::kubernetes) fn bind(&self, key: &Key, binding: &Value) -> Result<(), Failure> {
         let pods = self.built_in(PODS);
+        if meta(binding, "name") != key.name {
+            return Err(Failure::bad_request(
+                "name in URL does not match name in Binding object",
+            ));
+        }
         let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
         if node.is_empty() {
             let violation = Violation::required("target.name", "");

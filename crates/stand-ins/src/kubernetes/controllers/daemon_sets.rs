@@ -19,6 +19,9 @@ use super::{
     template_hash,
 };
 
+/// Where a pod says which nodes it may be on.
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+
 const HASH_LABEL: &str = "controller-revision-hash";
 
 pub(super) struct DaemonSets {
@@ -69,12 +72,14 @@ impl Controller for DaemonSets {
             .collect();
         let resource = self.cluster.built_in(PODS);
         let mut kept: Vec<Arc<Stored>> = Vec::new();
+        let mut covered: BTreeSet<String> = BTreeSet::new();
         for pod in active_pods(&self.cluster, &set.uid) {
-            let node = pod.field("spec.nodeName");
+            let node = node_of(&pod);
             let wanted = nodes.iter().any(|known| known.key.name == node)
                 && pod.label(HASH_LABEL) == Some(&hash)
-                && kept.iter().all(|other| other.field("spec.nodeName") != node);
+                && !covered.contains(&node);
             if wanted {
+                covered.insert(node);
                 kept.push(pod);
                 continue;
             }
@@ -88,17 +93,14 @@ impl Controller for DaemonSets {
                 key,
             );
         }
-        let covered: BTreeSet<String> = kept
-            .iter()
-            .map(|pod| pod.field("spec.nodeName").to_owned())
-            .collect();
         for node in nodes.iter().filter(|node| !covered.contains(&node.key.name)) {
             let mut pod = pod_of_template(&set, "apps/v1", "DaemonSet", template);
             let fields = fields_mut(&mut pod);
             let labels = child_mut(child_mut(fields, "metadata"), "labels");
             labels.insert(HASH_LABEL.to_owned(), hash.clone().into());
             labels.insert("pod-template-generation".to_owned(), "1".into());
-            child_mut(fields, "spec").insert("nodeName".to_owned(), node.key.name.clone().into());
+            let affinity = child_mut(child_mut(child_mut(fields, "spec"), "affinity"), "nodeAffinity");
+            affinity.insert(REQUIRED.to_owned(), only_on(&node.key.name));
             let made = self.cluster.create(&resource, &key.namespace, pod, WRITER);
             kept.extend(note(made, "create a daemon's pod", key));
         }
@@ -126,6 +128,24 @@ impl DaemonSets {
         }
         write_status(&self.cluster, DAEMON_SETS, key, &status);
     }
+}
+
+/// What has the scheduler bind a pod to this node and no other, as the real controller says it.
+fn only_on(node: &str) -> Value {
+    let field = json!({ "key": "metadata.name", "operator": "In", "values": [node] });
+    json!({ "nodeSelectorTerms": [{ "matchFields": [field] }] })
+}
+
+/// The node that a pod is on, or is meant for.
+fn node_of(pod: &Stored) -> String {
+    let bound = pod.field("spec.nodeName");
+    if !bound.is_empty() {
+        return bound.to_owned();
+    }
+    let pod = pod.value();
+    let required = &pod["spec"]["affinity"]["nodeAffinity"][REQUIRED];
+    let meant = &required["nodeSelectorTerms"][0]["matchFields"][0]["values"][0];
+    meant.as_str().unwrap_or_default().to_owned()
 }
 
 fn selected(node_selector: &Value, node: &Stored) -> bool {

@@ -9,7 +9,7 @@ use super::{
         cluster::{Cluster, Next},
         deletion::DeleteOptions,
         object::{child_mut, fields_mut},
-        resource::{CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS},
+        resource::{CONFIG_MAPS, NAMESPACES, PODS, Registry, Resource, SERVICE_ACCOUNTS},
         selector::Selector,
         store::{Change, Happened, Scope},
         stored::Key,
@@ -47,6 +47,8 @@ impl Controller for Namespaces {
             (_, Happened::Deleted) if !namespace.is_empty() => {
                 match self.cluster.store.namespace(namespace) {
                     Some((0, true)) => namespace,
+                    // The last pod, for which the rest waits.
+                    Some((_, true)) if change.table == PODS => namespace,
                     Some((_, false))
                         if (change.table, name.as_str()) == (SERVICE_ACCOUNTS, ACCOUNT)
                             || (change.table, name.as_str()) == (CONFIG_MAPS, ROOT_CA) =>
@@ -93,13 +95,24 @@ pub(in super::super) fn furnish(cluster: &Cluster, namespace: &str, ca_pem: &str
     }
 }
 
-/// Deletes everything in a namespace. What waits for a kubelet or a finalizer keeps the namespace until it goes.
+/// Deletes everything in a namespace: the pods first, and the rest, which they may need to end, when they are gone
+/// (<https://kep.k8s.io/5080>). What waits for a kubelet or a finalizer keeps the namespace until it goes.
 fn empty(cluster: &Cluster, namespace: &str) {
     let scope = Scope::Namespace(namespace.to_owned());
-    for resource in cluster.registry(super::super::resource::Registry::namespaced_tables) {
+    let delete = |resource: &Resource| {
         let deleted =
-            cluster.delete_collection(&resource, &scope, &Selector::default(), &DeleteOptions::default());
+            cluster.delete_collection(resource, &scope, &Selector::default(), &DeleteOptions::default());
         note(deleted, "empty a namespace", &Key::new("", namespace));
+    };
+    delete(&cluster.built_in(PODS));
+    let (_, left) = cluster
+        .store
+        .list(PODS, &scope, None)
+        .expect("the latest state is never too old");
+    if left.is_empty() {
+        for resource in cluster.registry(Registry::namespaced_tables) {
+            delete(&resource);
+        }
     }
 }
 

@@ -81,10 +81,24 @@ impl Asked<'_> {
             "application/vnd.kubernetes.protobuf"
                 if self.resource.table == SECRETS || self.place.subresource == "token" =>
             {
-                protobuf::object(&self.body).map_err(Failure::bad_request)
+                let object = if self.body.is_empty() {
+                    Err("empty data (<empty>)".to_owned())
+                } else {
+                    protobuf::object(&self.body)
+                };
+                object.map_err(|why| Failure::bad_request(self.unrecognized(&why)))
             }
             _ => Err(Failure::unsupported_media_type(OBJECT_TYPES)),
         }
+    }
+
+    /// What is said of a body that is no object, without the beginning of it that the real server adds.
+    fn unrecognized(&self, why: &str) -> String {
+        let kind = match self.place.subresource {
+            "token" => "TokenRequest",
+            _ => &self.resource.kind,
+        };
+        format!("the object provided is unrecognized (must be of type {kind}): {why}")
     }
 
     /// The body as an object of the resource, in the form it is stored.
@@ -98,9 +112,15 @@ impl Asked<'_> {
             object["apiVersion"].as_str().unwrap_or_default(),
         );
         if !object.is_object() {
+            return Err(Failure::bad_request(
+                self.unrecognized("couldn't get version/kind"),
+            ));
+        }
+        // What a built-in object is follows from its place; a custom one has to say it.
+        if self.resource.custom && kind.is_empty() {
             return Err(Failure::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): couldn't get version/kind",
-                self.resource.kind
+                "Object 'Kind' is missing in '{}'",
+                String::from_utf8_lossy(&self.body)
             )));
         }
         if !kind.is_empty() && kind != self.resource.kind {
@@ -115,7 +135,7 @@ impl Asked<'_> {
             )));
         }
         let expected = self.resource.api_version();
-        if !api_version.is_empty() && api_version != expected {
+        if (self.resource.custom || !api_version.is_empty()) && api_version != expected {
             return Err(Failure::bad_request(format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )));

@@ -11,12 +11,18 @@ use crate::kubernetes::{
     failure::{Failure, Violation},
     page::Continue,
     render, request,
+    resource::NAMESPACES,
     store::Since,
     watch::{BOOKMARKS, Watch},
 };
 
 /// How long a watch runs whose client sets no time. The real server draws 30 to 60 minutes.
 const WATCH_TIME: Duration = Duration::from_mins(45);
+
+/// Whether the collection can be deleted: all of a kind in a namespace, and all that are in none but the namespaces.
+fn deleted_in_one_go(asked: &Asked<'_>) -> bool {
+    asked.resource.namespaced != asked.place.namespace.is_empty() && asked.resource.table != NAMESPACES
+}
 
 impl App {
     pub(super) fn on_collection(&self, method: &Method, asked: &Asked<'_>) -> Result<Answer, Failure> {
@@ -30,7 +36,7 @@ impl App {
                         .create(&asked.resource, &asked.place.namespace, object, asked.writer())?;
                 Ok(asked.answer(StatusCode::CREATED, &stored))
             }
-            Method::DELETE if asked.resource.namespaced != asked.place.namespace.is_empty() => {
+            Method::DELETE if deleted_in_one_go(asked) => {
                 let options = request::delete_options(&asked.query, &asked.delete_body()?)?;
                 let selector = asked.selector()?;
                 let deleted = self.cluster.delete_collection(

@@ -81,10 +81,12 @@ fn merge_list(
     items: &[Value],
     order: Option<&Vec<Value>>,
 ) -> Result<(), PatchError> {
-    let mut merged = match fields.get(name) {
+    let before = match fields.get(name) {
         Some(Value::Array(there)) => there.clone(),
         _ => Vec::new(),
     };
+    let mut merged = before.clone();
+    let named = order.map_or(items, Vec::as_slice);
     let objects = items.iter().chain(&merged).any(Value::is_object);
     if !objects {
         if schema::strategic_set(name) {
@@ -93,6 +95,7 @@ fn merge_list(
                     merged.push(item.clone());
                 }
             }
+            merged = woven(merged, named, &before, |a, b| a == b);
         } else {
             merged = items.to_vec();
         }
@@ -135,13 +138,37 @@ fn merge_list(
             }
         }
     }
-    if let Some(order) = order {
-        let place = |item: &Value| order.iter().position(|wanted| wanted.get(key) == item.get(key));
-        // Items that the order does not name keep their place among themselves, at the end.
-        merged.sort_by_key(|item| place(item).unwrap_or(order.len()));
-    }
+    let merged = woven(merged, named, &before, |a, b| a.get(key) == b.get(key));
     fields.insert(name.to_owned(), merged.into());
     Ok(())
+}
+
+/// A merged list in its order: what the patch names, in the patch's order, woven into the rest, which keeps its own. Of
+/// two that were there before, the first of then comes first; one that is new comes before the rest.
+/// (<https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/>; that new ones come first
+/// was seen.)
+fn woven(
+    merged: Vec<Value>,
+    named: &[Value],
+    before: &[Value],
+    same: impl Fn(&Value, &Value) -> bool,
+) -> Vec<Value> {
+    let place = |list: &[Value], item: &Value| list.iter().position(|other| same(other, item));
+    let (mut ours, rest): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|item| place(named, item).is_some());
+    ours.sort_by_key(|item| place(named, item));
+    let (mut ours, mut rest) = (ours.into_iter().peekable(), rest.into_iter().peekable());
+    let mut woven = Vec::new();
+    while let (Some(our), Some(other)) = (ours.peek(), rest.peek()) {
+        let first = match (place(before, our), place(before, other)) {
+            (Some(our), Some(other)) => our < other,
+            _ => true,
+        };
+        woven.extend(if first { ours.next() } else { rest.next() });
+    }
+    woven.extend(ours);
+    woven.extend(rest);
+    woven
 }
 
 fn without_directives(patch: &Map<String, Value>) -> Map<String, Value> {
@@ -166,8 +193,8 @@ mod tests {
                 json!({"containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}]}),
                 json!({"containers": [{"name": "b", "image": "2"}, {"name": "a", "env": [{"name": "Y", "value": "2"}]}]}),
                 json!({"containers": [
-                    {"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
                     {"name": "b", "image": "2"},
+                    {"name": "a", "image": "1", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]},
                 ]}),
             ),
             (
@@ -195,7 +222,12 @@ mod tests {
             (
                 json!({"finalizers": ["a"]}),
                 json!({"finalizers": ["b", "a"]}),
+                json!({"finalizers": ["b", "a"]}),
+            ),
+            (
                 json!({"finalizers": ["a", "b"]}),
+                json!({"$setElementOrder/finalizers": ["a", "c"], "finalizers": ["c"]}),
+                json!({"finalizers": ["a", "c", "b"]}),
             ),
             (
                 json!({"finalizers": ["a", "b"]}),

@@ -84,21 +84,28 @@ async fn end(client: ApiClient, name: String) {
     }
 }
 
-/// Deletes what is in the namespace; how many objects were still there.
+/// Deletes what is in the namespace, the pods first; how many objects were still there.
 async fn empty(client: &ApiClient, name: &str) -> Result<usize, ApiError> {
-    let mut left = 0;
-    for (version, resource) in contents(client).await? {
-        let path = format!("{version}/namespaces/{name}/{resource}");
-        let list: Value = client.fetch(&path, None).await?;
-        let there = list["items"].as_array().map_or(0, Vec::len);
-        if there > 0 {
-            left += there;
-            client
-                .delete(&path, &json!({"propagationPolicy": "Background"}))
-                .await?;
+    // What they mount and who they are stays until they are gone (https://kep.k8s.io/5080).
+    let mut left = delete_all(client, &format!("/api/v1/namespaces/{name}/pods")).await?;
+    if left == 0 {
+        for (version, resource) in contents(client).await? {
+            left += delete_all(client, &format!("{version}/namespaces/{name}/{resource}")).await?;
         }
     }
     Ok(left)
+}
+
+/// Deletes all of a kind in a namespace; how many there were.
+async fn delete_all(client: &ApiClient, path: &str) -> Result<usize, ApiError> {
+    let list: Value = client.fetch(path, None).await?;
+    let there = list["items"].as_array().map_or(0, Vec::len);
+    if there > 0 {
+        client
+            .delete(path, &json!({"propagationPolicy": "Background"}))
+            .await?;
+    }
+    Ok(there)
 }
 
 /// Every namespaced collection that can be listed and emptied, with the path of its version.

@@ -8,6 +8,7 @@
 //! Everything is in one folder: certificates of the run's authority, the key of `ServiceAccount` tokens, data, output. The
 //! programs are killed when the handle goes; a caller that is killed takes down only what it confined.
 
+mod audit;
 mod keeper;
 mod rights;
 
@@ -23,6 +24,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mountproof_run_tls::{RunCa, TlsError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+
+pub use audit::AuditLog;
 
 use super::{
     LastWords, StartError as ProgramError,
@@ -169,6 +172,7 @@ pub struct ControlPlane {
     /// In the order in which they end.
     programs: Vec<Process>,
     has_controller_manager: bool,
+    audit: AuditLog,
     keeping: JoinSet<()>,
 }
 
@@ -227,6 +231,7 @@ impl ControlPlane {
             client,
             programs,
             has_controller_manager,
+            audit: AuditLog::at(&files.audit_log),
             keeping,
         })
     }
@@ -248,6 +253,12 @@ impl ControlPlane {
     #[must_use]
     pub fn has_controller_manager(&self) -> bool {
         self.has_controller_manager
+    }
+
+    /// What [`ControlPlaneConfig::users`] ask.
+    #[must_use]
+    pub fn requests(&self) -> AuditLog {
+        self.audit.clone()
     }
 
     /// A token that may do everything.
@@ -291,6 +302,8 @@ struct Files {
     key: PathBuf,
     accounts: PathBuf,
     tokens: PathBuf,
+    audit_policy: PathBuf,
+    audit_log: PathBuf,
 }
 
 impl Files {
@@ -307,6 +320,8 @@ impl Files {
             key: at("loopback.key"),
             accounts: at("service-accounts.key"),
             tokens: at("tokens.csv"),
+            audit_policy: at("audit-policy.json"),
+            audit_log: at("audit.log"),
         };
         let pair = config.ca.loopback_pair()?;
         write_private(&files.ca, config.ca.certificate_pem())?;
@@ -319,6 +334,7 @@ impl Files {
             format!("{},{},{},\"{groups}\"\n", token.expose(), user.name, user.name)
         });
         write_private(&files.tokens, &lines.collect::<String>())?;
+        write_private(&files.audit_policy, &audit::policy(&config.users).to_string())?;
         Ok(files)
     }
 
@@ -387,7 +403,11 @@ fn kube_apiserver(
         .arg("--service-cluster-ip-range=10.0.0.0/24")
         .arg("--allow-privileged=true")
         .arg("--authorization-mode=Node,RBAC")
-        .arg("--enable-admission-plugins=NodeRestriction");
+        .arg("--enable-admission-plugins=NodeRestriction")
+        .arg(flag("audit-policy-file", &files.audit_policy))
+        .arg(flag("audit-log-path", &files.audit_log))
+        // In MiB, where 0 means 100: it is never to begin anew.
+        .arg("--audit-log-maxsize=65536");
     Ok(Process::spawn(command, program, &files.log("kube-apiserver"))?)
 }
 

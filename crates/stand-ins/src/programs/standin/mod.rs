@@ -1,11 +1,12 @@
 //! The stand-ins as programs of their own: with the flags of the real ones, reading the same places, printing the same
 //! kind of `--help` and `--version`, so that whatever runs the real ones runs these, and can be tested so.
 //!
-//! Beside the real ones' flags they know `--defect NAME`, which may be repeated: see [`DriverDefects`] and
-//! [`ProviderDefects`]. A driver keeps its mounts when it ends, as the real one does.
+//! Beside the real ones' flags they know `--defect NAME`, which may be repeated, and `--as-released`, which switches on what is
+//! wrong with the release that they imitate: see [`DriverDefects`] and [`ProviderDefects`]. A driver keeps its mounts when it
+//! ends, as the real one does.
 //!
-//! What they leave out: klog's flags but `-v`, metrics, profiling, health checks of providers, `tcp` endpoints, logs of
-//! single publishes; kubeconfigs with more than a server, an authority and a token. Flags for what is left out are taken
+//! What they leave out: klog's flags but `-v`, metrics, profiling, health checks of providers, `tcp` endpoints, most
+//! lines of the log; kubeconfigs with more than a server, an authority and a token. Flags for what is left out are taken
 //! and ignored.
 
 mod go_flags;
@@ -88,10 +89,17 @@ const DEFECT: Flag = flag(
     "",
     "a defect to plant, by its name; may be repeated",
 );
+const AS_RELEASED: Flag = flag(
+    "as-released",
+    Kind::Bool,
+    "false",
+    "whether it has the known hazards of the release that it imitates; without it is as a healthy one would be",
+);
 const IGNORED: &str = "taken and ignored";
 
 const DRIVER: &[Flag] = &[
     DEFECT,
+    AS_RELEASED,
     flag(
         "endpoint",
         Kind::Text,
@@ -168,6 +176,7 @@ const REGISTRAR: &[Flag] = &[
 
 const PROVIDER: &[Flag] = &[
     DEFECT,
+    AS_RELEASED,
     flag(
         "provider-volume",
         Kind::Text,
@@ -255,7 +264,11 @@ pub async fn run(
 }
 
 async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble> {
-    let mut defects = DriverDefects::default();
+    let mut defects = if given.on("as-released") {
+        DriverDefects::as_released()
+    } else {
+        DriverDefects::default()
+    };
     for name in given.all("defect") {
         let (known, all) = (defects.plant(name), DriverDefects::NAMES);
         known.ok_or_else(|| no_such_defect(name, all))?;
@@ -286,6 +299,7 @@ async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble>
             .on("enable-secret-rotation")
             .then(|| given.time("rotation-poll-interval")),
         csi_socket: socket,
+        log_to_stderr: true,
         defects: Shared::new(defects),
         ..DriverConfig::new(
             api,
@@ -345,7 +359,11 @@ async fn serve_registrar(given: &Given, err: &mut dyn Write) -> Result<(), Troub
 }
 
 async fn serve_provider(given: &Given) -> Result<(), Trouble> {
-    let mut defects = ProviderDefects::default();
+    let mut defects = if given.on("as-released") {
+        ProviderDefects::as_released()
+    } else {
+        ProviderDefects::default()
+    };
     for name in given.all("defect") {
         let (known, all) = (defects.plant(name), ProviderDefects::NAMES);
         known.ok_or_else(|| no_such_defect(name, all))?;

@@ -1,4 +1,4 @@
-//! The provider's log, kept in memory to be read as a real provider's container log would be.
+//! A stand-in's log, kept in memory to be read as a real one's container log would be.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,7 @@ pub enum LogLevel {
     Error,
 }
 
-/// One line of the log. It holds no secret and no token.
+/// One line of the log. It holds no secret and no token, unless that is the defect that is planted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// When it was written.
@@ -34,35 +34,43 @@ pub struct LogLine {
 }
 
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     lines: Mutex<VecDeque<LogLine>>,
+    /// The file that klog would name.
+    source: &'static str,
     to_stderr: bool,
 }
 
 impl Log {
-    pub(super) fn new(to_stderr: bool) -> Self {
+    pub(crate) fn new(source: &'static str, to_stderr: bool) -> Self {
         Self {
             lines: Mutex::default(),
+            source,
             to_stderr,
         }
     }
 
-    pub(super) fn info(&self, text: String) {
+    pub(crate) fn info(&self, text: String) {
         tracing::debug!("{text}");
         self.keep(LogLevel::Info, text);
     }
 
-    pub(super) fn warning(&self, text: String) {
+    pub(crate) fn warning(&self, text: String) {
         tracing::debug!(level = "warning", "{text}");
         self.keep(LogLevel::Warning, text);
     }
 
-    pub(super) fn error(&self, text: String) {
+    pub(crate) fn error(&self, text: String) {
         tracing::debug!(level = "error", "{text}");
         self.keep(LogLevel::Error, text);
     }
 
-    pub(super) fn lines(&self) -> Vec<LogLine> {
+    /// What must stand in no log: a planted defect's words, which go nowhere else.
+    pub(crate) fn leak(&self, text: String) {
+        self.keep(LogLevel::Info, text);
+    }
+
+    pub(crate) fn lines(&self) -> Vec<LogLine> {
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -79,7 +87,7 @@ impl Log {
         };
         if self.to_stderr {
             // Nobody who reads it is no reason to serve nobody.
-            let _ = io::stderr().write_all(line.as_klog().as_bytes());
+            let _ = io::stderr().write_all(line.as_klog(self.source).as_bytes());
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == LINES {
@@ -91,7 +99,8 @@ impl Log {
 
 impl LogLine {
     /// `I1126 04:38:40.104297   28635 provider.rs:1] text`, as <https://pkg.go.dev/k8s.io/klog/v2> has it.
-    fn as_klog(&self) -> String {
+    #[must_use]
+    pub fn as_klog(&self, source: &str) -> String {
         let level = match self.level {
             LogLevel::Info => 'I',
             LogLevel::Warning => 'W',
@@ -99,7 +108,7 @@ impl LogLine {
         };
         let at = self.at.strftime("%m%d %H:%M:%S%.6f");
         format!(
-            "{level}{at} {:>7} provider.rs:1] {}\n",
+            "{level}{at} {:>7} {source}:1] {}\n",
             std::process::id(),
             self.text
         )
