@@ -20,7 +20,7 @@ use http_body_util::{BodyExt as _, Full};
 use mountproof::{
     aws::{AdminKey, Aws, AwsAccess},
     environment::StandInClusters,
-    kubernetes::{Kubernetes, KubernetesAccess},
+    kubernetes::{Identity, Kubernetes, KubernetesAccess},
     secret::Credential,
     tenant::Marks,
 };
@@ -320,7 +320,7 @@ impl Site {
         let access = KubernetesAccess {
             url: cluster["endpoint"].as_str().unwrap().to_owned(),
             trust_pem: String::from_utf8(pem).unwrap(),
-            token: Credential::new(token),
+            identity: Identity::Token(Credential::new(token)),
         };
         let connected = Kubernetes::connect(&access, &Marks::of_run("clusters")).await;
         connected.unwrap()

@@ -18,7 +18,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial};
 use mountproof::{
     engine::{LoadOverrides, RunEnd, RunOptions, run},
-    environment::{LocalOptions, Plant},
+    environment::{EnvironmentOptions, LocalOptions, Plant},
     journal::Verdict,
     known::KnownIssues,
     redact::Redactor,
@@ -315,9 +315,9 @@ fn options(cases: Vec<Case>, plants: Vec<Plant>, out: &Path) -> RunOptions {
         // A planted defect is nobody's known issue.
         known: KnownIssues::default(),
         command: vec!["conformance".to_owned()],
-        environment: LocalOptions {
+        environment: EnvironmentOptions::Local(Box::new(LocalOptions {
             plants,
             ..LocalOptions::default()
-        },
+        })),
     }
 }

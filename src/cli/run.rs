@@ -13,13 +13,14 @@ use clap::{Args, ValueEnum};
 
 use super::{
     host::{self, HostArgs},
+    kind::KindArgs,
     list::TenantArgs,
     output::{Output, USAGE},
     scenarios::{SelectionArgs, read_start},
 };
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{Fault, LocalOptions, Plant},
+    environment::{EnvironmentOptions, Fault, LocalOptions, Plant},
     journal::Sink,
     known::{self, Issue, KnownIssues},
     redact::Redactor,
@@ -175,6 +176,10 @@ pub struct RunArgs {
     /// Which driver and provider.
     #[command(flatten)]
     pub host: HostArgs,
+
+    /// Which cluster.
+    #[command(flatten)]
+    pub kind: KindArgs,
 }
 
 /// Environments that this version can stand up.
@@ -184,6 +189,8 @@ pub enum EnvironmentName {
     Embedded,
     /// Driver and provider of real releases, as processes confined on this machine; the rest as in embedded.
     Host,
+    /// A real cluster in containers of this machine, made by kind, driver and provider on its nodes; needs Docker.
+    Kind,
 }
 
 /// See [`Arrival`].
@@ -260,17 +267,50 @@ impl RunArgs {
             out: self.out.clone(),
             known,
             command,
-            environment: LocalOptions {
-                plants: self.plant.clone(),
-                faults: self.fault.clone(),
-                kubernetes_listen: self.kubernetes_listen,
-                aws_listen: self.aws_listen,
-                clock: self.kubelet_clock,
-                provider_qps: self.provider_qps,
-                programs: self.host.obtained.clone().map(|obtained| obtained.0),
-                ..LocalOptions::default()
-            },
+            environment: self.environment(),
         }
+    }
+}
+
+impl RunArgs {
+    fn environment(&self) -> EnvironmentOptions {
+        if self.env == EnvironmentName::Kind {
+            return EnvironmentOptions::Kind(self.kind.options(self.provider_qps));
+        }
+        EnvironmentOptions::Local(Box::new(LocalOptions {
+            plants: self.plant.clone(),
+            faults: self.fault.clone(),
+            kubernetes_listen: self.kubernetes_listen,
+            aws_listen: self.aws_listen,
+            clock: self.kubelet_clock,
+            provider_qps: self.provider_qps,
+            programs: self.host.obtained.clone().map(|obtained| obtained.0),
+            ..LocalOptions::default()
+        }))
+    }
+
+    /// What was given that means nothing in the environment that was chosen, and what to do.
+    fn misplaced(&self) -> Option<String> {
+        let of_host = self
+            .host
+            .first_given()
+            .filter(|_| self.env != EnvironmentName::Host);
+        let of_kind = self
+            .kind
+            .first_given()
+            .filter(|_| self.env != EnvironmentName::Kind);
+        let trouble = (self.env == EnvironmentName::Kind)
+            .then(|| {
+                let (plants, faults) = (!self.plant.is_empty(), !self.fault.is_empty());
+                [(plants, "--plant"), (faults, "--fault")]
+                    .into_iter()
+                    .find_map(|(given, flag)| given.then_some(flag))
+            })
+            .flatten();
+        of_host
+            .map(|flag| format!("{flag} is for real releases: add --env host"))
+            .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
+            .or_else(|| trouble.map(|flag| format!("{flag} is for parts of ours: leave --env kind out")))
     }
 }
 
@@ -286,10 +326,8 @@ pub async fn run(
     redactor: Redactor,
     output: &mut Output<'_>,
 ) -> io::Result<u8> {
-    if args.env == EnvironmentName::Embedded
-        && let Some(flag) = args.host.first_given()
-    {
-        writeln!(output.err, "error: {flag} is for real releases: add --env host")?;
+    if let Some(misplaced) = args.misplaced() {
+        writeln!(output.err, "error: {misplaced}")?;
         return Ok(USAGE);
     }
     let control_plane = match args.host.control_plane(args.env) {
@@ -334,8 +372,13 @@ pub async fn run(
         }
     }
     let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
-    options.environment.notes = notes;
-    options.environment.control_plane = control_plane;
+    match &mut options.environment {
+        EnvironmentOptions::Local(local) => {
+            local.notes = notes;
+            local.control_plane = control_plane;
+        }
+        EnvironmentOptions::Kind(kind) => kind.notes = notes,
+    }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
     let sinks = move |folder: &std::path::Path| -> Vec<Box<dyn Sink>> {

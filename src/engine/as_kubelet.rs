@@ -6,7 +6,11 @@ use jiff::Timestamp;
 
 use super::{mount_point::MountPoint, step::StepError, world::World};
 use crate::{
-    generation, kubernetes::ObjectRef, load::csi_lens::ServiceAccountTokens, provision::Tenant, tenant,
+    generation,
+    kubernetes::ObjectRef,
+    load::csi_lens::{CsiClient, ServiceAccountTokens},
+    provision::Tenant,
+    tenant,
     verdict::files::differences,
 };
 
@@ -50,6 +54,15 @@ impl Handed {
             .map(|(audience, token)| (*audience, token.expose(), expires));
         Ok(ServiceAccountTokens::new(minted).among_secrets(self.tokens_among_secrets))
     }
+}
+
+/// A client of the driver's socket, for volumes below the root of its node.
+pub(super) fn csi_client(world: &World) -> Result<CsiClient, StepError> {
+    let mut nodes = world.environment.nodes.iter();
+    let (socket, root) = nodes
+        .find_map(|node| Some((node.csi_socket.as_deref()?, node.kubelet_root.as_path())))
+        .ok_or_else(|| StepError::trouble("the driver's socket is on no node that is reached from here"))?;
+    Ok(CsiClient::new(socket, root))
 }
 
 /// Where kubelet hands tokens to the driver: its `CSIDriver` object says.

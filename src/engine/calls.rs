@@ -84,7 +84,7 @@ pub(super) async fn count(attempt: &mut Attempt<'_>, planned: &CallCount, until:
         counts,
         tenant: &tenant,
         cursor: attempt.calls_from,
-        rotation: world.options.environment.rotation,
+        rotation: world.options.environment.rotation(),
     };
     let (mounts, mut refreshes) = through_the_lens(&counter, attempt, planned, until).await?;
     let by = counter.refreshed_by();

@@ -19,7 +19,7 @@ use crate::{
     journal::{EventKind, FloorMeasured, FloorPart, MeasurementFinished},
     kubernetes::{Kubernetes, ObjectRef},
     load::{
-        csi_lens::{CsiClient, CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
+        csi_lens::{CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
         fetch::{FetchEnd, FetchPlan, FetchTarget, run_fetches},
         floor,
         limiter::{self, Bucket},
@@ -239,12 +239,7 @@ pub(super) async fn csi_target(world: &World, pods: &[LensPod<'_>]) -> Result<Cs
         let tenant = expected.get(&job.pod.namespace).ok_or("no such tenant")?;
         as_kubelet::check_files(tenant, target)
     };
-    let node = &world.environment.node;
-    let lens = CsiLens::new(
-        CsiClient::new(&node.csi_socket, &node.kubelet_root),
-        jobs,
-        Arc::new(check),
-    );
+    let lens = CsiLens::new(as_kubelet::csi_client(world)?, jobs, Arc::new(check));
     lens.warm_up(FETCH)
         .await
         .map_err(|status| StepError::trouble(format!("cannot reach the driver: {status}")))?;

@@ -12,6 +12,7 @@
 mod as_kubelet;
 mod calls;
 mod case;
+mod clusters;
 mod deny;
 mod dispatch;
 mod evidence;

@@ -21,16 +21,20 @@ use crate::{secret::SecretValue, verdict::files::SeenFile};
 pub(super) struct MountPoint(PathBuf);
 
 impl MountPoint {
-    /// The target path that kubelet gives to the driver.
-    pub(super) fn of(kubelet_root: &Path, pod_uid: &str, volume: &str) -> Self {
-        Self(
-            kubelet_root
-                .join("pods")
-                .join(pod_uid)
-                .join("volumes/kubernetes.io~csi")
-                .join(volume)
-                .join("mount"),
-        )
+    /// The target path that kubelet gives to the driver, below the root of the node that has the pod, of those there are;
+    /// below the first where none has it, as of a pod that is gone.
+    pub(super) fn of<'a>(
+        kubelet_roots: impl IntoIterator<Item = &'a Path>,
+        pod_uid: &str,
+        volume: &str,
+    ) -> Self {
+        let mut pods = kubelet_roots
+            .into_iter()
+            .map(|root| root.join("pods").join(pod_uid))
+            .peekable();
+        let first = pods.peek().cloned();
+        let pod = pods.find(|pod| pod.is_dir()).or(first).unwrap_or_default();
+        Self(pod.join("volumes/kubernetes.io~csi").join(volume).join("mount"))
     }
 
     /// A target path that is known already.
@@ -133,7 +137,7 @@ mod tests {
     #[test]
     fn files_are_seen_as_a_pod_sees_them() {
         let root = tempfile::tempdir().unwrap();
-        let mount = MountPoint::of(root.path(), "uid", "vol");
+        let mount = MountPoint::of([root.path()], "uid", "vol");
         assert!(mount.is_gone());
         assert!(mount.files().unwrap().is_empty());
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    environment::LocalOptions,
+    environment::EnvironmentOptions,
     known::KnownIssues,
     scenario::{
         Case,
@@ -45,7 +45,7 @@ pub struct RunOptions {
     /// The command line, for reports.
     pub command: Vec<String>,
     /// The environment.
-    pub environment: LocalOptions,
+    pub environment: EnvironmentOptions,
 }
 
 /// What the command line says over a scenario's own load.

@@ -1,5 +1,7 @@
 //! What an environment can do, asked of it and not taken on trust.
 
+use std::path::Path;
+
 use crate::{
     environment::Environment,
     generation::{self, DriverGeneration, Since},
@@ -14,6 +16,10 @@ use crate::{
 
 /// Probes every capability that scenarios can ask for.
 pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
+    let socket = environment
+        .nodes
+        .iter()
+        .find_map(|node| node.csi_socket.as_deref());
     vec![
         iam_enforcement(environment).await,
         capability(
@@ -35,16 +41,11 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         ),
         capability(
             CSI_SOCKET,
-            environment.node.csi_socket.exists(),
-            &format!(
-                "socket {}",
-                environment
-                    .node
-                    .csi_socket
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-            ),
+            socket.is_some_and(Path::exists),
+            &match socket {
+                Some(socket) => format!("socket {}", socket.file_name().unwrap_or_default().display()),
+                None => "the harness does not stand on the node".to_owned(),
+            },
         ),
         of_provider(environment, FILE_PERMISSION, generation::FILE_PERMISSION),
         of_provider(environment, SECRET_TWICE, generation::SECRET_TWICE),

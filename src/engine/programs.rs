@@ -53,23 +53,29 @@ pub(super) fn because(gone: &str, mut failure: Failure) -> Failure {
     failure
 }
 
-/// Writes what each program wrote into the run's folder, without secrets, of an environment that never stood too; says
-/// which could not be kept, and why. No program, no log: nothing is said then.
+/// Writes what stands in the folder `logs`, and in the folders in it, into `folder`, without secrets, of an environment
+/// that never stood too; says which could not be kept, and why. No program, no log: nothing is said then.
 pub(super) fn keep_logs(logs: &Path, folder: &Path, redactor: &Redactor) -> Vec<String> {
     let Ok(entries) = fs::read_dir(logs) else {
         return Vec::new();
     };
-    let lost = entries.filter_map(|entry| {
-        let log = entry.ok()?.path();
-        let name = log.file_name()?;
-        let kept = keep(&log, &folder.join(name), redactor);
-        let error = kept.err()?;
-        Some(format!("{} could not be kept: {error}", name.display()))
-    });
-    lost.collect()
+    let mut lost = Vec::new();
+    for log in entries.flatten().map(|entry| entry.path()) {
+        let Some(name) = log.file_name() else { continue };
+        let clean = folder.join(name);
+        if log.is_dir() {
+            lost.extend(keep_logs(&log, &clean, redactor));
+        } else if let Err(error) = keep(&log, &clean, redactor) {
+            lost.push(format!("{} could not be kept: {error}", name.display()));
+        }
+    }
+    lost
 }
 
 fn keep(log: &Path, clean: &Path, redactor: &Redactor) -> io::Result<()> {
+    if let Some(folder) = clean.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let mut lines = BufReader::new(fs::File::open(log)?);
     let mut clean = io::BufWriter::new(fs::File::create(clean)?);
     let mut line = Vec::new();
@@ -89,7 +95,9 @@ mod tests {
     #[test]
     fn every_log_that_can_be_kept_is_kept_and_the_others_are_named() {
         let (logs, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fs::create_dir(logs.path().join("broken.log")).unwrap();
+        std::os::unix::fs::symlink("nowhere", logs.path().join("broken.log")).unwrap();
+        fs::create_dir(logs.path().join("node")).unwrap();
+        fs::write(logs.path().join("node/kubelet.log"), "syncs hush-hush\n").unwrap();
         fs::write(logs.path().join("driver.log"), b"mounts \xff\nwith hush-hush").unwrap();
         fs::write(logs.path().join("provider.log"), "fetches\n").unwrap();
         let redactor = Redactor::default();
@@ -104,6 +112,7 @@ mod tests {
             kept("driver.log").starts_with("mounts \u{fffd}\nwith ") && !kept("driver.log").contains("hush")
         );
         assert_eq!(kept("provider.log"), "fetches\n");
+        assert!(kept("node/kubelet.log").starts_with("syncs ") && !kept("node/kubelet.log").contains("hush"));
         assert!(keep_logs(&logs.path().join("none"), folder.path(), &redactor).is_empty());
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct LiveVolume {
 /// Publishes a volume until the driver reports success, and looks at it then; or once, interrupted.
 pub(super) async fn publish(attempt: &mut Attempt<'_>, planned: &Publish, until: Instant) -> StepResult {
     let world = attempt.world;
-    let client = client(world);
+    let client = as_kubelet::csi_client(world)?;
     if !planned.again {
         let live = LiveVolume::new(attempt, planned, &client).await?;
         // On record before the first call: whatever ends this step, the case's clean-up finds it.
@@ -283,14 +283,12 @@ async fn is_begun(target: &Path) {
     }
 }
 
-fn client(world: &World) -> CsiClient {
-    let node = &world.environment.node;
-    CsiClient::new(&node.csi_socket, &node.kubelet_root)
-}
-
 /// Unpublishes the volumes of a case, which kubelet would do until it works.
 pub(super) async fn remove_all(world: &World, volumes: BTreeMap<String, LiveVolume>) {
-    let client = client(world);
+    // Without a socket nothing was published.
+    let Ok(client) = as_kubelet::csi_client(world) else {
+        return;
+    };
     for live in volumes.into_values() {
         let until = Instant::now() + UNPUBLISH;
         while let Err(leftover) = client.unpublish(&live.job.pod.uid, UNPUBLISH).await {

@@ -191,8 +191,8 @@ pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
         super::overrides::apply(
             case,
             &options.load,
-            options.environment.clock,
-            options.environment.rotation,
+            options.environment.clock(),
+            options.environment.rotation(),
         );
     }
     if options.shuffle {
@@ -202,18 +202,18 @@ pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
 }
 
 /// A run under way: what both halves of it need.
-struct Life {
-    options: Arc<RunOptions>,
+pub(super) struct Life {
+    pub(super) options: Arc<RunOptions>,
     seed: u64,
     cluster: ClusterName,
     marks: Marks,
-    scratch: PathBuf,
+    pub(super) scratch: PathBuf,
     /// The run's own, with its reports.
-    folder: PathBuf,
-    redactor: Redactor,
+    pub(super) folder: PathBuf,
+    pub(super) redactor: Redactor,
     values: Arc<Values>,
-    ledger: Arc<Ledger>,
-    journal: Journal,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) journal: Journal,
     /// Set as soon as it stands, so that a panic later cannot take it along.
     environment: Mutex<Option<Arc<Environment>>>,
 }
@@ -236,17 +236,16 @@ impl Life {
                 fault.trouble.what()
             )));
         };
-        let environment = environment::start_local(
-            &self.options.environment,
+        let starting = self.options.environment.start(
             &self.scratch,
             &self.options.region,
             self.seed,
             &self.marks,
             &self.ledger,
             Arc::new(struck),
-        )
-        .await
-        .map_err(|error| error.to_string())?;
+        );
+        // Large, and begun once.
+        let environment = Box::pin(starting).await.map_err(|error| error.to_string())?;
         let environment = Arc::new(environment);
         *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&environment));
         let began = Instant::now();
@@ -416,6 +415,7 @@ impl Life {
         ) {
             self.warn(text);
         }
+        self.remove_cluster(&mut report).await;
         let scratch = Object::Scratch(self.scratch.clone());
         if self.ledger.standing().contains(&scratch) {
             let folder = self.scratch.clone();
@@ -520,13 +520,13 @@ impl Life {
         }
     }
 
-    fn warn(&self, text: impl Into<String>) {
+    pub(super) fn warn(&self, text: impl Into<String>) {
         self.journal.record(warning(text));
     }
 }
 
 /// What the journal tells so far, and whether all of it is on disk.
-async fn flushed(journal: &Journal) -> Result<Closed, WriteError> {
+pub(super) async fn flushed(journal: &Journal) -> Result<Closed, WriteError> {
     let journal = journal.clone();
     tokio::task::spawn_blocking(move || journal.flush(JOURNAL))
         .await

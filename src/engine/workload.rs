@@ -487,7 +487,12 @@ impl LiveWorkload {
 
     /// Where a pod of it mounts.
     pub(super) fn mount_point(world: &World, uid: &str) -> MountPoint {
-        MountPoint::of(&world.environment.node.kubelet_root, uid, tenant::VOLUME)
+        let roots = world
+            .environment
+            .nodes
+            .iter()
+            .map(|node| node.kubelet_root.as_path());
+        MountPoint::of(roots, uid, tenant::VOLUME)
     }
 
     /// Events of its pods.

@@ -6,7 +6,7 @@ use mountproof_stand_ins::kubernetes::{ApiServer, ApiServerConfig};
 
 use crate::{
     aws::Genuine,
-    kubernetes::{Kubernetes, KubernetesAccess, KubernetesError},
+    kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError},
     secret::Credential,
     tenant::{AUDIENCE, Marks},
 };
@@ -45,7 +45,7 @@ impl TokenIssuer {
         let access = KubernetesAccess {
             url: self.api.url(),
             trust_pem: self.api.ca_pem().to_owned(),
-            token: Credential::new(self.api.admin_token().expose()),
+            identity: Identity::Token(Credential::new(self.api.admin_token().expose())),
         };
         let said = |error: KubernetesError| error.to_string();
         let cluster = Kubernetes::connect(&access, &Marks::of_run(run))

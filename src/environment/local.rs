@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Defect, DriverDefect, Environment, ExpiredTokens, Fault, KubeletPace, Node, Plant, Release, Republish,
-    Trouble, access,
+    Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace, Node, Plant,
+    Release, Republish, Trouble, access,
     call_counts::LocalCounts,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
@@ -42,7 +42,7 @@ use crate::{
     aws::{AdminKey, Aws, AwsAccess},
     generation::DriverGeneration,
     journal::EnvironmentReady,
-    kubernetes::{Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
+    kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
     provision::{Ledger, MARKER, Object, Reach},
     secret::Credential,
     tenant::{self, Marks},
@@ -136,7 +136,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    pub(super) fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self {
+    pub(super) fn of<E: std::fmt::Display>(part: &'static str) -> impl Fn(E) -> Self + Copy {
         move |error| Self {
             part,
             because: error.to_string(),
@@ -164,12 +164,13 @@ impl StartError {
 /// Where the embedded environment of a run keeps its sockets and mounts: short, as the paths of
 /// sockets are. It must be on record before [`start`] makes it.
 #[must_use]
-pub fn scratch_folder(run_id: &str, options: &LocalOptions) -> PathBuf {
-    let folder = if options.programs.is_none() && options.control_plane.is_none() {
-        std::env::temp_dir()
-    } else {
+pub fn scratch_folder(run_id: &str, options: &EnvironmentOptions) -> PathBuf {
+    let folder = match options {
         // The confinement's own, which goes with it.
-        PathBuf::from("/run")
+        EnvironmentOptions::Local(local) if local.programs.is_some() || local.control_plane.is_some() => {
+            PathBuf::from("/run")
+        }
+        EnvironmentOptions::Local(_) | EnvironmentOptions::Kind(_) => std::env::temp_dir(),
     };
     folder.join(format!("mountproof-{run_id}"))
 }
@@ -186,7 +187,7 @@ pub fn logs_folder(scratch: &Path) -> PathBuf {
 /// `ledger` and installed: the kinds before the driver starts, which waits for them, the object when its version is
 /// known. `struck` hears of every fault
 /// as it strikes.
-pub async fn start(
+pub(super) async fn start(
     options: &LocalOptions,
     scratch: &Path,
     region: &str,
@@ -281,7 +282,7 @@ pub async fn start(
         &KubernetesAccess {
             url: api.url(),
             trust_pem: ca.certificate_pem().to_owned(),
-            token: api.admin_token(),
+            identity: Identity::Token(api.admin_token()),
         },
         marks,
     )
@@ -372,11 +373,11 @@ pub async fn start(
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,
-        node: Node {
+        nodes: vec![Node {
             name: NODE.to_owned(),
-            csi_socket,
+            csi_socket: Some(csi_socket),
             kubelet_root: root,
-        },
+        }],
         calls: Some(log),
         counts: Some(Arc::new(counts)),
         limits,
@@ -430,7 +431,7 @@ async fn await_registration(kubernetes: &Kubernetes) -> Result<(), StartError> {
 }
 
 /// Makes the scratch folder, with the marker that lets `sweep` remove it.
-fn prepare(scratch: &Path) -> io::Result<()> {
+pub(super) fn prepare(scratch: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     // Others on the machine have no business with tokens and secrets, mounted or not.
     fs::DirBuilder::new().mode(0o700).create(scratch)?;
@@ -472,7 +473,7 @@ impl ExpiredTokens for Issuer {
 }
 
 /// The second region of a run. The endpoint has every region that is asked for.
-fn failover_region(region: &str) -> &'static str {
+pub(super) fn failover_region(region: &str) -> &'static str {
     if region == "us-west-2" {
         "us-east-1"
     } else {
@@ -480,7 +481,7 @@ fn failover_region(region: &str) -> &'static str {
     }
 }
 
-fn whole(rate: f64) -> u32 {
+pub(super) fn whole(rate: f64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

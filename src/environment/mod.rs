@@ -13,6 +13,7 @@ mod described;
 mod disturb;
 mod fault;
 mod issuer;
+mod kind;
 mod local;
 mod node;
 mod parts;
@@ -21,7 +22,7 @@ mod planted;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -32,7 +33,8 @@ pub use self::{
     disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
-    local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder, start as start_local},
+    kind::{KindError, KindOptions},
+    local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder},
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
 };
@@ -45,10 +47,95 @@ use crate::{
     journal::EnvironmentReady,
     kubernetes::Kubernetes,
     load::limiter::Bucket,
-    provision::{Reach, Tenant},
+    provision::{Ledger, Reach, Tenant},
     secret::Credential,
+    tenant::Marks,
     verdict::denial::Call,
 };
+
+/// Which environment, and how it is to be.
+#[derive(Debug, Clone)]
+pub enum EnvironmentOptions {
+    /// On this machine, in this process but for releases' programs.
+    Local(Box<LocalOptions>),
+    /// A cluster of kind.
+    Kind(KindOptions),
+}
+
+impl EnvironmentOptions {
+    /// `embedded`, `host` or `kind`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Local(options) => options.name(),
+            Self::Kind(_) => "kind",
+        }
+    }
+
+    /// How many times faster than a real kubelet its kubelet waits.
+    #[must_use]
+    pub fn clock(&self) -> f64 {
+        match self {
+            Self::Local(options) => options.clock,
+            Self::Kind(_) => 1.0,
+        }
+    }
+
+    /// `--rotation-poll-interval` of its driver.
+    #[must_use]
+    pub fn rotation(&self) -> Duration {
+        match self {
+            Self::Local(options) => options.rotation,
+            Self::Kind(options) => options.rotation,
+        }
+    }
+
+    /// Deletes a cluster of kind that is on record.
+    ///
+    /// # Errors
+    ///
+    /// Why it is still there, in words.
+    pub async fn remove_cluster(&self, name: &str) -> Result<(), String> {
+        let program = match self {
+            Self::Local(_) => None,
+            Self::Kind(options) => options.program.as_deref(),
+        };
+        let gone = kind::remove(name, program).await;
+        gone.map_err(|error| error.to_string())
+    }
+
+    /// Writes the logs of the nodes of a cluster of kind into `folder`. They may hold secrets.
+    ///
+    /// # Errors
+    ///
+    /// Why they could not be had, in words.
+    pub async fn export_logs(&self, name: &str, folder: &Path) -> Result<(), String> {
+        let Self::Kind(options) = self else { return Ok(()) };
+        let written = kind::export_logs(name, options.program.as_deref(), folder).await;
+        written.map_err(|error| error.to_string())
+    }
+
+    /// Stands it up for the run with these marks. What outlives this process is put on record in `ledger` before it is
+    /// made. `struck` hears of every fault as it strikes.
+    ///
+    /// # Errors
+    ///
+    /// When a part could not be started; what was made until then is on record.
+    pub async fn start(
+        &self,
+        scratch: &Path,
+        region: &str,
+        seed: u64,
+        marks: &Marks,
+        ledger: &Ledger,
+        struck: Struck,
+    ) -> Result<Environment, StartError> {
+        match self {
+            Self::Local(options) => local::start(options, scratch, region, seed, marks, ledger, struck).await,
+            Self::Kind(options) => kind::start(options, scratch, region, seed, marks, ledger).await,
+        }
+    }
+}
 
 /// A place to run scenarios in.
 pub struct Environment {
@@ -68,8 +155,8 @@ pub struct Environment {
     pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
-    /// The node's paths, where the harness stands on the node.
-    pub node: Node,
+    /// The nodes, as far as the harness can reach into them.
+    pub nodes: Vec<Node>,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
     /// How often driver and provider asked for what.
@@ -112,11 +199,7 @@ impl Environment {
             republish: None,
             failover_region: None,
             issuer,
-            node: Node {
-                name: String::new(),
-                kubelet_root: PathBuf::new(),
-                csi_socket: PathBuf::new(),
-            },
+            nodes: Vec::new(),
             calls: None,
             counts: None,
             programs: None,
@@ -225,8 +308,8 @@ pub struct Node {
     pub name: String,
     /// Kubelet's root folder.
     pub kubelet_root: PathBuf,
-    /// The driver's CSI socket.
-    pub csi_socket: PathBuf,
+    /// The driver's CSI socket, where the harness stands on the node and can call it.
+    pub csi_socket: Option<PathBuf>,
 }
 
 /// A log of AWS calls that can be read from a point on.

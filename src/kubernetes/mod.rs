@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use self::object::{held_by, run_of};
 pub use self::{
-    access::KubernetesAccess,
+    access::{Identity, KubernetesAccess},
     error::KubernetesError,
     events::{EventView, Events},
     object::ObjectRef,
@@ -362,6 +362,21 @@ impl Kubernetes {
             .as_str()
             .map(str::to_owned)
             .ok_or_else(|| failed("it names no issuer".to_owned()))
+    }
+
+    /// The public keys of the cluster's issuer of service-account tokens, a JSON Web Key Set.
+    pub async fn issuer_keys(&self) -> Result<Value, KubernetesError> {
+        let action = || "read the keys of the cluster's issuer".to_owned();
+        let request = http::Request::get("/openid/v1/jwks")
+            .body(Vec::new())
+            .map_err(|error| KubernetesError {
+                action: action(),
+                status: None,
+                message: error.to_string(),
+            })?;
+        limited(self.client.request(request))
+            .await
+            .map_err(|error| KubernetesError::of(action(), error))
     }
 
     /// Nodes on which the CSI driver `driver` is registered.

@@ -65,6 +65,8 @@ pub struct Process {
 pub enum Object {
     /// A folder of the run's own with everything in it, mounts included.
     Scratch(PathBuf),
+    /// A cluster of kind with everything in it, by name.
+    KindCluster(String),
     /// A Kubernetes object.
     Kubernetes(ObjectRef),
     /// An IAM identity provider, by ARN.
@@ -81,6 +83,7 @@ impl std::fmt::Display for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Scratch(path) => write!(f, "folder {}", path.display()),
+            Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Kubernetes(reference) => reference.fmt(f),
             Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
             Self::Policy(arn) => write!(f, "iam policy {arn}"),

@@ -7,6 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use super::{
@@ -146,10 +147,12 @@ fn removed(ledger: &Ledger, found: Found) -> Outcome {
     }
     let (mut removed, mut left) = (Vec::new(), Vec::new());
     for object in on_machine {
-        let Object::Scratch(folder) = &object else {
-            continue;
+        let gone = match &object {
+            Object::Scratch(folder) => scratch_removed(folder),
+            Object::KindCluster(cluster) => delete_cluster(cluster),
+            _ => continue,
         };
-        match scratch_removed(folder) {
+        match gone {
             Ok(()) => {
                 ledger.removed(&object);
                 removed.push(object);
@@ -180,7 +183,33 @@ fn by_reach(standing: Vec<Object>) -> (Vec<Object>, Vec<Object>) {
     standing
         .into_iter()
         .rev()
-        .partition(|object| matches!(object, Object::Scratch(_)))
+        .partition(|object| matches!(object, Object::Scratch(_) | Object::KindCluster(_)))
+}
+
+/// Deletes a cluster of kind with its containers and their volumes; one that is not there is no error.
+fn delete_cluster(cluster: &str) -> io::Result<()> {
+    let kind = std::env::var_os("MOUNTPROOF_KIND").unwrap_or_else(|| "kind".into());
+    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but the run's own.
+    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
+    let ended = Command::new(&kind)
+        .args(["delete", "cluster", "--name", cluster, "--kubeconfig"])
+        .arg(&nowhere)
+        .stdin(Stdio::null())
+        .output();
+    let _ = fs::remove_file(nowhere);
+    let ended = ended.map_err(|error| {
+        let kind = kind.display();
+        io::Error::new(
+            error.kind(),
+            format!("{kind}: {error}; set MOUNTPROOF_KIND to the program kind"),
+        )
+    })?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
+    ))
 }
 
 #[cfg(test)]

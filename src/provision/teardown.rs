@@ -68,7 +68,7 @@ impl World {
     fn holds(self, object: &Object) -> bool {
         match object {
             Object::Kubernetes(_) => self == Self::Kubernetes,
-            Object::Scratch(_) => false,
+            Object::Scratch(_) | Object::KindCluster(_) => false,
             _ => self == Self::Aws,
         }
     }
@@ -108,7 +108,7 @@ impl Teardown {
         // A world that does not answer is not asked once for each of its objects.
         let silent = silent(environment).await;
         let answers = |object: &Object| !silent.iter().any(|(world, _)| world.holds(object));
-        let standing = ledger.standing().into_iter();
+        let standing = ledger.standing().into_iter().filter(is_in_a_world);
         let Plan {
             namespaces,
             inside,
@@ -196,7 +196,7 @@ pub(super) async fn remove(
         Object::Kubernetes(reference) => remove_kubernetes(&environment.kubernetes, marks, reference)
             .await
             .map_err(|error| error.to_string()),
-        Object::Scratch(_) => Ok(Removal::Absent),
+        Object::Scratch(_) | Object::KindCluster(_) => Ok(Removal::Absent),
         _ => remove_aws(aws, marks, object)
             .await
             .map_err(|error| error.to_string()),
@@ -231,7 +231,7 @@ impl Plan {
                 Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
                 Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
                 Object::Kubernetes(_) => plan.after[2].push(object),
-                Object::Scratch(_) => {}
+                Object::Scratch(_) | Object::KindCluster(_) => {}
             }
         }
         plan.inside = plan
@@ -248,6 +248,11 @@ impl Plan {
         }
         plan
     }
+}
+
+/// Whether an object is in one of the two worlds, and not what holds a world, or a folder.
+fn is_in_a_world(object: &Object) -> bool {
+    !matches!(object, Object::Scratch(_) | Object::KindCluster(_))
 }
 
 fn namespace_of(object: &Object) -> Option<Object> {
@@ -349,7 +354,7 @@ async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal
         Object::Policy(arn) => aws.policy_tags(arn).await,
         Object::Role(name) => aws.role_tags(name).await,
         Object::Secret(name) => aws.secret_tags(name).await,
-        Object::Kubernetes(_) | Object::Scratch(_) => Ok(Tags::new()),
+        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) => Ok(Tags::new()),
     };
     match tags {
         Ok(tags) if tags.get(RUN_TAG).is_some_and(|run| run == marks.run()) => {}
@@ -362,7 +367,7 @@ async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal
         Object::Policy(arn) => aws.remove_policy(arn).await?,
         Object::Role(name) => aws.remove_role(name).await?,
         Object::Secret(name) => aws.remove_secret(name).await?,
-        Object::Kubernetes(_) | Object::Scratch(_) => {}
+        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) => {}
     }
     Ok(Removal::Removed)
 }

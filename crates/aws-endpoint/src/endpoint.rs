@@ -141,7 +141,8 @@ impl Endpoint {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let tls = config.ca.server_config(accept::is_aws)?;
+        let elsewhere = Some(config.listen.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+        let tls = config.ca.server_config_at(elsewhere, accept::is_aws)?;
         let keys = Keys::new(&config.root, &config.account);
         let eks = EksStore::new(
             config.account.clone(),
@@ -267,6 +268,12 @@ impl Endpoint {
         let now = self.state.now();
         let issuer = eks::issuer_of(&world.eks, region, cluster)?;
         eks::sign(&world.eks, region, cluster, &wanted.claims(issuer, now))
+    }
+
+    /// From now on tokens of `issuer`, an HTTPS URL, are verified with the keys in `jwks`, which are asked for nowhere: for
+    /// a cluster whose issuer cannot be reached from outside, as kind's.
+    pub fn host_issuer(&self, issuer: &str, jwks: &Value) {
+        self.state.issuers.host(issuer, jwks);
     }
 
     /// Deactivates STS in these regions, as AWS does with those that an account has to opt into; activates it in

@@ -53,6 +53,15 @@ pub struct RunCa {
     certificate_pem: String,
 }
 
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy)]
+enum Subject<'a> {
+    /// A host's name.
+    Name(&'a str),
+    /// This machine: loopback, and another address of it.
+    Here(Option<IpAddr>),
+}
+
 impl RunCa {
     /// Generates an authority whose common name carries `run`, so that a stray certificate can be
     /// traced to its run.
@@ -88,7 +97,16 @@ impl RunCa {
         self: &Arc<Self>,
         may_serve: fn(&str) -> bool,
     ) -> Result<Arc<ServerConfig>, TlsError> {
-        let loopback = Arc::new(self.issue(None)?);
+        self.server_config_at(None, may_serve)
+    }
+
+    /// As [`server_config`](Self::server_config), for a server that is asked at another `address` of this machine too.
+    pub fn server_config_at(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        may_serve: fn(&str) -> bool,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let loopback = Arc::new(self.issue(Subject::Here(address))?);
         let resolver = ByServerName {
             ca: Arc::clone(self),
             may_serve,
@@ -106,33 +124,31 @@ impl RunCa {
     /// A new certificate for loopback with its key, as PEM, for a program that reads both from files: good for a server
     /// and for a client.
     pub fn loopback_pair(&self) -> Result<PemPair, TlsError> {
-        let (certificate, key) = self.sign(None)?;
+        let (certificate, key) = self.sign(Subject::Here(None))?;
         Ok(PemPair {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
         })
     }
 
-    /// A certificate for `name`, or for loopback where there is none.
-    fn issue(&self, name: Option<&str>) -> Result<CertifiedKey, TlsError> {
-        let (certificate, key) = self.sign(name)?;
+    fn issue(&self, subject: Subject<'_>) -> Result<CertifiedKey, TlsError> {
+        let (certificate, key) = self.sign(subject)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signing = aws_lc_rs::sign::any_supported_type(&key)?;
         Ok(CertifiedKey::new(vec![certificate.der().clone()], signing))
     }
 
-    fn sign(&self, name: Option<&str>) -> Result<(Certificate, KeyPair), TlsError> {
-        let mut params = CertificateParams::new([name.unwrap_or("localhost").to_owned()])?;
-        if name.is_none() {
-            params
-                .subject_alt_names
-                .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-            params
-                .subject_alt_names
-                .push(SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)));
-        }
+    fn sign(&self, subject: Subject<'_>) -> Result<(Certificate, KeyPair), TlsError> {
+        let name = match subject {
+            Subject::Name(name) => name,
+            Subject::Here(_) => "localhost",
+        };
+        let mut params = CertificateParams::new([name.to_owned()])?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        if name.is_none() {
+        if let Subject::Here(address) = subject {
+            let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            let addresses = loopback.into_iter().chain(address).map(SanType::IpAddress);
+            params.subject_alt_names.extend(addresses);
             params
                 .extended_key_usages
                 .push(ExtendedKeyUsagePurpose::ClientAuth);
@@ -172,7 +188,7 @@ impl ResolvesServerCert for ByServerName {
         if let Some(key) = issued.get(name) {
             return Some(Arc::clone(key));
         }
-        match self.ca.issue(Some(name)) {
+        match self.ca.issue(Subject::Name(name)) {
             Ok(key) => Some(Arc::clone(
                 issued.entry(name.to_owned()).or_insert_with(|| Arc::new(key)),
             )),

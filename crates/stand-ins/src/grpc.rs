@@ -2,11 +2,18 @@
 
 use std::{error::Error as _, fs, io, path::Path, time::Duration};
 
-use futures::FutureExt;
-use tokio::{net::UnixListener, task::JoinHandle, time::Instant};
+use futures::{FutureExt, Stream, StreamExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{UnixListener, UnixStream},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Status, metadata::MetadataMap, service::Routes};
+use tonic::{Code, Request, Status, metadata::MetadataMap, service::Routes, transport::server::Connected};
+
+use crate::go_authority;
 
 /// How long a stopping server waits for calls under way.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -100,6 +107,24 @@ pub(crate) struct Server {
 impl Server {
     /// Serves `routes` on a new socket at `path`, in place of whatever was there.
     pub(crate) fn start(path: &Path, routes: Routes) -> io::Result<Self> {
+        Self::serve(path, routes, |connections| connections)
+    }
+
+    /// As [`start`](Self::start), for clients that dial the path with Go's gRPC and name no authority.
+    pub(crate) fn start_for_go(path: &Path, routes: Routes) -> io::Result<Self> {
+        let accepted = |connection: io::Result<UnixStream>| connection.map(go_authority::accepted);
+        Self::serve(path, routes, move |connections| connections.map(accepted))
+    }
+
+    fn serve<C, S>(
+        path: &Path,
+        routes: Routes,
+        with: impl FnOnce(UnixListenerStream) -> S,
+    ) -> io::Result<Self>
+    where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        S: Stream<Item = io::Result<C>> + Send + 'static,
+    {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -111,11 +136,12 @@ impl Server {
         let shutdown = CancellationToken::new();
         let asked = shutdown.clone().cancelled_owned();
         let path = path.to_owned();
+        let connections = with(UnixListenerStream::new(listener));
         let serving = tokio::spawn(async move {
             let served = tonic::transport::Server::builder()
                 .max_concurrent_streams(Some(u32::MAX))
                 .add_routes(routes)
-                .serve_with_incoming_shutdown(UnixListenerStream::new(listener), asked.map(drop))
+                .serve_with_incoming_shutdown(connections, asked.map(drop))
                 .await;
             if let Err(error) = served {
                 tracing::warn!(?path, %error, "gRPC server ended");

@@ -20,9 +20,9 @@ use super::output::{Output, USAGE, style};
 #[derive(Debug, Clone, Args)]
 #[command(disable_help_flag = true)]
 pub struct StandinArgs {
-    /// `driver` or `provider`, then what the real one would be given
+    /// `driver`, `provider` or `registrar`, then what the real one would be given
     #[arg(
-        value_name = "driver|provider",
+        value_name = "driver|provider|registrar",
         required = true,
         num_args = 1..,
         trailing_var_arg = true,
@@ -44,7 +44,7 @@ pub async fn run(args: &StandinArgs, output: &mut Output<'_>) -> io::Result<u8> 
     let Some(part) = standin::Part::named(name) else {
         writeln!(
             output.err,
-            "{}error{:#}: there is no stand-in {name}; there are: driver, provider",
+            "{}error{:#}: there is no stand-in {name}; there are: driver, provider, registrar",
             style::ERROR,
             style::ERROR
         )?;

@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     aws::{AdminKey, Aws, AwsAccess, probe_resource_enforcement, probe_token_verification},
     environment::Environment,
-    kubernetes::{Kubernetes, KubernetesAccess, ObjectRef, SECRETS_STORE},
+    kubernetes::{Identity, Kubernetes, KubernetesAccess, ObjectRef, SECRETS_STORE},
     secret::{Credential, SecretValue},
     tenant::{self, AUDIENCE, ClusterName, Marks, numbered},
 };
@@ -51,7 +51,7 @@ impl Stage {
             &KubernetesAccess {
                 url: kubernetes_front.url(),
                 trust_pem: ca.certificate_pem().to_owned(),
-                token: Credential::new(api.admin_token().expose()),
+                identity: Identity::Token(Credential::new(api.admin_token().expose())),
             },
             &marks,
         )

@@ -29,7 +29,7 @@ impl Registrar {
             endpoint: endpoint.to_owned(),
         };
         let routes = Routes::new(RegistrationServer::new(service));
-        let server = grpc::Server::start(&socket, routes)?;
+        let server = grpc::Server::start_for_go(&socket, routes)?;
         Ok(Self { server, socket })
     }
 

@@ -262,8 +262,8 @@ async fn own(driver: &Inner, path: &str, owners: &[Value]) -> Result<(), ApiErro
     if all.len() == before {
         return Ok(());
     }
-    let patch = json!({"metadata": {
+    let owned = json!({"metadata": {
         "resourceVersion": found["metadata"]["resourceVersion"], "ownerReferences": all,
     }});
-    driver.api.patch(path, PatchKind::Merge, &patch).await.map(drop)
+    driver.api.patch(path, PatchKind::Merge, &owned).await.map(drop)
 }

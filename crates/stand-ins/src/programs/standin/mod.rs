@@ -19,6 +19,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use mountproof_csi_protocol::{
+    connect,
+    csi::{GetPluginInfoRequest, identity_client::IdentityClient},
+};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,7 +31,7 @@ use self::go_flags::{Flag, Given, Kind, Stop, usage};
 use super::provider::ACCOUNT;
 use crate::{
     defects::{DriverDefects, ProviderDefects, Shared},
-    driver::{self, Driver, DriverConfig},
+    driver::{self, Driver, DriverConfig, Registrar},
     provider::{Provider, ProviderConfig},
     rest::{ApiAccess, BearerToken},
 };
@@ -42,15 +46,18 @@ pub enum Part {
     Driver,
     /// The AWS provider.
     Provider,
+    /// What registers a driver with kubelet, beside it in its pod.
+    Registrar,
 }
 
 impl Part {
-    /// `driver` or `provider`.
+    /// `driver`, `provider` or `registrar`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "driver" => Some(Self::Driver),
             "provider" => Some(Self::Provider),
+            "registrar" => Some(Self::Registrar),
             _ => None,
         }
     }
@@ -59,6 +66,7 @@ impl Part {
         match self {
             Self::Driver => DRIVER,
             Self::Provider => PROVIDER,
+            Self::Registrar => REGISTRAR,
         }
     }
 }
@@ -71,6 +79,9 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, what: &'sta
         what,
     }
 }
+
+/// Pause before the registrar asks the driver again.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 const DEFECT: Flag = flag(
     "defect",
@@ -137,6 +148,30 @@ const DRIVER: &[Flag] = &[
     flag("max-call-recv-msg-size", Kind::Int, "4194304", IGNORED),
     flag("provider-health-check", Kind::Bool, "false", IGNORED),
     flag("provider-health-check-interval", Kind::Time, "2m0s", IGNORED),
+];
+
+const REGISTRAR: &[Flag] = &[
+    flag(
+        "csi-address",
+        Kind::Text,
+        "/run/csi/socket",
+        "where the driver serves, in this container",
+    ),
+    flag(
+        "kubelet-registration-path",
+        Kind::Text,
+        "",
+        "where the driver serves, on the node",
+    ),
+    flag(
+        "plugin-registration-path",
+        Kind::Text,
+        "/registration",
+        "kubelet's folder of plugins, in this container",
+    ),
+    flag("version", Kind::Bool, "false", "print the version and exit"),
+    flag("v", Kind::Int, "0", IGNORED),
+    flag("http-endpoint", Kind::Text, "", IGNORED),
 ];
 
 const PROVIDER: &[Flag] = &[
@@ -217,6 +252,7 @@ pub async fn run(
     let served = match part {
         Part::Driver => serve_driver(&given, err).await,
         Part::Provider => serve_provider(&given).await,
+        Part::Registrar => serve_registrar(&given, err).await,
     };
     match served {
         Ok(()) => Ok(0),
@@ -243,11 +279,13 @@ async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble>
         .ok_or_else(|| Trouble::Endpoint(endpoint.to_owned()))?;
     // The real one puts a slash before it, whether there is one or not.
     let socket = PathBuf::from(format!("/{}", socket.trim_start_matches('/')));
-    let kubeconfig: PathBuf = match given.text("kubeconfig") {
-        "" => env::var_os("KUBECONFIG")
-            .ok_or(Trouble::NotSet("--kubeconfig"))?
-            .into(),
-        path => PathBuf::from(path),
+    let named = match given.text("kubeconfig") {
+        "" => env::var_os("KUBECONFIG").map(PathBuf::from),
+        path => Some(PathBuf::from(path)),
+    };
+    let api = match named {
+        Some(kubeconfig) => access_of(&kubeconfig)?,
+        None => access_in_cluster()?,
     };
     let folders = given.text("additional-provider-volume-paths").split(',');
     let config = DriverConfig {
@@ -264,7 +302,7 @@ async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble>
         log_to_stderr: true,
         defects: Shared::new(defects),
         ..DriverConfig::new(
-            access_of(&kubeconfig)?,
+            api,
             given.text("nodeid"),
             Path::new("/"),
             given.text("provider-volume").into(),
@@ -283,6 +321,43 @@ async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble>
     Ok(())
 }
 
+/// The way that a pod has to the API server of its cluster.
+fn access_in_cluster() -> Result<ApiAccess, Trouble> {
+    let account = Path::new(ACCOUNT);
+    let set = |name: &'static str| env::var(name).map_err(|_| Trouble::NotSet(name));
+    let host = set("KUBERNETES_SERVICE_HOST")?;
+    let port = set("KUBERNETES_SERVICE_PORT")?;
+    Ok(ApiAccess {
+        url: format!("https://{host}:{port}"),
+        ca_pem: read(&account.join("ca.crt"))?,
+        token: BearerToken::new(read(&account.join("token"))?.trim()),
+    })
+}
+
+/// Asks the driver for its name, and registers it with kubelet until it is asked to end.
+async fn serve_registrar(given: &Given, err: &mut dyn Write) -> Result<(), Trouble> {
+    let socket = Path::new(given.text("csi-address"));
+    let name = loop {
+        // The driver is a container beside this one, and may be the later of the two.
+        let asked = IdentityClient::new(connect(socket))
+            .get_plugin_info(GetPluginInfoRequest {})
+            .await;
+        match asked {
+            Ok(answer) => break answer.into_inner().name,
+            Err(status) => writeln!(err, "the driver does not answer yet: {status}")?,
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    };
+    let mut ends = Ends::new()?;
+    let endpoint = Path::new(given.text("kubelet-registration-path"));
+    let folder = Path::new(given.text("plugin-registration-path"));
+    let registrar = Registrar::start(&name, endpoint, folder)?;
+    writeln!(err, "{name} is registered at {}", endpoint.display())?;
+    ends.wait().await;
+    registrar.stop().await;
+    Ok(())
+}
+
 async fn serve_provider(given: &Given) -> Result<(), Trouble> {
     let mut defects = if given.on("as-released") {
         ProviderDefects::as_released()
@@ -293,15 +368,7 @@ async fn serve_provider(given: &Given) -> Result<(), Trouble> {
         let (known, all) = (defects.plant(name), ProviderDefects::NAMES);
         known.ok_or_else(|| no_such_defect(name, all))?;
     }
-    let account = Path::new(ACCOUNT);
-    let set = |name: &'static str| env::var(name).map_err(|_| Trouble::NotSet(name));
-    let host = set("KUBERNETES_SERVICE_HOST")?;
-    let port = set("KUBERNETES_SERVICE_PORT")?;
-    let api = ApiAccess {
-        url: format!("https://{host}:{port}"),
-        ca_pem: read(&account.join("ca.crt"))?,
-        token: BearerToken::new(read(&account.join("token"))?.trim()),
-    };
+    let api = access_in_cluster()?;
     let trusted = env::var_os("SSL_CERT_FILE").map_or_else(|| SYSTEM_TRUST.into(), PathBuf::from);
     let config = ProviderConfig {
         region: env::var("AWS_REGION").ok().filter(|region| !region.is_empty()),

@@ -1,0 +1,84 @@
+//! The flags of `--env kind`.
+
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::environment::KindOptions;
+
+/// Rotation's poll interval: kubelet asks about every minute anyway.
+const ROTATION: Duration = Duration::from_secs(2);
+
+/// Which cluster, and what is on its nodes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Kind environment (--env kind)")]
+pub struct KindArgs {
+    /// The program kind [default: kind in PATH].
+    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND")]
+    pub kind: Option<PathBuf>,
+
+    /// Image of the nodes, which decides the version of Kubernetes [default: kind's own].
+    #[arg(long, value_name = "IMAGE")]
+    pub kind_image: Option<String>,
+
+    /// A configuration of kind's, in the place of --workers and --max-pods.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workers", "max_pods"])]
+    pub kind_config: Option<PathBuf>,
+
+    /// Workers beside the control plane; without any, pods run on the control plane.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub workers: u32,
+
+    /// Pods that a node takes [default: kubelet's 110].
+    #[arg(long, value_name = "N")]
+    pub max_pods: Option<NonZeroU32>,
+
+    /// Image of the driver; one that Docker has here is loaded into the nodes [default: the newest release].
+    #[arg(long, value_name = "IMAGE")]
+    pub driver_image: Option<String>,
+
+    /// Image of the provider, likewise.
+    #[arg(long, value_name = "IMAGE")]
+    pub provider_image: Option<String>,
+
+    /// Image of what registers the driver with kubelet (node-driver-registrar), likewise.
+    #[arg(long, value_name = "IMAGE")]
+    pub registrar_image: Option<String>,
+}
+
+impl KindArgs {
+    /// The first flag that only means something with `--env kind`, if one was given.
+    #[must_use]
+    pub fn first_given(&self) -> Option<&'static str> {
+        [
+            // Not --kind: its variable may be set for good.
+            (self.kind_image.is_some(), "--kind-image"),
+            (self.kind_config.is_some(), "--kind-config"),
+            (self.workers > 0, "--workers"),
+            (self.max_pods.is_some(), "--max-pods"),
+            (self.driver_image.is_some(), "--driver-image"),
+            (self.provider_image.is_some(), "--provider-image"),
+            (self.registrar_image.is_some(), "--registrar-image"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// As the environment takes them.
+    #[must_use]
+    pub fn options(&self, provider_qps: f64) -> KindOptions {
+        KindOptions {
+            program: self.kind.clone(),
+            image: self.kind_image.clone(),
+            config: self.kind_config.clone(),
+            workers: self.workers,
+            max_pods: self.max_pods.map(NonZeroU32::get),
+            driver: self.driver_image.clone(),
+            provider: self.provider_image.clone(),
+            registrar: self.registrar_image.clone(),
+            rotation: ROTATION,
+            provider_qps,
+            notes: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The environment `kind`: a real cluster in containers of this machine, made by `kind`, with driver and provider on its
+//! nodes, and the AWS endpoint in this process, which pods reach at the address that Docker's network has on the host.
+//!
+//! ```text
+//! pod ─► kubelet ─► driver ─► provider ──HTTPS_PROXY──► endpoint (this process) [─► LocalStack]
+//! └─────────── containers of kind ──────────┘
+//! ```
+//!
+//! What the cluster holds goes with it. The cluster is on record before it is made: `sweep` deletes what a killed run left.
+
+mod cluster;
+mod config;
+mod install;
+mod manifests;
+mod program;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
+use mountproof_run_tls::RunCa;
+
+pub use self::program::KindError;
+use self::{
+    cluster::Cluster,
+    manifests::{AwsWay, Installed},
+    program::Kind,
+};
+use super::{Environment, Node, StartError, call_log::EndpointLog, local::prepare};
+use crate::{
+    aws::{AdminKey, Aws, AwsAccess},
+    generation::DriverGeneration,
+    journal::{Component, EnvironmentReady},
+    kubernetes::{Kubernetes, KubernetesAccess},
+    provision::{Ledger, Object, Reach},
+    tenant::Marks,
+};
+
+/// The account, as in the other environments of this machine.
+const ACCOUNT: &str = "000000000000";
+/// The releases whose images are taken where none are named: the newest that the manifests were tried with.
+const DRIVER: (&str, &str) = ("registry.k8s.io/csi-secrets-store/driver", "v1.6.0");
+const PROVIDER: (&str, &str) = (
+    "public.ecr.aws/aws-secrets-manager/secrets-store-csi-driver-provider-aws",
+    "3.1.1",
+);
+/// The sidecar that the driver's chart 1.6.0 has.
+const REGISTRAR: &str = "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.16.0";
+
+/// How to stand up a cluster.
+#[derive(Debug, Clone)]
+pub struct KindOptions {
+    /// The program `kind`; `None` looks in `PATH`.
+    pub program: Option<PathBuf>,
+    /// Image of the nodes; `None` is kind's own choice.
+    pub image: Option<String>,
+    /// A configuration of kind's, in the place of one with a control plane and so many workers.
+    pub config: Option<PathBuf>,
+    /// Workers beside the control plane.
+    pub workers: u32,
+    /// Kubelet's limit of pods on a node; `None` is its own 110.
+    pub max_pods: Option<u32>,
+    /// Image of the driver; `None` is the newest release that is known.
+    pub driver: Option<String>,
+    /// Image of the provider.
+    pub provider: Option<String>,
+    /// Image of what registers the driver with kubelet.
+    pub registrar: Option<String>,
+    /// `--rotation-poll-interval`.
+    pub rotation: Duration,
+    /// `--qps` of the provider.
+    pub provider_qps: f64,
+    /// Whether a cluster stays when a case did not pass, to be looked at.
+    pub notes: Vec<String>,
+}
+
+/// Name of the cluster of a run, which is the name of its containers too.
+pub(super) fn name(run_id: &str) -> String {
+    format!("mountproof-{run_id}")
+}
+
+/// Stands up the cluster of the run with these marks, puts driver and provider on its nodes, and hands it over.
+///
+/// The cluster is put on record before it is made.
+pub(super) async fn start(
+    options: &KindOptions,
+    scratch: &Path,
+    region: &str,
+    seed: u64,
+    marks: &Marks,
+    ledger: &Ledger,
+) -> Result<Environment, StartError> {
+    let began = Instant::now();
+    prepare(scratch).map_err(StartError::of("environment"))?;
+    let kind = Kind::find(options.program.as_deref())
+        .await
+        .map_err(StartError::of("kind cluster"))?;
+    let record = Object::KindCluster(name(marks.run()));
+    ledger.plan(&[record]).map_err(StartError::of("kind cluster"))?;
+    let cluster = Cluster::create(&kind, &name(marks.run()), options, scratch)
+        .await
+        .map_err(StartError::of("kind cluster"))?;
+
+    let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
+    let endpoint = Endpoint::start(EndpointConfig {
+        // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
+        listen: SocketAddr::new(cluster.host_address(), 0),
+        seed,
+        ..EndpointConfig::new(ACCOUNT, &ca)
+    })
+    .await
+    .map_err(StartError::of("AWS endpoint"))?;
+
+    let kubernetes = Kubernetes::connect(&access(&cluster)?, marks)
+        .await
+        .map_err(StartError::of("Kubernetes client"))?;
+    let issuer = kubernetes
+        .issuer()
+        .await
+        .map_err(StartError::of("Kubernetes client"))?;
+    let keys = kubernetes
+        .issuer_keys()
+        .await
+        .map_err(StartError::of("Kubernetes client"))?;
+    // It has a name that only pods can resolve.
+    endpoint.host_issuer(&issuer, &keys);
+
+    let installed = Installed {
+        driver: image(options.driver.as_deref(), DRIVER),
+        provider: image(options.provider.as_deref(), PROVIDER),
+        registrar: options.registrar.clone().unwrap_or_else(|| REGISTRAR.to_owned()),
+        rotation: options.rotation,
+        provider_qps: super::local::whole(options.provider_qps),
+        aws: AwsWay {
+            proxy: format!("http://{}", endpoint.address()),
+            trust_pem: ca.certificate_pem().to_owned(),
+            region: region.to_owned(),
+        },
+    };
+    for image in [&installed.driver, &installed.provider, &installed.registrar] {
+        cluster
+            .load_if_here(&kind, image)
+            .await
+            .map_err(StartError::of("kind cluster"))?;
+    }
+    let generation = DriverGeneration::of(version_of(&installed.driver));
+    install::definitions(&kubernetes, ledger, marks, generation).await?;
+    install::node_parts(&kubernetes, &installed).await?;
+    install::await_registration(&kubernetes, cluster.nodes().len()).await?;
+
+    let aws = Aws::connect(
+        AwsAccess {
+            region: region.to_owned(),
+            account: ACCOUNT.to_owned(),
+            endpoint: format!("https://{}", endpoint.address()),
+            trust_pem: ca.certificate_pem().to_owned(),
+            proxy: Some(format!("http://{}", endpoint.address())),
+        },
+        AdminKey::new(
+            &endpoint.root_credentials().access_key_id,
+            endpoint.root_credentials().secret_access_key(),
+        ),
+    )
+    .map_err(StartError::of("AWS client"))?;
+    let version = kubernetes
+        .version()
+        .await
+        .map_err(StartError::of("Kubernetes client"))?;
+    let log = Arc::new(EndpointLog::of(endpoint.calls()));
+    let ready = EnvironmentReady {
+        took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        components: components(&kind, &cluster, &version, &installed),
+        capabilities: Vec::new(),
+        notes: notes(options, &cluster),
+    };
+    let nodes = cluster.nodes().to_vec();
+    Ok(Environment {
+        programs: None,
+        control: None,
+        aws_faults: None,
+        logs: None,
+        rotation: Some(options.rotation),
+        republish: None,
+        failover_region: Some(super::local::failover_region(region).to_owned()),
+        counts: None,
+        ready,
+        reach: Reach::Embedded,
+        kubernetes,
+        aws,
+        issuer,
+        nodes,
+        calls: Some(log),
+        limits: Vec::new(),
+        pace: None,
+        expired: None,
+        workload_controllers: true,
+        stop: Mutex::new(Some(Box::new(move || {
+            // The cluster is on record, and goes when everything in it has gone.
+            Box::pin(endpoint.stop())
+        }))),
+    })
+}
+
+/// Deletes the cluster of a run that is on record; one that is not there is no error. `program` is `kind`, where it is not
+/// in `PATH`.
+///
+/// # Errors
+///
+/// When `kind` cannot, with what to do.
+pub(super) async fn remove(cluster: &str, program: Option<&Path>) -> Result<(), KindError> {
+    let kind = Kind::find(program).await?;
+    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but the run's own.
+    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
+    let gone = kind.delete(cluster, &nowhere).await;
+    let _ = std::fs::remove_file(nowhere);
+    gone
+}
+
+/// Writes the logs of a cluster's nodes into `folder`.
+///
+/// # Errors
+///
+/// When `kind` cannot.
+pub(super) async fn export_logs(
+    cluster: &str,
+    program: Option<&Path>,
+    folder: &Path,
+) -> Result<(), KindError> {
+    Kind::find(program).await?.logs(cluster, folder).await
+}
+
+fn access(cluster: &Cluster) -> Result<KubernetesAccess, StartError> {
+    let text = std::fs::read_to_string(cluster.kubeconfig()).map_err(StartError::of("kind cluster"))?;
+    KubernetesAccess::of_kubeconfig(&text).map_err(|because| {
+        let because = format!("kind's kubeconfig is of no use: {because}");
+        StartError::of::<io::Error>("kind cluster")(io::Error::other(because))
+    })
+}
+
+fn image(named: Option<&str>, (repository, tag): (&str, &str)) -> String {
+    named.map_or_else(|| format!("{repository}:{tag}"), str::to_owned)
+}
+
+/// The tag of an image.
+fn version_of(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or(image);
+    name.rsplit('/')
+        .next()
+        .and_then(|last| last.split_once(':'))
+        .map_or("unknown", |(_, tag)| tag)
+}
+
+fn components(kind: &Kind, cluster: &Cluster, version: &str, installed: &Installed) -> Vec<Component> {
+    let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
+        seam: seam.to_owned(),
+        name: name.to_owned(),
+        version: version.trim_start_matches('v').to_owned(),
+        stand_in: false,
+        notes,
+    };
+    vec![
+        component(
+            "kubernetes",
+            "kind",
+            version,
+            vec![format!("kind {}, image {}", kind.version(), cluster.image())],
+        ),
+        component(
+            "kubelet",
+            "kubelet",
+            version,
+            vec![format!("{} nodes", cluster.nodes().len())],
+        ),
+        component(
+            "driver",
+            &installed.driver,
+            version_of(&installed.driver),
+            Vec::new(),
+        ),
+        component(
+            "provider",
+            &installed.provider,
+            version_of(&installed.provider),
+            vec![installed.aws.note(), format!("--qps={}", installed.provider_qps)],
+        ),
+        Component {
+            stand_in: true,
+            ..component(
+                "aws",
+                "AWS endpoint",
+                env!("CARGO_PKG_VERSION"),
+                vec!["IAM enforced".to_owned(), "IAM, STS, Secrets Manager".to_owned()],
+            )
+        },
+    ]
+}
+
+fn notes(options: &KindOptions, cluster: &Cluster) -> Vec<String> {
+    let mut notes = vec![
+        format!(
+            "the endpoint is at the host's address on Docker's network, {}",
+            cluster.host_address()
+        ),
+        format!("rotation poll interval {:?}", options.rotation),
+    ];
+    notes.extend(options.notes.iter().cloned());
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_images_version_is_its_tag() {
+        for (image, version) in [
+            ("registry.k8s.io/csi-secrets-store/driver:v1.6.0", "v1.6.0"),
+            ("localhost:5000/driver", "unknown"),
+            ("localhost:5000/driver:3.1.1@sha256:00", "3.1.1"),
+            ("driver", "unknown"),
+        ] {
+            assert_eq!(version_of(image), version, "{image}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The programs `kind` and `docker`, asked with deadlines, and errors that say what to do.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{process::Command, time::timeout};
+
+use crate::generation::Version;
+
+/// The oldest `kind` that knows what is asked of it: `kubeadmConfigPatches` of kubeadm's v1beta4.
+const OLDEST: Version = Version::new(0, 25, 0);
+/// How it is had.
+const INSTALL: &str = "go install sigs.k8s.io/kind@v0.33.0 (or see kind's quick start), then have it in PATH, or name it \
+                       with --kind PROGRAM";
+
+/// Longest wait for an answer that needs no work.
+const ANSWER: Duration = Duration::from_secs(20);
+/// Longest wait for a cluster to stand, an image of nodes to be pulled included.
+const CREATE: Duration = Duration::from_mins(10);
+/// Longest wait for an image to be in every node, or for a cluster to be gone.
+const WORK: Duration = Duration::from_mins(3);
+
+/// A program did not do what it was to do.
+#[derive(Debug, thiserror::Error)]
+pub enum KindError {
+    /// There is no such program.
+    #[error("{program} cannot be run ({because}); install it: {install}")]
+    Missing {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        because: String,
+        /// How it is had.
+        install: &'static str,
+    },
+    /// It is too old.
+    #[error("{program} is version {found}, and {OLDEST} is needed; install a newer one: {INSTALL}")]
+    TooOld {
+        /// Which.
+        program: PathBuf,
+        /// What it says of itself.
+        found: String,
+    },
+    /// Docker does not answer.
+    #[error("Docker does not answer ({0}): start it, and be allowed to use it (`docker info` tells)")]
+    NoDocker(String),
+    /// It failed.
+    #[error("{what} failed: {said}{help}")]
+    Failed {
+        /// Such as `kind create cluster`.
+        what: String,
+        /// The end of what it wrote.
+        said: String,
+        /// What to do, from a semicolon on; empty where nothing more is known.
+        help: &'static str,
+    },
+    /// It took too long.
+    #[error("{what} did not end within {within:?}")]
+    Slow {
+        /// Such as `kind create cluster`.
+        what: String,
+        /// The deadline.
+        within: Duration,
+    },
+}
+
+/// `kind`, of a version that will do, with a Docker that answers.
+#[derive(Debug, Clone)]
+pub(super) struct Kind {
+    program: PathBuf,
+    version: String,
+}
+
+impl Kind {
+    /// Looks for the program, in `PATH` where none is named, and asks it and Docker whether they are there.
+    pub(super) async fn find(named: Option<&Path>) -> Result<Self, KindError> {
+        let program = named.unwrap_or_else(|| Path::new("kind")).to_owned();
+        let said = match run(&program, ["version"], ANSWER).await {
+            Err(Trouble::NotRun(because)) => {
+                return Err(KindError::Missing {
+                    program,
+                    because,
+                    install: INSTALL,
+                });
+            }
+            other => other.map_err(|trouble| trouble.of(&program, "version"))?,
+        };
+        // `kind v0.33.0 go1.26.0 linux/amd64`
+        let version = said.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        if Version::read(&version).is_none_or(|version| version < OLDEST) {
+            return Err(KindError::TooOld {
+                program,
+                found: said.trim().to_owned(),
+            });
+        }
+        match docker(["info", "--format", "{{.ServerVersion}}"], ANSWER).await {
+            Ok(_) => Ok(Self { program, version }),
+            Err(KindError::Failed { said, .. }) => Err(KindError::NoDocker(said)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Such as `v0.33.0`.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Creates a cluster as `config` says; its kubeconfig is written to a file of its own, so that nobody's current
+    /// context changes.
+    pub(super) async fn create(
+        &self,
+        cluster: &str,
+        image: Option<&str>,
+        config: &Path,
+        kubeconfig: &Path,
+    ) -> Result<(), KindError> {
+        let mut arguments: Vec<&OsStr> = ["create", "cluster", "--name", cluster].map(OsStr::new).to_vec();
+        arguments.extend([OsStr::new("--config"), config.as_os_str()]);
+        arguments.extend([OsStr::new("--kubeconfig"), kubeconfig.as_os_str()]);
+        arguments.extend(["--wait", "120s"].map(OsStr::new));
+        arguments.extend(
+            image
+                .into_iter()
+                .flat_map(|image| ["--image", image])
+                .map(OsStr::new),
+        );
+        let made = run(&self.program, arguments, CREATE).await;
+        made.map(drop)
+            .map_err(|trouble| trouble.of(&self.program, "create cluster"))
+    }
+
+    /// Deletes a cluster; one that is not there is no error.
+    pub(super) async fn delete(&self, cluster: &str, kubeconfig: &Path) -> Result<(), KindError> {
+        let mut arguments: Vec<&OsStr> = ["delete", "cluster", "--name", cluster].map(OsStr::new).to_vec();
+        arguments.extend([OsStr::new("--kubeconfig"), kubeconfig.as_os_str()]);
+        let gone = run(&self.program, arguments, WORK).await;
+        gone.map(drop)
+            .map_err(|trouble| trouble.of(&self.program, "delete cluster"))
+    }
+
+    /// The nodes of a cluster, which are containers of these names.
+    pub(super) async fn nodes(&self, cluster: &str) -> Result<Vec<String>, KindError> {
+        let said = run(&self.program, ["get", "nodes", "--name", cluster], ANSWER).await;
+        let said = said.map_err(|trouble| trouble.of(&self.program, "get nodes"))?;
+        Ok(said.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Brings an image that Docker has into every node of a cluster.
+    pub(super) async fn load(&self, cluster: &str, image: &str) -> Result<(), KindError> {
+        let arguments = ["load", "docker-image", image, "--name", cluster];
+        let loaded = run(&self.program, arguments, WORK).await;
+        loaded
+            .map(drop)
+            .map_err(|trouble| trouble.of(&self.program, "load docker-image"))
+    }
+
+    /// Writes the logs of a cluster's nodes into `folder`.
+    pub(super) async fn logs(&self, cluster: &str, folder: &Path) -> Result<(), KindError> {
+        let arguments: Vec<&OsStr> = vec![
+            OsStr::new("export"),
+            OsStr::new("logs"),
+            folder.as_os_str(),
+            OsStr::new("--name"),
+            OsStr::new(cluster),
+        ];
+        let written = run(&self.program, arguments, WORK).await;
+        written
+            .map(drop)
+            .map_err(|trouble| trouble.of(&self.program, "export logs"))
+    }
+}
+
+/// Asks `docker`; what it wrote to standard output, trimmed.
+pub(super) async fn docker<'a>(
+    arguments: impl IntoIterator<Item = &'a str>,
+    within: Duration,
+) -> Result<String, KindError> {
+    let program = Path::new("docker");
+    let arguments: Vec<&str> = arguments.into_iter().collect();
+    match run(program, arguments.iter().copied(), within).await {
+        Ok(said) => Ok(said.trim().to_owned()),
+        Err(Trouble::NotRun(because)) => Err(KindError::Missing {
+            program: program.to_owned(),
+            because,
+            install: "Docker Engine with its command, from your distribution or from Docker",
+        }),
+        Err(trouble) => Err(trouble.of(program, arguments.first().copied().unwrap_or_default())),
+    }
+}
+
+/// How a command went wrong.
+#[derive(Debug)]
+enum Trouble {
+    NotRun(String),
+    Failed(String),
+    Slow(Duration),
+}
+
+impl Trouble {
+    fn of(self, program: &Path, what: &str) -> KindError {
+        let name = program.file_name().unwrap_or(program.as_os_str()).display();
+        let what = format!("{name} {what}");
+        match self {
+            Self::Slow(within) => KindError::Slow { what, within },
+            Self::NotRun(said) | Self::Failed(said) => KindError::Failed {
+                help: help(&said),
+                what,
+                said,
+            },
+        }
+    }
+}
+
+/// What to do about what was said, where that is known.
+fn help(said: &str) -> &'static str {
+    const KNOWN: [(&str, &str); 5] = [
+        (
+            "no space left on device",
+            "; make room where Docker keeps its data",
+        ),
+        (
+            "port is already allocated",
+            "; another cluster or program has the port: change the config's port mappings",
+        ),
+        (
+            "already exist",
+            "; `kind delete cluster --name` removes the one that is there",
+        ),
+        (
+            "failed to pull image",
+            "; give an image that this machine has, or can pull, with --kind-image",
+        ),
+        (
+            "permission denied",
+            "; be allowed to use Docker: `docker info` tells",
+        ),
+    ];
+    let known = KNOWN.iter().find(|(sign, _)| said.contains(sign));
+    known.map_or("", |(_, help)| help)
+}
+
+/// Runs a program to its end; it is killed when it takes longer, or when nobody waits any more. In a process group of its
+/// own, so that Ctrl-C in a terminal is for the harness, which takes down what the program made.
+async fn run<S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = S>,
+    within: Duration,
+) -> Result<String, Trouble> {
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Trouble::NotRun(error.to_string()))?;
+    let ended = timeout(within, child.wait_with_output()).await;
+    let ended = ended
+        .map_err(|_| Trouble::Slow(within))?
+        .map_err(|error| Trouble::NotRun(error.to_string()))?;
+    if ended.status.success() {
+        return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
+    }
+    Err(Trouble::Failed(last_words(&ended.stderr, &ended.stdout)))
+}
+
+/// The lines that tell why: kind's own begin with `ERROR`, else the last few.
+fn last_words(complained: &[u8], said: &[u8]) -> String {
+    const LINES: usize = 4;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (complained, said) = (text(complained), text(said));
+    let lines: Vec<&str> = complained
+        .lines()
+        .chain(said.lines())
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let own = lines.iter().position(|line| line.starts_with("ERROR"));
+    let from = own.unwrap_or_else(|| lines.len().saturating_sub(LINES));
+    lines[from..]
+        .iter()
+        .take(LINES)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    /// A program that does what a line of shell does.
+    fn program(folder: &Path, line: &str) -> PathBuf {
+        let path = folder.join("kind");
+        fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_there_or_too_old_is_said_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Kind::find(Some(&folder.path().join("none"))).await.unwrap_err();
+        assert!(
+            error.to_string().contains("go install sigs.k8s.io/kind@"),
+            "{error}"
+        );
+        for said in ["kind v0.11.1 go1.16 linux/amd64", "something else", ""] {
+            let kind = program(folder.path(), &format!("echo '{said}'"));
+            let error = Kind::find(Some(&kind)).await.unwrap_err();
+            assert!(matches!(&error, KindError::TooOld { .. }), "{said}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_kind_says_went_wrong_is_said_with_help() {
+        let folder = tempfile::tempdir().unwrap();
+        for (said, help) in [
+            (
+                "ERROR: failed to create cluster: node(s) already exist for a cluster with the name x",
+                "kind delete",
+            ),
+            ("ERROR: failed to pull image: manifest unknown", "--kind-image"),
+            ("write /x: no space left on device", "make room"),
+            (
+                "Bind for 127.0.0.1:80 failed: port is already allocated",
+                "port mappings",
+            ),
+            ("ERROR: something new", "something new"),
+        ] {
+            let kind = Kind {
+                program: program(
+                    folder.path(),
+                    &format!("echo preparing >&2; echo '{said}' >&2; exit 1"),
+                ),
+                version: String::new(),
+            };
+            let config = folder.path().join("config");
+            let error = kind
+                .create("x", None, &config, &config)
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("kind create cluster failed: ") && error.contains(help),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let hangs = program(
+            folder.path(),
+            &format!("echo $$ >{}; exec sleep 600", pid.display()),
+        );
+        let ended = run(&hangs, ["version"], Duration::from_millis(300)).await;
+        assert!(matches!(ended, Err(Trouble::Slow(_))), "{ended:?}");
+        let pid = fs::read_to_string(pid).unwrap();
+        let alive = || Path::new("/proc").join(pid.trim()).join("root").exists();
+        for _ in 0..500 {
+            if !alive() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it is still there");
+    }
+}
