@@ -27,6 +27,6 @@ for part in driver provider registrar; do
   *) image=localhost/mountproof-$part:$(imitated $part) ;;
   esac
   tar -C "$making" --owner=0 --group=0 --sort=name --mtime=@0 -c . |
-    docker import --change "ENTRYPOINT [\"/mountproof\",\"standin\",\"$part\"]" - "$image" >/dev/null
+    docker import --change 'LABEL mountproof.stand-in=true' --change "ENTRYPOINT [\"/mountproof\",\"standin\",\"$part\"]" - "$image" >/dev/null
   echo "--$part-image $image"
 done

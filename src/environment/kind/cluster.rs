@@ -93,12 +93,16 @@ impl Cluster {
         self.host
     }
 
-    /// Brings an image into every node that Docker has here; any other is kubelet's to pull.
-    pub(super) async fn load_if_here(&self, kind: &Kind, image: &str) -> Result<(), KindError> {
-        let here = docker(["image", "inspect", "--format", "{{.Id}}", image], ANSWER).await;
-        match here {
-            Ok(_) => kind.load(&self.name, image).await,
-            Err(KindError::Failed { .. }) => Ok(()),
+    /// Brings an image into every node that Docker has here; any other is kubelet's to pull. Says whether it is a
+    /// stand-in's, by its label.
+    pub(super) async fn load_if_here(&self, kind: &Kind, image: &str) -> Result<bool, KindError> {
+        let format = "{{index .Config.Labels \"mountproof.stand-in\"}}";
+        match docker(["image", "inspect", "--format", format, image], ANSWER).await {
+            Ok(label) => {
+                kind.load(&self.name, image).await?;
+                Ok(label == "true")
+            }
+            Err(KindError::Failed { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -142,12 +142,12 @@ pub(super) async fn start(
             region: region.to_owned(),
         },
     };
-    for image in [&installed.driver, &installed.provider, &installed.registrar] {
-        cluster
-            .load_if_here(&kind, image)
-            .await
-            .map_err(StartError::of("kind cluster"))?;
-    }
+    let load = async |image| {
+        let loaded = cluster.load_if_here(&kind, image).await;
+        loaded.map_err(StartError::of("kind cluster"))
+    };
+    let stand_ins = [load(&installed.driver).await?, load(&installed.provider).await?];
+    load(&installed.registrar).await?;
     let generation = DriverGeneration::of(version_of(&installed.driver));
     install::definitions(&kubernetes, ledger, marks, generation).await?;
     install::node_parts(&kubernetes, &installed).await?;
@@ -174,7 +174,7 @@ pub(super) async fn start(
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: components(&kind, &cluster, &version, &installed),
+        components: components(&kind, &cluster, &version, &installed, stand_ins),
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
     };
@@ -255,7 +255,14 @@ fn version_of(image: &str) -> &str {
         .map_or("unknown", |(_, tag)| tag)
 }
 
-fn components(kind: &Kind, cluster: &Cluster, version: &str, installed: &Installed) -> Vec<Component> {
+/// What stands at each seam; `stand_ins` says it of driver and provider.
+fn components(
+    kind: &Kind,
+    cluster: &Cluster,
+    version: &str,
+    installed: &Installed,
+    stand_ins: [bool; 2],
+) -> Vec<Component> {
     let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
         seam: seam.to_owned(),
         name: name.to_owned(),
@@ -276,18 +283,24 @@ fn components(kind: &Kind, cluster: &Cluster, version: &str, installed: &Install
             version,
             vec![format!("{} nodes", cluster.nodes().len())],
         ),
-        component(
-            "driver",
-            &installed.driver,
-            version_of(&installed.driver),
-            Vec::new(),
-        ),
-        component(
-            "provider",
-            &installed.provider,
-            version_of(&installed.provider),
-            vec![installed.aws.note(), format!("--qps={}", installed.provider_qps)],
-        ),
+        Component {
+            stand_in: stand_ins[0],
+            ..component(
+                "driver",
+                &installed.driver,
+                version_of(&installed.driver),
+                Vec::new(),
+            )
+        },
+        Component {
+            stand_in: stand_ins[1],
+            ..component(
+                "provider",
+                &installed.provider,
+                version_of(&installed.provider),
+                vec![installed.aws.note(), format!("--qps={}", installed.provider_qps)],
+            )
+        },
         Component {
             stand_in: true,
             ..component(

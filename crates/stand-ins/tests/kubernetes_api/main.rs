@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The real one is started where `KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and
-//! kube-controller-manager (`fixtures/control-plane/build.sh` makes one); without it those trials are ignored, and say so.
+//! kube-controller-manager (`kind/programs/build.sh` makes one); without it those trials are ignored, and say so.
 //! A test of the second list in [`tests!`] is about the stand-in alone, and says why.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
