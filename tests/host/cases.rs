@@ -370,7 +370,7 @@ pub(crate) fn secrets_printed_and_mounts_left() {
     let before = Before::look();
     let ended = run(with_images(&place, "prints-and-leaves", "3.1.1", &["positive"])).exits(0);
     let log = fs::read_to_string(place.only_run().join("driver.log")).unwrap();
-    for printed in ["wrote ", "NodePublishVolume with"] {
+    for printed in ["wrote ", "\"node publish volume\" attributes="] {
         assert!(log.contains(printed), "it does not print {printed:?}: {log}");
     }
     let mut texts = vec![ended.out, ended.err];
