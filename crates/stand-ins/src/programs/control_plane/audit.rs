@@ -61,11 +61,16 @@ impl AuditLog {
 /// The policy under which every request of these users is logged once, when it is answered, and nobody else's.
 pub(super) fn policy(users: &[User]) -> Value {
     let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+    let mut rules = vec![json!({ "level": "None" })];
+    // A rule that names nobody is one for everybody.
+    if !names.is_empty() {
+        rules.insert(0, json!({ "level": "Metadata", "users": names }));
+    }
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived", "ResponseStarted", "Panic"],
-        "rules": [{ "level": "Metadata", "users": names }, { "level": "None" }],
+        "rules": rules,
     })
 }
 
@@ -171,6 +176,19 @@ mod tests {
         writeln!(file, "{end}\n{CREATED}").unwrap();
         let token = "create a serviceaccounts/token".to_owned();
         assert_eq!(names(&log), [(statuses, 2), (token, 1)]);
+    }
+
+    #[test]
+    fn only_the_users_requests_are_logged() {
+        let user = User {
+            name: "u".to_owned(),
+            groups: Vec::new(),
+        };
+        let rules = |users: &[User]| policy(users)["rules"].clone();
+        let nobody = json!([{ "level": "None" }]);
+        assert_eq!(rules(&[]), nobody);
+        let one = json!([{ "level": "Metadata", "users": ["u"] }, { "level": "None" }]);
+        assert_eq!(rules(&[user]), one);
     }
 
     #[test]
