@@ -63,7 +63,11 @@ impl KubernetesAccess {
     ///
     /// In words, when it has not.
     pub fn of_kubeconfig(text: &str) -> Result<Self, String> {
-        let kubeconfig: Kubeconfig = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        let read = kube::config::Kubeconfig::from_yaml(text).map_err(|error| error.to_string())?;
+        // By way of JSON, in which its key is not hidden.
+        let kubeconfig: Kubeconfig = serde_json::to_value(read)
+            .and_then(serde_json::from_value)
+            .map_err(|error| error.to_string())?;
         let context = named(&kubeconfig.contexts, &kubeconfig.current_context, "context")?;
         let cluster = named(&kubeconfig.clusters, &context.cluster, "cluster")?;
         let user = named(&kubeconfig.users, &context.user, "user")?;
