@@ -162,7 +162,7 @@ impl StartError {
 }
 
 /// Where the embedded environment of a run keeps its sockets and mounts: short, as the paths of
-/// sockets are. It must be on record before [`start`] makes it.
+/// sockets are. It must be on record before `start` makes it.
 #[must_use]
 pub fn scratch_folder(run_id: &str, options: &EnvironmentOptions) -> PathBuf {
     let folder = match options {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::{RequestKind, Requests, User};
 
-/// The requests that users of [`policy`] made since the API server started. An audit log says nothing about connections, so
+/// The requests that users of its policy made since the API server started. An audit log says nothing about connections, so
 /// that [`Requests::handshakes`] is always 0. Clones share what was read.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
