@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     case::{Attempt, judged},
-    fetches, logs,
+    fetches, files, logs,
     step::{StepError, StepResult},
     synced,
     workload::{self, LOOK, LiveWorkload, Value, unreadable},
@@ -91,10 +91,8 @@ async fn check(
                 return Ok(Judgement::Broken(failure(format!("{} has no pod", live.name))));
             }
             for pod in &pods {
-                let seen = LiveWorkload::mount_point(world, &pod.uid)
-                    .files()
-                    .map_err(unreadable)?;
-                let judgement = workload::holds(attempt, tenant, &live.name, &expected, &seen);
+                let seen = files::settled(world, &pod.uid, &expected).await?;
+                let judgement = files::holds(attempt, tenant, &live.name, &expected, &seen);
                 if !matches!(judgement, Judgement::Holds(_)) {
                     return Ok(judgement);
                 }

@@ -18,6 +18,7 @@ mod dispatch;
 mod evidence;
 mod expect;
 mod fetches;
+mod files;
 mod impostor;
 mod load;
 mod logs;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::{
     case::{Attempt, judged},
+    files,
     step::{StepError, StepResult},
-    workload::{self, LiveWorkload, Value, unreadable},
+    workload::{LiveWorkload, Value},
     world::World,
 };
 use crate::{
@@ -46,10 +47,8 @@ pub(super) async fn scale(
     let tenant = attempt.tenants[live.tenant].name();
     let expected = live.expected(&attempt.tenants, Value::Current)?;
     for pod in &pods {
-        let seen = LiveWorkload::mount_point(world, &pod.uid)
-            .files()
-            .map_err(unreadable)?;
-        judged(workload::holds(attempt, tenant, name, &expected, &seen))?;
+        let seen = files::settled(world, &pod.uid, &expected).await?;
+        judged(files::holds(attempt, tenant, name, &expected, &seen))?;
     }
     Ok(Finding {
         brief: String::new(),

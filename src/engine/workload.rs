@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     case::{Attempt, judged},
+    files,
     mount_point::MountPoint,
     step::{StepError, StepResult},
     synced::{self, Settled},
@@ -20,10 +21,7 @@ use crate::{
     scenario::model::{Class, Mount, Object, SecretRef, Stage, Workload, WorkloadKind},
     secret::SecretValue,
     tenant::{self, ClassManifest, ClassObject, PathTranslation, Source, WorkloadManifest},
-    verdict::{
-        Judgement, failure,
-        files::{ExpectedFile, SeenFile, differences},
-    },
+    verdict::{Judgement, failure, files::ExpectedFile},
 };
 
 /// How often the file system is looked at while something is awaited there.
@@ -268,10 +266,8 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     };
     let expected = live.expected(&attempt.tenants, Value::Current)?;
     for pod in &pods {
-        let seen = LiveWorkload::mount_point(world, &pod.uid)
-            .files()
-            .map_err(unreadable)?;
-        judged(holds(attempt, tenant, &target, &expected, &seen))?;
+        let seen = files::settled(world, &pod.uid, &expected).await?;
+        judged(files::holds(attempt, tenant, &target, &expected, &seen))?;
         if planned.pod_status {
             judged(pod_status(attempt, live, &pod.name, until).await?)?;
         }
@@ -296,40 +292,6 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     };
     let synced = if live.synced { ", synced Secret equal" } else { "" };
     Ok(format!("{pods}{files} byte-exact, {}{status}{synced}", modes.join(" ")).into())
-}
-
-/// Judges files against what they must be; another tenant's value is a breach of isolation.
-pub(super) fn holds(
-    attempt: &Attempt<'_>,
-    tenant: &str,
-    target: &str,
-    expected: &[ExpectedFile],
-    seen: &[SeenFile],
-) -> Judgement {
-    let wrong = differences(expected, seen);
-    let Some(first) = wrong.first() else {
-        return Judgement::Holds("".into());
-    };
-    let foreign = seen.iter().find_map(|file| {
-        let owner = attempt.world.values.owner_of(&file.content)?;
-        (owner.tenant != tenant
-            && !expected
-                .iter()
-                .any(|wanted| wanted.content.matches(file.content.expose())))
-        .then_some((file, owner))
-    });
-    let mut broken = match foreign {
-        Some((file, owner)) => failure(format!(
-            "{tenant} mounted {target}, but {} holds the value of {owner}",
-            file.name
-        ))
-        .breach(),
-        None => failure(format!("{tenant} mounted {target}: {}", first.brief())),
-    };
-    for difference in &wrong {
-        broken = broken.fact("difference", difference.0.clone());
-    }
-    Judgement::Broken(broken)
 }
 
 /// Judges the pod status object: it must be there, mounted, and name every object. The driver writes

@@ -76,6 +76,30 @@ pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Differen
     found
 }
 
+/// Whether all that is wrong with `seen` is files on their way: the provider writes a new file under the name of the one that it
+/// is to replace with digits behind it, and renames it. Such a file holds the beginning of that one's content, and is gone
+/// in a moment; one that stays is wrong.
+#[must_use]
+pub fn only_on_their_way(expected: &[ExpectedFile], seen: &[SeenFile]) -> bool {
+    let on_its_way = |file: &SeenFile| {
+        expected.iter().any(|wanted| {
+            let digits = file.name.strip_prefix(wanted.name.as_str()).unwrap_or_default();
+            !digits.is_empty()
+                && digits.bytes().all(|byte| byte.is_ascii_digit())
+                && wanted.content.expose().starts_with(file.content.expose())
+        })
+    };
+    let (on_their_way, settled): (Vec<&SeenFile>, Vec<&SeenFile>) =
+        seen.iter().partition(|file| on_its_way(file));
+    !on_their_way.is_empty()
+        && settled.len() == expected.len()
+        && expected.iter().all(|wanted| {
+            settled
+                .iter()
+                .any(|there| there.name == wanted.name && wanted.content.matches(there.content.expose()))
+        })
+}
+
 /// A value without its content: length and fingerprint.
 fn describe(value: &SecretValue) -> String {
     format!(
@@ -103,6 +127,36 @@ mod tests {
             name: name.into(),
             content: SecretValue::text(content),
             mode,
+        }
+    }
+
+    #[test]
+    fn a_file_that_replaces_another_is_on_its_way_and_nothing_else_is() {
+        let whole = || seen("a", "value", 0o644);
+        for (what, there, on_its_way) in [
+            ("none", vec![whole()], false),
+            ("the next one", vec![whole(), seen("a123", "value", 0o600)], true),
+            ("half written", vec![whole(), seen("a123", "va", 0o600)], true),
+            ("just begun", vec![whole(), seen("a123", "", 0o600)], true),
+            (
+                "another's value",
+                vec![whole(), seen("a123", "other", 0o600)],
+                false,
+            ),
+            ("another name", vec![whole(), seen("b123", "value", 0o600)], false),
+            ("no digits", vec![whole(), seen("a.tmp", "value", 0o600)], false),
+            ("alone", vec![seen("a123", "value", 0o600)], false),
+            (
+                "beside a wrong one",
+                vec![seen("a", "other", 0o644), seen("a1", "value", 0o600)],
+                false,
+            ),
+        ] {
+            assert_eq!(
+                only_on_their_way(&[expected("a", "value", 0o644)], &there),
+                on_its_way,
+                "{what}"
+            );
         }
     }
 

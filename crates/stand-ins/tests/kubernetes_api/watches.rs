@@ -162,7 +162,7 @@ async fn requests_are_counted_by_user_namespace_and_connection(cluster: Cluster)
     // The first connection was there already: the admin had made it.
     assert_eq!(
         of_user,
-        [("", 1, 0), (cluster.namespace.as_str(), 3, 1), ("other", 1, 0)]
+        [("", 1, 0), ("other", 1, 0), (cluster.namespace.as_str(), 3, 1)]
     );
 }
 
