@@ -49,7 +49,7 @@ pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
         None => localstack::orphans().await.unwrap_or_default(),
     };
     let stays = containers(&orphans, localstack::remove, args.dry_run, output).await?;
-    let code = runs(args, output)?;
+    let code = runs(args, output).await?;
     Ok(if stays && code == OK {
         ExitCode::InvalidRun.code()
     } else {
@@ -86,8 +86,8 @@ async fn containers(
 }
 
 /// Sweeps what runs left behind.
-fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
-    let swept = match sweep(&args.reports, args.run.as_deref(), args.dry_run) {
+async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
+    let swept = match sweep(&args.reports, args.run.as_deref(), args.dry_run).await {
         Ok(swept) => swept,
         Err(error) => {
             let (bad, plain) = (style::ERROR, style::ERROR.render_reset());
@@ -199,7 +199,9 @@ mod tests {
                 out: &mut out,
                 err: &mut err,
             },
-        );
+        )
+        .now_or_never()
+        .unwrap();
         out.extend(err);
         let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
         (

@@ -256,6 +256,10 @@ impl Attempt<'_> {
         self.workloads.get(name).ok_or_else(StepError::bad_reference)
     }
 
+    pub(super) fn workload_mut(&mut self, name: &str) -> Result<&mut LiveWorkload, StepError> {
+        self.workloads.get_mut(name).ok_or_else(StepError::bad_reference)
+    }
+
     /// The last call of a role that AWS refused in this attempt, in one line.
     pub(super) fn last_refused_call(&self, role: &str) -> Option<String> {
         let calls = self.world.environment.calls.as_ref()?.since(self.calls_from);

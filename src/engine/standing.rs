@@ -26,11 +26,7 @@ pub(super) async fn scale(
     until: Instant,
 ) -> StepResult {
     let world = attempt.world;
-    let live = attempt
-        .workloads
-        .get_mut(name)
-        .ok_or_else(StepError::bad_reference)?;
-    live.kind = WorkloadKind::Deployment(replicas);
+    attempt.workload_mut(name)?.kind = WorkloadKind::Deployment(replicas);
     let live = attempt.workload(name)?;
     let deployment = ObjectRef::new("apps/v1", "Deployment", Some(&live.namespace), &live.name);
     let patch = serde_json::json!({ "spec": { "replicas": replicas } });
@@ -64,11 +60,7 @@ pub(super) async fn republish(
     until: Instant,
 ) -> StepResult {
     let world = attempt.world;
-    let live = attempt
-        .workloads
-        .get_mut(name)
-        .ok_or_else(StepError::bad_reference)?;
-    live.republished += times;
+    attempt.workload_mut(name)?.republished += times;
     let live = attempt.workload(name)?;
     let pause = match world.environment.rotation {
         Some(interval) if due => interval + BEYOND_INTERVAL,

@@ -51,7 +51,7 @@ use crate::{
 /// A free port of the loopback interface.
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// The account, as the seed system's documents have it.
-const ACCOUNT: &str = "000000000000";
+pub(super) const ACCOUNT: &str = "000000000000";
 /// Name of the one node.
 const NODE: &str = "mountproof-node";
 /// Longest wait for kubelet to register the driver.
@@ -311,19 +311,10 @@ pub(super) async fn start(
     install(&kubernetes, &[tenant::csi_driver(marks, generation)], ledger).await?;
     await_registration(&kubernetes).await?;
 
-    let aws_access = AwsAccess {
-        region: region.to_owned(),
-        account: ACCOUNT.to_owned(),
-        endpoint: format!("https://{}", endpoint.address()),
-        trust_pem: ca.certificate_pem().to_owned(),
-        proxy: Some(format!("http://{}", endpoint.address())),
-    };
-    let root_key = endpoint.root_credentials();
-    let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
     if options.kubernetes_listen.port() != 0 || options.aws_listen.port() != 0 {
         access::write(scratch, &api, &endpoint, region, &ca).map_err(StartError::of("environment"))?;
     }
-    let aws = Aws::connect(aws_access, key).map_err(StartError::of("AWS client"))?;
+    let aws = administrator(&endpoint, &ca, region)?;
     let issuer = kubernetes
         .issuer()
         .await
@@ -393,8 +384,26 @@ pub(super) async fn start(
     })
 }
 
+/// A client of the endpoint with its root key.
+pub(super) fn administrator(endpoint: &Endpoint, ca: &RunCa, region: &str) -> Result<Aws, StartError> {
+    let access = AwsAccess {
+        region: region.to_owned(),
+        account: ACCOUNT.to_owned(),
+        endpoint: format!("https://{}", endpoint.address()),
+        trust_pem: ca.certificate_pem().to_owned(),
+        proxy: Some(format!("http://{}", endpoint.address())),
+    };
+    let root_key = endpoint.root_credentials();
+    let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
+    Aws::connect(access, key).map_err(StartError::of("AWS client"))
+}
+
 /// Makes what the driver's chart installs, once it is on record.
-async fn install(kubernetes: &Kubernetes, manifests: &[Value], ledger: &Ledger) -> Result<(), StartError> {
+pub(super) async fn install(
+    kubernetes: &Kubernetes,
+    manifests: &[Value],
+    ledger: &Ledger,
+) -> Result<(), StartError> {
     let planned: Vec<Object> = manifests
         .iter()
         .map(|manifest| Object::Kubernetes(ObjectRef::of(manifest)))

@@ -33,7 +33,7 @@ pub use self::{
     disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
-    kind::{KindError, KindOptions},
+    kind::{KindError, KindOptions, remove as remove_kind_cluster},
     local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder},
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
@@ -363,8 +363,6 @@ pub struct NodeProcess {
     pub name: &'static str,
     /// How it ended, where it is gone though nobody asked it to go.
     pub ended: Option<String>,
-    /// What it wrote. It may hold secrets.
-    pub log: PathBuf,
 }
 
 impl Environment {

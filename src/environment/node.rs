@@ -324,7 +324,6 @@ fn process(name: &'static str, running: &Running) -> NodeProcess {
     NodeProcess {
         name,
         ended: running.died(),
-        log: running.log().to_owned(),
     }
 }
 

@@ -7,14 +7,13 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use super::{
     ledger::{self, Found, Ledger, Object, Reach},
     scratch_removed,
 };
-use crate::journal::LeftoverFound;
+use crate::{environment::remove_kind_cluster, journal::LeftoverFound};
 
 /// Name of a ledger in the folder of its run.
 const LEDGER: &str = "ledger.jsonl";
@@ -68,7 +67,7 @@ impl Swept {
 /// # Errors
 ///
 /// When `reports` cannot be listed; a folder that does not exist holds no run.
-pub fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<Vec<Swept>> {
+pub async fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<Vec<Swept>> {
     let mut folders = Vec::new();
     match fs::read_dir(reports) {
         Ok(entries) => {
@@ -98,7 +97,7 @@ pub fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<Vec<Sw
             continue;
         }
         let outcome = match found {
-            Ok(found) => finish(&path, found, dry),
+            Ok(found) => finish(&path, found, dry).await,
             Err(_) if nothing_on_record(&path) => Outcome::Finished,
             Err(error) => Outcome::Unreadable(error.to_string()),
         };
@@ -116,7 +115,7 @@ fn nothing_on_record(ledger: &Path) -> bool {
     fs::read(ledger).is_ok_and(|text| !text.contains(&b'\n'))
 }
 
-fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
+async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
     if found.is_running() {
         return Outcome::Running;
     }
@@ -133,13 +132,13 @@ fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
         };
     }
     match Ledger::take_over(path) {
-        Ok((ledger, found)) => removed(&ledger, found),
+        Ok((ledger, found)) => removed(&ledger, found).await,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Outcome::Running,
         Err(error) => Outcome::Unreadable(error.to_string()),
     }
 }
 
-fn removed(ledger: &Ledger, found: Found) -> Outcome {
+async fn removed(ledger: &Ledger, found: Found) -> Outcome {
     let Reach::Embedded = found.reach;
     let (on_machine, in_memory) = by_reach(found.standing);
     for object in &in_memory {
@@ -148,8 +147,12 @@ fn removed(ledger: &Ledger, found: Found) -> Outcome {
     let (mut removed, mut left) = (Vec::new(), Vec::new());
     for object in on_machine {
         let gone = match &object {
-            Object::Scratch(folder) => scratch_removed(folder),
-            Object::KindCluster(cluster) => delete_cluster(cluster),
+            Object::Scratch(folder) => scratch_removed(folder).map_err(|error| error.to_string()),
+            Object::KindCluster(cluster) => {
+                let program = std::env::var_os("MOUNTPROOF_KIND").map(PathBuf::from);
+                let gone = remove_kind_cluster(cluster, program.as_deref()).await;
+                gone.map_err(|error| error.to_string())
+            }
             _ => continue,
         };
         match gone {
@@ -157,9 +160,9 @@ fn removed(ledger: &Ledger, found: Found) -> Outcome {
                 ledger.removed(&object);
                 removed.push(object);
             }
-            Err(error) => left.push(LeftoverFound {
+            Err(because) => left.push(LeftoverFound {
                 object: object.to_string(),
-                because: error.to_string(),
+                because,
             }),
         }
     }
@@ -184,32 +187,6 @@ fn by_reach(standing: Vec<Object>) -> (Vec<Object>, Vec<Object>) {
         .into_iter()
         .rev()
         .partition(|object| matches!(object, Object::Scratch(_) | Object::KindCluster(_)))
-}
-
-/// Deletes a cluster of kind with its containers and their volumes; one that is not there is no error.
-fn delete_cluster(cluster: &str) -> io::Result<()> {
-    let kind = std::env::var_os("MOUNTPROOF_KIND").unwrap_or_else(|| "kind".into());
-    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but the run's own.
-    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
-    let ended = Command::new(&kind)
-        .args(["delete", "cluster", "--name", cluster, "--kubeconfig"])
-        .arg(&nowhere)
-        .stdin(Stdio::null())
-        .output();
-    let _ = fs::remove_file(nowhere);
-    let ended = ended.map_err(|error| {
-        let kind = kind.display();
-        io::Error::new(
-            error.kind(),
-            format!("{kind}: {error}; set MOUNTPROOF_KIND to the program kind"),
-        )
-    })?;
-    if ended.status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(
-        String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
-    ))
 }
 
 #[cfg(test)]
@@ -239,8 +216,8 @@ mod tests {
         Object::Scratch(folder)
     }
 
-    #[test]
-    fn what_a_killed_run_left_is_removed_once() {
+    #[tokio::test]
+    async fn what_a_killed_run_left_is_removed_once() {
         let root = tempfile::tempdir().unwrap();
         let reports = root.path().join("reports");
         fs::create_dir(&reports).unwrap();
@@ -253,37 +230,40 @@ mod tests {
             gone_with_process: 1,
             left: Vec::new(),
         };
-        let would = sweep(&reports, None, true).unwrap();
+        let would = sweep(&reports, None, true).await.unwrap();
         assert_eq!(would.len(), 1, "the link is no run of its own");
         assert_eq!(would[0].outcome, expected);
         assert!(root.path().join("scratch").exists(), "a dry run removes nothing");
 
-        assert!(sweep(&reports, Some("r2"), false).unwrap().is_empty());
+        assert!(sweep(&reports, Some("r2"), false).await.unwrap().is_empty());
         assert!(root.path().join("scratch").exists(), "another run was named");
 
-        assert_eq!(sweep(&reports, Some("r1"), false).unwrap()[0].outcome, expected);
+        assert_eq!(
+            sweep(&reports, Some("r1"), false).await.unwrap()[0].outcome,
+            expected
+        );
         assert!(!root.path().join("scratch").exists());
         assert_eq!(
-            sweep(&reports, None, false).unwrap()[0].outcome,
+            sweep(&reports, None, false).await.unwrap()[0].outcome,
             Outcome::Finished
         );
     }
 
-    #[test]
-    fn a_run_that_is_running_is_left_alone() {
+    #[tokio::test]
+    async fn a_run_that_is_running_is_left_alone() {
         let root = tempfile::tempdir().unwrap();
         let folder = scratch(root.path(), "scratch");
         let run = root.path().join("reports/r1");
         fs::create_dir_all(&run).unwrap();
         let ledger = Ledger::create(&run.join(LEDGER), "r1").unwrap();
         ledger.plan(&[folder]).unwrap();
-        let swept = sweep(&root.path().join("reports"), None, false).unwrap();
+        let swept = sweep(&root.path().join("reports"), None, false).await.unwrap();
         assert_eq!(swept[0].outcome, Outcome::Running);
         assert!(root.path().join("scratch").exists());
     }
 
-    #[test]
-    fn what_cannot_be_removed_is_said_and_tried_again() {
+    #[tokio::test]
+    async fn what_cannot_be_removed_is_said_and_tried_again() {
         let root = tempfile::tempdir().unwrap();
         let reports = root.path().join("reports");
         fs::create_dir(&reports).unwrap();
@@ -292,30 +272,35 @@ mod tests {
         fs::write(foreign.join("precious"), "x").unwrap();
         killed(&reports, "r1", &[Object::Scratch(foreign.clone())]);
         for _ in 0..2 {
-            let swept = sweep(&reports, None, false).unwrap();
+            let swept = sweep(&reports, None, false).await.unwrap();
             assert!(swept[0].leaves_something());
         }
         assert!(foreign.join("precious").exists());
         fs::write(foreign.join(MARKER), "").unwrap();
-        assert!(!sweep(&reports, None, false).unwrap()[0].leaves_something());
+        assert!(!sweep(&reports, None, false).await.unwrap()[0].leaves_something());
         assert!(!foreign.exists());
     }
 
-    #[test]
-    fn broken_ledgers_are_reported_and_no_reports_are_fine() {
+    #[tokio::test]
+    async fn broken_ledgers_are_reported_and_no_reports_are_fine() {
         let root = tempfile::tempdir().unwrap();
-        assert!(sweep(&root.path().join("none"), None, false).unwrap().is_empty());
+        assert!(
+            sweep(&root.path().join("none"), None, false)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         let run = root.path().join("r1");
         fs::create_dir(&run).unwrap();
         fs::write(run.join(LEDGER), "garbage\n").unwrap();
-        let swept = sweep(root.path(), None, false).unwrap();
+        let swept = sweep(root.path(), None, false).await.unwrap();
         assert_eq!(swept[0].run_id, "r1");
         assert!(matches!(&swept[0].outcome, Outcome::Unreadable(why) if why.contains(":1:")));
         assert!(swept[0].leaves_something());
         for killed_at_once in ["", "{\"opened\":{\"sch"] {
             fs::write(run.join(LEDGER), killed_at_once).unwrap();
             assert_eq!(
-                sweep(root.path(), None, false).unwrap()[0].outcome,
+                sweep(root.path(), None, false).await.unwrap()[0].outcome,
                 Outcome::Finished
             );
         }

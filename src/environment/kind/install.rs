@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::manifests::{self, Installed, NAMESPACE};
 use crate::{
-    environment::StartError,
+    environment::{StartError, local::install},
     generation::DriverGeneration,
     kubernetes::{Kubernetes, KubernetesError, ObjectRef},
-    provision::{Ledger, Object},
+    provision::Ledger,
     tenant::{self, Marks},
 };
 
@@ -26,12 +26,7 @@ pub(super) async fn definitions(
 ) -> Result<(), StartError> {
     let mut objects = tenant::custom_resource_definitions(marks).to_vec();
     objects.push(tenant::csi_driver(marks, generation));
-    let planned: Vec<Object> = objects
-        .iter()
-        .map(|object| Object::Kubernetes(ObjectRef::of(object)))
-        .collect();
-    ledger.plan(&planned).map_err(StartError::of("driver"))?;
-    create(kubernetes, &objects).await
+    install(kubernetes, &objects, ledger).await
 }
 
 /// The `DaemonSet`s and what they need. They are in no record of their own: they go with the cluster.

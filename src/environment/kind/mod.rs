@@ -15,7 +15,6 @@ mod manifests;
 mod program;
 
 use std::{
-    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -31,9 +30,12 @@ use self::{
     manifests::{AwsWay, Installed},
     program::Kind,
 };
-use super::{Environment, Node, StartError, call_log::EndpointLog, local::prepare};
+use super::{
+    Environment, Node, StartError,
+    call_log::EndpointLog,
+    local::{ACCOUNT, administrator, failover_region, prepare, whole},
+};
 use crate::{
-    aws::{AdminKey, Aws, AwsAccess},
     generation::DriverGeneration,
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
@@ -41,8 +43,6 @@ use crate::{
     tenant::Marks,
 };
 
-/// The account, as in the other environments of this machine.
-const ACCOUNT: &str = "000000000000";
 /// The releases whose images are taken where none are named: the newest that the manifests were tried with.
 const DRIVER: (&str, &str) = ("registry.k8s.io/csi-secrets-store/driver", "v1.6.0");
 const PROVIDER: (&str, &str) = (
@@ -75,7 +75,7 @@ pub struct KindOptions {
     pub rotation: Duration,
     /// `--qps` of the provider.
     pub provider_qps: f64,
-    /// Whether a cluster stays when a case did not pass, to be looked at.
+    /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ pub(super) async fn start(
         provider: image(options.provider.as_deref(), PROVIDER),
         registrar: options.registrar.clone().unwrap_or_else(|| REGISTRAR.to_owned()),
         rotation: options.rotation,
-        provider_qps: super::local::whole(options.provider_qps),
+        provider_qps: whole(options.provider_qps),
         aws: AwsWay {
             proxy: format!("http://{}", endpoint.address()),
             trust_pem: ca.certificate_pem().to_owned(),
@@ -153,20 +153,7 @@ pub(super) async fn start(
     install::node_parts(&kubernetes, &installed).await?;
     install::await_registration(&kubernetes, cluster.nodes().len()).await?;
 
-    let aws = Aws::connect(
-        AwsAccess {
-            region: region.to_owned(),
-            account: ACCOUNT.to_owned(),
-            endpoint: format!("https://{}", endpoint.address()),
-            trust_pem: ca.certificate_pem().to_owned(),
-            proxy: Some(format!("http://{}", endpoint.address())),
-        },
-        AdminKey::new(
-            &endpoint.root_credentials().access_key_id,
-            endpoint.root_credentials().secret_access_key(),
-        ),
-    )
-    .map_err(StartError::of("AWS client"))?;
+    let aws = administrator(&endpoint, &ca, region)?;
     let version = kubernetes
         .version()
         .await
@@ -186,7 +173,7 @@ pub(super) async fn start(
         logs: None,
         rotation: Some(options.rotation),
         republish: None,
-        failover_region: Some(super::local::failover_region(region).to_owned()),
+        failover_region: Some(failover_region(region).to_owned()),
         counts: None,
         ready,
         reach: Reach::Embedded,
@@ -212,7 +199,7 @@ pub(super) async fn start(
 /// # Errors
 ///
 /// When `kind` cannot, with what to do.
-pub(super) async fn remove(cluster: &str, program: Option<&Path>) -> Result<(), KindError> {
+pub async fn remove(cluster: &str, program: Option<&Path>) -> Result<(), KindError> {
     let kind = Kind::find(program).await?;
     // kind takes the cluster out of a kubeconfig: of none here, for it was in none but the run's own.
     let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
@@ -237,8 +224,7 @@ pub(super) async fn export_logs(
 fn access(cluster: &Cluster) -> Result<KubernetesAccess, StartError> {
     let text = std::fs::read_to_string(cluster.kubeconfig()).map_err(StartError::of("kind cluster"))?;
     KubernetesAccess::of_kubeconfig(&text).map_err(|because| {
-        let because = format!("kind's kubeconfig is of no use: {because}");
-        StartError::of::<io::Error>("kind cluster")(io::Error::other(because))
+        StartError::of("kind cluster")(format!("kind's kubeconfig is of no use: {because}"))
     })
 }
 

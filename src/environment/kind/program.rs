@@ -15,7 +15,7 @@ use crate::generation::Version;
 const OLDEST: Version = Version::new(0, 25, 0);
 /// How it is had.
 const INSTALL: &str = "go install sigs.k8s.io/kind@v0.33.0 (or see kind's quick start), then have it in PATH, or name it \
-                       with --kind PROGRAM";
+                       with --kind PROGRAM or MOUNTPROOF_KIND";
 
 /// Longest wait for an answer that needs no work.
 const ANSWER: Duration = Duration::from_secs(20);

@@ -35,19 +35,12 @@ impl Resolver<'_> {
             if !self.has_secret(index, secret) {
                 continue;
             }
-            if secret.value == STANDING_SECRET && !self.tenants[index].own {
-                self.error(
-                    Diagnostic::error(
-                        Code::SharedTenantChanged,
-                        format!(
-                            "`{}` is a shared tenant, and its `{STANDING_SECRET}` has no policy",
-                            tenant.value
-                        ),
-                    )
-                    .at(secret.place.clone(), "would change it for every other scenario")
-                    .at(tenant.place.clone(), "shared")
-                    .help("declare a secret for this scenario under `secrets`, and give that one the policy"),
-                );
+            if !self.may_change(
+                index,
+                tenant,
+                secret,
+                ["has no policy", "give that one the policy"],
+            ) {
                 continue;
             }
             if policy.deny.value.is_empty() {
@@ -86,19 +79,7 @@ impl Resolver<'_> {
             if !self.has_secret(index, secret) || !self.is_new(&secret.value, &there, secret) {
                 continue;
             }
-            if secret.value == STANDING_SECRET && !self.tenants[index].own {
-                self.error(
-                    Diagnostic::error(
-                        Code::SharedTenantChanged,
-                        format!(
-                            "`{}` is a shared tenant, and its `{STANDING_SECRET}` is in one region",
-                            tenant.value
-                        ),
-                    )
-                    .at(secret.place.clone(), "would change it for every other scenario")
-                    .at(tenant.place.clone(), "shared")
-                    .help("declare a secret for this scenario under `secrets`, and replicate that one"),
-                );
+            if !self.may_change(index, tenant, secret, ["is in one region", "replicate that one"]) {
                 continue;
             }
             there.push(secret.value.clone());
@@ -136,6 +117,35 @@ impl Resolver<'_> {
             }
         }
         self.tenants[index].boundary = Some(within);
+    }
+
+    /// Reports a change to the secret that every tenant has, where other scenarios share the tenant. `words` say how that
+    /// secret is, and what to do with one of the scenario's own.
+    fn may_change(
+        &mut self,
+        index: usize,
+        tenant: &At<String>,
+        secret: &At<String>,
+        [how, instead]: [&str; 2],
+    ) -> bool {
+        let shared = secret.value == STANDING_SECRET && !self.tenants[index].own;
+        if shared {
+            self.error(
+                Diagnostic::error(
+                    Code::SharedTenantChanged,
+                    format!(
+                        "`{}` is a shared tenant, and its `{STANDING_SECRET}` {how}",
+                        tenant.value
+                    ),
+                )
+                .at(secret.place.clone(), "would change it for every other scenario")
+                .at(tenant.place.clone(), "shared")
+                .help(format!(
+                    "declare a secret for this scenario under `secrets`, and {instead}"
+                )),
+            );
+        }
+        !shared
     }
 
     /// Reports a secret that the tenant does not have.
