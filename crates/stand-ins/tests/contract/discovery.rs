@@ -122,7 +122,7 @@ async fn aggregated(cluster: &Cluster, path: &str) -> Value {
     let request = Request::get(format!("{}{path}", cluster.server().url()))
         .header(
             "authorization",
-            format!("Bearer {}", cluster.server().admin_token().expose()),
+            format!("Bearer {}", cluster.server().admin_token()),
         )
         .header(
             "accept",

@@ -188,7 +188,7 @@ async fn stopping_ends_watches(cluster: Cluster) {
     let request = http::Request::get(format!("{}{pods}?watch=1", server.url()))
         .header(
             "authorization",
-            format!("Bearer {}", server.admin_token().expose()),
+            format!("Bearer {}", server.admin_token()),
         )
         .body(http_body_util::Full::new(Bytes::new()))
         .unwrap();
