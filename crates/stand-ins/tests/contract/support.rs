@@ -371,8 +371,10 @@ impl Cluster {
     }
 }
 
+/// A pod that is nobody's to bind but the test's: in a cluster there is a scheduler.
 pub(crate) fn pod(name: &str) -> Value {
-    json!({ "metadata": { "name": name }, "spec": { "containers": [{ "name": "c", "image": "i:1" }] } })
+    json!({ "metadata": { "name": name }, "spec": {
+        "schedulerName": "none", "containers": [{ "name": "c", "image": "i:1" }] } })
 }
 
 /// The names of the items of a list.

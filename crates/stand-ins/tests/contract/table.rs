@@ -46,7 +46,7 @@ impl Table {
         }
     }
 
-    pub(crate) fn put(&self, test: &'static str, server: &'static str, what: &str) {
+    fn put(&self, test: &'static str, server: &'static str, what: &str) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert((test, server), what.to_owned());
     }
