@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::environment::KindOptions;
+use crate::environment::{KindOptions, Stay};
 
 /// Rotation's poll interval: kubelet asks about every minute anyway.
 const ROTATION: Duration = Duration::from_secs(2);
@@ -78,6 +78,7 @@ impl KindArgs {
             registrar: self.registrar_image.clone(),
             rotation: ROTATION,
             provider_qps,
+            stay: Stay::Never,
             notes: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
+    cluster::StayArgs,
     host::{self, HostArgs},
     kind::KindArgs,
     list::TenantArgs,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{EnvironmentOptions, Fault, LocalOptions, Plant},
+    environment::{EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant},
     journal::Sink,
     known::{self, Issue, KnownIssues},
     redact::Redactor,
@@ -180,6 +181,10 @@ pub struct RunArgs {
     /// Which cluster.
     #[command(flatten)]
     pub kind: KindArgs,
+
+    /// Whether it stays.
+    #[command(flatten)]
+    pub stay: StayArgs,
 }
 
 /// Environments that this version can stand up.
@@ -275,7 +280,10 @@ impl RunArgs {
 impl RunArgs {
     fn environment(&self) -> EnvironmentOptions {
         if self.env == EnvironmentName::Kind {
-            return EnvironmentOptions::Kind(self.kind.options(self.provider_qps));
+            return EnvironmentOptions::Kind(Box::new(KindOptions {
+                stay: self.stay.stay(),
+                ..self.kind.options(self.provider_qps)
+            }));
         }
         EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
@@ -298,6 +306,7 @@ impl RunArgs {
         let of_kind = self
             .kind
             .first_given()
+            .or_else(|| self.stay.first_given())
             .filter(|_| self.env != EnvironmentName::Kind);
         let trouble = (self.env == EnvironmentName::Kind)
             .then(|| {
