@@ -13,6 +13,7 @@ mod config;
 mod install;
 mod manifests;
 mod program;
+mod room;
 
 use std::{
     net::SocketAddr,
@@ -31,7 +32,7 @@ use self::{
     program::Kind,
 };
 use super::{
-    Environment, Node, StartError,
+    Environment, Needs, Node, StartError,
     call_log::EndpointLog,
     local::{ACCOUNT, administrator, failover_region, prepare, whole},
 };
@@ -75,6 +76,10 @@ pub struct KindOptions {
     pub rotation: Duration,
     /// `--qps` of the provider.
     pub provider_qps: f64,
+    /// Image of workloads; `None` is that of the nodes' own sandboxes.
+    pub workload_image: Option<String>,
+    /// What the run's cases need of the nodes.
+    pub needs: Needs,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -96,6 +101,7 @@ pub(super) async fn start(
     ledger: &Ledger,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    let options = &room::enough(options)?;
     prepare(scratch).map_err(StartError::of("environment"))?;
     let kind = Kind::find(options.program.as_deref())
         .await
@@ -152,6 +158,7 @@ pub(super) async fn start(
     install::definitions(&kubernetes, ledger, marks, generation).await?;
     install::node_parts(&kubernetes, &installed).await?;
     install::await_registration(&kubernetes, cluster.nodes().len()).await?;
+    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks).await?;
 
     let aws = administrator(&endpoint, &ca, region)?;
     let version = kubernetes
@@ -180,6 +187,7 @@ pub(super) async fn start(
         kubernetes,
         aws,
         issuer,
+        workload_image,
         nodes,
         calls: Some(log),
         limits: Vec::new(),
