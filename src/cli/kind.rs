@@ -4,10 +4,21 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::environment::{KindOptions, Stay};
+use crate::environment::{KindOptions, Needs, Stay};
 
 /// Rotation's poll interval: kubelet asks about every minute anyway.
 const ROTATION: Duration = Duration::from_secs(2);
+
+/// Pods that are started a second, for each processor, where nobody says otherwise: the nodes' containers share this
+/// machine's processors, and starting one takes a fifth to a third of a second of them (runc, network, kubelet, etcd). Above that a
+/// queue grows, and the figure is of the queue.
+const PODS_EACH: f64 = 1.5;
+
+/// How many pods a second are started on this machine where nobody says otherwise.
+pub(super) fn pod_rate() -> f64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    PODS_EACH * f64::from(u32::try_from(processors).unwrap_or(u32::MAX))
+}
 
 /// Which cluster, and what is on its nodes.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +40,7 @@ pub struct KindArgs {
     #[arg(long, value_name = "N", default_value = "0")]
     pub workers: u32,
 
-    /// Pods that a node takes [default: kubelet's 110].
+    /// Pods that a node takes [default: kubelet's 110, more where a measurement of the run needs it].
     #[arg(long, value_name = "N")]
     pub max_pods: Option<NonZeroU32>,
 
@@ -79,6 +90,8 @@ impl KindArgs {
             rotation: ROTATION,
             provider_qps,
             stay: Stay::Never,
+            workload_image: None,
+            needs: Needs::default(),
             notes: Vec::new(),
         }
     }

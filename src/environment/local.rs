@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use super::{
     Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace, Node, Plant,
-    Release, Republish, Trouble, access,
+    Release, Republish, Trouble, WORKLOAD_IMAGE, access,
     call_counts::LocalCounts,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
@@ -365,6 +365,7 @@ pub(super) async fn start(
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,
+        workload_image: WORKLOAD_IMAGE.to_owned(),
         nodes: vec![Node {
             name: NODE.to_owned(),
             csi_socket: Some(csi_socket),

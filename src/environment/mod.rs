@@ -17,6 +17,7 @@ mod kind;
 mod local;
 mod node;
 mod parts;
+mod placement;
 mod plant;
 mod planted;
 pub(crate) mod progress;
@@ -57,6 +58,9 @@ use crate::{
     tenant::Marks,
     verdict::denial::Call,
 };
+
+/// Image of workloads where kubelet is a stand-in, which pulls nothing.
+const WORKLOAD_IMAGE: &str = "registry.k8s.io/pause:3.10";
 
 /// Which environment, and how it is to be.
 #[derive(Debug, Clone)]
@@ -184,6 +188,15 @@ pub struct Heard {
     pub told: Told,
 }
 
+/// What the cases of a run need of the nodes, so that it is there before the first begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Pods at once that a measurement has at most.
+    pub pods: usize,
+    /// Whether the driver's own socket is called.
+    pub csi_socket: bool,
+}
+
 /// A place to run scenarios in.
 pub struct Environment {
     /// What to say about it: components, capabilities, notes.
@@ -202,6 +215,8 @@ pub struct Environment {
     pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
+    /// Image of workloads where the run names none.
+    pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
     pub nodes: Vec<Node>,
     /// Who asked AWS for what.
@@ -248,6 +263,7 @@ impl Environment {
             republish: None,
             failover_region: None,
             issuer,
+            workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
             calls: None,
             counts: None,

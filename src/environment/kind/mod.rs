@@ -17,6 +17,7 @@ mod life;
 mod manifests;
 mod planned;
 mod program;
+mod room;
 mod up;
 mod watch;
 
@@ -46,7 +47,7 @@ pub use self::{
     up::{Up, up},
 };
 use super::{
-    Environment, Node, StartError,
+    Environment, Needs, Node, StartError,
     call_log::EndpointLog,
     local::{ACCOUNT, administrator, failover_region, prepare, whole},
     progress::{self, Told},
@@ -92,6 +93,10 @@ pub struct KindOptions {
     pub provider_qps: f64,
     /// What becomes of the cluster.
     pub stay: Stay,
+    /// Image of workloads; `None` is that of the nodes' own sandboxes.
+    pub workload_image: Option<String>,
+    /// What the run's cases need of the nodes.
+    pub needs: Needs,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -114,6 +119,7 @@ pub(super) async fn start(
     told: &Told,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    let options = &room::enough(options)?;
     prepare(scratch).map_err(StartError::of("environment"))?;
     let kind = Kind::find(options.program.as_deref())
         .await
@@ -182,6 +188,7 @@ pub(super) async fn start(
         install::await_rollout(&kubernetes, cluster.nodes().len(), stage).await?;
         stand_ins
     };
+    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
 
     let aws = administrator(&endpoint, &ca, region)?;
     let version = kubernetes
@@ -211,6 +218,7 @@ pub(super) async fn start(
         kubernetes,
         aws,
         issuer,
+        workload_image,
         nodes,
         calls: Some(log),
         limits: Vec::new(),
