@@ -120,11 +120,16 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
 /// What stands, and what standing it up takes.
 fn environment(args: &RunArgs, options: &EnvironmentOptions) -> Vec<String> {
     match options {
-        EnvironmentOptions::Local(local) if local.programs.is_none() && args.env == EnvironmentName::Embedded => {
+        EnvironmentOptions::Local(local)
+            if local.programs.is_none() && args.env == EnvironmentName::Embedded =>
+        {
             vec!["embedded: everything in this process, on loopback; costs nothing".to_owned()]
         }
         EnvironmentOptions::Local(_) => {
-            vec!["host: driver and provider as processes confined on this machine, the rest in this one".to_owned()]
+            vec![
+                "host: driver and provider as processes confined on this machine, the rest in this one"
+                    .to_owned(),
+            ]
         }
         EnvironmentOptions::Kind(kind) => kind.planned(),
     }

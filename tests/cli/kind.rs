@@ -225,11 +225,7 @@ fn a_cluster_that_cannot_be_made_is_told_why_and_leaves_nothing() {
             "echo 'ERROR: failed to create cluster: failed to pull image \"none:1\": manifest unknown' >&2; exit 1",
             &["failed to pull image", "--kind-image"],
         ),
-        (
-            "no words",
-            "exit 7",
-            &["kind create cluster failed"],
-        ),
+        ("no words", "exit 7", &["kind create cluster failed"]),
     ];
     for (name, create, words) in table {
         let machine = Machine::new();
@@ -241,7 +237,10 @@ fn a_cluster_that_cannot_be_made_is_told_why_and_leaves_nothing() {
             .says(words)
             .says(&["nothing left behind"]);
         let calls = machine.calls();
-        assert!(calls.iter().any(|call| call.starts_with("kind delete cluster")), "{name}: {calls:?}");
+        assert!(
+            calls.iter().any(|call| call.starts_with("kind delete cluster")),
+            "{name}: {calls:?}"
+        );
         machine.assert_nothing_left();
     }
 }
@@ -298,9 +297,13 @@ fn a_run_that_was_killed_while_it_made_a_cluster_is_finished_by_sweep() {
         arguments.extend(dry.then_some("--dry-run"));
         Running::start(machine.command(&arguments)).end()
     };
-    sweep(true).exits(0).prints(&["would remove  kind cluster mountproof-"]);
+    sweep(true)
+        .exits(0)
+        .prints(&["would remove  kind cluster mountproof-"]);
     assert_ne!(machine.containers(), "");
-    sweep(false).exits(0).prints(&["  removed  kind cluster mountproof-"]);
+    sweep(false)
+        .exits(0)
+        .prints(&["  removed  kind cluster mountproof-"]);
     sweep(false).exits(0).prints(&["left nothing"]);
     machine.assert_nothing_left();
 }
@@ -313,10 +316,12 @@ fn a_cluster_that_cannot_be_deleted_is_left_and_named() {
         "echo 'ERROR: something' >&2; exit 1",
         "echo 'ERROR: failed to delete nodes' >&2; exit 1",
     );
-    machine
-        .run(&[])
-        .exits(3)
-        .says(&["LEFT", "kind cluster mountproof-", "failed to delete nodes", "1 object left behind"]);
+    machine.run(&[]).exits(3).says(&[
+        "LEFT",
+        "kind cluster mountproof-",
+        "failed to delete nodes",
+        "1 object left behind",
+    ]);
     machine.has_kind("v0.33.0", ":", ":");
     Running::start(machine.command(&["sweep", "--reports", "out"]))
         .end()
@@ -339,9 +344,10 @@ fn down_deletes_what_is_ours_and_nothing_else() {
 
     // Somebody else's.
     fs::write(machine.place.path("containers"), "theirs-control-plane\n").unwrap();
-    down(&["theirs"])
-        .exits(2)
-        .says(&["theirs is no cluster of mountproof's", "kind delete cluster --name theirs"]);
+    down(&["theirs"]).exits(2).says(&[
+        "theirs is no cluster of mountproof's",
+        "kind delete cluster --name theirs",
+    ]);
     assert_eq!(machine.containers(), "theirs-control-plane\n");
     fs::write(machine.place.path("containers"), "").unwrap();
 
@@ -351,7 +357,9 @@ fn down_deletes_what_is_ours_and_nothing_else() {
     machine.await_call("create cluster --name ours");
     up.signal(Signal::KILL);
     drop(up.end());
-    down(&["--list"]).exits(0).prints(&["ours  being made, or never finished"]);
+    down(&["--list"])
+        .exits(0)
+        .prints(&["ours  being made, or never finished"]);
     let mut again = machine.command(&["run", "--env", "kind", "--reuse=ours", "positive"]);
     again.env("TMPDIR", machine.place.path("t"));
     Running::start(again)
@@ -374,9 +382,9 @@ fn up_that_fails_or_is_interrupted_leaves_nothing() {
     machine.assert_nothing_left();
 
     machine.has_kind("v0.33.0", "sleep 600", ":");
+    fs::write(machine.place.path("calls"), "").unwrap();
     let up = Running::start(machine.command(&["up"]));
     machine.await_call("create cluster --name mountproof");
-    std::thread::sleep(Duration::from_millis(1));
     up.signal(Signal::INT);
     up.end().exits(130);
     machine.assert_nothing_left();
@@ -386,14 +394,29 @@ fn up_that_fails_or_is_interrupted_leaves_nothing() {
 fn flags_of_clusters_that_stay_are_checked() {
     let machine = Machine::new();
     for (arguments, words) in [
-        (&["run", "--reuse"][..], "--reuse is for a cluster of kind: add --env kind"),
-        (&["run", "--keep-on-failure"], "--keep-on-failure is for a cluster of kind"),
-        (&["run", "--env", "kind", "--reuse", "--keep-on-failure"], "cannot be used with"),
-        (&["run", "--env", "kind", "--reuse=A_b"], "lower-case letters, digits and dashes"),
+        (
+            &["run", "--reuse"][..],
+            "--reuse is for a cluster of kind: add --env kind",
+        ),
+        (
+            &["run", "--keep-on-failure"],
+            "--keep-on-failure is for a cluster of kind",
+        ),
+        (
+            &["run", "--env", "kind", "--reuse", "--keep-on-failure"],
+            "cannot be used with",
+        ),
+        (
+            &["run", "--env", "kind", "--reuse=A_b"],
+            "lower-case letters, digits and dashes",
+        ),
         (&["up", "../a"], "lower-case letters, digits and dashes"),
         (&["down", "--all", "a"], "cannot be used with"),
     ] {
-        Running::start(machine.command(arguments)).end().exits(2).says(&[words]);
+        Running::start(machine.command(arguments))
+            .end()
+            .exits(2)
+            .says(&[words]);
     }
     assert!(machine.calls().is_empty());
 }

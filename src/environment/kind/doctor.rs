@@ -2,7 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{KindOptions, images_of, kept::KeptClusters, program::{Kind, docker}};
+use super::{
+    KindOptions, images_of,
+    kept::KeptClusters,
+    program::{Kind, docker},
+};
 
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -49,7 +53,10 @@ pub async fn look(program: Option<&Path>) -> Vec<(&'static str, Found)> {
         if rustix::process::geteuid().is_root() {
             Found::Good("can be read: this is root".to_owned())
         } else {
-            Found::Missing("cannot be read: they are read through the nodes' processes, which is root's to do".to_owned())
+            Found::Missing(
+                "cannot be read: they are read through the nodes' processes, which is root's to do"
+                    .to_owned(),
+            )
         },
     ));
     let kept: Vec<String> = KeptClusters::of_this_user()
@@ -59,7 +66,10 @@ pub async fn look(program: Option<&Path>) -> Vec<(&'static str, Found)> {
         .collect();
     if !kept.is_empty() {
         let names = kept.join(", ");
-        found.push(("kept clusters", Found::Good(format!("{names} (`mountproof down --list`)"))));
+        found.push((
+            "kept clusters",
+            Found::Good(format!("{names} (`mountproof down --list`)")),
+        ));
     }
     found
 }
@@ -79,7 +89,10 @@ async fn images() -> Found {
     let newest = images_of(&KindOptions::default(), None);
     let mut pulled = Vec::new();
     for image in [newest.driver, newest.provider, newest.registrar] {
-        if docker(["image", "inspect", "--format", "{{.Id}}", &image], ANSWER).await.is_err() {
+        if docker(["image", "inspect", "--format", "{{.Id}}", &image], ANSWER)
+            .await
+            .is_err()
+        {
             pulled.push(image);
         }
     }

@@ -49,9 +49,15 @@ mod tests {
     #[test]
     fn what_becomes_of_the_cluster_is_said() {
         for (stay, words) in [
-            (Stay::Never, "the cluster mountproof-RUNID, 3 nodes of node:1; deleted at the end"),
+            (
+                Stay::Never,
+                "the cluster mountproof-RUNID, 3 nodes of node:1; deleted at the end",
+            ),
             (Stay::AfterFailure, "else kept as it is"),
-            (Stay::Always("three".to_owned()), "the cluster three, 3 nodes of node:1; used if it is there"),
+            (
+                Stay::Always("three".to_owned()),
+                "the cluster three, 3 nodes of node:1; used if it is there",
+            ),
         ] {
             let options = KindOptions {
                 image: Some("node:1".to_owned()),
