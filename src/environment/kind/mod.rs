@@ -130,7 +130,7 @@ pub(super) async fn start(
         ledger.within(name).map_err(StartError::of("kind cluster"))?;
     }
     // From here on its nodes should be there.
-    let watch = Watch::begin(cluster.name());
+    let watch = Watch::begin(cluster.name(), cluster.nodes());
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
     let endpoint = Endpoint::start(EndpointConfig {
