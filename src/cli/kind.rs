@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::environment::KindOptions;
+use crate::environment::{AwsOptions, Fault, KindOptions, Plant};
 
 /// Rotation's poll interval: kubelet asks about every minute anyway.
 const ROTATION: Duration = Duration::from_secs(2);
@@ -66,7 +66,13 @@ impl KindArgs {
 
     /// As the environment takes them.
     #[must_use]
-    pub fn options(&self, provider_qps: f64) -> KindOptions {
+    pub fn options(
+        &self,
+        provider_qps: f64,
+        aws: AwsOptions,
+        plants: Vec<Plant>,
+        faults: Vec<Fault>,
+    ) -> KindOptions {
         KindOptions {
             program: self.kind.clone(),
             image: self.kind_image.clone(),
@@ -78,6 +84,9 @@ impl KindArgs {
             registrar: self.registrar_image.clone(),
             rotation: ROTATION,
             provider_qps,
+            aws,
+            plants,
+            faults,
             notes: Vec::new(),
         }
     }

@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod object;
 mod pods;
+mod program_logs;
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +34,7 @@ pub use self::{
     events::{EventView, Events},
     object::ObjectRef,
     pods::{PodView, Pods},
+    program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
 };
 use crate::{
     secret::{Credential, SecretValue},

@@ -9,7 +9,7 @@ mod tenants;
 mod tests;
 
 pub use self::{
-    ledger::{Ledger, LedgerError, Object, Reach},
+    ledger::{Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
     teardown::Teardown,
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},

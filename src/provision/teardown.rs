@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 
-use super::ledger::{Ledger, Object};
+use super::ledger::{Ledger, Object, Reach};
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
@@ -68,7 +68,7 @@ impl World {
     fn holds(self, object: &Object) -> bool {
         match object {
             Object::Kubernetes(_) => self == Self::Kubernetes,
-            Object::Scratch(_) | Object::KindCluster(_) => false,
+            Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => false,
             _ => self == Self::Aws,
         }
     }
@@ -143,16 +143,22 @@ impl Teardown {
         work.report
     }
 
-    /// Settles what is left in worlds that were in the process of the run and have ended with it: it is gone.
-    /// Says so in words, as nobody could look.
-    pub fn gone_with_process(&mut self, ledger: &Ledger) -> Vec<String> {
+    /// Settles what is left in worlds that were in the process of the run and have ended with it: it is gone, but for what
+    /// `reach` says is elsewhere. Says so in words, as nobody could look.
+    pub fn gone_with_process(&mut self, ledger: &Ledger, reach: &Reach) -> Vec<String> {
         let mut said = Vec::new();
         for silence in std::mem::take(&mut self.silent) {
-            let (world, count) = (silence.world, silence.objects.len());
-            let mut gone: Vec<String> = silence.objects.iter().map(Object::to_string).collect();
+            let world = silence.world;
+            let in_memory: Vec<&Object> = silence
+                .objects
+                .iter()
+                .filter(|object| !reach.outlives(object))
+                .collect();
+            let count = in_memory.len();
+            let mut gone: Vec<String> = in_memory.iter().map(ToString::to_string).collect();
             gone.push(world.everything());
             self.left.retain(|left| !gone.contains(&left.object));
-            silence.objects.iter().for_each(|object| ledger.removed(object));
+            in_memory.iter().for_each(|object| ledger.removed(object));
             said.push(format!(
                 "{} did not answer in teardown: what the run has there ({count} on record) went with it, and \
                  nobody could look for more ({})",
@@ -166,7 +172,7 @@ impl Teardown {
 
 /// Which worlds cannot be asked, and why.
 async fn silent(environment: &Environment) -> Vec<(World, String)> {
-    let (aws, kubernetes) = tokio::join!(environment.aws.whoami(), environment.kubernetes.version());
+    let (aws, kubernetes) = tokio::join!(environment.aws.answers(), environment.kubernetes.version());
     let aws = aws.err().map(|error| (World::Aws, error.to_string()));
     let kubernetes = kubernetes
         .err()
@@ -196,7 +202,7 @@ pub(super) async fn remove(
         Object::Kubernetes(reference) => remove_kubernetes(&environment.kubernetes, marks, reference)
             .await
             .map_err(|error| error.to_string()),
-        Object::Scratch(_) | Object::KindCluster(_) => Ok(Removal::Absent),
+        Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => Ok(Removal::Absent),
         _ => remove_aws(aws, marks, object)
             .await
             .map_err(|error| error.to_string()),
@@ -231,7 +237,7 @@ impl Plan {
                 Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
                 Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
                 Object::Kubernetes(_) => plan.after[2].push(object),
-                Object::Scratch(_) | Object::KindCluster(_) => {}
+                Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
             }
         }
         plan.inside = plan
@@ -252,7 +258,10 @@ impl Plan {
 
 /// Whether an object is in one of the two worlds, and not what holds a world, or a folder.
 fn is_in_a_world(object: &Object) -> bool {
-    !matches!(object, Object::Scratch(_) | Object::KindCluster(_))
+    !matches!(
+        object,
+        Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_)
+    )
 }
 
 fn namespace_of(object: &Object) -> Option<Object> {
@@ -348,13 +357,15 @@ async fn remove_kubernetes(
     Ok(Removal::Removed)
 }
 
-async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal, AwsError> {
+pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal, AwsError> {
     let tags = match object {
         Object::OidcProvider(arn) => aws.oidc_tags(arn).await,
         Object::Policy(arn) => aws.policy_tags(arn).await,
         Object::Role(name) => aws.role_tags(name).await,
         Object::Secret(name) => aws.secret_tags(name).await,
-        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) => Ok(Tags::new()),
+        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {
+            Ok(Tags::new())
+        }
     };
     match tags {
         Ok(tags) if tags.get(RUN_TAG).is_some_and(|run| run == marks.run()) => {}
@@ -367,7 +378,7 @@ async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal
         Object::Policy(arn) => aws.remove_policy(arn).await?,
         Object::Role(name) => aws.remove_role(name).await?,
         Object::Secret(name) => aws.remove_secret(name).await?,
-        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) => {}
+        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
     }
     Ok(Removal::Removed)
 }

@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod aws;
 mod catalogue;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
@@ -22,7 +23,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let lacking = world::lacking();
-    let trials = [catalogue::CASES]
+    let trials = [aws::CASES, catalogue::CASES]
         .into_iter()
         .flatten()
         .map(|&(name, case)| {

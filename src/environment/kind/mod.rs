@@ -12,6 +12,7 @@ mod cluster;
 mod config;
 mod install;
 mod manifests;
+mod node_logs;
 mod program;
 
 use std::{
@@ -21,25 +22,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 
 pub use self::program::KindError;
 use self::{
     cluster::Cluster,
     manifests::{AwsWay, Installed},
+    node_logs::KindNodeLogs,
     program::Kind,
 };
 use super::{
-    Environment, Node, StartError,
-    call_log::EndpointLog,
-    local::{ACCOUNT, administrator, failover_region, prepare, whole},
+    AwsOptions, Environment, Fault, Node, Plant, StartError, Struck,
+    aws_side::AwsSide,
+    daemon_logs::DaemonLogs,
+    described, fault,
+    local::{failover_region, prepare, whole},
 };
 use crate::{
     generation::DriverGeneration,
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
-    provision::{Ledger, Object, Reach},
+    provision::{Ledger, Object},
     tenant::Marks,
 };
 
@@ -75,6 +78,12 @@ pub struct KindOptions {
     pub rotation: Duration,
     /// `--qps` of the provider.
     pub provider_qps: f64,
+    /// What keeps the secrets.
+    pub aws: AwsOptions,
+    /// Defects to plant, of AWS.
+    pub plants: Vec<Plant>,
+    /// Faults to cause, of AWS.
+    pub faults: Vec<Fault>,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -94,27 +103,28 @@ pub(super) async fn start(
     seed: u64,
     marks: &Marks,
     ledger: &Ledger,
+    struck: Struck,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    options.aws.check().await?;
     prepare(scratch).map_err(StartError::of("environment"))?;
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
     let record = Object::KindCluster(name(marks.run()));
     ledger.plan(&[record]).map_err(StartError::of("kind cluster"))?;
-    let cluster = Cluster::create(&kind, &name(marks.run()), options, scratch)
-        .await
-        .map_err(StartError::of("kind cluster"))?;
+    let name = name(marks.run());
+    // Both to their ends, whichever fails: what is half made is removed by its name.
+    let (cluster, behind) = tokio::join!(
+        Cluster::create(&kind, &name, options, scratch),
+        options.aws.behind(marks, ledger)
+    );
+    let (cluster, behind) = (cluster.map_err(StartError::of("kind cluster"))?, behind?);
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
-    let endpoint = Endpoint::start(EndpointConfig {
-        // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
-        listen: SocketAddr::new(cluster.host_address(), 0),
-        seed,
-        ..EndpointConfig::new(ACCOUNT, &ca)
-    })
-    .await
-    .map_err(StartError::of("AWS endpoint"))?;
+    // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
+    let listen = SocketAddr::new(cluster.host_address(), 0);
+    let aws_side = AwsSide::start(behind, listen, &ca, seed, &options.plants).await?;
 
     let kubernetes = Kubernetes::connect(&access(&cluster)?, marks)
         .await
@@ -128,7 +138,7 @@ pub(super) async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     // It has a name that only pods can resolve.
-    endpoint.host_issuer(&issuer, &keys);
+    aws_side.host_issuer(&issuer, &keys);
 
     let installed = Installed {
         driver: image(options.driver.as_deref(), DRIVER),
@@ -137,7 +147,7 @@ pub(super) async fn start(
         rotation: options.rotation,
         provider_qps: whole(options.provider_qps),
         aws: AwsWay {
-            proxy: format!("http://{}", endpoint.address()),
+            proxy: format!("http://{}", aws_side.address()),
             trust_pem: ca.certificate_pem().to_owned(),
             region: region.to_owned(),
         },
@@ -153,42 +163,46 @@ pub(super) async fn start(
     install::node_parts(&kubernetes, &installed).await?;
     install::await_registration(&kubernetes, cluster.nodes().len()).await?;
 
-    let aws = administrator(&endpoint, &ca, region)?;
+    let aws = aws_side.administrator(&ca, region)?;
     let version = kubernetes
         .version()
         .await
         .map_err(StartError::of("Kubernetes client"))?;
-    let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: components(&kind, &cluster, &version, &installed, stand_ins),
+        components: components(&kind, &cluster, &version, &installed, stand_ins, &aws_side),
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
     };
     let nodes = cluster.nodes().to_vec();
+    let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
         programs: None,
         control: None,
-        aws_faults: None,
-        logs: None,
+        aws_faults: Some(Arc::clone(&aws_side) as _),
+        logs: Some(Arc::new(DaemonLogs::of(kubernetes.pod_logs()))),
+        node_logs: Some(Arc::new(KindNodeLogs)),
         rotation: Some(options.rotation),
         republish: None,
         failover_region: Some(failover_region(region).to_owned()),
         counts: None,
         ready,
-        reach: Reach::Embedded,
+        reach: options.aws.reach(region),
         kubernetes,
         aws,
         issuer,
         nodes,
-        calls: Some(log),
+        calls: Some(aws_side.log()),
         limits: Vec::new(),
         pace: None,
         expired: None,
         workload_controllers: true,
         stop: Mutex::new(Some(Box::new(move || {
             // The cluster is on record, and goes when everything in it has gone.
-            Box::pin(endpoint.stop())
+            Box::pin(async move {
+                drop(striking);
+                aws_side.stop().await;
+            })
         }))),
     })
 }
@@ -248,6 +262,7 @@ fn components(
     version: &str,
     installed: &Installed,
     stand_ins: [bool; 2],
+    aws: &AwsSide,
 ) -> Vec<Component> {
     let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
         seam: seam.to_owned(),
@@ -287,15 +302,7 @@ fn components(
                 vec![installed.aws.note(), format!("--qps={}", installed.provider_qps)],
             )
         },
-        Component {
-            stand_in: true,
-            ..component(
-                "aws",
-                "AWS endpoint",
-                env!("CARGO_PKG_VERSION"),
-                vec!["IAM enforced".to_owned(), "IAM, STS, Secrets Manager".to_owned()],
-            )
-        },
+        aws.component(Some(installed.aws.reached())),
     ]
 }
 
@@ -308,6 +315,7 @@ fn notes(options: &KindOptions, cluster: &Cluster) -> Vec<String> {
         format!("rotation poll interval {:?}", options.rotation),
     ];
     notes.extend(options.notes.iter().cloned());
+    notes.extend(described::trouble(&options.plants, &options.faults));
     notes
 }
 
