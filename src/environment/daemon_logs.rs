@@ -199,7 +199,10 @@ mod tests {
             "--v=5",
             "--nodeid=x --provider-volume=/var/run/secrets-store-csi-providers",
         ];
-        let provider: &[&str] = &["--provider-volume=/var/run/secrets-store-csi-providers --qps=5", ""];
+        let provider: &[&str] = &[
+            "--provider-volume=/var/run/secrets-store-csi-providers --qps=5",
+            "",
+        ];
         for (what, daemon, of_driver, of_provider) in [
             ("the driver", daemon(driver, served), Some(1), None),
             ("a provider", daemon(provider, served), None, Some(0)),
