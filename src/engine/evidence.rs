@@ -37,7 +37,7 @@ pub(super) async fn collect(attempt: &Attempt<'_>) -> Option<String> {
         match kind {
             Evidence::Timeline => {
                 let entries = entries(attempt, &logs);
-                brief = timeline::brief(&of_last_pod(attempt, &entries));
+                brief = timeline::brief(&entries);
                 record(attempt, "timeline", timeline::text(entries));
             }
             Evidence::Pods => record(attempt, "pods", objects(attempt, "v1", "Pod").await),
@@ -146,14 +146,16 @@ fn entries(attempt: &Attempt<'_>, logs: &[Log]) -> Vec<Entry> {
     let world = attempt.world;
     let mut entries = Vec::new();
     let mut names = Vec::new();
+    let last = Last::of(attempt);
     for live in live(attempt) {
         for pod in live.pods(world) {
+            let is_last = last.as_ref().is_some_and(|last| last.uid == pod.uid);
             let mut seen = |at: Option<Instant>, what: String, brief: Option<&str>| {
                 entries.extend(at.map(|at| Entry {
                     at: clock.of(at),
                     source: "pod".to_owned(),
                     text: format!("{}/{}: {what}", live.namespace, pod.name),
-                    brief: brief.map(str::to_owned),
+                    brief: brief.filter(|_| is_last).map(str::to_owned),
                 }));
             };
             seen(
@@ -167,6 +169,7 @@ fn entries(attempt: &Attempt<'_>, logs: &[Log]) -> Vec<Entry> {
             names.extend([pod.uid, pod.name]);
         }
         for event in live.events(world) {
+            let is_last = last.as_ref().is_some_and(|last| last.name == event.pod);
             let mut seen = |at: Instant, often: String| {
                 entries.push(Entry {
                     at: clock.of(at),
@@ -175,7 +178,7 @@ fn entries(attempt: &Attempt<'_>, logs: &[Log]) -> Vec<Entry> {
                         "{}/{}: {} {}{often}: {}",
                         live.namespace, event.pod, event.kind, event.reason, event.message
                     ),
-                    brief: (event.kind == "Warning").then(|| event.reason.clone()),
+                    brief: (is_last && event.kind == "Warning").then(|| event.reason.clone()),
                 });
             };
             seen(event.seen_at, String::new());
@@ -184,11 +187,16 @@ fn entries(attempt: &Attempt<'_>, logs: &[Log]) -> Vec<Entry> {
             }
         }
     }
-    entries.extend(calls(attempt).iter().map(|call| Entry {
-        at: call.at,
-        source: "AWS".to_owned(),
-        text: line(call).trim_end().to_owned(),
-        brief: Some(in_brief(call)),
+    entries.extend(calls(attempt).iter().map(|call| {
+        Entry {
+            at: call.at,
+            source: "AWS".to_owned(),
+            text: line(call).trim_end().to_owned(),
+            brief: last
+                .as_ref()
+                .filter(|last| call.role.as_deref() == Some(last.role) && call.at >= clock.of(last.seen_at))
+                .map(|_| in_brief(call)),
+        }
     }));
     for log in logs {
         let Ok(text) = &log.text else { continue };
@@ -199,10 +207,11 @@ fn entries(attempt: &Attempt<'_>, logs: &[Log]) -> Vec<Entry> {
                     at,
                     source: log.source.clone(),
                     text: line.trim().to_owned(),
-                    brief: PUBLISH
-                        .iter()
-                        .find(|call| line.contains(*call))
-                        .map(|&call| call.to_owned()),
+                    brief: last
+                        .as_ref()
+                        .filter(|last| line.contains(&last.uid) || line.contains(&last.name))
+                        .and_then(|_| PUBLISH.iter().find(|(said, _)| line.contains(said)))
+                        .map(|(_, call)| (*call).to_owned()),
                 });
             }
         }
@@ -210,18 +219,36 @@ fn entries(attempt: &Attempt<'_>, logs: &[Log]) -> Vec<Entry> {
     entries
 }
 
-/// Calls of kubelet's to the driver, as either names them in its log.
-const PUBLISH: [&str; 2] = ["NodePublishVolume", "NodeUnpublishVolume"];
+/// Calls of kubelet's to the driver, as logs name them: of the stand-in, and of real ones.
+const PUBLISH: [(&str, &str); 3] = [
+    ("node publish volume", "NodePublishVolume"),
+    ("NodePublishVolume", "NodePublishVolume"),
+    ("NodeUnpublishVolume", "NodeUnpublishVolume"),
+];
 
-/// What a line about the end of a case has room for: from the creation of its last pod on.
-fn of_last_pod(attempt: &Attempt<'_>, entries: &[Entry]) -> Vec<Entry> {
-    let clock = Clock::now();
-    let pods = live(attempt).flat_map(|live| live.pods(attempt.world));
-    let from = pods.map(|pod| pod.seen_at).max().map(|at| clock.of(at) - SKEW);
-    let later = entries
-        .iter()
-        .filter(|entry| from.is_none_or(|from| entry.at >= from));
-    later.cloned().collect()
+/// The pod that came last: it is what a timeline of one line is about.
+struct Last<'a> {
+    uid: String,
+    name: String,
+    seen_at: Instant,
+    /// Whose calls are its.
+    role: &'a str,
+}
+
+impl<'a> Last<'a> {
+    fn of(attempt: &'a Attempt<'_>) -> Option<Self> {
+        let pods = live(attempt).flat_map(|live| {
+            let pods = live.pods(attempt.world).into_iter();
+            pods.map(move |pod| (live.tenant, pod))
+        });
+        let (tenant, pod) = pods.max_by_key(|(_, pod)| pod.seen_at)?;
+        Some(Self {
+            uid: pod.uid,
+            name: pod.name,
+            seen_at: pod.seen_at,
+            role: attempt.tenants.get(tenant)?.annotated_role(),
+        })
+    }
 }
 
 /// One call in a word or two.
