@@ -92,12 +92,12 @@ async fn logs(attempt: &Attempt<'_>) -> Vec<Log> {
         .flat_map(|live| live.pods(attempt.world))
         .filter_map(|pod| pod.node)
         .collect();
-    let nodes: Vec<String> = nodes.into_iter().collect();
-    let mut found = Vec::new();
-    // A pod that came to no node concerns none of them.
+    let mut nodes: Vec<String> = nodes.into_iter().collect();
+    // A pod that came to none, or a load whose pods are nobody's here: it may have been any.
     if nodes.is_empty() {
-        return found;
+        nodes.extend(environment.nodes.iter().map(|node| node.name.clone()));
     }
+    let mut found = Vec::new();
     let last = attempt.began.elapsed() + SKEW.unsigned_abs();
     if let Some(logs) = &environment.logs {
         match logs.window(&nodes, last).await {
