@@ -4,10 +4,21 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::environment::{AwsOptions, Fault, KindOptions, Plant};
+use crate::environment::{AwsOptions, KindOptions, Needs, Stay};
 
 /// Rotation's poll interval: kubelet asks about every minute anyway.
 const ROTATION: Duration = Duration::from_secs(2);
+
+/// Pods that are started a second, for each processor, where nobody says otherwise: the nodes' containers share this
+/// machine's processors, and starting one takes a fifth to a third of a second of them (runc, network, kubelet, etcd). Above that a
+/// queue grows, and the figure is of the queue.
+const PODS_EACH: f64 = 1.5;
+
+/// How many pods a second are started on this machine where nobody says otherwise.
+pub(super) fn pod_rate() -> f64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    PODS_EACH * f64::from(u32::try_from(processors).unwrap_or(u32::MAX))
+}
 
 /// Which cluster, and what is on its nodes.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +40,7 @@ pub struct KindArgs {
     #[arg(long, value_name = "N", default_value = "0")]
     pub workers: u32,
 
-    /// Pods that a node takes [default: kubelet's 110].
+    /// Pods that a node takes [default: kubelet's 110, more where a measurement of the run needs it].
     #[arg(long, value_name = "N")]
     pub max_pods: Option<NonZeroU32>,
 
@@ -66,13 +77,7 @@ impl KindArgs {
 
     /// As the environment takes them.
     #[must_use]
-    pub fn options(
-        &self,
-        provider_qps: f64,
-        aws: AwsOptions,
-        plants: Vec<Plant>,
-        faults: Vec<Fault>,
-    ) -> KindOptions {
+    pub fn options(&self, provider_qps: f64) -> KindOptions {
         KindOptions {
             program: self.kind.clone(),
             image: self.kind_image.clone(),
@@ -84,9 +89,12 @@ impl KindArgs {
             registrar: self.registrar_image.clone(),
             rotation: ROTATION,
             provider_qps,
-            aws,
-            plants,
-            faults,
+            aws: AwsOptions::default(),
+            plants: Vec::new(),
+            faults: Vec::new(),
+            stay: Stay::Never,
+            workload_image: None,
+            needs: Needs::default(),
             notes: Vec::new(),
         }
     }

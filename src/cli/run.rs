@@ -13,15 +13,16 @@ use clap::{Args, ValueEnum};
 
 use super::{
     aws::AwsArgs,
+    cluster::StayArgs,
     host::{self, HostArgs},
-    kind::KindArgs,
+    kind::{self, KindArgs},
     list::TenantArgs,
     output::{Output, USAGE},
     scenarios::{SelectionArgs, read_start},
 };
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{EnvironmentOptions, Fault, LocalOptions, Plant},
+    environment::{EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant},
     journal::Sink,
     known::{self, Issue, KnownIssues},
     redact::Redactor,
@@ -79,15 +80,17 @@ pub struct RunArgs {
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
 
-    /// Image of the workloads.
-    #[arg(long, default_value = "registry.k8s.io/pause:3.10")]
-    pub image: String,
+    /// Image of the workloads; in a cluster of kind one that Docker has here is loaded into the nodes, another is pulled by
+    /// each before anything is measured [default: registry.k8s.io/pause:3.10; what the nodes have for their sandboxes, where
+    /// they are real].
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
 
     /// Mounts that each lens of a mount load measures [default: the scenario's].
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub pods: Option<NonZeroU32>,
 
-    /// Mounts to start per second, open loop [default: the scenario's].
+    /// Mounts to start per second, open loop [default: the scenario's; pods in a cluster of kind 1.5 for each processor].
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, help_heading = "Load")]
     pub rate: Option<f64>,
 
@@ -185,6 +188,10 @@ pub struct RunArgs {
     /// Which cluster.
     #[command(flatten)]
     pub kind: KindArgs,
+
+    /// Whether it stays.
+    #[command(flatten)]
+    pub stay: StayArgs,
 }
 
 /// Environments that this version can stand up.
@@ -256,6 +263,7 @@ impl RunArgs {
             load: LoadOverrides {
                 pods: self.pods.map(NonZeroU32::get),
                 rate: self.rate,
+                pod_rate: (self.env == EnvironmentName::Kind).then(kind::pod_rate),
                 arrival: self.arrival.map(Arrival::from),
                 duration: self.fetch_for,
                 pace: self
@@ -280,12 +288,14 @@ impl RunArgs {
 impl RunArgs {
     fn environment(&self) -> EnvironmentOptions {
         if self.env == EnvironmentName::Kind {
-            return EnvironmentOptions::Kind(self.kind.options(
-                self.provider_qps,
-                self.aws.options(self.env),
-                self.plant.clone(),
-                self.fault.clone(),
-            ));
+            return EnvironmentOptions::Kind(Box::new(KindOptions {
+                stay: self.stay.stay(),
+                workload_image: self.image.clone(),
+                aws: self.aws.options(self.env),
+                plants: self.plant.clone(),
+                faults: self.fault.clone(),
+                ..self.kind.options(self.provider_qps)
+            }));
         }
         EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
@@ -309,6 +319,7 @@ impl RunArgs {
         let of_kind = self
             .kind
             .first_given()
+            .or_else(|| self.stay.first_given())
             .filter(|_| self.env != EnvironmentName::Kind);
         of_host
             .map(|flag| format!("{flag} is for real releases: add --env host"))
@@ -378,12 +389,16 @@ pub async fn run(
         }
     }
     let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
+    let needs = engine::needs(&options);
     match &mut options.environment {
         EnvironmentOptions::Local(local) => {
             local.notes = notes;
             local.control_plane = control_plane;
         }
-        EnvironmentOptions::Kind(kind) => kind.notes = notes,
+        EnvironmentOptions::Kind(kind) => {
+            kind.notes = notes;
+            kind.needs = needs;
+        }
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);

@@ -28,7 +28,7 @@ use serde_json::Value;
 
 use super::{
     AwsOptions, Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace,
-    Node, Plant, Release, Republish, Struck, Trouble, access,
+    Node, Plant, Release, Republish, Struck, Trouble, WORKLOAD_IMAGE, access,
     aws_side::AwsSide,
     call_counts::LocalCounts,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
@@ -40,7 +40,7 @@ use crate::{
     generation::DriverGeneration,
     journal::EnvironmentReady,
     kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
-    provision::{Ledger, MARKER, Object},
+    provision::{KubernetesIn, Ledger, MARKER, Object},
     secret::Credential,
     tenant::{self, Marks},
 };
@@ -339,6 +339,7 @@ pub(super) async fn start(
         aws_faults: Some(Arc::clone(&aws_side) as _),
         ready,
         reach: options.aws.reach(region),
+        kubernetes_in: KubernetesIn::Process,
         kubernetes,
         aws,
         logs: Some(Arc::clone(&parts) as _),
@@ -347,6 +348,7 @@ pub(super) async fn start(
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,
+        workload_image: WORKLOAD_IMAGE.to_owned(),
         nodes: vec![Node {
             name: NODE.to_owned(),
             csi_socket: Some(csi_socket),

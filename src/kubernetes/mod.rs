@@ -6,6 +6,7 @@
 mod access;
 mod error;
 mod events;
+mod nodes;
 mod object;
 mod pods;
 mod program_logs;
@@ -32,6 +33,7 @@ pub use self::{
     access::{Identity, KubernetesAccess},
     error::KubernetesError,
     events::{EventView, Events},
+    nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
     program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},

@@ -11,9 +11,14 @@
 mod cluster;
 mod config;
 mod install;
+mod kept;
+mod life;
 mod manifests;
 mod node_logs;
 mod program;
+mod room;
+mod up;
+mod watch;
 
 use std::{
     net::SocketAddr,
@@ -24,25 +29,33 @@ use std::{
 
 use mountproof_run_tls::RunCa;
 
-pub use self::program::KindError;
+pub(super) use self::life::keep;
 use self::{
     cluster::Cluster,
+    life::Obtained,
     manifests::{AwsWay, Installed},
     node_logs::KindNodeLogs,
     program::Kind,
+    watch::Watch,
+};
+pub use self::{
+    kept::{DEFAULT_NAME, Images, KeptCluster, KeptClusters, Stage, Why, checked_name},
+    life::{Down, DownError, Stay, down, reach_kept},
+    program::KindError,
+    up::{Up, up},
 };
 use super::{
-    AwsOptions, Environment, Fault, Node, Plant, StartError, Struck,
+    AwsOptions, Environment, Fault, Heard, Needs, Node, Plant, StartError,
     aws_side::AwsSide,
     daemon_logs::DaemonLogs,
     described, fault,
     local::{failover_region, prepare, whole},
+    progress,
 };
 use crate::{
-    generation::DriverGeneration,
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
-    provision::{Ledger, Object},
+    provision::{KubernetesIn, Ledger},
     tenant::Marks,
 };
 
@@ -56,7 +69,7 @@ const PROVIDER: (&str, &str) = (
 const REGISTRAR: &str = "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.16.0";
 
 /// How to stand up a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct KindOptions {
     /// The program `kind`; `None` looks in `PATH`.
     pub program: Option<PathBuf>,
@@ -84,6 +97,12 @@ pub struct KindOptions {
     pub plants: Vec<Plant>,
     /// Faults to cause, of AWS.
     pub faults: Vec<Fault>,
+    /// What becomes of the cluster.
+    pub stay: Stay,
+    /// Image of workloads; `None` is that of the nodes' own sandboxes.
+    pub workload_image: Option<String>,
+    /// What the run's cases need of the nodes.
+    pub needs: Needs,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -103,23 +122,29 @@ pub(super) async fn start(
     seed: u64,
     marks: &Marks,
     ledger: &Ledger,
-    struck: Struck,
+    heard: Heard,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    let Heard { struck, told } = heard;
+    let told = &told;
+    let options = &room::enough(options)?;
     options.aws.check().await?;
     prepare(scratch).map_err(StartError::of("environment"))?;
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
-    let record = Object::KindCluster(name(marks.run()));
-    ledger.plan(&[record]).map_err(StartError::of("kind cluster"))?;
-    let name = name(marks.run());
     // Both to their ends, whichever fails: what is half made is removed by its name.
-    let (cluster, behind) = tokio::join!(
-        Cluster::create(&kind, &name, options, scratch),
+    let (obtained, behind) = tokio::join!(
+        life::obtain(&kind, options, marks.run(), ledger, scratch, told),
         options.aws.behind(marks, ledger)
     );
-    let (cluster, behind) = (cluster.map_err(StartError::of("kind cluster"))?, behind?);
+    let (Obtained { cluster, kept }, behind) = (obtained?, behind?);
+    let kubernetes_in = options.stay.kubernetes_in();
+    if let KubernetesIn::KeptCluster(name) = &kubernetes_in {
+        ledger.within(name).map_err(StartError::of("kind cluster"))?;
+    }
+    // From here on its nodes should be there.
+    let watch = Watch::begin(cluster.name());
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
     // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
@@ -140,28 +165,39 @@ pub(super) async fn start(
     // It has a name that only pods can resolve.
     aws_side.host_issuer(&issuer, &keys);
 
-    let installed = Installed {
-        driver: image(options.driver.as_deref(), DRIVER),
-        provider: image(options.provider.as_deref(), PROVIDER),
-        registrar: options.registrar.clone().unwrap_or_else(|| REGISTRAR.to_owned()),
-        rotation: options.rotation,
-        provider_qps: whole(options.provider_qps),
-        aws: AwsWay {
-            proxy: format!("http://{}", aws_side.address()),
-            trust_pem: ca.certificate_pem().to_owned(),
-            region: region.to_owned(),
-        },
+    let way = AwsWay {
+        proxy: format!("http://{}", aws_side.address()),
+        trust_pem: ca.certificate_pem().to_owned(),
+        region: region.to_owned(),
     };
-    let load = async |image| {
-        let loaded = cluster.load_if_here(&kind, image).await;
-        loaded.map_err(StartError::of("kind cluster"))
+    let images = images_of(
+        options,
+        kept.as_ref().and_then(|kept| kept.record.images.as_ref()),
+    );
+    let installed = installed_of(options, &images, way.clone());
+    let stand_ins = if let Some(kept) = &kept {
+        life::vacant(&kubernetes, cluster.name()).await?;
+        up::furnish(
+            &kind,
+            &cluster,
+            kept,
+            &kubernetes,
+            options,
+            way,
+            marks.run(),
+            scratch,
+            told,
+        )
+        .await?
+    } else {
+        let stand_ins = install::images(&kind, &cluster, &installed, scratch, told).await?;
+        let stage = progress::Stage::begin(told, "driver", "installing");
+        install::definitions(&kubernetes, ledger, marks, &installed).await?;
+        install::node_parts(&kubernetes, &installed).await?;
+        install::await_rollout(&kubernetes, cluster.nodes().len(), stage).await?;
+        stand_ins
     };
-    let stand_ins = [load(&installed.driver).await?, load(&installed.provider).await?];
-    load(&installed.registrar).await?;
-    let generation = DriverGeneration::of(version_of(&installed.driver));
-    install::definitions(&kubernetes, ledger, marks, generation).await?;
-    install::node_parts(&kubernetes, &installed).await?;
-    install::await_registration(&kubernetes, cluster.nodes().len()).await?;
+    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
 
     let aws = aws_side.administrator(&ca, region)?;
     let version = kubernetes
@@ -177,7 +213,7 @@ pub(super) async fn start(
     let nodes = cluster.nodes().to_vec();
     let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
-        programs: None,
+        programs: Some(Arc::new(watch)),
         control: None,
         aws_faults: Some(Arc::clone(&aws_side) as _),
         logs: Some(Arc::new(DaemonLogs::of(kubernetes.pod_logs()))),
@@ -188,9 +224,11 @@ pub(super) async fn start(
         counts: None,
         ready,
         reach: options.aws.reach(region),
+        kubernetes_in,
         kubernetes,
         aws,
         issuer,
+        workload_image,
         nodes,
         calls: Some(aws_side.log()),
         limits: Vec::new(),
@@ -198,10 +236,11 @@ pub(super) async fn start(
         expired: None,
         workload_controllers: true,
         stop: Mutex::new(Some(Box::new(move || {
-            // The cluster is on record, and goes when everything in it has gone.
+            // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
             Box::pin(async move {
                 drop(striking);
                 aws_side.stop().await;
+                drop(kept);
             })
         }))),
     })
@@ -214,12 +253,14 @@ pub(super) async fn start(
 ///
 /// When `kind` cannot, with what to do.
 pub async fn remove(cluster: &str, program: Option<&Path>) -> Result<(), KindError> {
-    let kind = Kind::find(program).await?;
-    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but the run's own.
-    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
-    let gone = kind.delete(cluster, &nowhere).await;
-    let _ = std::fs::remove_file(nowhere);
-    gone
+    cluster::delete(&Kind::find(program).await?, cluster).await?;
+    // One that was to be kept and never stood.
+    let forgotten = KeptClusters::of_this_user().forget(cluster);
+    forgotten.map_err(|error| KindError::Failed {
+        what: "forgetting the cluster".to_owned(),
+        said: error.to_string(),
+        help: "",
+    })
 }
 
 /// Writes the logs of a cluster's nodes into `folder`.
@@ -244,6 +285,32 @@ fn access(cluster: &Cluster) -> Result<KubernetesAccess, StartError> {
 
 fn image(named: Option<&str>, (repository, tag): (&str, &str)) -> String {
     named.map_or_else(|| format!("{repository}:{tag}"), str::to_owned)
+}
+
+/// The images that are asked for, or else those of a cluster that has some, or else the newest releases'.
+fn images_of(options: &KindOptions, had: Option<&Images>) -> Images {
+    let newest = Images {
+        driver: image(None, DRIVER),
+        provider: image(None, PROVIDER),
+        registrar: REGISTRAR.to_owned(),
+    };
+    let had = had.unwrap_or(&newest);
+    Images {
+        driver: options.driver.as_ref().unwrap_or(&had.driver).clone(),
+        provider: options.provider.as_ref().unwrap_or(&had.provider).clone(),
+        registrar: options.registrar.as_ref().unwrap_or(&had.registrar).clone(),
+    }
+}
+
+fn installed_of(options: &KindOptions, images: &Images, way: AwsWay) -> Installed {
+    Installed {
+        driver: images.driver.clone(),
+        provider: images.provider.clone(),
+        registrar: images.registrar.clone(),
+        rotation: options.rotation,
+        provider_qps: whole(options.provider_qps),
+        aws: way,
+    }
 }
 
 /// The tag of an image.
