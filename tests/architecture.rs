@@ -9,6 +9,7 @@ use std::{
 
 /// Modules that do no IO and read no clock: invariant 1.
 const PURE: &[&str] = &[
+    "src/engine/timeline.rs",
     "src/known",
     "src/scenario",
     "src/tenant",
@@ -87,6 +88,7 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
     ("src/engine/as_kubelet.rs", "tokens say when they expire"),
+    ("src/engine/evidence.rs", "a timeline says when things were"),
     (
         "crates/aws-endpoint/src/state.rs",
         "signatures and tokens are judged by it",

@@ -1,5 +1,6 @@
 //! The command line, one file per command.
 
+pub mod aws;
 pub mod cluster;
 pub mod completions;
 pub mod doctor;

@@ -9,6 +9,7 @@ mod events;
 mod nodes;
 mod object;
 mod pods;
+mod program_logs;
 
 use std::{
     collections::BTreeMap,
@@ -35,6 +36,7 @@ pub use self::{
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
+    program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
 };
 use crate::{
     secret::{Credential, SecretValue},

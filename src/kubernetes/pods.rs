@@ -30,6 +30,8 @@ pub struct PodView {
     pub uid: String,
     /// When the watch first said that it is there.
     pub seen_at: Instant,
+    /// The node that it is on, once it has one.
+    pub node: Option<String>,
     /// When the watch first said that it has a node.
     pub scheduled_at: Option<Instant>,
     /// When the watch first said that it is Ready.
@@ -161,6 +163,7 @@ impl Table {
                     name: name.clone(),
                     uid: uid.clone(),
                     seen_at: now,
+                    node: None,
                     scheduled_at: None,
                     ready_at: None,
                 });
@@ -172,6 +175,7 @@ impl Table {
             let ready = ready && known.ready_at.is_none();
             if scheduled {
                 known.scheduled_at = Some(now);
+                known.node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
             }
             if ready {
                 known.ready_at = Some(now);
