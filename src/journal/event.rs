@@ -400,6 +400,9 @@ pub struct FloorMeasured {
     /// harness's, so it is in neither whole. Journals of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csi_lens: Option<FloorPart>,
+    /// The node that it was measured on, where that is not this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// One primitive of a mount.
@@ -471,6 +474,9 @@ pub struct MountFinished {
     /// Error text when it failed, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The node that it was on, where there is more than one to tell apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// See [`EventKind::HistogramRecorded`]. Values are nanoseconds.

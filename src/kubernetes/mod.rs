@@ -6,6 +6,7 @@
 mod access;
 mod error;
 mod events;
+mod forward;
 mod nodes;
 mod object;
 mod pods;
@@ -32,6 +33,7 @@ pub use self::{
     access::{Identity, KubernetesAccess},
     error::KubernetesError,
     events::{EventView, Events},
+    forward::{Forwarded, PodPort},
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},

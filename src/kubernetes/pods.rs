@@ -28,6 +28,8 @@ pub struct PodView {
     pub name: String,
     /// Its uid, which is part of its paths on the node.
     pub uid: String,
+    /// The node that it is on, once it has one.
+    pub node: Option<String>,
     /// When the watch first said that it is there.
     pub seen_at: Instant,
     /// When the watch first said that it has a node.
@@ -160,6 +162,7 @@ impl Table {
                 pods.push(PodView {
                     name: name.clone(),
                     uid: uid.clone(),
+                    node: None,
                     seen_at: now,
                     scheduled_at: None,
                     ready_at: None,
@@ -172,6 +175,7 @@ impl Table {
             let ready = ready && known.ready_at.is_none();
             if scheduled {
                 known.scheduled_at = Some(now);
+                known.node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
             }
             if ready {
                 known.ready_at = Some(now);

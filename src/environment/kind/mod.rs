@@ -8,6 +8,7 @@
 //!
 //! What the cluster holds goes with it. The cluster is on record before it is made: `sweep` deletes what a killed run left.
 
+mod agent;
 mod cluster;
 mod config;
 mod install;
@@ -76,6 +77,8 @@ pub struct KindOptions {
     pub rotation: Duration,
     /// `--qps` of the provider.
     pub provider_qps: f64,
+    /// Image of the agent; `None` makes one of this program.
+    pub agent: Option<String>,
     /// Image of workloads; `None` is that of the nodes' own sandboxes.
     pub workload_image: Option<String>,
     /// What the run's cases need of the nodes.
@@ -108,6 +111,8 @@ pub(super) async fn start(
         .map_err(StartError::of("kind cluster"))?;
     let record = Object::KindCluster(name(marks.run()));
     ledger.plan(&[record]).map_err(StartError::of("kind cluster"))?;
+    // Made while the cluster comes up.
+    let agent = agent::Preparing::begin(options, scratch);
     let cluster = Cluster::create(&kind, &name(marks.run()), options, scratch)
         .await
         .map_err(StartError::of("kind cluster"))?;
@@ -159,6 +164,8 @@ pub(super) async fn start(
     install::node_parts(&kubernetes, &installed).await?;
     install::await_registration(&kubernetes, cluster.nodes().len()).await?;
     let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks).await?;
+    let mut nodes = cluster.nodes().to_vec();
+    let no_agent = agent.install(&kubernetes, &kind, &cluster, &mut nodes).await;
 
     let aws = administrator(&endpoint, &ca, region)?;
     let version = kubernetes
@@ -172,7 +179,6 @@ pub(super) async fn start(
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
     };
-    let nodes = cluster.nodes().to_vec();
     Ok(Environment {
         programs: None,
         control: None,
@@ -189,6 +195,7 @@ pub(super) async fn start(
         issuer,
         workload_image,
         nodes,
+        no_agent,
         calls: Some(log),
         limits: Vec::new(),
         pace: None,
