@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::environment::{KindOptions, Needs};
+use crate::environment::{KindOptions, Needs, Stay};
 
 /// Rotation's poll interval: kubelet asks about every minute anyway.
 const ROTATION: Duration = Duration::from_secs(2);
@@ -96,6 +96,7 @@ impl KindArgs {
             rotation: ROTATION,
             provider_qps,
             agent: self.agent_image.clone(),
+            stay: Stay::Never,
             workload_image: None,
             needs: Needs::default(),
             notes: Vec::new(),

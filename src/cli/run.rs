@@ -12,6 +12,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
+    cluster::StayArgs,
     host::{self, HostArgs},
     kind::{self, KindArgs},
     list::TenantArgs,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{EnvironmentOptions, Fault, LocalOptions, Plant},
+    environment::{EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant},
     journal::Sink,
     known::{self, Issue, KnownIssues},
     redact::Redactor,
@@ -182,6 +183,10 @@ pub struct RunArgs {
     /// Which cluster.
     #[command(flatten)]
     pub kind: KindArgs,
+
+    /// Whether it stays.
+    #[command(flatten)]
+    pub stay: StayArgs,
 }
 
 /// Environments that this version can stand up.
@@ -278,9 +283,11 @@ impl RunArgs {
 impl RunArgs {
     fn environment(&self) -> EnvironmentOptions {
         if self.env == EnvironmentName::Kind {
-            let mut kind = self.kind.options(self.provider_qps);
-            kind.workload_image.clone_from(&self.image);
-            return EnvironmentOptions::Kind(kind);
+            return EnvironmentOptions::Kind(Box::new(KindOptions {
+                stay: self.stay.stay(),
+                workload_image: self.image.clone(),
+                ..self.kind.options(self.provider_qps)
+            }));
         }
         EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
@@ -303,6 +310,7 @@ impl RunArgs {
         let of_kind = self
             .kind
             .first_given()
+            .or_else(|| self.stay.first_given())
             .filter(|_| self.env != EnvironmentName::Kind);
         let trouble = (self.env == EnvironmentName::Kind)
             .then(|| {

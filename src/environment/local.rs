@@ -43,7 +43,7 @@ use crate::{
     generation::DriverGeneration,
     journal::EnvironmentReady,
     kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
-    provision::{Ledger, MARKER, Object, Reach},
+    provision::{KubernetesIn, Ledger, MARKER, Object, Reach},
     secret::Credential,
     tenant::{self, Marks},
 };
@@ -357,6 +357,7 @@ pub(super) async fn start(
         aws_faults: Some(Arc::clone(&parts) as _),
         ready,
         reach: Reach::Embedded,
+        kubernetes_in: KubernetesIn::Process,
         kubernetes,
         aws,
         logs: Some(Arc::clone(&parts) as _),

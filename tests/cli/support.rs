@@ -159,7 +159,12 @@ impl Place {
 
     /// Waits until the journal of the only run, which is under way, has a line with all of `words`.
     pub(crate) fn await_line(&self, running: &mut Running, words: &[&str]) {
-        let until = Instant::now() + PATIENCE;
+        self.await_line_within(running, words, PATIENCE);
+    }
+
+    /// The same, of something that may take its time.
+    pub(crate) fn await_line_within(&self, running: &mut Running, words: &[&str], patience: Duration) {
+        let until = Instant::now() + patience;
         loop {
             let text = match self.runs().as_slice() {
                 [run] => fs::read_to_string(run.join("journal.jsonl")).unwrap_or_default(),
@@ -272,8 +277,13 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) fn end(mut self) -> Ended {
-        let until = Instant::now() + PATIENCE;
+    pub(crate) fn end(self) -> Ended {
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits for the end of something that may take its time.
+    pub(crate) fn end_within(mut self, patience: Duration) -> Ended {
+        let until = Instant::now() + patience;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break Some(status);
@@ -291,7 +301,7 @@ impl Running {
             out: self.out.join().unwrap(),
             err: self.err.join().unwrap(),
         };
-        assert!(status.is_some(), "it did not end within {PATIENCE:?}{ended}");
+        assert!(status.is_some(), "it did not end within {patience:?}{ended}");
         ended
     }
 }

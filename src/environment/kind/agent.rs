@@ -9,8 +9,10 @@ use crate::{
     environment::{
         Node,
         agent::{AgentImage, installed},
+        progress::{Stage, Told},
     },
     kubernetes::Kubernetes,
+    report::figure,
 };
 
 /// An agent on its way, where the run's cases need one.
@@ -45,29 +47,35 @@ impl Preparing {
         kind: &Kind,
         cluster: &Cluster,
         nodes: &mut [Node],
+        scratch: &Path,
+        told: &Told,
     ) -> Option<String> {
-        let image = match self.loaded(kind, cluster).await {
-            Ok(Some(image)) => image,
-            Ok(None) => {
-                return Some(
-                    "no case of this run was thought to need it, so that no agent is on the nodes".to_owned(),
-                );
-            }
+        if matches!(self, Self::Unneeded) {
+            return Some(
+                "no case of this run was thought to need it, so that no agent is on the nodes".to_owned(),
+            );
+        }
+        let stage = Stage::begin(told, "agent", "onto the nodes");
+        let image = match self.loaded(kind, cluster, scratch).await {
+            Ok(image) => image,
             Err(because) => return Some(because),
         };
         match installed(kubernetes, &image, nodes).await {
-            Ok(_) => None,
+            Ok(number) => {
+                stage.ends(format!("answers on {}", figure::counted(number, "node")));
+                None
+            }
             Err(because) => Some(format!(
                 "there is no agent of the image {image} on the nodes: {because}; give one of this version with --agent-image"
             )),
         }
     }
 
-    async fn loaded(self, kind: &Kind, cluster: &Cluster) -> Result<Option<String>, String> {
+    async fn loaded(self, kind: &Kind, cluster: &Cluster, scratch: &Path) -> Result<String, String> {
         match self {
-            Self::Unneeded => Ok(None),
-            Self::Named(image) => match cluster.load_if_here(kind, &image).await {
-                Ok(_) => Ok(Some(image)),
+            Self::Unneeded => Err("it is not needed".to_owned()),
+            Self::Named(image) => match cluster.load_if_here(kind, &image, scratch).await {
+                Ok(_) => Ok(image),
                 Err(error) => Err(format!("the agent's image {image} cannot be loaded: {error}")),
             },
             Self::Making(made) => {
@@ -81,7 +89,7 @@ impl Preparing {
                 // Large, and of no more use.
                 let _ = std::fs::remove_file(&image.archive);
                 match loaded {
-                    Ok(()) => Ok(Some(image.name)),
+                    Ok(()) => Ok(image.name),
                     Err(error) => Err(format!("the agent's image cannot be loaded: {error}")),
                 }
             }

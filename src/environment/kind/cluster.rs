@@ -1,16 +1,18 @@
 //! A cluster while it stands.
 
 use std::{
-    fs,
+    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     KindOptions, Node, config,
+    kept::{Hold, KeptClusters, KeptNode},
     program::{Kind, KindError, docker},
 };
+use crate::environment::progress::Stage;
 
 /// Longest wait for Docker to tell something.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -18,6 +20,16 @@ const ANSWER: Duration = Duration::from_secs(20);
 const NETWORK: &str = "kind";
 /// Kubelet's root on a node.
 const KUBELET: &str = "var/lib/kubelet";
+/// Label of a node's container: the cluster that it is of.
+const LABEL: &str = "io.x-k8s.kind.cluster";
+/// Pause between two looks for what is left of a cluster: Docker may be about to make a container for somebody who is gone.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often kind is asked to delete a cluster before that is given up.
+const TRIES: u32 = 4;
+/// Held by whoever makes a cluster where Docker has no network for clusters yet.
+const NETWORK_LOCK: &str = ".network";
+/// Longest wait for that: a first cluster of somebody else.
+const NETWORK_WAIT: Duration = Duration::from_mins(2);
 
 /// See the module.
 #[derive(Debug)]
@@ -26,19 +38,21 @@ pub(super) struct Cluster {
     kubeconfig: PathBuf,
     image: String,
     nodes: Vec<Node>,
+    containers: Vec<KeptNode>,
     host: IpAddr,
 }
 
 impl Cluster {
-    /// Creates it; its kubeconfig and its configuration lie in `scratch`.
+    /// Creates it, and writes its `kubeconfig`; its configuration lies in `scratch`.
     pub(super) async fn create(
         kind: &Kind,
         name: &str,
         options: &KindOptions,
         scratch: &Path,
+        kubeconfig: &Path,
+        stage: &Stage,
     ) -> Result<Self, KindError> {
-        let kubeconfig = scratch.join("kubeconfig");
-        let failed = |error: std::io::Error| KindError::Failed {
+        let failed = |error: io::Error| KindError::Failed {
             what: "the cluster's configuration".to_owned(),
             said: error.to_string(),
             help: "",
@@ -52,28 +66,57 @@ impl Cluster {
             fs::write(&path, cluster.to_string()).map_err(failed)?;
             path
         };
-        kind.create(name, options.image.as_deref(), &config, &kubeconfig)
-            .await?;
-        let mut nodes = Vec::new();
+        let create = async || {
+            let step = |step: &str| stage.goes_on(step);
+            kind.create(name, options.image.as_deref(), &config, kubeconfig, &step)
+                .await
+        };
+        // Whoever comes first makes the network that all clusters share: one at a time.
+        let _alone = if network_is_there().await {
+            None
+        } else {
+            alone().await.map_err(failed)?
+        };
+        match create().await {
+            // The port of its API was free when kind looked, and another cluster was faster. kind has cleaned up.
+            Err(error) if options.config.is_none() && error.is_taken_port() => create().await?,
+            created => created?,
+        }
+        Self::standing(kind, name, kubeconfig).await
+    }
+
+    /// One that stands already.
+    pub(super) async fn standing(kind: &Kind, name: &str, kubeconfig: &Path) -> Result<Self, KindError> {
+        let (mut nodes, mut containers) = (Vec::new(), Vec::new());
         for node in kind.nodes(name).await? {
-            let pid = docker(["inspect", "--format", "{{.State.Pid}}", &node], ANSWER).await?;
+            let said = docker(["inspect", "--format", "{{.State.Pid}} {{.Id}}", &node], ANSWER).await?;
+            let (pid, id) = said.split_once(' ').unwrap_or((&said, ""));
             nodes.push(Node {
                 // The node's own file system, its mounts included, as root on this machine may see it.
                 kubelet_root: Path::new("/proc").join(pid).join("root").join(KUBELET),
                 csi_socket: None,
                 agent: None,
+                name: node.clone(),
+            });
+            containers.push(KeptNode {
                 name: node,
+                id: id.to_owned(),
             });
         }
         let first = nodes.first().map_or("", |node| &node.name);
         let image = docker(["inspect", "--format", "{{.Config.Image}}", first], ANSWER).await?;
         Ok(Self {
             name: name.to_owned(),
-            kubeconfig,
+            kubeconfig: kubeconfig.to_owned(),
             image,
             nodes,
+            containers,
             host: host_address().await?,
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn kubeconfig(&self) -> &Path {
@@ -89,6 +132,11 @@ impl Cluster {
         &self.nodes
     }
 
+    /// The containers that its nodes are.
+    pub(super) fn containers(&self) -> &[KeptNode] {
+        &self.containers
+    }
+
     /// The address at which its pods reach this machine.
     pub(super) fn host_address(&self) -> IpAddr {
         self.host
@@ -96,11 +144,16 @@ impl Cluster {
 
     /// Brings an image into every node that Docker has here; any other is kubelet's to pull. Says whether it is a
     /// stand-in's, by its label.
-    pub(super) async fn load_if_here(&self, kind: &Kind, image: &str) -> Result<bool, KindError> {
+    pub(super) async fn load_if_here(
+        &self,
+        kind: &Kind,
+        image: &str,
+        scratch: &Path,
+    ) -> Result<bool, KindError> {
         let format = "{{index .Config.Labels \"mountproof.stand-in\"}}";
         match docker(["image", "inspect", "--format", format, image], ANSWER).await {
             Ok(label) => {
-                kind.load(&self.name, image).await?;
+                kind.load(&self.name, image, scratch).await?;
                 Ok(label == "true")
             }
             Err(KindError::Failed { .. }) => Ok(false),
@@ -111,6 +164,90 @@ impl Cluster {
     /// Brings the images of an archive into every node.
     pub(super) async fn load_archive(&self, kind: &Kind, archive: &Path) -> Result<(), KindError> {
         kind.load_archive(&self.name, archive).await
+    }
+}
+
+/// Containers of a cluster, as Docker has them now, whether they run or not.
+pub(super) async fn containers_of(cluster: &str) -> Result<Vec<KeptNode>, KindError> {
+    let filter = format!("label={LABEL}={cluster}");
+    let format = "{{.Names}} {{.ID}}";
+    let said = docker(
+        [
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            &filter,
+            "--format",
+            format,
+        ],
+        ANSWER,
+    )
+    .await?;
+    let mut nodes: Vec<KeptNode> = said
+        .lines()
+        .filter_map(|line| {
+            let (name, id) = line.split_once(' ')?;
+            Some(KeptNode {
+                name: name.to_owned(),
+                id: id.to_owned(),
+            })
+        })
+        .collect();
+    nodes.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(nodes)
+}
+
+/// Deletes a cluster, and sees that nothing of it is left; one that is not there is no error.
+pub(super) async fn delete(kind: &Kind, cluster: &str) -> Result<(), KindError> {
+    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but our own.
+    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
+    let (mut tries, mut clean) = (0, 0);
+    loop {
+        let gone = if clean == 0 {
+            tries += 1;
+            let gone = kind.delete(cluster, &nowhere).await;
+            let _ = fs::remove_file(&nowhere);
+            gone
+        } else {
+            Ok(())
+        };
+        if containers_of(cluster).await?.is_empty() {
+            clean += 1;
+        } else {
+            clean = 0;
+        }
+        // Twice, as a creation that was cut off may still be under way in Docker.
+        if clean == 2 {
+            return Ok(());
+        }
+        if clean == 0 && tries == TRIES {
+            gone?;
+            return Err(KindError::Failed {
+                what: "kind delete cluster".to_owned(),
+                said: format!("containers of {cluster} are there still"),
+                help: "; `docker ps --all` shows them",
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn network_is_there() -> bool {
+    docker(["network", "inspect", NETWORK], ANSWER).await.is_ok()
+}
+
+/// Waits until no other process of this user's makes a first cluster, and keeps them waiting.
+async fn alone() -> io::Result<Option<Hold>> {
+    let kept = KeptClusters::of_this_user();
+    let until = Instant::now() + NETWORK_WAIT;
+    loop {
+        match kept.take(NETWORK_LOCK)? {
+            Some(hold) => return Ok(Some(hold)),
+            // Then side by side: kind itself mends a network that was made twice.
+            None if Instant::now() >= until => return Ok(None),
+            None => tokio::time::sleep(LOOK).await,
+        }
     }
 }
 

@@ -12,9 +12,13 @@ mod agent;
 mod cluster;
 mod config;
 mod install;
+mod kept;
+mod life;
 mod manifests;
 mod program;
 mod room;
+mod up;
+mod watch;
 
 use std::{
     net::SocketAddr,
@@ -26,22 +30,30 @@ use std::{
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 
-pub use self::program::KindError;
+pub(super) use self::life::keep;
 use self::{
     cluster::Cluster,
+    life::Obtained,
     manifests::{AwsWay, Installed},
     program::Kind,
+    watch::Watch,
+};
+pub use self::{
+    kept::{DEFAULT_NAME, Images, KeptCluster, KeptClusters, Stage, Why, checked_name},
+    life::{Down, DownError, Stay, down, reach_kept},
+    program::KindError,
+    up::{Up, up},
 };
 use super::{
     Environment, Needs, Node, StartError,
     call_log::EndpointLog,
     local::{ACCOUNT, administrator, failover_region, prepare, whole},
+    progress::{self, Told},
 };
 use crate::{
-    generation::DriverGeneration,
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
-    provision::{Ledger, Object, Reach},
+    provision::{KubernetesIn, Ledger, Reach},
     tenant::Marks,
 };
 
@@ -55,7 +67,7 @@ const PROVIDER: (&str, &str) = (
 const REGISTRAR: &str = "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.16.0";
 
 /// How to stand up a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct KindOptions {
     /// The program `kind`; `None` looks in `PATH`.
     pub program: Option<PathBuf>,
@@ -79,6 +91,8 @@ pub struct KindOptions {
     pub provider_qps: f64,
     /// Image of the agent; `None` makes one of this program.
     pub agent: Option<String>,
+    /// What becomes of the cluster.
+    pub stay: Stay,
     /// Image of workloads; `None` is that of the nodes' own sandboxes.
     pub workload_image: Option<String>,
     /// What the run's cases need of the nodes.
@@ -102,6 +116,7 @@ pub(super) async fn start(
     seed: u64,
     marks: &Marks,
     ledger: &Ledger,
+    told: &Told,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
     let options = &room::enough(options)?;
@@ -109,13 +124,15 @@ pub(super) async fn start(
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
-    let record = Object::KindCluster(name(marks.run()));
-    ledger.plan(&[record]).map_err(StartError::of("kind cluster"))?;
     // Made while the cluster comes up.
     let agent = agent::Preparing::begin(options, scratch);
-    let cluster = Cluster::create(&kind, &name(marks.run()), options, scratch)
-        .await
-        .map_err(StartError::of("kind cluster"))?;
+    let Obtained { cluster, kept } = life::obtain(&kind, options, marks.run(), ledger, scratch, told).await?;
+    let kubernetes_in = options.stay.kubernetes_in();
+    if let KubernetesIn::KeptCluster(name) = &kubernetes_in {
+        ledger.within(name).map_err(StartError::of("kind cluster"))?;
+    }
+    // From here on its nodes should be there.
+    let watch = Watch::begin(cluster.name());
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
     let endpoint = Endpoint::start(EndpointConfig {
@@ -141,31 +158,43 @@ pub(super) async fn start(
     // It has a name that only pods can resolve.
     endpoint.host_issuer(&issuer, &keys);
 
-    let installed = Installed {
-        driver: image(options.driver.as_deref(), DRIVER),
-        provider: image(options.provider.as_deref(), PROVIDER),
-        registrar: options.registrar.clone().unwrap_or_else(|| REGISTRAR.to_owned()),
-        rotation: options.rotation,
-        provider_qps: whole(options.provider_qps),
-        aws: AwsWay {
-            proxy: format!("http://{}", endpoint.address()),
-            trust_pem: ca.certificate_pem().to_owned(),
-            region: region.to_owned(),
-        },
+    let way = AwsWay {
+        proxy: format!("http://{}", endpoint.address()),
+        trust_pem: ca.certificate_pem().to_owned(),
+        region: region.to_owned(),
     };
-    let load = async |image| {
-        let loaded = cluster.load_if_here(&kind, image).await;
-        loaded.map_err(StartError::of("kind cluster"))
+    let images = images_of(
+        options,
+        kept.as_ref().and_then(|kept| kept.record.images.as_ref()),
+    );
+    let installed = installed_of(options, &images, way.clone());
+    let stand_ins = if let Some(kept) = &kept {
+        life::vacant(&kubernetes, cluster.name()).await?;
+        up::furnish(
+            &kind,
+            &cluster,
+            kept,
+            &kubernetes,
+            options,
+            way,
+            marks.run(),
+            scratch,
+            told,
+        )
+        .await?
+    } else {
+        let stand_ins = install::images(&kind, &cluster, &installed, scratch, told).await?;
+        let stage = progress::Stage::begin(told, "driver", "installing");
+        install::definitions(&kubernetes, ledger, marks, &installed).await?;
+        install::node_parts(&kubernetes, &installed).await?;
+        install::await_rollout(&kubernetes, cluster.nodes().len(), stage).await?;
+        stand_ins
     };
-    let stand_ins = [load(&installed.driver).await?, load(&installed.provider).await?];
-    load(&installed.registrar).await?;
-    let generation = DriverGeneration::of(version_of(&installed.driver));
-    install::definitions(&kubernetes, ledger, marks, generation).await?;
-    install::node_parts(&kubernetes, &installed).await?;
-    install::await_registration(&kubernetes, cluster.nodes().len()).await?;
-    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks).await?;
+    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
     let mut nodes = cluster.nodes().to_vec();
-    let no_agent = agent.install(&kubernetes, &kind, &cluster, &mut nodes).await;
+    let no_agent = agent
+        .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
+        .await;
 
     let aws = administrator(&endpoint, &ca, region)?;
     let version = kubernetes
@@ -180,7 +209,7 @@ pub(super) async fn start(
         notes: notes(options, &cluster),
     };
     Ok(Environment {
-        programs: None,
+        programs: Some(Arc::new(watch)),
         control: None,
         aws_faults: None,
         logs: None,
@@ -190,6 +219,7 @@ pub(super) async fn start(
         counts: None,
         ready,
         reach: Reach::Embedded,
+        kubernetes_in,
         kubernetes,
         aws,
         issuer,
@@ -202,8 +232,11 @@ pub(super) async fn start(
         expired: None,
         workload_controllers: true,
         stop: Mutex::new(Some(Box::new(move || {
-            // The cluster is on record, and goes when everything in it has gone.
-            Box::pin(endpoint.stop())
+            // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
+            Box::pin(async move {
+                endpoint.stop().await;
+                drop(kept);
+            })
         }))),
     })
 }
@@ -215,12 +248,14 @@ pub(super) async fn start(
 ///
 /// When `kind` cannot, with what to do.
 pub async fn remove(cluster: &str, program: Option<&Path>) -> Result<(), KindError> {
-    let kind = Kind::find(program).await?;
-    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but the run's own.
-    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
-    let gone = kind.delete(cluster, &nowhere).await;
-    let _ = std::fs::remove_file(nowhere);
-    gone
+    cluster::delete(&Kind::find(program).await?, cluster).await?;
+    // One that was to be kept and never stood.
+    let forgotten = KeptClusters::of_this_user().forget(cluster);
+    forgotten.map_err(|error| KindError::Failed {
+        what: "forgetting the cluster".to_owned(),
+        said: error.to_string(),
+        help: "",
+    })
 }
 
 /// Writes the logs of a cluster's nodes into `folder`.
@@ -245,6 +280,32 @@ fn access(cluster: &Cluster) -> Result<KubernetesAccess, StartError> {
 
 fn image(named: Option<&str>, (repository, tag): (&str, &str)) -> String {
     named.map_or_else(|| format!("{repository}:{tag}"), str::to_owned)
+}
+
+/// The images that are asked for, or else those of a cluster that has some, or else the newest releases'.
+fn images_of(options: &KindOptions, had: Option<&Images>) -> Images {
+    let newest = Images {
+        driver: image(None, DRIVER),
+        provider: image(None, PROVIDER),
+        registrar: REGISTRAR.to_owned(),
+    };
+    let had = had.unwrap_or(&newest);
+    Images {
+        driver: options.driver.as_ref().unwrap_or(&had.driver).clone(),
+        provider: options.provider.as_ref().unwrap_or(&had.provider).clone(),
+        registrar: options.registrar.as_ref().unwrap_or(&had.registrar).clone(),
+    }
+}
+
+fn installed_of(options: &KindOptions, images: &Images, way: AwsWay) -> Installed {
+    Installed {
+        driver: images.driver.clone(),
+        provider: images.provider.clone(),
+        registrar: images.registrar.clone(),
+        rotation: options.rotation,
+        provider_qps: whole(options.provider_qps),
+        aws: way,
+    }
 }
 
 /// The tag of an image.

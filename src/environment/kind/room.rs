@@ -1,5 +1,7 @@
 //! Room for the run's pods in a cluster of kind, and their image on every node, before any clock starts.
 
+use std::path::Path;
+
 use super::{KindOptions, cluster::Cluster, program::Kind};
 use crate::{
     environment::{StartError, placement},
@@ -39,6 +41,7 @@ pub(super) async fn made(
     cluster: &Cluster,
     options: &KindOptions,
     marks: &Marks,
+    scratch: &Path,
 ) -> Result<String, StartError> {
     let failed = StartError::of::<KubernetesError>("nodes");
     let nodes = kubernetes.nodes().await.map_err(&failed)?;
@@ -50,7 +53,7 @@ pub(super) async fn made(
             )
         });
     };
-    let loaded = cluster.load_if_here(kind, &named).await;
+    let loaded = cluster.load_if_here(kind, &named, scratch).await;
     loaded.map_err(StartError::of("image of the workloads"))?;
     placement::pulled(kubernetes, marks, &nodes, &named).await?;
     Ok(named)

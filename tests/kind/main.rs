@@ -1,0 +1,40 @@
+//! `run --env kind` through the built binary, as its users have it: real clusters with the stand-ins of driver and provider
+//! on their nodes, as images of this very program.
+//!
+//! They run where `MOUNTPROOF_KIND_IMAGE` names an image of a node (`kind/node-image/build.sh` makes one) and a Docker Engine
+//! answers; `MOUNTPROOF_KIND` names `kind`, where it is not in `PATH`. Elsewhere they are ignored, and say so. A cluster takes
+//! two cores for 20 s to come up, so the trials run one after another.
+
+#![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+mod catalogue;
+#[expect(dead_code, reason = "most of it is for the tests of the command line")]
+#[path = "../cli/support.rs"]
+mod support;
+mod world;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Its name, and what it does.
+type Case = (&'static str, fn());
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let lacking = world::lacking();
+    let trials = [catalogue::CASES]
+        .into_iter()
+        .flatten()
+        .map(|&(name, case)| {
+            let name = lacking
+                .as_ref()
+                .map_or_else(|| name.to_owned(), |lacking| format!("{name} (needs {lacking})"));
+            let trial = Trial::test(name, move || {
+                case();
+                Ok(())
+            });
+            trial.with_ignored_flag(lacking.is_some())
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
