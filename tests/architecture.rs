@@ -25,6 +25,7 @@ const PURE: &[&str] = &[
     "src/report/figure.rs",
     "src/report/files.rs",
     "src/report/latency.rs",
+    "src/report/nodes.rs",
     "src/load/histogram.rs",
     "src/load/schedule.rs",
     "src/load/limiter.rs",

@@ -11,12 +11,14 @@ use super::{
     as_kubelet::{self, Handed},
     calls,
     case::Attempt,
+    machine,
     step::{StepError, StepResult},
     world::World,
 };
 use crate::{
     agent::{Agent, NodeShare, Shared, SharesError, dealt, run_shares},
     aws::Session,
+    environment::EnvironmentOptions,
     journal::{EventKind, MeasurementFinished},
     kubernetes::{Kubernetes, ObjectRef},
     load::{
@@ -44,6 +46,8 @@ const FETCH: Duration = Duration::from_secs(10);
 pub(super) const UNMOUNT: Duration = Duration::from_secs(30);
 /// More of it for every pod of a measurement.
 const UNMOUNT_EACH: Duration = Duration::from_millis(50);
+/// Share of the time that waits for a processor take where processors are the limit.
+const CROWDED: f64 = 0.5;
 /// A wait for a limit that is worth a word.
 const QUEUE_SHOWS: Duration = Duration::from_millis(100);
 /// Unmounts and preparations at a time.
@@ -120,6 +124,8 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     )
     .map_err(|error| StepError::trouble(error.to_string()))?;
     let emit = |event| world.record(event);
+    let (began, waited) = (Instant::now(), machine::waited_for_processors());
+    let crowded;
     let finished = match lens {
         Lens::Csi => {
             let pods = imagined_pods(world, &plan);
@@ -135,6 +141,7 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
                 let shares = shares(world, &plan, &pods, agents).await?;
                 through_agents(world, run_shares(&plan, shares, &emit, &attempt.cancelled).await)
             };
+            crowded = shared_processors(world, began, waited);
             remove_statuses(world, &pods).await;
             measured
         }
@@ -145,6 +152,7 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
             // Until the pods are gone: thousands that republish in a hurry would be in the way of that.
             let _pace = world.environment.at_real_pace();
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
+            crowded = shared_processors(world, began, waited);
             target.remove_all(world).await?;
             measured.map_err(|error| StepError::trouble(error.to_string()))
         }
@@ -152,7 +160,27 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     if let Some(ceiling) = ceiling(&plan, &world.environment.limits) {
         world.warn(ceiling);
     }
+    if let Some(share) = crowded {
+        world.warn(format!("{}: {share}", plan.measurement.measurement));
+    }
     judge(world, &finished?).await
+}
+
+/// Where the nodes are containers of this machine, its processors are all that they have: whether these were the limit, in words.
+fn shared_processors(world: &World, began: Instant, waited: Option<Duration>) -> Option<String> {
+    if !matches!(world.options.environment, EnvironmentOptions::Kind(_)) {
+        return None;
+    }
+    let waited = machine::waited_for_processors()?.checked_sub(waited?)?;
+    let share = waited.as_secs_f64() / began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+    (share >= CROWDED).then(|| {
+        format!(
+            "the limit was this machine's processors, {} for all nodes and everything else here: {:.0} % of the time something \
+             waited for one; the figures are of that, lower --rate to measure less of it",
+            machine::this().cpus,
+            share.min(1.0) * 100.0
+        )
+    })
 }
 
 /// What the agents are to mount, dealt out to their nodes.

@@ -18,6 +18,7 @@ use tokio::{
     time::{Instant as TokioInstant, timeout_at},
 };
 
+use super::incidents::Incidents;
 use crate::tenant::{Marks, WORKLOAD_LABEL};
 
 /// A pod, as far as verdicts and latencies need it. Times are taken on arrival, as the API's own
@@ -53,10 +54,10 @@ pub struct Pods {
 }
 
 impl Pods {
-    pub(super) fn follow(api: Api<Pod>, marks: &Marks) -> Self {
+    pub(super) fn follow(api: Api<Pod>, marks: &Marks, incidents: Arc<Incidents>) -> Self {
         let table = Arc::new(Table::default());
         let config = watcher::Config::default().labels(&marks.selector());
-        let watching = tokio::spawn(follow(api, config, Arc::clone(&table)));
+        let watching = tokio::spawn(follow(api, config, Arc::clone(&table), incidents));
         Self { table, watching }
     }
 
@@ -219,7 +220,7 @@ impl Table {
     }
 }
 
-async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>) {
+async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>, incidents: Arc<Incidents>) {
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
@@ -230,6 +231,7 @@ async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>) {
                 match event {
                     watcher::Event::Init => listed.clear(),
                     watcher::Event::InitApply(pod) => {
+                        incidents.pod(&pod);
                         table.applied(&pod, now);
                         listed.extend(pod.metadata.uid);
                     }
@@ -237,7 +239,10 @@ async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>) {
                         table.listed(&listed);
                         listed = HashSet::new();
                     }
-                    watcher::Event::Apply(pod) => table.applied(&pod, now),
+                    watcher::Event::Apply(pod) => {
+                        table.applied(&pod, now);
+                        incidents.pod(&pod);
+                    }
                     watcher::Event::Delete(pod) => table.deleted(&pod),
                 }
             }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::kubernetes::ObjectRef;
+
 /// A namespace of the agent's own: who may reach it is then a matter of rights in this one.
-pub(super) const NAMESPACE: &str = "mountproof-agent";
+pub(in crate::environment) const NAMESPACE: &str = "mountproof-agent";
 /// Selects its pods.
 pub(super) const SELECTOR: &str = "app=mountproof-agent";
 
@@ -13,6 +15,11 @@ const PLUGIN: &str = "/var/lib/kubelet/plugins/csi-secrets-store";
 const KUBELET: &str = "/var/lib/kubelet";
 const PODS: &str = "/var/lib/kubelet/pods";
 const SCRATCH: &str = "/scratch";
+
+/// The `DaemonSet`.
+pub(super) fn set() -> ObjectRef {
+    ObjectRef::new("apps/v1", "DaemonSet", Some(NAMESPACE), NAME)
+}
 
 /// Everything, in the order in which it is created.
 ///

@@ -12,7 +12,8 @@ use std::{
 use futures::future::{BoxFuture, FutureExt as _, join_all};
 
 pub(super) use self::image::AgentImage;
-use self::manifests::{NAMESPACE, SELECTOR};
+pub(super) use self::manifests::NAMESPACE;
+use self::manifests::SELECTOR;
 use super::Node;
 use crate::{
     agent::{Agent, AgentError, Dial, PORT, Stream},
@@ -35,11 +36,14 @@ pub(super) async fn installed(
     nodes: &mut [Node],
 ) -> Result<usize, String> {
     for object in manifests::all(image) {
+        // In a cluster that stays they may be there, of another image.
         kubernetes
-            .create(&object)
+            .apply(&object)
             .await
             .map_err(|error| error.to_string())?;
     }
+    let until = Instant::now() + READY;
+    rolled_out(kubernetes, until).await?;
     let views = kubernetes.nodes().await.map_err(|error| error.to_string())?;
     let agents: Vec<Agent> = views
         .iter()
@@ -49,7 +53,6 @@ pub(super) async fn installed(
             Agent::new(&node.name, Arc::new(Door(port)))
         })
         .collect();
-    let until = Instant::now() + READY;
     for answered in join_all(agents.iter().map(|agent| answers(agent, until))).await {
         if let Err(error) = answered {
             let why = waiting(kubernetes)
@@ -66,6 +69,39 @@ pub(super) async fn installed(
         }
     }
     Ok(number)
+}
+
+/// Waits until every pod of the `DaemonSet` is of this image: one of another would be ended in the middle.
+async fn rolled_out(kubernetes: &Kubernetes, until: Instant) -> Result<(), String> {
+    let set = manifests::set();
+    loop {
+        let seen = kubernetes
+            .read(&set)
+            .await
+            .map_err(|error| error.to_string())?
+            .unwrap_or_default();
+        let status = &seen["status"];
+        let number = |name: &str| status[name].as_u64().unwrap_or(0);
+        let known = status["observedGeneration"] == seen["metadata"]["generation"];
+        let wanted = number("desiredNumberScheduled");
+        if known
+            && wanted > 0
+            && number("updatedNumberScheduled") == wanted
+            && number("numberReady") == wanted
+        {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let why = waiting(kubernetes)
+                .await
+                .map_or_else(String::new, |why| format!(" ({why})"));
+            return Err(format!(
+                "{} of {wanted} are ready after {READY:?}{why}",
+                number("numberReady")
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn answers(agent: &Agent, until: Instant) -> Result<(), AgentError> {

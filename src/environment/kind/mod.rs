@@ -196,6 +196,8 @@ pub(super) async fn start(
         .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
         .await;
 
+    kubernetes.watch_nodes(&[manifests::NAMESPACE, super::agent::NAMESPACE]);
+
     let aws = administrator(&endpoint, &ca, region)?;
     let version = kubernetes
         .version()
