@@ -11,10 +11,12 @@
 mod agent;
 mod cluster;
 mod config;
+mod doctor;
 mod install;
 mod kept;
 mod life;
 mod manifests;
+mod planned;
 mod program;
 mod room;
 mod up;
@@ -39,6 +41,7 @@ use self::{
     watch::Watch,
 };
 pub use self::{
+    doctor::{Found, look},
     kept::{DEFAULT_NAME, Images, KeptCluster, KeptClusters, Stage, Why, checked_name},
     life::{Down, DownError, Stay, down, reach_kept},
     program::KindError,

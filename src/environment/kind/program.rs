@@ -93,6 +93,16 @@ pub(super) struct Kind {
 impl Kind {
     /// Looks for the program, in `PATH` where none is named, and asks it and Docker whether they are there.
     pub(super) async fn find(named: Option<&Path>) -> Result<Self, KindError> {
+        let kind = Self::program(named).await?;
+        match docker(["info", "--format", "{{.ServerVersion}}"], ANSWER).await {
+            Ok(_) => Ok(kind),
+            Err(KindError::Failed { said, .. }) => Err(KindError::NoDocker(said)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks for the program alone.
+    pub(super) async fn program(named: Option<&Path>) -> Result<Self, KindError> {
         let program = named.unwrap_or_else(|| Path::new("kind")).to_owned();
         let said = match run(&program, ["version"], ANSWER).await {
             Err(Trouble::NotRun(because)) => {
@@ -112,11 +122,11 @@ impl Kind {
                 found: said.trim().to_owned(),
             });
         }
-        match docker(["info", "--format", "{{.ServerVersion}}"], ANSWER).await {
-            Ok(_) => Ok(Self { program, version }),
-            Err(KindError::Failed { said, .. }) => Err(KindError::NoDocker(said)),
-            Err(error) => Err(error),
-        }
+        Ok(Self { program, version })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.program
     }
 
     /// Such as `v0.33.0`.
