@@ -213,6 +213,13 @@ impl World {
             .any(|known| known.name == capability && known.present)
     }
 
+    /// What the probe of a capability saw.
+    pub(super) fn evidence_of(&self, capability: &str) -> &str {
+        let mut known = self.capabilities.iter();
+        let found = known.find(|known| known.name == capability);
+        found.map_or("it was not looked for", |known| &known.evidence)
+    }
+
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
         case.scenario.requires.iter().find_map(|needed| {
@@ -438,7 +445,7 @@ impl World {
 
     /// What is wrong with the environment itself, if anything is.
     pub(super) async fn trouble(&self) -> Option<String> {
-        if let Err(error) = self.environment.aws.whoami().await {
+        if let Err(error) = self.environment.aws.answers().await {
             return Some(format!("AWS does not answer: {error}"));
         }
         if let Err(error) = self.environment.kubernetes.version().await {
