@@ -11,6 +11,7 @@ use std::{
 const PURE: &[&str] = &[
     "src/agent/protocol.rs",
     "src/engine/needs.rs",
+    "src/engine/timeline.rs",
     "src/environment/agent/manifests.rs",
     "src/known",
     "src/scenario",
@@ -91,6 +92,7 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
     ("src/engine/as_kubelet.rs", "tokens say when they expire"),
+    ("src/engine/evidence.rs", "a timeline says when things were"),
     (
         "crates/aws-endpoint/src/state.rs",
         "signatures and tokens are judged by it",

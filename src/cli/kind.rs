@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::environment::{KindOptions, Needs, Stay};
+use crate::environment::{AwsOptions, KindOptions, Needs, Stay};
 
 /// Rotation's poll interval: kubelet asks about every minute anyway.
 const ROTATION: Duration = Duration::from_secs(2);
@@ -95,6 +95,9 @@ impl KindArgs {
             registrar: self.registrar_image.clone(),
             rotation: ROTATION,
             provider_qps,
+            aws: AwsOptions::default(),
+            plants: Vec::new(),
+            faults: Vec::new(),
             agent: self.agent_image.clone(),
             stay: Stay::Never,
             workload_image: None,

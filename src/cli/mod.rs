@@ -1,6 +1,7 @@
 //! The command line, one file per command.
 
 pub mod agent;
+pub mod aws;
 pub mod cluster;
 pub mod completions;
 pub mod doctor;

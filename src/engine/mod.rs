@@ -34,6 +34,7 @@ mod signals;
 mod standing;
 mod step;
 mod synced;
+mod timeline;
 mod workload;
 mod world;
 

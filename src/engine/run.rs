@@ -29,7 +29,7 @@ use crate::{
         CaseFinished, Closed, EventKind, Interrupted, Journal, ProgressMade, RunFinished, RunStarted,
         SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
     },
-    provision::{Ledger, LedgerError, Object, Provisioner, Reach, Teardown, scratch_removed},
+    provision::{Ledger, LedgerError, Object, Provisioner, Teardown, scratch_removed},
     redact::Redactor,
     report::{self, ExitCode, Format, RunSummary},
     scenario::Case,
@@ -125,7 +125,9 @@ pub async fn run(
         None => ClusterName::of_run(&run_id)?,
     };
     let folder = RunFolder::make(&options.out, &run_id)?;
-    let ledger = Arc::new(Ledger::create(&folder.path.join("ledger.jsonl"), &run_id)?);
+    let ledger = folder.path.join("ledger.jsonl");
+    let reach = options.environment.reach(&options.region);
+    let ledger = Arc::new(Ledger::create_reaching(&ledger, &run_id, reach)?);
     let journal = Journal::create(
         &folder.path.join("journal.jsonl"),
         redactor.clone(),
@@ -435,8 +437,8 @@ impl Life {
                 self.warn(format!("the environment did not end within {STOP:?}"));
             }
             // What is said to be left in a world that was in this process is gone by now.
-            let Reach::Embedded = environment.reach;
-            for text in report.gone_with_process(&self.ledger, &environment.kubernetes_in) {
+            for text in report.gone_with_process(&self.ledger, &environment.reach, &environment.kubernetes_in)
+            {
                 self.warn(text);
             }
         }
@@ -449,6 +451,7 @@ impl Life {
             self.warn(text);
         }
         self.end_cluster(&mut report).await;
+        self.remove_containers(&mut report).await;
         let scratch = Object::Scratch(self.scratch.clone());
         if self.ledger.standing().contains(&scratch) {
             let folder = self.scratch.clone();

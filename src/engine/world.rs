@@ -445,7 +445,7 @@ impl World {
 
     /// What is wrong with the environment itself, if anything is.
     pub(super) async fn trouble(&self) -> Option<String> {
-        if let Err(error) = self.environment.aws.whoami().await {
+        if let Err(error) = self.environment.aws.answers().await {
             return Some(format!("AWS does not answer: {error}"));
         }
         if let Err(error) = self.environment.kubernetes.version().await {

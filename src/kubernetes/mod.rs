@@ -11,6 +11,7 @@ mod incidents;
 mod nodes;
 mod object;
 mod pods;
+mod program_logs;
 
 use std::{
     collections::BTreeMap,
@@ -37,6 +38,7 @@ pub use self::{
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
+    program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
 };
 use self::{
     incidents::Incidents,

@@ -608,4 +608,8 @@ pub enum Evidence {
     Classes,
     /// The AWS call log of the case's window.
     CallLog,
+    /// What driver, provider and kubelet of the pods' nodes wrote in that window.
+    Logs,
+    /// All of it that has a time, in one order.
+    Timeline,
 }

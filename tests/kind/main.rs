@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod aws;
 mod catalogue;
 mod life;
 mod load;
@@ -24,7 +25,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let lacking = world::lacking();
-    let trials = [catalogue::CASES, life::CASES, load::CASES]
+    let trials = [aws::CASES, catalogue::CASES, life::CASES, load::CASES]
         .into_iter()
         .flatten()
         .map(|&(name, case)| {

@@ -56,6 +56,14 @@ pub(super) struct AwsWay {
 }
 
 impl AwsWay {
+    /// How the seam's own line in a report says it.
+    pub(super) fn reached(&self) -> String {
+        format!(
+            "the provider reaches it as a proxy, {}, under AWS's own host names",
+            self.proxy
+        )
+    }
+
     /// How a report says it.
     pub(super) fn note(&self) -> String {
         format!(
@@ -107,6 +115,8 @@ fn driver(installed: &Installed) -> Vec<Value> {
         "args": [
             "--endpoint=$(CSI_ENDPOINT)",
             "--nodeid=$(KUBE_NODE_NAME)",
+            // So that its log says who mounts what.
+            "-v=5",
             format!("--provider-volume={new}"),
             format!("--additional-provider-volume-paths={old}"),
             "--metrics-addr=:8095",

@@ -16,6 +16,7 @@ mod install;
 mod kept;
 mod life;
 mod manifests;
+mod node_logs;
 mod planned;
 mod program;
 mod room;
@@ -29,7 +30,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 
 pub(super) use self::life::keep;
@@ -37,6 +37,7 @@ use self::{
     cluster::Cluster,
     life::Obtained,
     manifests::{AwsWay, Installed},
+    node_logs::KindNodeLogs,
     program::Kind,
     watch::Watch,
 };
@@ -48,15 +49,17 @@ pub use self::{
     up::{Up, up},
 };
 use super::{
-    Environment, Needs, Node, StartError,
-    call_log::EndpointLog,
-    local::{ACCOUNT, administrator, failover_region, prepare, whole},
-    progress::{self, Told},
+    AwsOptions, Environment, Fault, Heard, Needs, Node, Plant, StartError,
+    aws_side::AwsSide,
+    daemon_logs::DaemonLogs,
+    described, fault,
+    local::{failover_region, prepare, whole},
+    progress,
 };
 use crate::{
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
-    provision::{KubernetesIn, Ledger, Reach},
+    provision::{KubernetesIn, Ledger},
     tenant::Marks,
 };
 
@@ -92,6 +95,12 @@ pub struct KindOptions {
     pub rotation: Duration,
     /// `--qps` of the provider.
     pub provider_qps: f64,
+    /// What keeps the secrets.
+    pub aws: AwsOptions,
+    /// Defects to plant, of AWS.
+    pub plants: Vec<Plant>,
+    /// Faults to cause, of AWS.
+    pub faults: Vec<Fault>,
     /// Image of the agent; `None` makes one of this program.
     pub agent: Option<String>,
     /// What becomes of the cluster.
@@ -119,33 +128,36 @@ pub(super) async fn start(
     seed: u64,
     marks: &Marks,
     ledger: &Ledger,
-    told: &Told,
+    heard: Heard,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    let Heard { struck, told } = heard;
+    let told = &told;
     let options = &room::enough(options)?;
+    options.aws.check().await?;
     prepare(scratch).map_err(StartError::of("environment"))?;
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
     // Made while the cluster comes up.
     let agent = agent::Preparing::begin(options, scratch);
-    let Obtained { cluster, kept } = life::obtain(&kind, options, marks.run(), ledger, scratch, told).await?;
+    // Both to their ends, whichever fails: what is half made is removed by its name.
+    let (obtained, behind) = tokio::join!(
+        life::obtain(&kind, options, marks.run(), ledger, scratch, told),
+        options.aws.behind(marks, ledger)
+    );
+    let (Obtained { cluster, kept }, behind) = (obtained?, behind?);
     let kubernetes_in = options.stay.kubernetes_in();
     if let KubernetesIn::KeptCluster(name) = &kubernetes_in {
         ledger.within(name).map_err(StartError::of("kind cluster"))?;
     }
     // From here on its nodes should be there.
-    let watch = Watch::begin(cluster.name());
+    let watch = Watch::begin(cluster.name(), cluster.nodes());
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
-    let endpoint = Endpoint::start(EndpointConfig {
-        // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
-        listen: SocketAddr::new(cluster.host_address(), 0),
-        seed,
-        ..EndpointConfig::new(ACCOUNT, &ca)
-    })
-    .await
-    .map_err(StartError::of("AWS endpoint"))?;
+    // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
+    let listen = SocketAddr::new(cluster.host_address(), 0);
+    let aws_side = AwsSide::start(behind, listen, &ca, seed, &options.plants).await?;
 
     let kubernetes = Kubernetes::connect(&access(&cluster)?, marks)
         .await
@@ -159,10 +171,10 @@ pub(super) async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     // It has a name that only pods can resolve.
-    endpoint.host_issuer(&issuer, &keys);
+    aws_side.host_issuer(&issuer, &keys);
 
     let way = AwsWay {
-        proxy: format!("http://{}", endpoint.address()),
+        proxy: format!("http://{}", aws_side.address()),
         trust_pem: ca.certificate_pem().to_owned(),
         region: region.to_owned(),
     };
@@ -201,29 +213,30 @@ pub(super) async fn start(
 
     kubernetes.watch_nodes(&[manifests::NAMESPACE, super::agent::NAMESPACE]);
 
-    let aws = administrator(&endpoint, &ca, region)?;
+    let aws = aws_side.administrator(&ca, region)?;
     let version = kubernetes
         .version()
         .await
         .map_err(StartError::of("Kubernetes client"))?;
-    let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: components(&kind, &cluster, &version, &installed, stand_ins),
+        components: components(&kind, &cluster, &version, &installed, stand_ins, &aws_side),
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
     };
+    let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
         programs: Some(Arc::new(watch)),
         control: None,
-        aws_faults: None,
-        logs: None,
+        aws_faults: Some(Arc::clone(&aws_side) as _),
+        logs: Some(Arc::new(DaemonLogs::of(kubernetes.pod_logs()))),
+        node_logs: Some(Arc::new(KindNodeLogs)),
         rotation: Some(options.rotation),
         republish: None,
         failover_region: Some(failover_region(region).to_owned()),
         counts: None,
         ready,
-        reach: Reach::Embedded,
+        reach: options.aws.reach(region),
         kubernetes_in,
         kubernetes,
         aws,
@@ -231,7 +244,7 @@ pub(super) async fn start(
         workload_image,
         nodes,
         no_agent,
-        calls: Some(log),
+        calls: Some(aws_side.log()),
         limits: Vec::new(),
         pace: None,
         expired: None,
@@ -239,7 +252,8 @@ pub(super) async fn start(
         stop: Mutex::new(Some(Box::new(move || {
             // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
             Box::pin(async move {
-                endpoint.stop().await;
+                drop(striking);
+                aws_side.stop().await;
                 drop(kept);
             })
         }))),
@@ -329,6 +343,7 @@ fn components(
     version: &str,
     installed: &Installed,
     stand_ins: [bool; 2],
+    aws: &AwsSide,
 ) -> Vec<Component> {
     let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
         seam: seam.to_owned(),
@@ -368,15 +383,7 @@ fn components(
                 vec![installed.aws.note(), format!("--qps={}", installed.provider_qps)],
             )
         },
-        Component {
-            stand_in: true,
-            ..component(
-                "aws",
-                "AWS endpoint",
-                env!("CARGO_PKG_VERSION"),
-                vec!["IAM enforced".to_owned(), "IAM, STS, Secrets Manager".to_owned()],
-            )
-        },
+        aws.component(Some(installed.aws.reached())),
     ]
 }
 
@@ -389,6 +396,7 @@ fn notes(options: &KindOptions, cluster: &Cluster) -> Vec<String> {
         format!("rotation poll interval {:?}", options.rotation),
     ];
     notes.extend(options.notes.iter().cloned());
+    notes.extend(described::trouble(&options.plants, &options.faults));
     notes
 }
 

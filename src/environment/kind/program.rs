@@ -388,6 +388,8 @@ impl Drop for Group {
 /// The lines that tell why: kind's own begin with `ERROR`, else the last few.
 fn last_words(complained: &[u8], said: &[u8]) -> String {
     const LINES: usize = 4;
+    /// In characters: kind repeats every command that failed.
+    const LONGEST: usize = 500;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (complained, said) = (text(complained), text(said));
     let lines: Vec<&str> = complained
@@ -398,12 +400,13 @@ fn last_words(complained: &[u8], said: &[u8]) -> String {
         .collect();
     let own = lines.iter().position(|line| line.starts_with("ERROR"));
     let from = own.unwrap_or_else(|| lines.len().saturating_sub(LINES));
-    lines[from..]
-        .iter()
-        .take(LINES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" | ")
+    let last = lines[from..].iter().take(LINES).copied().collect::<Vec<_>>();
+    let mut last = last.join(" | ");
+    if let Some((end, _)) = last.char_indices().nth(LONGEST) {
+        last.truncate(end);
+        last.push_str(" ...");
+    }
+    last
 }
 
 #[cfg(test)]
