@@ -39,8 +39,9 @@ pub use self::{
     fault::{Fault, Struck, Trouble},
     issuer::TokenIssuer,
     kind::{
-        DEFAULT_NAME, Down, DownError, Images, KeptCluster, KeptClusters, KindError, KindOptions, Stage,
-        Stay, Up, Why, checked_name, down, reach_kept, remove as remove_kind_cluster, up,
+        DEFAULT_NAME, Down, DownError, Found, Images, KeptCluster, KeptClusters, KindError, KindOptions,
+        Stage, Stay, Up, Why, checked_name, down, look as look_for_kind, reach_kept,
+        remove as remove_kind_cluster, up,
     },
     local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder},
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},

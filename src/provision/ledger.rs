@@ -550,6 +550,8 @@ mod tests {
             run_id: "r1".into(),
             process: Process::this().unwrap(),
             reach: Reach::Embedded,
+            kept: Vec::new(),
+            within: None,
             standing: Vec::new(),
             closed: false,
         };

@@ -25,7 +25,10 @@ const PARALLEL: usize = 16;
 /// Namespaces that are waited for at a time.
 const NAMESPACES: usize = 128;
 
-/// Longest wait for one object to be gone.
+/// Longest wait for them, all together: their controller deletes what is in them, ten namespaces at a time.
+const NAMESPACES_PATIENCE: Duration = Duration::from_mins(3);
+
+/// Longest wait for one other object to be gone.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Kinds that carry a run's label: what is looked for after teardown.
@@ -470,7 +473,12 @@ async fn remove_kubernetes(
         return Ok(if absent { Removal::Absent } else { Removal::Foreign });
     }
     kubernetes.delete(reference).await?;
-    kubernetes.wait_gone(reference, Instant::now() + PATIENCE).await?;
+    let patience = if reference.kind == "Namespace" {
+        NAMESPACES_PATIENCE
+    } else {
+        PATIENCE
+    };
+    kubernetes.wait_gone(reference, Instant::now() + patience).await?;
     Ok(Removal::Removed)
 }
 

@@ -9,6 +9,7 @@
 
 mod aws;
 mod catalogue;
+mod life;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
@@ -23,7 +24,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let lacking = world::lacking();
-    let trials = [aws::CASES, catalogue::CASES]
+    let trials = [aws::CASES, catalogue::CASES, life::CASES]
         .into_iter()
         .flatten()
         .map(|&(name, case)| {

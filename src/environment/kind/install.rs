@@ -46,7 +46,10 @@ pub(super) async fn images(
     };
     let stand_ins = [load(&installed.driver).await?, load(&installed.provider).await?];
     load(&installed.registrar).await?;
-    stage.ends(format!("3 for {} nodes", cluster.nodes().len()));
+    stage.ends(match cluster.nodes().len() {
+        1 => "3 images for 1 node".to_owned(),
+        nodes => format!("3 images for {nodes} nodes"),
+    });
     Ok(stand_ins)
 }
 

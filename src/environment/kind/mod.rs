@@ -10,11 +10,13 @@
 
 mod cluster;
 mod config;
+mod doctor;
 mod install;
 mod kept;
 mod life;
 mod manifests;
 mod node_logs;
+mod planned;
 mod program;
 mod room;
 mod up;
@@ -39,6 +41,7 @@ use self::{
     watch::Watch,
 };
 pub use self::{
+    doctor::{Found, look},
     kept::{DEFAULT_NAME, Images, KeptCluster, KeptClusters, Stage, Why, checked_name},
     life::{Down, DownError, Stay, down, reach_kept},
     program::KindError,
@@ -144,7 +147,7 @@ pub(super) async fn start(
         ledger.within(name).map_err(StartError::of("kind cluster"))?;
     }
     // From here on its nodes should be there.
-    let watch = Watch::begin(cluster.name());
+    let watch = Watch::begin(cluster.name(), cluster.nodes());
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
     // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
