@@ -40,7 +40,7 @@ pub struct HostArgs {
     #[arg(long, value_name = "PROGRAM|IMAGE|ARCHIVE", conflicts_with = "driver_version")]
     pub driver: Option<String>,
 
-    /// The driver: its official image of this version, such as 1.6.0.
+    /// The driver: its official image of this version, such as 1.6.0; with --env kind, its manifests too.
     #[arg(long, value_name = "VERSION")]
     pub driver_version: Option<String>,
 
@@ -52,7 +52,7 @@ pub struct HostArgs {
     )]
     pub provider: Option<String>,
 
-    /// The provider: its official image of this version, such as 3.1.1.
+    /// The provider: its official image of this version, such as 3.1.1; with --env kind, its manifests too.
     #[arg(long, value_name = "VERSION")]
     pub provider_version: Option<String>,
 
@@ -113,10 +113,19 @@ impl HostArgs {
     pub fn first_given(&self) -> Option<&'static str> {
         [
             (self.driver.is_some(), "--driver"),
-            (self.driver_version.is_some(), "--driver-version"),
             (self.provider.is_some(), "--provider"),
-            (self.provider_version.is_some(), "--provider-version"),
             (self.offline, "--offline"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// The flag that names a version of a release, if one was given: for `--env host` and for nodes.
+    #[must_use]
+    pub fn version_given(&self) -> Option<&'static str> {
+        [
+            (self.driver_version.is_some(), "--driver-version"),
+            (self.provider_version.is_some(), "--provider-version"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))

@@ -1,15 +1,12 @@
 //! The flags of `--env kind`.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
 
-use crate::environment::KindOptions;
+use crate::environment::{KindOptions, installation::InstallationOptions};
 
-/// Rotation's poll interval: kubelet asks about every minute anyway.
-const ROTATION: Duration = Duration::from_secs(2);
-
-/// Which cluster, and what is on its nodes.
+/// Which cluster.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kind environment (--env kind)")]
 pub struct KindArgs {
@@ -32,18 +29,6 @@ pub struct KindArgs {
     /// Pods that a node takes [default: kubelet's 110].
     #[arg(long, value_name = "N")]
     pub max_pods: Option<NonZeroU32>,
-
-    /// Image of the driver; one that Docker has here is loaded into the nodes [default: the newest release].
-    #[arg(long, value_name = "IMAGE")]
-    pub driver_image: Option<String>,
-
-    /// Image of the provider, likewise.
-    #[arg(long, value_name = "IMAGE")]
-    pub provider_image: Option<String>,
-
-    /// Image of what registers the driver with kubelet (node-driver-registrar), likewise.
-    #[arg(long, value_name = "IMAGE")]
-    pub registrar_image: Option<String>,
 }
 
 impl KindArgs {
@@ -56,9 +41,6 @@ impl KindArgs {
             (self.kind_config.is_some(), "--kind-config"),
             (self.workers > 0, "--workers"),
             (self.max_pods.is_some(), "--max-pods"),
-            (self.driver_image.is_some(), "--driver-image"),
-            (self.provider_image.is_some(), "--provider-image"),
-            (self.registrar_image.is_some(), "--registrar-image"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
@@ -66,18 +48,14 @@ impl KindArgs {
 
     /// As the environment takes them.
     #[must_use]
-    pub fn options(&self, provider_qps: f64) -> KindOptions {
+    pub fn options(&self, installation: InstallationOptions) -> KindOptions {
         KindOptions {
             program: self.kind.clone(),
             image: self.kind_image.clone(),
             config: self.kind_config.clone(),
             workers: self.workers,
             max_pods: self.max_pods.map(NonZeroU32::get),
-            driver: self.driver_image.clone(),
-            provider: self.provider_image.clone(),
-            registrar: self.registrar_image.clone(),
-            rotation: ROTATION,
-            provider_qps,
+            installation,
             notes: Vec::new(),
         }
     }

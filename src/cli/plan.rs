@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use super::{
-    output::{OK, Output, style},
+    output::{OK, Output, USAGE, style},
     run::RunArgs,
 };
 use crate::{
@@ -25,7 +25,14 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
-    let options = args.options(binding.cases, KnownIssues::default(), Vec::new());
+    let environment = match args.environment() {
+        Ok(environment) => environment,
+        Err(because) => {
+            writeln!(output.err, "error: {because}")?;
+            return Ok(USAGE);
+        }
+    };
+    let options = args.options(binding.cases, KnownIssues::default(), Vec::new(), environment);
     let cases = engine::plan(&options, args.seed.unwrap_or_default());
     let strong = style::STRONG;
 

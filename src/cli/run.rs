@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     host::{self, HostArgs},
+    installation::InstallationArgs,
     kind::KindArgs,
     list::TenantArgs,
     output::{Output, USAGE},
@@ -180,6 +181,10 @@ pub struct RunArgs {
     /// Which cluster.
     #[command(flatten)]
     pub kind: KindArgs,
+
+    /// What is on its nodes.
+    #[command(flatten)]
+    pub installation: InstallationArgs,
 }
 
 /// Environments that this version can stand up.
@@ -241,7 +246,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 impl RunArgs {
     /// The arguments as something that can be done, with the cases that they select.
     #[must_use]
-    pub fn options(&self, cases: Vec<Case>, known: KnownIssues, command: Vec<String>) -> RunOptions {
+    pub fn options(
+        &self,
+        cases: Vec<Case>,
+        known: KnownIssues,
+        command: Vec<String>,
+        environment: EnvironmentOptions,
+    ) -> RunOptions {
         RunOptions {
             cases,
             tenants: self.tenants.names(),
@@ -267,17 +278,21 @@ impl RunArgs {
             out: self.out.clone(),
             known,
             command,
-            environment: self.environment(),
+            environment,
         }
     }
 }
 
 impl RunArgs {
-    fn environment(&self) -> EnvironmentOptions {
+    /// The environment that was chosen; what cannot be meant, in words.
+    pub(super) fn environment(&self) -> Result<EnvironmentOptions, String> {
         if self.env == EnvironmentName::Kind {
-            return EnvironmentOptions::Kind(self.kind.options(self.provider_qps));
+            let installation = self.installation.options(&self.host, self.provider_qps)?;
+            return Ok(EnvironmentOptions::Kind(Box::new(
+                self.kind.options(installation),
+            )));
         }
-        EnvironmentOptions::Local(Box::new(LocalOptions {
+        Ok(EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
             faults: self.fault.clone(),
             kubernetes_listen: self.kubernetes_listen,
@@ -286,7 +301,7 @@ impl RunArgs {
             provider_qps: self.provider_qps,
             programs: self.host.obtained.clone().map(|obtained| obtained.0),
             ..LocalOptions::default()
-        }))
+        })))
     }
 
     /// What was given that means nothing in the environment that was chosen, and what to do.
@@ -295,9 +310,14 @@ impl RunArgs {
             .host
             .first_given()
             .filter(|_| self.env != EnvironmentName::Host);
+        let of_release = self
+            .host
+            .version_given()
+            .filter(|_| self.env == EnvironmentName::Embedded);
         let of_kind = self
             .kind
             .first_given()
+            .or_else(|| self.installation.first_given())
             .filter(|_| self.env != EnvironmentName::Kind);
         let trouble = (self.env == EnvironmentName::Kind)
             .then(|| {
@@ -309,6 +329,9 @@ impl RunArgs {
             .flatten();
         of_host
             .map(|flag| format!("{flag} is for real releases: add --env host"))
+            .or_else(|| {
+                of_release.map(|flag| format!("{flag} is for real releases: add --env host, or --env kind"))
+            })
             .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
             .or_else(|| trouble.map(|flag| format!("{flag} is for parts of ours: leave --env kind out")))
     }
@@ -330,6 +353,13 @@ pub async fn run(
         writeln!(output.err, "error: {misplaced}")?;
         return Ok(USAGE);
     }
+    let environment = match args.environment() {
+        Ok(environment) => environment,
+        Err(because) => {
+            writeln!(output.err, "error: {because}")?;
+            return Ok(USAGE);
+        }
+    };
     let control_plane = match args.host.control_plane(args.env) {
         Ok(programs) => programs,
         Err(error) => {
@@ -371,7 +401,7 @@ pub async fn run(
             }
         }
     }
-    let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
+    let mut options = args.options(binding.cases, known, host::typed(std::env::args()), environment);
     match &mut options.environment {
         EnvironmentOptions::Local(local) => {
             local.notes = notes;

@@ -329,6 +329,7 @@ pub(super) async fn start(
         components: described::components(options, api.component(), &driver, &provider),
         capabilities: Vec::new(),
         notes: described::notes(options, driver.mount_kind()),
+        installed: None,
     };
     let pace = Box::new(Pace {
         time: kubelet.time(),

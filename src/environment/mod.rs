@@ -8,10 +8,12 @@ mod access;
 mod call_counts;
 mod call_log;
 mod clusters;
+mod command;
 mod control_plane;
 mod described;
 mod disturb;
 mod fault;
+pub mod installation;
 mod issuer;
 mod kind;
 mod local;
@@ -59,7 +61,7 @@ pub enum EnvironmentOptions {
     /// On this machine, in this process but for releases' programs.
     Local(Box<LocalOptions>),
     /// A cluster of kind.
-    Kind(KindOptions),
+    Kind(Box<KindOptions>),
 }
 
 impl EnvironmentOptions {
@@ -86,7 +88,7 @@ impl EnvironmentOptions {
     pub fn rotation(&self) -> Duration {
         match self {
             Self::Local(options) => options.rotation,
-            Self::Kind(options) => options.rotation,
+            Self::Kind(options) => options.installation.rotation,
         }
     }
 
@@ -191,6 +193,7 @@ impl Environment {
                 components: Vec::new(),
                 capabilities: Vec::new(),
                 notes: Vec::new(),
+                installed: None,
             },
             kubernetes,
             aws,

@@ -142,6 +142,65 @@ pub struct EnvironmentReady {
     pub capabilities: Vec<Capability>,
     /// Facts that change how figures are read: the clock's factor, tmpfs or a plain folder.
     pub notes: Vec<String>,
+    /// What was put on the nodes of a cluster; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Installed>,
+}
+
+/// Driver and provider on the nodes of a cluster, as the cluster tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Installed {
+    /// Both, the driver first.
+    pub parts: Vec<InstalledPart>,
+    /// `spec` of the driver's `CSIDriver` object, by field.
+    pub csi_driver: BTreeMap<String, serde_json::Value>,
+}
+
+/// One part on the nodes of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledPart {
+    /// `driver` or `provider`.
+    pub part: String,
+    /// Its version, by its image's tag, its chart or a label.
+    pub version: String,
+    /// Where its manifests come from: ours, a chart with its version, files.
+    pub origin: String,
+    /// Its `DaemonSet`, with the namespace.
+    pub daemon_set: String,
+    /// Images of its pods.
+    pub images: Vec<InstalledImage>,
+    /// What its own container is started with.
+    pub flags: Vec<String>,
+    /// The `ServiceAccount` that it runs as, with the namespace.
+    pub account: String,
+    /// What that may do.
+    pub roles: Vec<InstalledRole>,
+    /// What was set in its manifests for the run, and what there is to know of them.
+    pub remarks: Vec<String>,
+}
+
+/// An image of an installed part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledImage {
+    /// The container's name.
+    pub container: String,
+    /// As its manifest names it.
+    pub image: String,
+    /// As the nodes have it: one where all have the same.
+    pub digests: Vec<String>,
+}
+
+/// A role of an installed part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledRole {
+    /// Its kind and name, such as `ClusterRole secretproviderclasses-role`.
+    pub role: String,
+    /// Such as `get, list, watch pods`.
+    pub rules: Vec<String>,
 }
 
 /// What stands at one seam.

@@ -6,6 +6,7 @@
 mod access;
 mod error;
 mod events;
+mod log;
 mod object;
 mod pods;
 
@@ -31,6 +32,7 @@ pub use self::{
     access::{Identity, KubernetesAccess},
     error::KubernetesError,
     events::{EventView, Events},
+    log::ContainerRef,
     object::ObjectRef,
     pods::{PodView, Pods},
 };

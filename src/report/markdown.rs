@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use super::{
     calls::{self, COLUMNS},
     exit::{self, ExitCode},
-    figure,
+    figure, installed,
     summary::{CaseSummary, RunSummary},
 };
 use crate::{
-    journal::{Access, Verdict},
+    journal::{Access, Installed, Verdict},
     load::percentiles::needed,
 };
 
@@ -426,8 +426,29 @@ fn environment(summary: &RunSummary, text: &mut String) {
         for note in &ready.notes {
             let _ = writeln!(text, "- {}", cell(note));
         }
+        if let Some(installed) = &ready.installed {
+            text.push_str(&installation(installed));
+        }
     }
     let _ = writeln!(text, "\nAgain: `{}`", cell(summary.run.command.join(" ")));
+}
+
+/// What is on the nodes, folded away: most readers want to know it only when something is wrong.
+fn installation(installed: &Installed) -> String {
+    let versions: Vec<String> = installed
+        .parts
+        .iter()
+        .map(|part| format!("{} {}", part.part, part.version))
+        .collect();
+    let mut text = format!(
+        "\n<details><summary>What is installed: {}</summary>\n\n| | driver and provider |\n|---|---|\n",
+        cell(versions.join(", "))
+    );
+    for (what, said) in installed::rows(installed) {
+        let _ = writeln!(text, "| {} | {} |", cell(what), cell(said));
+    }
+    text.push_str("\n</details>\n");
+    text
 }
 
 fn word(verdict: Verdict) -> &'static str {

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod figure;
 pub mod files;
 pub mod html;
+mod installed;
 pub mod junit;
 pub mod latency;
 pub mod markdown;

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     journal::{
-        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, KnownIssue,
-        LeftoverFound, Machine, MeasurementFinished, RefreshedBy, Verdict,
+        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, Installed,
+        KnownIssue, LeftoverFound, Machine, MeasurementFinished, RefreshedBy, Verdict,
     },
     load::calls,
 };
@@ -100,6 +100,9 @@ pub struct Environment {
     pub capabilities: Vec<Capability>,
     /// Facts that change how figures are read.
     pub notes: Vec<String>,
+    /// What was put on the nodes of a cluster; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Installed>,
 }
 
 /// One tenant.
@@ -428,7 +431,11 @@ fn environment(summary: &RunSummary) -> Environment {
             .as_ref()
             .map(|ready| ready.capabilities.clone())
             .unwrap_or_default(),
-        notes: ready.map(|ready| ready.notes).unwrap_or_default(),
+        notes: ready
+            .as_ref()
+            .map(|ready| ready.notes.clone())
+            .unwrap_or_default(),
+        installed: ready.and_then(|ready| ready.installed),
     }
 }
 

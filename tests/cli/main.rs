@@ -11,5 +11,6 @@ mod ending;
 mod endpoint;
 mod endpoint_faults;
 mod faults;
+mod installation;
 mod selection;
 mod support;

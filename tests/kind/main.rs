@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
 mod catalogue;
+mod install;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
@@ -22,10 +23,15 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let lacking = world::lacking();
-    let trials = [catalogue::CASES]
-        .into_iter()
-        .flatten()
-        .map(|&(name, case)| {
+    let without =
+        |cases: &'static [Case], lacking: Option<&'static str>| cases.iter().map(move |case| (case, lacking));
+    let trials = without(catalogue::CASES, lacking)
+        .chain(without(install::CASES, lacking))
+        .chain(without(
+            install::WITH_HELM,
+            lacking.or_else(install::helm_lacking),
+        ))
+        .map(|(&(name, case), lacking)| {
             let name = lacking
                 .as_ref()
                 .map_or_else(|| name.to_owned(), |lacking| format!("{name} (needs {lacking})"));

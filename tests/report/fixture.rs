@@ -98,6 +98,7 @@ impl Builder {
                     capability("tmpfs", false, "mount(2): operation not permitted"),
                 ],
                 notes: vec!["Mounts are private folders, for tmpfs may not be mounted here.".to_owned()],
+                installed: None,
             }))
     }
 

@@ -1,6 +1,7 @@
 //! A cluster while it stands.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -8,8 +9,9 @@ use std::{
 };
 
 use super::{
+    super::installation::Installation,
     KindOptions, Node, config,
-    program::{Kind, KindError, docker},
+    program::{Kind, KindError, Load, docker},
 };
 
 /// Longest wait for Docker to tell something.
@@ -93,13 +95,34 @@ impl Cluster {
         self.host
     }
 
-    /// Brings an image into every node that Docker has here; any other is kubelet's to pull. Says whether it is a
-    /// stand-in's, by its label.
-    pub(super) async fn load_if_here(&self, kind: &Kind, image: &str) -> Result<bool, KindError> {
+    /// Brings the images of an installation into every node, archives first and then what Docker has here; any other is
+    /// kubelet's to pull. Says which are stand-ins', by their label.
+    pub(super) async fn load_all(
+        &self,
+        kind: &Kind,
+        installation: &Installation,
+        archives: &[(String, PathBuf)],
+    ) -> Result<BTreeSet<String>, KindError> {
+        for (_, archive) in archives {
+            kind.load(&self.name, Load::Archive(archive)).await?;
+        }
+        let mut stand_ins = BTreeSet::new();
+        for image in installation.images() {
+            // A digest is a registry's: what Docker would save of it has no name that a node could find it by.
+            let brought = archives.iter().any(|(name, _)| name == image);
+            if !brought && !image.contains('@') && self.load_if_here(kind, image).await? {
+                stand_ins.insert(image.to_owned());
+            }
+        }
+        Ok(stand_ins)
+    }
+
+    /// Brings an image into every node that Docker has here. Says whether it is a stand-in's.
+    async fn load_if_here(&self, kind: &Kind, image: &str) -> Result<bool, KindError> {
         let format = "{{index .Config.Labels \"mountproof.stand-in\"}}";
         match docker(["image", "inspect", "--format", format, image], ANSWER).await {
             Ok(label) => {
-                kind.load(&self.name, image).await?;
+                kind.load(&self.name, Load::Image(image)).await?;
                 Ok(label == "true")
             }
             Err(KindError::Failed { .. }) => Ok(false),

@@ -10,47 +10,34 @@
 
 mod cluster;
 mod config;
-mod install;
-mod manifests;
 mod program;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
+use mountproof_releases::Part;
 use mountproof_run_tls::RunCa;
 
 pub use self::program::KindError;
-use self::{
-    cluster::Cluster,
-    manifests::{AwsWay, Installed},
-    program::Kind,
-};
+use self::{cluster::Cluster, program::Kind};
 use super::{
     Environment, Node, StartError,
     call_log::EndpointLog,
-    local::{ACCOUNT, administrator, failover_region, prepare, whole},
+    installation::{self, AwsWay, Installation, InstallationOptions},
+    local::{ACCOUNT, administrator, failover_region, prepare},
 };
 use crate::{
-    generation::DriverGeneration,
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
     provision::{Ledger, Object, Reach},
     tenant::Marks,
 };
-
-/// The releases whose images are taken where none are named: the newest that the manifests were tried with.
-const DRIVER: (&str, &str) = ("registry.k8s.io/csi-secrets-store/driver", "v1.6.0");
-const PROVIDER: (&str, &str) = (
-    "public.ecr.aws/aws-secrets-manager/secrets-store-csi-driver-provider-aws",
-    "3.1.1",
-);
-/// The sidecar that the driver's chart 1.6.0 has.
-const REGISTRAR: &str = "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.16.0";
 
 /// How to stand up a cluster.
 #[derive(Debug, Clone)]
@@ -65,16 +52,8 @@ pub struct KindOptions {
     pub workers: u32,
     /// Kubelet's limit of pods on a node; `None` is its own 110.
     pub max_pods: Option<u32>,
-    /// Image of the driver; `None` is the newest release that is known.
-    pub driver: Option<String>,
-    /// Image of the provider.
-    pub provider: Option<String>,
-    /// Image of what registers the driver with kubelet.
-    pub registrar: Option<String>,
-    /// `--rotation-poll-interval`.
-    pub rotation: Duration,
-    /// `--qps` of the provider.
-    pub provider_qps: f64,
+    /// Driver and provider.
+    pub installation: InstallationOptions,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -97,6 +76,8 @@ pub(super) async fn start(
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
     prepare(scratch).map_err(StartError::of("environment"))?;
+    // What cannot be installed needs no cluster.
+    let prepared = installation::prepare(&options.installation, scratch).await?;
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
@@ -130,40 +111,33 @@ pub(super) async fn start(
     // It has a name that only pods can resolve.
     endpoint.host_issuer(&issuer, &keys);
 
-    let installed = Installed {
-        driver: image(options.driver.as_deref(), DRIVER),
-        provider: image(options.provider.as_deref(), PROVIDER),
-        registrar: options.registrar.clone().unwrap_or_else(|| REGISTRAR.to_owned()),
-        rotation: options.rotation,
-        provider_qps: whole(options.provider_qps),
-        aws: AwsWay {
-            proxy: format!("http://{}", endpoint.address()),
-            trust_pem: ca.certificate_pem().to_owned(),
-            region: region.to_owned(),
-        },
-    };
-    let load = async |image| {
-        let loaded = cluster.load_if_here(&kind, image).await;
-        loaded.map_err(StartError::of("kind cluster"))
-    };
-    let stand_ins = [load(&installed.driver).await?, load(&installed.provider).await?];
-    load(&installed.registrar).await?;
-    let generation = DriverGeneration::of(version_of(&installed.driver));
-    install::definitions(&kubernetes, ledger, marks, generation).await?;
-    install::node_parts(&kubernetes, &installed).await?;
-    install::await_registration(&kubernetes, cluster.nodes().len()).await?;
-
-    let aws = administrator(&endpoint, &ca, region)?;
     let version = kubernetes
         .version()
         .await
         .map_err(StartError::of("Kubernetes client"))?;
+    let way = AwsWay {
+        proxy: format!("http://{}", endpoint.address()),
+        trust_pem: ca.certificate_pem().to_owned(),
+        region: region.to_owned(),
+    };
+    let installation = prepared.finish(&version, marks, Some(&way)).await?;
+    let stand_ins = cluster
+        .load_all(&kind, &installation, &prepared.archives)
+        .await
+        .map_err(StartError::of("kind cluster"))?;
+    installation::install(&kubernetes, ledger, &installation).await?;
+    installation::await_ready(&kubernetes, &installation).await?;
+    let installed = installation::observed(&kubernetes, &installation).await;
+    let installed = installed.map_err(StartError::of("Kubernetes client"))?;
+
+    let aws = administrator(&endpoint, &ca, region)?;
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: components(&kind, &cluster, &version, &installed, stand_ins),
+        components: components(&kind, &cluster, &version, &installation, &stand_ins),
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
+        installed: Some(installed),
     };
     let nodes = cluster.nodes().to_vec();
     Ok(Environment {
@@ -171,7 +145,7 @@ pub(super) async fn start(
         control: None,
         aws_faults: None,
         logs: None,
-        rotation: Some(options.rotation),
+        rotation: Some(options.installation.rotation),
         republish: None,
         failover_region: Some(failover_region(region).to_owned()),
         counts: None,
@@ -228,26 +202,13 @@ fn access(cluster: &Cluster) -> Result<KubernetesAccess, StartError> {
     })
 }
 
-fn image(named: Option<&str>, (repository, tag): (&str, &str)) -> String {
-    named.map_or_else(|| format!("{repository}:{tag}"), str::to_owned)
-}
-
-/// The tag of an image.
-fn version_of(image: &str) -> &str {
-    let name = image.split('@').next().unwrap_or(image);
-    name.rsplit('/')
-        .next()
-        .and_then(|last| last.split_once(':'))
-        .map_or("unknown", |(_, tag)| tag)
-}
-
-/// What stands at each seam; `stand_ins` says it of driver and provider.
+/// What stands at each seam; `stand_ins` has the images of our own.
 fn components(
     kind: &Kind,
     cluster: &Cluster,
     version: &str,
-    installed: &Installed,
-    stand_ins: [bool; 2],
+    installation: &Installation,
+    stand_ins: &BTreeSet<String>,
 ) -> Vec<Component> {
     let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
         seam: seam.to_owned(),
@@ -255,6 +216,15 @@ fn components(
         version: version.trim_start_matches('v').to_owned(),
         stand_in: false,
         notes,
+    };
+    let part = |part: Part| {
+        let placed = installation.of(part);
+        let mut notes = vec![format!("by {}", placed.origin)];
+        notes.extend(placed.remarks.iter().cloned());
+        Component {
+            stand_in: stand_ins.contains(&placed.image),
+            ..component(part.name(), &placed.image, &placed.version, notes)
+        }
     };
     vec![
         component(
@@ -269,24 +239,8 @@ fn components(
             version,
             vec![format!("{} nodes", cluster.nodes().len())],
         ),
-        Component {
-            stand_in: stand_ins[0],
-            ..component(
-                "driver",
-                &installed.driver,
-                version_of(&installed.driver),
-                Vec::new(),
-            )
-        },
-        Component {
-            stand_in: stand_ins[1],
-            ..component(
-                "provider",
-                &installed.provider,
-                version_of(&installed.provider),
-                vec![installed.aws.note(), format!("--qps={}", installed.provider_qps)],
-            )
-        },
+        part(Part::Driver),
+        part(Part::Provider),
         Component {
             stand_in: true,
             ..component(
@@ -305,25 +259,8 @@ fn notes(options: &KindOptions, cluster: &Cluster) -> Vec<String> {
             "the endpoint is at the host's address on Docker's network, {}",
             cluster.host_address()
         ),
-        format!("rotation poll interval {:?}", options.rotation),
+        format!("rotation poll interval {:?}", options.installation.rotation),
     ];
     notes.extend(options.notes.iter().cloned());
     notes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_images_version_is_its_tag() {
-        for (image, version) in [
-            ("registry.k8s.io/csi-secrets-store/driver:v1.6.0", "v1.6.0"),
-            ("localhost:5000/driver", "unknown"),
-            ("localhost:5000/driver:3.1.1@sha256:00", "3.1.1"),
-            ("driver", "unknown"),
-        ] {
-            assert_eq!(version_of(image), version, "{image}");
-        }
-    }
 }

@@ -149,13 +149,17 @@ impl Kind {
         Ok(said.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Brings an image that Docker has into every node of a cluster.
-    pub(super) async fn load(&self, cluster: &str, image: &str) -> Result<(), KindError> {
-        let arguments = ["load", "docker-image", image, "--name", cluster];
-        let loaded = run(&self.program, arguments, WORK).await;
+    /// Brings an image into every node of a cluster.
+    pub(super) async fn load(&self, cluster: &str, image: Load<'_>) -> Result<(), KindError> {
+        let (what, image) = match image {
+            Load::Image(image) => ("docker-image", OsStr::new(image)),
+            Load::Archive(path) => ("image-archive", path.as_os_str()),
+        };
+        let [load, what, name, cluster] = ["load", what, "--name", cluster].map(OsStr::new);
+        let loaded = run(&self.program, [load, what, image, name, cluster], WORK).await;
         loaded
             .map(drop)
-            .map_err(|trouble| trouble.of(&self.program, "load docker-image"))
+            .map_err(|trouble| trouble.of(&self.program, "load"))
     }
 
     /// Writes the logs of a cluster's nodes into `folder`.
@@ -172,6 +176,15 @@ impl Kind {
             .map(drop)
             .map_err(|trouble| trouble.of(&self.program, "export logs"))
     }
+}
+
+/// An image that can be brought into nodes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Load<'a> {
+    /// One that Docker has here.
+    Image(&'a str),
+    /// What `docker save` wrote.
+    Archive(&'a Path),
 }
 
 /// Asks `docker`; what it wrote to standard output, trimmed.

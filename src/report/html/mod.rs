@@ -9,10 +9,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     exit::{self, ExitCode},
-    figure,
+    figure, installed,
     markdown::verdict_line,
     summary::RunSummary,
 };
+use crate::journal::Installed;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -110,6 +111,25 @@ fn header(summary: &RunSummary, exit: ExitCode) -> Markup {
                 }
                 dl class="meta" {
                     @for (name, value) in meta { div { dt { (name) } dd { (value) } } }
+                }
+            }
+        }
+    }
+}
+
+fn installation(installed: &Installed) -> Markup {
+    html! {
+        div class="card" {
+            details {
+                summary {
+                    "What is installed: "
+                    @for part in &installed.parts { span class="badge" { (part.part) " " (part.version) } " " }
+                }
+                dl class="facts" {
+                    @for (what, said) in installed::rows(installed) {
+                        dt { (what) }
+                        dd class="small" { (said) }
+                    }
                 }
             }
         }
@@ -222,6 +242,9 @@ fn environment(summary: &RunSummary) -> Markup {
                         }
                     }
                 }
+            }
+            @if let Some(installed) = summary.environment.as_ref().and_then(|ready| ready.installed.as_ref()) {
+                (installation(installed))
             }
             div class="card" {
                 h3 { "Machine and command" }
