@@ -96,6 +96,7 @@ async fn lateness(rate: f64, arrival: Arrival) -> Result<(), Box<dyn Error>> {
         pods,
         warm_up: 0,
         rate,
+        pod_rate: None,
         arrival,
         lenses: vec![Lens::Csi],
         deadline: Duration::from_secs(5),

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use mountproof_releases::{Part, Repositories};
 
-use super::host::HostArgs;
+use super::host::ReleaseArgs;
 use crate::environment::installation::{
     ChartSource, ImageSource, InstallationOptions, ManifestSource, PartOptions, PartSource,
     manifest::documents,
@@ -95,11 +95,8 @@ impl InstallationArgs {
     /// # Errors
     ///
     /// In words, for what cannot be meant.
-    pub fn options(&self, host: &HostArgs, provider_qps: f64) -> Result<InstallationOptions, String> {
-        let repositories = Repositories {
-            driver: host.driver_repository.clone(),
-            provider: host.provider_repository.clone(),
-        };
+    pub fn options(&self, release: &ReleaseArgs, provider_qps: f64) -> Result<InstallationOptions, String> {
+        let repositories = release.repositories();
         let image = |flag: &str, text: &Option<String>| -> Result<Option<ImageSource>, String> {
             let Some(text) = text else { return Ok(None) };
             let image = ImageSource::read(text).map_err(|because| format!("{flag}: {because}"))?;
@@ -113,7 +110,7 @@ impl InstallationArgs {
         let driver = Asked {
             part: Part::Driver,
             image: image("--driver-image", &self.driver_image)?,
-            version: host.driver_version.clone(),
+            version: release.driver_version.clone(),
             chart: self.driver_chart.as_deref(),
             repository: self.driver_chart_repo.clone(),
             values: self.driver_values.clone(),
@@ -122,7 +119,7 @@ impl InstallationArgs {
         let provider = Asked {
             part: Part::Provider,
             image: image("--provider-image", &self.provider_image)?,
-            version: host.provider_version.clone(),
+            version: release.provider_version.clone(),
             chart: self.provider_chart.as_deref(),
             repository: self.provider_chart_repo.clone(),
             values: self.provider_values.clone(),
@@ -175,6 +172,7 @@ impl Asked<'_> {
             source,
             image: self.image,
             version: self.version,
+            asked: true,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The command line, one file per command.
 
+pub mod cluster;
 pub mod completions;
 pub mod doctor;
 pub mod endpoint;
@@ -71,6 +72,10 @@ pub enum Command {
     Lint(lint::LintArgs),
     /// Render a run's reports again from its journal, also of a run that was killed
     Report(report::ReportArgs),
+    /// Stand up a cluster with driver and provider on its nodes, and keep it for runs
+    Up(cluster::UpArgs),
+    /// Delete clusters that were kept
+    Down(cluster::DownArgs),
     /// Remove what killed runs left behind
     Sweep(sweep::SweepArgs),
     /// Check what this machine offers to the environments
@@ -110,6 +115,8 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
                 Ok(error.exit_code().code())
             }
         },
+        Command::Up(args) => cluster::up(args, cli.quiet, cli.color, output).await,
+        Command::Down(args) => cluster::down(args, cli.quiet, cli.color, output).await,
         Command::Sweep(args) => sweep::run(args, output).await,
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Endpoint(args) => endpoint::run(args, &redactor, output).await,

@@ -12,16 +12,17 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
+    cluster::StayArgs,
     host::{self, HostArgs},
     installation::InstallationArgs,
-    kind::KindArgs,
+    kind::{self, KindArgs},
     list::TenantArgs,
     output::{Output, USAGE},
     scenarios::{SelectionArgs, read_start},
 };
 use crate::{
     engine::{self, LoadOverrides, RunOptions},
-    environment::{EnvironmentOptions, Fault, LocalOptions, Plant},
+    environment::{EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant},
     journal::Sink,
     known::{self, Issue, KnownIssues},
     redact::Redactor,
@@ -79,15 +80,17 @@ pub struct RunArgs {
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
 
-    /// Image of the workloads.
-    #[arg(long, default_value = "registry.k8s.io/pause:3.10")]
-    pub image: String,
+    /// Image of the workloads; in a cluster of kind one that Docker has here is loaded into the nodes, another is pulled by
+    /// each before anything is measured [default: registry.k8s.io/pause:3.10; what the nodes have for their sandboxes, where
+    /// they are real].
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
 
     /// Mounts that each lens of a mount load measures [default: the scenario's].
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub pods: Option<NonZeroU32>,
 
-    /// Mounts to start per second, open loop [default: the scenario's].
+    /// Mounts to start per second, open loop [default: the scenario's; pods in a cluster of kind 1.5 for each processor].
     #[arg(long, value_name = "PER_SECOND", value_parser = positive, help_heading = "Load")]
     pub rate: Option<f64>,
 
@@ -182,6 +185,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub kind: KindArgs,
 
+    /// Whether it stays.
+    #[command(flatten)]
+    pub stay: StayArgs,
+
     /// What is on its nodes.
     #[command(flatten)]
     pub installation: InstallationArgs,
@@ -262,6 +269,7 @@ impl RunArgs {
             load: LoadOverrides {
                 pods: self.pods.map(NonZeroU32::get),
                 rate: self.rate,
+                pod_rate: (self.env == EnvironmentName::Kind).then(kind::pod_rate),
                 arrival: self.arrival.map(Arrival::from),
                 duration: self.fetch_for,
                 pace: self
@@ -287,10 +295,12 @@ impl RunArgs {
     /// The environment that was chosen; what cannot be meant, in words.
     pub(super) fn environment(&self) -> Result<EnvironmentOptions, String> {
         if self.env == EnvironmentName::Kind {
-            let installation = self.installation.options(&self.host, self.provider_qps)?;
-            return Ok(EnvironmentOptions::Kind(Box::new(
-                self.kind.options(installation),
-            )));
+            let installation = self.installation.options(&self.host.release, self.provider_qps)?;
+            return Ok(EnvironmentOptions::Kind(Box::new(KindOptions {
+                stay: self.stay.stay(),
+                workload_image: self.image.clone(),
+                ..self.kind.options(installation)
+            })));
         }
         Ok(EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
@@ -312,11 +322,13 @@ impl RunArgs {
             .filter(|_| self.env != EnvironmentName::Host);
         let of_release = self
             .host
-            .version_given()
+            .release
+            .first_given()
             .filter(|_| self.env == EnvironmentName::Embedded);
         let of_kind = self
             .kind
             .first_given()
+            .or_else(|| self.stay.first_given())
             .or_else(|| self.installation.first_given())
             .filter(|_| self.env != EnvironmentName::Kind);
         let trouble = (self.env == EnvironmentName::Kind)
@@ -402,12 +414,16 @@ pub async fn run(
         }
     }
     let mut options = args.options(binding.cases, known, host::typed(std::env::args()), environment);
+    let needs = engine::needs(&options);
     match &mut options.environment {
         EnvironmentOptions::Local(local) => {
             local.notes = notes;
             local.control_plane = control_plane;
         }
-        EnvironmentOptions::Kind(kind) => kind.notes = notes,
+        EnvironmentOptions::Kind(kind) => {
+            kind.notes = notes;
+            kind.needs = needs;
+        }
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);

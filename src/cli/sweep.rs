@@ -132,6 +132,14 @@ fn print(swept: &Swept, dry: bool, output: &mut Output<'_>) -> io::Result<()> {
     let name = format!("{strong}{}{strong:#}", swept.run_id);
     match &swept.outcome {
         Outcome::Finished => writeln!(output.out, "{name}  {faint}left nothing{faint:#}"),
+        Outcome::Kept(objects) => {
+            let objects: Vec<String> = objects.iter().map(ToString::to_string).collect();
+            writeln!(
+                output.out,
+                "{name}  {faint}left nothing but what is kept: {} (`mountproof down` deletes it){faint:#}",
+                objects.join(", ")
+            )
+        }
         Outcome::Running => writeln!(output.out, "{name}  {faint}still running; left alone{faint:#}"),
         Outcome::Unreadable(why) => writeln!(output.out, "{name}  {bad}unreadable{bad:#}  {why}"),
         Outcome::Finishing {

@@ -241,7 +241,7 @@ async fn unplaced_pod<'a>(
         namespace: &tenant.name,
         name: &name,
         class: &tenant.class,
-        image: &world.options.image,
+        image: world.image(),
         command: &[],
         marks: &marks,
     };

@@ -63,6 +63,7 @@ pub(super) async fn attempt(
     cancelled: CancellationToken,
 ) -> AttemptEnd {
     let calls_from = world.environment.calls.as_ref().map_or(0, |calls| calls.cursor());
+    let restarts = programs::restarts(&world.environment).await;
     let mut attempt = Attempt {
         world,
         case,
@@ -91,7 +92,12 @@ pub(super) async fn attempt(
             failure: None,
         },
         Err(StepError::Broken(failure)) => match programs::gone(&world.environment) {
-            None => ended(Verdict::Failed, failure),
+            // A value that a tenant should not have had is one, whatever else happened.
+            None if failure.isolation => ended(Verdict::Failed, failure),
+            None => match programs::restarted_since(&world.environment, &restarts).await {
+                None => ended(Verdict::Failed, failure),
+                Some(restarted) => ended(Verdict::Errored, programs::because(&restarted, failure)),
+            },
             // Nothing that comes after the end of a program is a word of its about isolation or mounting.
             Some(gone) => ended(Verdict::Errored, programs::because(&gone, failure)),
         },

@@ -5,26 +5,77 @@ use super::{
     run::{Life, flushed},
 };
 use crate::{
-    journal::LeftoverFound,
+    journal::{LeftoverFound, ProgressMade},
     provision::{Object, Teardown},
     report::{self, ExitCode, RunSummary},
 };
 
 impl Life {
-    /// Deletes the cluster that was made for the run, if one was, or was about to be. Of one in which something did not
-    /// pass the logs are kept.
-    pub(super) async fn remove_cluster(&self, report: &mut Teardown) {
+    /// Whether the cluster that was made for the run stays as it is, because that was asked for and the run did not pass; it
+    /// is on record as kept then, with everything in it. One that was interrupted goes.
+    pub(super) async fn keeps_cluster(&self) -> bool {
+        if matches!(
+            self.outcome().await,
+            None | Some(ExitCode::Passed | ExitCode::Interrupted)
+        ) {
+            return false;
+        }
         for object in self.ledger.standing() {
             let Object::KindCluster(name) = &object else {
                 continue;
             };
-            if !self.passed().await {
+            let environment = &self.options.environment;
+            let kept = match environment
+                .keep_cluster(name, self.marks.run(), &self.scratch)
+                .await
+            {
+                Ok(false) => continue,
+                Ok(true) => {
+                    let inside = self.ledger.standing().into_iter();
+                    let mut kept: Vec<Object> = inside
+                        .filter(|object| matches!(object, Object::Kubernetes(_)))
+                        .collect();
+                    kept.push(object.clone());
+                    self.ledger.kept(&kept).map_err(|error| format!("cannot {error}"))
+                }
+                Err(because) => Err(because),
+            };
+            match kept {
+                Ok(()) => {
+                    self.warn(format!(
+                        "kept as it is: the cluster {name}. Look at it with `{}`; `mountproof down {name}` deletes it",
+                        environment.look_at(name)
+                    ));
+                    return true;
+                }
+                Err(because) => self.warn(format!("the cluster {name} cannot be kept: {because}")),
+            }
+        }
+        false
+    }
+
+    /// Deletes the cluster that was made for the run, if one was, or was about to be, unless it is to be kept. Of one in which
+    /// something did not pass the logs are kept.
+    pub(super) async fn end_cluster(&self, report: &mut Teardown) {
+        // Of an environment that never stood, too.
+        self.keeps_cluster().await;
+        for object in self.ledger.standing() {
+            let Object::KindCluster(name) = &object else {
+                continue;
+            };
+            if self.outcome().await != Some(ExitCode::Passed) {
                 self.keep_node_logs(name).await;
             }
+            self.told()(ProgressMade {
+                stage: "teardown".to_owned(),
+                text: format!("deleting the cluster {name}"),
+                took_us: None,
+            });
             match self.options.environment.remove_cluster(name).await {
                 Ok(()) => {
                     self.ledger.removed(&object);
                     report.removed += 1;
+                    report.went_with_cluster(&self.ledger);
                 }
                 Err(because) => report.left.push(LeftoverFound {
                     object: object.to_string(),
@@ -34,11 +85,11 @@ impl Life {
         }
     }
 
-    /// Whether nothing so far says otherwise.
-    async fn passed(&self) -> bool {
+    /// What the run has come to so far.
+    async fn outcome(&self) -> Option<ExitCode> {
         let closed = flushed(&self.journal).await;
         let summary = closed.ok().and_then(|closed| RunSummary::of(&closed.events));
-        summary.is_some_and(|summary| report::outcome(&summary) == ExitCode::Passed)
+        summary.map(|summary| report::outcome(&summary))
     }
 
     async fn keep_node_logs(&self, cluster: &str) {

@@ -51,7 +51,11 @@ pub(super) const PARALLEL: usize = 32;
 /// What the step says it does.
 pub(super) fn title(planned: &Load) -> String {
     match planned {
-        Load::Mounts(mounts) => format!("{} mounts at {}/s", mounts.pods, mounts.rate),
+        Load::Mounts(mounts) => {
+            let slower = mounts.pod_rate.filter(|_| mounts.lenses.contains(&Lens::Pod));
+            let slower = slower.map_or_else(String::new, |rate| format!(", pods at {rate}/s"));
+            format!("{} mounts at {}/s{slower}", mounts.pods, mounts.rate)
+        }
         Load::Calls(count) => calls::title(count),
         Load::Fetch(fetch) => match fetch.pace {
             Pace::InFlight(workers) => format!("fetch for {:?}, {workers} in flight", fetch.duration),
@@ -272,7 +276,7 @@ impl PodTarget {
             environment: Arc::clone(&world.environment),
             tenants: world.shared.clone(),
             marks: world.marks.clone(),
-            image: world.options.image.clone(),
+            image: world.image().to_owned(),
             prefix: "load-pod".to_owned(),
             count: plan.starts.len(),
             owners: plan.owners.clone(),
@@ -442,6 +446,7 @@ mod tests {
             pods,
             warm_up: 0,
             rate,
+            pod_rate: None,
             arrival: crate::scenario::model::Arrival::Constant,
             lenses: vec![Lens::Csi],
             deadline: Duration::from_secs(30),

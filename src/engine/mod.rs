@@ -24,6 +24,7 @@ mod load;
 mod logs;
 mod machine;
 mod mount_point;
+mod needs;
 mod options;
 mod overrides;
 mod probe;
@@ -38,6 +39,7 @@ mod workload;
 mod world;
 
 pub use self::{
+    needs::needs,
     options::{LoadOverrides, RunOptions},
     run::{AtOnce, RunEnd, StartError, plan, run},
 };

@@ -22,8 +22,8 @@ pub struct RunOptions {
     pub cluster: Option<String>,
     /// Region that secrets are kept in.
     pub region: String,
-    /// Image of workloads.
-    pub image: String,
+    /// Image of workloads; the environment's own where it is not given.
+    pub image: Option<String>,
     /// Overrides of the scenarios' loads.
     pub load: LoadOverrides,
     /// Cases at once.
@@ -55,6 +55,9 @@ pub struct LoadOverrides {
     pub pods: Option<u32>,
     /// Mean starts per second.
     pub rate: Option<f64>,
+    /// Mean starts of pods per second, of an environment whose nodes bring them up more slowly than scenarios have it; a
+    /// `rate` that is given comes first.
+    pub pod_rate: Option<f64>,
     /// Distribution of starts.
     pub arrival: Option<Arrival>,
     /// Length of a fetch measurement.

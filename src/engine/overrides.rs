@@ -36,6 +36,7 @@ pub(super) fn apply(case: &mut Case, over: &LoadOverrides, clock: f64, rotation:
             Load::Mounts(mounts) => {
                 mounts.pods = over.pods.unwrap_or(mounts.pods);
                 mounts.rate = over.rate.unwrap_or(mounts.rate);
+                mounts.pod_rate = over.pod_rate.filter(|_| over.rate.is_none());
                 mounts.arrival = over.arrival.unwrap_or(mounts.arrival);
                 let lenses = u32::try_from(mounts.lenses.len()).unwrap_or(u32::MAX);
                 // Poisson arrivals may take longer than the mean says.
@@ -148,6 +149,7 @@ mod tests {
         let over = LoadOverrides {
             pods: Some(10_000),
             rate: Some(10.0),
+            pod_rate: Some(0.001),
             arrival: Some(Arrival::Constant),
             duration: Some(Duration::from_mins(10)),
             pace: Some(Pace::PerSecond(250.0)),
@@ -160,9 +162,27 @@ mod tests {
             (mounts(&case).pods, mounts(&case).arrival),
             (10_000, Arrival::Constant)
         );
+        assert_eq!(
+            mounts(&case).rate_of(Lens::Pod),
+            10.0,
+            "a rate that is given is every lens's"
+        );
         // A thousand seconds for each lens.
         assert!(case.scenario.steps[0].within > Duration::from_secs(2_000));
         assert!(case.scenario.deadline >= case.scenario.steps[0].within);
+    }
+
+    #[test]
+    fn pods_may_start_more_slowly_than_the_scenario_has_it() {
+        let over = LoadOverrides {
+            pod_rate: Some(0.5),
+            ..LoadOverrides::default()
+        };
+        let case = overridden("mount-latency", &over);
+        let rates = [Lens::Csi, Lens::Pod].map(|lens| mounts(&case).rate_of(lens));
+        assert_eq!(rates, [50.0, 0.5]);
+        // 110 pods take 220 s, and so may take twice that.
+        assert!(case.scenario.steps[0].within > Duration::from_secs(440));
     }
 
     #[test]

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{environment::Environment, journal::Failure, redact::Redactor};
+use crate::{
+    environment::{Environment, Restarts},
+    journal::Failure,
+    redact::Redactor,
+};
 
 /// How often it is asked whether the programs are still there.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -29,6 +33,26 @@ pub(super) async fn ended(environment: &Environment) -> String {
         }
         tokio::time::sleep(GLANCE).await;
     }
+}
+
+/// How often driver and provider were restarted by now.
+pub(super) async fn restarts(environment: &Environment) -> Restarts {
+    match &environment.programs {
+        Some(programs) => programs.restarts(&environment.kubernetes).await,
+        None => Restarts::new(),
+    }
+}
+
+/// Says which of them was restarted since, if one was.
+pub(super) async fn restarted_since(environment: &Environment, before: &Restarts) -> Option<String> {
+    newly_restarted(before, &restarts(environment).await)
+}
+
+fn newly_restarted(before: &Restarts, now: &Restarts) -> Option<String> {
+    now.iter().find_map(|(what, (count, why))| {
+        let (had, _) = before.get(what)?;
+        (count > had).then(|| format!("{what} was restarted meanwhile ({why})"))
+    })
 }
 
 /// Starts programs anew that ended by themselves, for teardown: nobody else unmounts what they mounted. Warnings of it.
@@ -91,6 +115,27 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
     use super::*;
+
+    #[test]
+    fn a_restart_is_one_that_was_not_counted_before() {
+        let counted = |counts: &[(&str, u64)]| -> Restarts {
+            let one = |&(what, count): &(&str, u64)| (what.to_owned(), (count, "OOMKilled".to_owned()));
+            counts.iter().map(one).collect()
+        };
+        let before = counted(&[("driver", 1), ("provider", 0)]);
+        for (now, restarted) in [
+            (counted(&[("driver", 1), ("provider", 0)]), None),
+            (
+                counted(&[("driver", 1), ("provider", 1)]),
+                Some("provider was restarted meanwhile (OOMKilled)"),
+            ),
+            // One that came in the meantime has counted none of this.
+            (counted(&[("other", 3)]), None),
+            (Restarts::new(), None),
+        ] {
+            assert_eq!(newly_restarted(&before, &now).as_deref(), restarted);
+        }
+    }
 
     #[test]
     fn every_log_that_can_be_kept_is_kept_and_the_others_are_named() {

@@ -24,10 +24,10 @@ use super::{
     world::{Values, World, plain_request, tenant_ready},
 };
 use crate::{
-    environment::{self, Environment, Fault},
+    environment::{self, Environment, Fault, Heard, Told},
     journal::{
-        CaseFinished, Closed, EventKind, Interrupted, Journal, RunFinished, RunStarted, SCHEMA_VERSION, Sink,
-        TeardownFinished, Verdict, WarningRaised, WriteError,
+        CaseFinished, Closed, EventKind, Interrupted, Journal, ProgressMade, RunFinished, RunStarted,
+        SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
     },
     provision::{Ledger, LedgerError, Object, Provisioner, Reach, Teardown, scratch_removed},
     redact::Redactor,
@@ -206,7 +206,7 @@ pub(super) struct Life {
     pub(super) options: Arc<RunOptions>,
     seed: u64,
     cluster: ClusterName,
-    marks: Marks,
+    pub(super) marks: Marks,
     pub(super) scratch: PathBuf,
     /// The run's own, with its reports.
     pub(super) folder: PathBuf,
@@ -242,10 +242,18 @@ impl Life {
             self.seed,
             &self.marks,
             &self.ledger,
-            Arc::new(struck),
+            Heard {
+                struck: Arc::new(struck),
+                told: self.told(),
+            },
         );
-        // Large, and begun once.
-        let environment = Box::pin(starting).await.map_err(|error| error.to_string())?;
+        // Large, and begun once. What is half made when the run is asked to end is on record.
+        let starting = Box::pin(starting);
+        let started = tokio::select! {
+            started = starting => started,
+            () = cancelled.cancelled(), if self.options.environment.is_slow() => return Ok(()),
+        };
+        let environment = started.map_err(|error| error.to_string())?;
         let environment = Arc::new(environment);
         *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&environment));
         let began = Instant::now();
@@ -397,13 +405,26 @@ impl Life {
             for text in programs::revived(&environment).await {
                 self.warn(text);
             }
-            report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster).await;
+            if self.keeps_cluster().await {
+                // As it is, with everything in it.
+                report = Teardown::default();
+            } else {
+                let told = self.told();
+                let went = |gone: usize, all: usize| {
+                    told(ProgressMade {
+                        stage: "teardown".to_owned(),
+                        text: format!("namespaces deleted: {gone} of {all}"),
+                        took_us: None,
+                    });
+                };
+                report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster, &went).await;
+            }
             if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
                 self.warn(format!("the environment did not end within {STOP:?}"));
             }
             // What is said to be left in a world that was in this process is gone by now.
             let Reach::Embedded = environment.reach;
-            for text in report.gone_with_process(&self.ledger) {
+            for text in report.gone_with_process(&self.ledger, &environment.kubernetes_in) {
                 self.warn(text);
             }
         }
@@ -415,7 +436,7 @@ impl Life {
         ) {
             self.warn(text);
         }
-        self.remove_cluster(&mut report).await;
+        self.end_cluster(&mut report).await;
         let scratch = Object::Scratch(self.scratch.clone());
         if self.ledger.standing().contains(&scratch) {
             let folder = self.scratch.clone();
@@ -436,7 +457,7 @@ impl Life {
                 }
             }
         }
-        // An environment that never stood took what was planned in it along.
+        // An environment that never stood took what was planned in it along, and so does a cluster that is gone.
         for object in self.ledger.standing() {
             if !report.left.iter().any(|left| left.object == object.to_string()) {
                 self.ledger.removed(&object);
@@ -444,6 +465,13 @@ impl Life {
         }
         for left in &report.left {
             self.journal.record(EventKind::LeftoverFound(left.clone()));
+        }
+        if self.options.environment.is_slow() {
+            self.told()(ProgressMade {
+                stage: "teardown".to_owned(),
+                text: format!("{} objects removed", report.removed),
+                took_us: Some(micros(began.elapsed())),
+            });
         }
         self.journal.record(EventKind::TeardownFinished(TeardownFinished {
             removed: report.removed,
@@ -518,6 +546,12 @@ impl Life {
             files: written.files,
             trouble,
         }
+    }
+
+    /// What hears of how standing up and taking down go on.
+    pub(super) fn told(&self) -> Told {
+        let journal = self.journal.clone();
+        Arc::new(move |made| journal.record(EventKind::ProgressMade(made)))
     }
 
     pub(super) fn warn(&self, text: impl Into<String>) {

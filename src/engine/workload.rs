@@ -160,7 +160,7 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
         namespace: &namespace,
         name: &name,
         class: &class,
-        image: &world.options.image,
+        image: world.image(),
         command: &[],
         marks: &marks,
     };

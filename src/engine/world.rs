@@ -200,6 +200,12 @@ impl World {
         self.record(EventKind::WarningRaised(WarningRaised { text: text.into() }));
     }
 
+    /// Image of workloads.
+    pub(super) fn image(&self) -> &str {
+        let named = self.options.image.as_deref();
+        named.unwrap_or(&self.environment.workload_image)
+    }
+
     /// Whether the environment has a capability.
     pub(super) fn has(&self, capability: &str) -> bool {
         self.capabilities

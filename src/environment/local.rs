@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use super::{
     Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace, Node, Plant,
-    Release, Republish, Trouble, access,
+    Release, Republish, Trouble, WORKLOAD_IMAGE, access,
     call_counts::LocalCounts,
     call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
@@ -43,7 +43,7 @@ use crate::{
     generation::DriverGeneration,
     journal::EnvironmentReady,
     kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
-    provision::{Ledger, MARKER, Object, Reach},
+    provision::{KubernetesIn, Ledger, MARKER, Object, Reach},
     secret::Credential,
     tenant::{self, Marks},
 };
@@ -358,6 +358,7 @@ pub(super) async fn start(
         aws_faults: Some(Arc::clone(&parts) as _),
         ready,
         reach: Reach::Embedded,
+        kubernetes_in: KubernetesIn::Process,
         kubernetes,
         aws,
         logs: Some(Arc::clone(&parts) as _),
@@ -365,6 +366,7 @@ pub(super) async fn start(
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,
+        workload_image: WORKLOAD_IMAGE.to_owned(),
         nodes: vec![Node {
             name: NODE.to_owned(),
             csi_socket: Some(csi_socket),

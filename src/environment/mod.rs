@@ -19,8 +19,10 @@ mod kind;
 mod local;
 mod node;
 mod parts;
+mod placement;
 mod plant;
 mod planted;
+pub(crate) mod progress;
 
 use std::{
     collections::BTreeMap,
@@ -35,10 +37,14 @@ pub use self::{
     disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Trouble},
     issuer::TokenIssuer,
-    kind::{KindError, KindOptions, remove as remove_kind_cluster},
+    kind::{
+        DEFAULT_NAME, Down, DownError, Images, KeptCluster, KeptClusters, KindError, KindOptions, Stage,
+        Stay, Up, Why, checked_name, down, reach_kept, remove as remove_kind_cluster, up,
+    },
     local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder},
     parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
+    progress::Told,
 };
 use futures::future::BoxFuture;
 pub use mountproof_releases::Release;
@@ -49,11 +55,14 @@ use crate::{
     journal::EnvironmentReady,
     kubernetes::Kubernetes,
     load::limiter::Bucket,
-    provision::{Ledger, Reach, Tenant},
+    provision::{KubernetesIn, Ledger, Reach, Tenant},
     secret::Credential,
     tenant::Marks,
     verdict::denial::Call,
 };
+
+/// Image of workloads where kubelet is a stand-in, which pulls nothing.
+const WORKLOAD_IMAGE: &str = "registry.k8s.io/pause:3.10";
 
 /// Which environment, and how it is to be.
 #[derive(Debug, Clone)]
@@ -117,8 +126,38 @@ impl EnvironmentOptions {
         written.map_err(|error| error.to_string())
     }
 
+    /// Whether it takes so long to stand up that a run which is asked to end does not wait for it.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        matches!(self, Self::Kind(_))
+    }
+
+    /// The command that looks into a cluster that is kept.
+    #[must_use]
+    pub fn look_at(&self, name: &str) -> String {
+        let kubeconfig = KeptClusters::of_this_user().kubeconfig(name);
+        format!(
+            "kubectl --kubeconfig {} get pods --all-namespaces",
+            kubeconfig.display()
+        )
+    }
+
+    /// Keeps the cluster of a run as it is, where that was asked for; whether it was.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be kept, in words.
+    pub async fn keep_cluster(&self, name: &str, run_id: &str, scratch: &Path) -> Result<bool, String> {
+        match self {
+            Self::Kind(options) if options.stay == Stay::AfterFailure => {
+                kind::keep(name, run_id, options, scratch).await
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Stands it up for the run with these marks. What outlives this process is put on record in `ledger` before it is
-    /// made. `struck` hears of every fault as it strikes.
+    /// made.
     ///
     /// # Errors
     ///
@@ -130,13 +169,34 @@ impl EnvironmentOptions {
         seed: u64,
         marks: &Marks,
         ledger: &Ledger,
-        struck: Struck,
+        heard: Heard,
     ) -> Result<Environment, StartError> {
         match self {
-            Self::Local(options) => local::start(options, scratch, region, seed, marks, ledger, struck).await,
-            Self::Kind(options) => kind::start(options, scratch, region, seed, marks, ledger).await,
+            Self::Local(options) => {
+                local::start(options, scratch, region, seed, marks, ledger, heard.struck).await
+            }
+            Self::Kind(options) => {
+                kind::start(options, scratch, region, seed, marks, ledger, &heard.told).await
+            }
         }
     }
+}
+
+/// Who hears of what happens while an environment stands up, and later.
+pub struct Heard {
+    /// Of every fault, as it strikes.
+    pub struck: Struck,
+    /// Of how standing up goes on.
+    pub told: Told,
+}
+
+/// What the cases of a run need of the nodes, so that it is there before the first begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Pods at once that a measurement has at most.
+    pub pods: usize,
+    /// Whether the driver's own socket is called.
+    pub csi_socket: bool,
 }
 
 /// A place to run scenarios in.
@@ -157,6 +217,8 @@ pub struct Environment {
     pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
+    /// Image of workloads where the run names none.
+    pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
     pub nodes: Vec<Node>,
     /// Who asked AWS for what.
@@ -179,6 +241,8 @@ pub struct Environment {
     pub workload_controllers: bool,
     /// What becomes of it without this process.
     pub reach: Reach,
+    /// Where what is in Kubernetes is.
+    pub kubernetes_in: KubernetesIn,
     /// Stops everything that was started for it.
     stop: Mutex<Option<Stop>>,
 }
@@ -202,6 +266,7 @@ impl Environment {
             republish: None,
             failover_region: None,
             issuer,
+            workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
             calls: None,
             counts: None,
@@ -213,6 +278,7 @@ impl Environment {
             expired: None,
             workload_controllers: true,
             reach: Reach::Embedded,
+            kubernetes_in: KubernetesIn::Process,
             stop: Mutex::new(None),
         }
     }
@@ -357,7 +423,14 @@ pub trait NodePrograms: Send + Sync {
     /// Starts those anew that ended by themselves, as their containers are: what is mounted is unmounted by nobody
     /// else. Names them.
     fn revived(&self) -> BoxFuture<'_, Result<Vec<&'static str>, String>>;
+    /// How often each was restarted by now by who watches over it, where somebody does.
+    fn restarts<'a>(&'a self, _: &'a Kubernetes) -> BoxFuture<'a, Restarts> {
+        Box::pin(std::future::ready(Restarts::new()))
+    }
 }
+
+/// How often a container was restarted, and why it ended last, by what it is.
+pub type Restarts = BTreeMap<String, (u64, String)>;
 
 /// One of them.
 #[derive(Debug, Clone)]

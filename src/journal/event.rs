@@ -65,6 +65,8 @@ pub enum EventKind {
     WarningRaised(WarningRaised),
     /// A signal asked the run to end.
     Interrupted(Interrupted),
+    /// Standing up or taking down went on.
+    ProgressMade(ProgressMade),
     /// An object of the run's could not be removed, or was found after teardown.
     LeftoverFound(LeftoverFound),
     /// Teardown ended.
@@ -630,6 +632,19 @@ pub enum RefreshedBy {
 pub struct WarningRaised {
     /// What, and what to do.
     pub text: String,
+}
+
+/// See [`EventKind::ProgressMade`]. For whoever waits: no verdict and no figure depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressMade {
+    /// What goes on, in a word: `cluster`, `images`, `driver`, `teardown`.
+    pub stage: String,
+    /// How far it is, such as `Starting control-plane`, or what it came to.
+    pub text: String,
+    /// Time that it took, at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
 }
 
 /// See [`EventKind::Interrupted`].

@@ -7,6 +7,7 @@ mod access;
 mod error;
 mod events;
 mod log;
+mod nodes;
 mod object;
 mod pods;
 
@@ -33,6 +34,7 @@ pub use self::{
     error::KubernetesError,
     events::{EventView, Events},
     log::ContainerRef,
+    nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
 };

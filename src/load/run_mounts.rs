@@ -126,9 +126,10 @@ impl MountPlan {
         seed: u64,
         (name, case): (&str, &str),
     ) -> Result<Self, ScheduleError> {
-        let arrivals = Arrivals::of(load.arrival, load.rate, seed)?;
+        let arrivals = Arrivals::of(load.arrival, load.rate_of(lens), seed)?;
         let count = load.warm_up as usize + load.pods as usize;
-        let (lens, what) = match lens {
+        let of = lens;
+        let (lens, what) = match of {
             Lens::Csi => ("csi", "NodePublishVolume, from the planned start to its answer"),
             Lens::Pod => ("pod", "pod, from the planned creation to Ready"),
         };
@@ -136,7 +137,7 @@ impl MountPlan {
             ("arrival", arrivals.describe()),
             ("deadline", format!("{:?}", load.deadline)),
             ("pods", load.pods.to_string()),
-            ("rate", format!("{}/s", load.rate)),
+            ("rate", format!("{}/s", load.rate_of(of))),
             ("seed", seed.to_string()),
             ("tenants", tenants.len().to_string()),
             ("warm-up", load.warm_up.to_string()),

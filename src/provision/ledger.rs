@@ -34,6 +34,8 @@ enum Line {
     },
     Planned(Object),
     Removed(Object),
+    Kept(Object),
+    Within(String),
     Closed,
 }
 
@@ -45,6 +47,18 @@ pub enum Reach {
     /// [`Object::Scratch`] outlives it.
     #[default]
     Embedded,
+}
+
+/// Where what a run has in Kubernetes is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KubernetesIn {
+    /// In its process, which takes it along.
+    #[default]
+    Process,
+    /// In an [`Object::KindCluster`] of its own, which takes it along.
+    OwnCluster,
+    /// In a cluster of kind that outlives the run, by name: it is removed there object by object.
+    KeptCluster(String),
 }
 
 /// The process that wrote a ledger, told apart from a later one with the same number.
@@ -191,6 +205,28 @@ impl Ledger {
         }
     }
 
+    /// Records that what the run makes in Kubernetes from now on is in this cluster of kind, which outlives it.
+    pub fn within(&self, cluster: &str) -> Result<(), LedgerError> {
+        self.write(&[Line::Within(cluster.to_owned())])
+    }
+
+    /// Records that an object stays on purpose, and is somebody else's to remove from now on.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written: the object is the run's own then as before.
+    pub fn kept(&self, objects: &[Object]) -> Result<(), LedgerError> {
+        let mut open = self.lock();
+        let lines: Vec<Line> = objects.iter().map(|object| Line::Kept(object.clone())).collect();
+        open.append(&lines)
+            .and_then(|()| open.file.sync_data())
+            .map_err(|source| self.failed(source))?;
+        for object in objects {
+            open.standing.remove(object);
+        }
+        Ok(())
+    }
+
     /// Everything on record that is not removed, in the order of planning.
     #[must_use]
     pub fn standing(&self) -> Vec<Object> {
@@ -303,6 +339,10 @@ pub struct Found {
     pub reach: Reach,
     /// What is on record and not removed, in the order of planning.
     pub standing: Vec<Object>,
+    /// What was kept on purpose.
+    pub kept: Vec<Object>,
+    /// The cluster of kind that outlives the run and has in it what that made in Kubernetes.
+    pub within: Option<String>,
     /// Whether its teardown came to its end.
     pub closed: bool,
 }
@@ -363,6 +403,8 @@ pub fn read(path: &Path) -> io::Result<Found> {
                     process,
                     reach,
                     standing: Vec::new(),
+                    kept: Vec::new(),
+                    within: None,
                     closed: false,
                 });
             }
@@ -370,6 +412,11 @@ pub fn read(path: &Path) -> io::Result<Found> {
             (_, None) => return Err(bad(number, "the first line of a ledger says `opened`")),
             (Line::Planned(object), Some(_)) => standing.add(&object),
             (Line::Removed(object), Some(_)) => standing.remove(&object),
+            (Line::Kept(object), Some(found)) => {
+                standing.remove(&object);
+                found.kept.push(object);
+            }
+            (Line::Within(cluster), Some(found)) => found.within = Some(cluster),
             (Line::Closed, Some(found)) => found.closed = true,
         }
     }
@@ -431,6 +478,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_the_runs_no_longer_and_where_the_rest_is_is_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let ledger = Ledger::create(&path, "r1").unwrap();
+        let cluster = Object::KindCluster("c".to_owned());
+        ledger.plan(&[cluster.clone(), role("a")]).unwrap();
+        ledger.kept(std::slice::from_ref(&cluster)).unwrap();
+        ledger.within("c").unwrap();
+        let found = read(&path).unwrap();
+        assert_eq!(
+            (found.within.as_deref(), found.standing, found.kept),
+            (Some("c"), vec![role("a")], vec![cluster])
+        );
+        assert_eq!(ledger.standing(), [role("a")]);
+    }
+
+    #[test]
     fn a_torn_last_line_is_passed_over_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
@@ -454,6 +518,8 @@ mod tests {
             process: Process::this().unwrap(),
             reach: Reach::Embedded,
             standing: Vec::new(),
+            kept: Vec::new(),
+            within: None,
             closed: false,
         };
         assert!(found.is_running());

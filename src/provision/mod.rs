@@ -9,8 +9,8 @@ mod tenants;
 mod tests;
 
 pub use self::{
-    ledger::{Ledger, LedgerError, Object, Reach},
+    ledger::{KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
-    teardown::Teardown,
+    teardown::{Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
 };

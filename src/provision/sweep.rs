@@ -10,10 +10,15 @@ use std::{
 };
 
 use super::{
+    Teardown,
     ledger::{self, Found, Ledger, Object, Reach},
     scratch_removed,
 };
-use crate::{environment::remove_kind_cluster, journal::LeftoverFound};
+use crate::{
+    environment::{KeptClusters, reach_kept, remove_kind_cluster},
+    journal::LeftoverFound,
+    tenant::Marks,
+};
 
 /// Name of a ledger in the folder of its run.
 const LEDGER: &str = "ledger.jsonl";
@@ -34,6 +39,8 @@ pub struct Swept {
 pub enum Outcome {
     /// Nothing: its teardown left nothing.
     Finished,
+    /// Nothing: what is still there is kept on purpose.
+    Kept(Vec<Object>),
     /// Nothing: its process is still there, or another sweep is at it.
     Running,
     /// Nothing: its ledger cannot be read, for this reason.
@@ -54,7 +61,7 @@ impl Swept {
     #[must_use]
     pub fn leaves_something(&self) -> bool {
         match &self.outcome {
-            Outcome::Finished | Outcome::Running => false,
+            Outcome::Finished | Outcome::Kept(_) | Outcome::Running => false,
             Outcome::Unreadable(_) => true,
             Outcome::Finishing { left, .. } => !left.is_empty(),
         }
@@ -120,11 +127,16 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
         return Outcome::Running;
     }
     if found.closed && found.standing.is_empty() {
-        return Outcome::Finished;
+        let kept = still_kept(found.kept);
+        return if kept.is_empty() {
+            Outcome::Finished
+        } else {
+            Outcome::Kept(kept)
+        };
     }
     if dry {
         let Reach::Embedded = found.reach;
-        let (removed, in_memory) = by_reach(found.standing);
+        let (removed, in_memory) = by_reach(found.standing, found.within.is_some());
         return Outcome::Finishing {
             removed,
             gone_with_process: in_memory.len(),
@@ -140,11 +152,18 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
 
 async fn removed(ledger: &Ledger, found: Found) -> Outcome {
     let Reach::Embedded = found.reach;
-    let (on_machine, in_memory) = by_reach(found.standing);
+    let (on_machine, in_memory) = by_reach(found.standing, found.within.is_some());
     for object in &in_memory {
         ledger.removed(object);
     }
     let (mut removed, mut left) = (Vec::new(), Vec::new());
+    if let Some(cluster) = &found.within {
+        let marks = Marks::of_run(&found.run_id);
+        left.extend(removed_within(cluster, ledger, &marks).await);
+        let there = ledger.standing();
+        let went = on_machine.iter().filter(|object| !there.contains(object));
+        removed.extend(went.cloned());
+    }
     for object in on_machine {
         let gone = match &object {
             Object::Scratch(folder) => scratch_removed(folder).map_err(|error| error.to_string()),
@@ -181,12 +200,47 @@ async fn removed(ledger: &Ledger, found: Found) -> Outcome {
     }
 }
 
-/// What is on the machine, the last made first, and what was in the process's memory.
-fn by_reach(standing: Vec<Object>) -> (Vec<Object>, Vec<Object>) {
-    standing
-        .into_iter()
-        .rev()
-        .partition(|object| matches!(object, Object::Scratch(_) | Object::KindCluster(_)))
+/// Removes what is in a cluster that outlived the run; what is left of it.
+async fn removed_within(cluster: &str, ledger: &Ledger, marks: &Marks) -> Vec<LeftoverFound> {
+    match reach_kept(cluster, marks).await {
+        Ok(Some((kubernetes, hold))) => {
+            let report = Teardown::of_cluster(&kubernetes, ledger, marks).await;
+            drop(hold);
+            report.left
+        }
+        // With everything in it.
+        Ok(None) => {
+            Teardown::default().went_with_cluster(ledger);
+            Vec::new()
+        }
+        Err(because) => vec![LeftoverFound {
+            object: format!("objects in kind cluster {cluster}"),
+            because,
+        }],
+    }
+}
+
+/// What is kept and was not deleted since.
+fn still_kept(mut kept: Vec<Object>) -> Vec<Object> {
+    if kept.is_empty() {
+        return kept;
+    }
+    let clusters = KeptClusters::of_this_user();
+    kept.retain(|object| match object {
+        Object::KindCluster(name) => clusters.read(name).is_ok_and(|record| record.is_some()),
+        _ => false,
+    });
+    kept
+}
+
+/// What is there still, the last made first: on the machine, and `within` a cluster that stays. And what was in the process's
+/// memory.
+fn by_reach(standing: Vec<Object>, within: bool) -> (Vec<Object>, Vec<Object>) {
+    standing.into_iter().rev().partition(|object| match object {
+        Object::Scratch(_) | Object::KindCluster(_) => true,
+        Object::Kubernetes(_) => within,
+        _ => false,
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 
-use super::ledger::{Ledger, Object};
+use super::ledger::{KubernetesIn, Ledger, Object};
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
@@ -21,6 +21,9 @@ use crate::{
 
 /// Removals at a time.
 const PARALLEL: usize = 16;
+
+/// Namespaces that are waited for at a time.
+const NAMESPACES: usize = 128;
 
 /// Longest wait for one object to be gone.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -93,21 +96,46 @@ impl Teardown {
     ///
     /// What lies in a namespace goes with it. Folders are not the environment's: see
     /// [`scratch_removed`](super::scratch_removed).
+    ///
+    /// What is in Kubernetes in a cluster of the run's own is left to [`went_with_cluster`](Self::went_with_cluster).
     pub async fn run(
         environment: &Environment,
         ledger: &Ledger,
         marks: &Marks,
         cluster: &ClusterName,
+        went: &Went<'_>,
     ) -> Self {
+        let worlds = Worlds::of(environment);
+        let mut report = Self::of_worlds(worlds, ledger, marks, went).await;
+        let strays = strays(worlds, marks, cluster, &report).await;
+        report.left.extend(strays);
+        report
+    }
+
+    /// Removes what a run that is gone has on record in a cluster that outlived it, and looks for the rest of it there.
+    pub async fn of_cluster(kubernetes: &Kubernetes, ledger: &Ledger, marks: &Marks) -> Self {
+        let worlds = Worlds {
+            kubernetes: Some(kubernetes),
+            aws: None,
+        };
+        let mut report = Self::of_worlds(worlds, ledger, marks, &|_, _| ()).await;
+        let strays = strays_in_kubernetes(kubernetes, marks, &report).await;
+        report.left.extend(strays);
+        report
+    }
+
+    async fn of_worlds(worlds: Worlds<'_>, ledger: &Ledger, marks: &Marks, went: &Went<'_>) -> Self {
         let mut work = Work {
-            environment,
+            worlds,
             ledger,
             marks,
+            went,
             report: Self::default(),
         };
         // A world that does not answer is not asked once for each of its objects.
-        let silent = silent(environment).await;
-        let answers = |object: &Object| !silent.iter().any(|(world, _)| world.holds(object));
+        let silent = silent(worlds).await;
+        let answers =
+            |object: &Object| worlds.have(object) && !silent.iter().any(|(world, _)| world.holds(object));
         let standing = ledger.standing().into_iter().filter(is_in_a_world);
         let Plan {
             namespaces,
@@ -116,7 +144,7 @@ impl Teardown {
             after,
         } = Plan::of(standing.filter(answers).collect());
         work.remove_all(loose).await;
-        let gone = work.remove_all(namespaces).await;
+        let gone = work.remove_namespaces(namespaces).await;
         let mut orphans = Vec::new();
         for (namespace, objects) in inside {
             match gone.get(&namespace) {
@@ -133,21 +161,33 @@ impl Teardown {
         }
         // It may have fallen silent in the meantime.
         let silent = if silent.is_empty() && !work.report.left.is_empty() {
-            self::silent(environment).await
+            self::silent(worlds).await
         } else {
             silent
         };
         work.note_silence(silent);
-        let strays = strays(environment, marks, cluster, &work.report).await;
-        work.report.left.extend(strays);
         work.report
     }
 
+    /// Takes what is in Kubernetes off the record, now that the run's own cluster is gone.
+    pub fn went_with_cluster(&mut self, ledger: &Ledger) {
+        for object in ledger.standing() {
+            if World::Kubernetes.holds(&object) {
+                ledger.removed(&object);
+                self.removed += 1;
+            }
+        }
+    }
+
     /// Settles what is left in worlds that were in the process of the run and have ended with it: it is gone.
-    /// Says so in words, as nobody could look.
-    pub fn gone_with_process(&mut self, ledger: &Ledger) -> Vec<String> {
+    /// Says so in words, as nobody could look. What is in a cluster that stays is not.
+    pub fn gone_with_process(&mut self, ledger: &Ledger, kubernetes: &KubernetesIn) -> Vec<String> {
         let mut said = Vec::new();
-        for silence in std::mem::take(&mut self.silent) {
+        let ended = |silence: &Silence| silence.world == World::Aws || *kubernetes == KubernetesIn::Process;
+        let (ended, stay) = std::mem::take(&mut self.silent).into_iter().partition(ended);
+        self.silent = stay;
+        for silence in ended {
+            let silence: Silence = silence;
             let (world, count) = (silence.world, silence.objects.len());
             let mut gone: Vec<String> = silence.objects.iter().map(Object::to_string).collect();
             gone.push(world.everything());
@@ -164,13 +204,56 @@ impl Teardown {
     }
 }
 
+impl Teardown {
+    fn is_silent(&self, world: World) -> bool {
+        self.silent.iter().any(|silence| silence.world == world)
+    }
+
+    /// One more thing that is left, unless it is known already.
+    fn note(&self, found: &mut Vec<LeftoverFound>, object: String, because: String) {
+        if !self.left.iter().any(|left| left.object == object) {
+            found.push(LeftoverFound { object, because });
+        }
+    }
+}
+
+/// Hears of namespaces that are gone, and of how many there were.
+pub type Went<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// The worlds that are to be taken down.
+#[derive(Clone, Copy)]
+struct Worlds<'a> {
+    kubernetes: Option<&'a Kubernetes>,
+    aws: Option<&'a Aws>,
+}
+
+impl<'a> Worlds<'a> {
+    fn of(environment: &'a Environment) -> Self {
+        Self {
+            // A cluster of the run's own goes as a whole.
+            kubernetes: (environment.kubernetes_in != KubernetesIn::OwnCluster)
+                .then_some(&environment.kubernetes),
+            aws: Some(&environment.aws),
+        }
+    }
+
+    fn have(self, object: &Object) -> bool {
+        (World::Kubernetes.holds(object) && self.kubernetes.is_some())
+            || (World::Aws.holds(object) && self.aws.is_some())
+    }
+}
+
 /// Which worlds cannot be asked, and why.
-async fn silent(environment: &Environment) -> Vec<(World, String)> {
-    let (aws, kubernetes) = tokio::join!(environment.aws.whoami(), environment.kubernetes.version());
-    let aws = aws.err().map(|error| (World::Aws, error.to_string()));
-    let kubernetes = kubernetes
-        .err()
-        .map(|error| (World::Kubernetes, error.to_string()));
+async fn silent(worlds: Worlds<'_>) -> Vec<(World, String)> {
+    let aws = async {
+        let said = worlds.aws?.whoami().await;
+        said.err().map(|error| (World::Aws, error.to_string()))
+    };
+    let kubernetes = async {
+        let said = worlds.kubernetes?.version().await;
+        said.err().map(|error| (World::Kubernetes, error.to_string()))
+    };
+    let (aws, kubernetes) = tokio::join!(aws, kubernetes);
     kubernetes.into_iter().chain(aws).collect()
 }
 
@@ -191,15 +274,29 @@ pub(super) async fn remove(
     marks: &Marks,
     object: &Object,
 ) -> Result<Removal, String> {
-    let aws = &environment.aws;
-    match object {
-        Object::Kubernetes(reference) => remove_kubernetes(&environment.kubernetes, marks, reference)
+    let worlds = Worlds {
+        kubernetes: Some(&environment.kubernetes),
+        aws: Some(&environment.aws),
+    };
+    remove_from(worlds, marks, object).await
+}
+
+async fn remove_from(worlds: Worlds<'_>, marks: &Marks, object: &Object) -> Result<Removal, String> {
+    match (object, worlds) {
+        (
+            Object::Kubernetes(reference),
+            Worlds {
+                kubernetes: Some(kubernetes),
+                ..
+            },
+        ) => remove_kubernetes(kubernetes, marks, reference)
             .await
             .map_err(|error| error.to_string()),
-        Object::Scratch(_) | Object::KindCluster(_) => Ok(Removal::Absent),
-        _ => remove_aws(aws, marks, object)
+        (Object::Scratch(_) | Object::KindCluster(_), _) => Ok(Removal::Absent),
+        (_, Worlds { aws: Some(aws), .. }) => remove_aws(aws, marks, object)
             .await
             .map_err(|error| error.to_string()),
+        _ => Err("there is no way to where it is".to_owned()),
     }
 }
 
@@ -271,9 +368,10 @@ fn namespace_of(object: &Object) -> Option<Object> {
 }
 
 struct Work<'a> {
-    environment: &'a Environment,
+    worlds: Worlds<'a>,
     ledger: &'a Ledger,
     marks: &'a Marks,
+    went: &'a Went<'a>,
     report: Teardown,
 }
 
@@ -281,13 +379,27 @@ impl Work<'_> {
     /// Removes objects that do not depend on each other. Those that cannot be removed are not in the
     /// answer.
     async fn remove_all(&mut self, objects: Vec<Object>) -> BTreeMap<Object, Removal> {
-        let (environment, marks) = (self.environment, self.marks);
+        self.remove_at_once(objects, PARALLEL, &|_, _| ()).await
+    }
+
+    /// All are asked to go first: that they go is the cluster's work, some at a time, and only waited for here.
+    async fn remove_namespaces(&mut self, namespaces: Vec<Object>) -> BTreeMap<Object, Removal> {
+        self.remove_at_once(namespaces, NAMESPACES, self.went).await
+    }
+
+    async fn remove_at_once(
+        &mut self,
+        objects: Vec<Object>,
+        parallel: usize,
+        went: &Went<'_>,
+    ) -> BTreeMap<Object, Removal> {
+        let (worlds, marks, all) = (self.worlds, self.marks, objects.len());
         let mut ending = stream::iter(objects)
             .map(|object| async move {
-                let ended = remove(environment, marks, &object).await;
+                let ended = remove_from(worlds, marks, &object).await;
                 (object, ended)
             })
-            .buffer_unordered(PARALLEL);
+            .buffer_unordered(parallel);
         let mut gone = BTreeMap::new();
         while let Some((object, ended)) = ending.next().await {
             match ended {
@@ -295,6 +407,7 @@ impl Work<'_> {
                     self.ledger.removed(&object);
                     self.report.removed += u32::from(removal == Removal::Removed);
                     gone.insert(object, removal);
+                    went(gone.len(), all);
                 }
                 Err(because) => self.report.left.push(LeftoverFound {
                     object: object.to_string(),
@@ -375,42 +488,20 @@ async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal
 /// Objects that carry the run's mark and are there still, whether or not a line of the ledger speaks
 /// of them. A world that cannot be asked is reported as such: silence is not cleanliness.
 async fn strays(
-    environment: &Environment,
+    worlds: Worlds<'_>,
     marks: &Marks,
     cluster: &ClusterName,
     report: &Teardown,
 ) -> Vec<LeftoverFound> {
-    let (known, silent) = (&report.left, |world| {
-        report.silent.iter().any(|silence| silence.world == world)
-    });
-    let mut found: Vec<LeftoverFound> = Vec::new();
-    let mut note = |object: String, because: String| {
-        if !known.iter().any(|left| left.object == object) {
-            found.push(LeftoverFound { object, because });
-        }
+    let mut found = match worlds.kubernetes {
+        Some(kubernetes) => strays_in_kubernetes(kubernetes, marks, report).await,
+        None => Vec::new(),
     };
-    let labelled: &[_] = if silent(World::Kubernetes) { &[] } else { &LABELLED };
-    for &(api_version, kind) in labelled {
-        match environment
-            .kubernetes
-            .list(api_version, kind, None, Some(marks))
-            .await
-        {
-            Ok(objects) => {
-                for object in objects {
-                    note(
-                        ObjectRef::of(&object).to_string(),
-                        "carries the run's label".to_owned(),
-                    );
-                }
-            }
-            Err(error) => note(format!("{kind} objects"), format!("could not be listed: {error}")),
-        }
-    }
-    if silent(World::Aws) {
+    let Some(aws) = worlds.aws.filter(|_| !report.is_silent(World::Aws)) else {
         return found;
-    }
-    match environment.aws.leftovers(marks, cluster).await {
+    };
+    let mut note = |object, because| report.note(&mut found, object, because);
+    match aws.leftovers(marks, cluster).await {
         Ok(left) => {
             let roles = left.roles.into_iter().map(Object::Role);
             let policies = left.policies.into_iter().map(Object::Policy);
@@ -424,6 +515,33 @@ async fn strays(
             "objects in AWS".to_owned(),
             format!("could not be listed: {error}"),
         ),
+    }
+    found
+}
+
+/// Likewise, in Kubernetes.
+async fn strays_in_kubernetes(
+    kubernetes: &Kubernetes,
+    marks: &Marks,
+    report: &Teardown,
+) -> Vec<LeftoverFound> {
+    let mut found: Vec<LeftoverFound> = Vec::new();
+    if report.is_silent(World::Kubernetes) {
+        return found;
+    }
+    let mut note = |object, because| report.note(&mut found, object, because);
+    for (api_version, kind) in LABELLED {
+        match kubernetes.list(api_version, kind, None, Some(marks)).await {
+            Ok(objects) => {
+                for object in objects {
+                    note(
+                        ObjectRef::of(&object).to_string(),
+                        "carries the run's label".to_owned(),
+                    );
+                }
+            }
+            Err(error) => note(format!("{kind} objects"), format!("could not be listed: {error}")),
+        }
     }
     found
 }

@@ -513,6 +513,8 @@ pub struct MountLoad {
     pub warm_up: u32,
     /// Mean starts per second.
     pub rate: f64,
+    /// The same through the pod lens, where the environment's nodes bring pods up more slowly.
+    pub pod_rate: Option<f64>,
     /// Distribution of the starts.
     pub arrival: Arrival,
     /// Through which lenses, one measurement each.
@@ -522,13 +524,23 @@ pub struct MountLoad {
 }
 
 impl MountLoad {
-    /// From the first planned start of the warm-up to the last planned start, through one lens. A run
+    /// From the first planned start of the warm-up to the last planned start, through the slower lens. A run
     /// that overrides `pods` gives its step that much more time for each lens.
     #[must_use]
     pub fn planned(&self) -> Duration {
         let starts = f64::from(self.warm_up) + f64::from(self.pods);
+        let slowest = self.rate.min(self.rate_of(Lens::Pod));
         // A rate is positive; one so small that the quotient is no duration plans "for ever".
-        Duration::try_from_secs_f64(starts / self.rate).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(starts / slowest).unwrap_or(Duration::MAX)
+    }
+
+    /// Mean starts per second through a lens.
+    #[must_use]
+    pub fn rate_of(&self, lens: Lens) -> f64 {
+        match lens {
+            Lens::Csi => self.rate,
+            Lens::Pod => self.pod_rate.unwrap_or(self.rate),
+        }
     }
 }
 

@@ -97,9 +97,9 @@ where
         .unwrap_or_else(|error| Err(Status::internal(format!("handler: {error}"))))
 }
 
-/// A gRPC server on a unix socket.
+/// A gRPC server on a unix socket, as plugins of a node have.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -110,8 +110,12 @@ impl Server {
         Self::serve(path, routes, |connections| connections)
     }
 
-    /// As [`start`](Self::start), for clients that dial the path with Go's gRPC and name no authority.
-    pub(crate) fn start_for_go(path: &Path, routes: Routes) -> io::Result<Self> {
+    /// The same, for clients that dial the path with Go's gRPC and name no authority, as kubelet does.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be made.
+    pub fn start_for_go(path: &Path, routes: Routes) -> io::Result<Self> {
         let accepted = |connection: io::Result<UnixStream>| connection.map(go_authority::accepted);
         Self::serve(path, routes, move |connections| connections.map(accepted))
     }
@@ -151,7 +155,7 @@ impl Server {
     }
 
     /// Stops accepting, gives calls under way half a second, and ends.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.shutdown.cancel();
         let _ = tokio::time::timeout(DRAIN, &mut self.serving).await;
     }

@@ -5,7 +5,7 @@ pub mod defects;
 pub mod driver;
 mod go;
 mod go_authority;
-mod grpc;
+pub mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
 mod log;

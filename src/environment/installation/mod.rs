@@ -26,10 +26,10 @@ pub use self::{
     options::{ChartSource, ImageSource, InstallationOptions, ManifestSource, PartOptions, PartSource},
     plan::{Installation, Placed, PlanError},
     prepare::{Prepared, prepare},
-    ready::await_ready,
     way::AwsWay,
 };
 
+pub(crate) use self::ready::await_ready;
 use super::local::{StartError, install as recorded};
 use crate::{kubernetes::Kubernetes, provision::Ledger};
 

@@ -26,7 +26,41 @@ pub struct InstallationOptions {
     pub provider_qps: f64,
 }
 
+impl Default for InstallationOptions {
+    /// The newest releases, from our own manifests.
+    fn default() -> Self {
+        Self {
+            driver: PartOptions::newest(Part::Driver),
+            provider: PartOptions::newest(Part::Provider),
+            registrar: None,
+            helm: None,
+            // Kubelet asks about every minute anyway.
+            rotation: Duration::from_secs(2),
+            provider_qps: 500.0,
+        }
+    }
+}
+
 impl InstallationOptions {
+    /// The same, with these images for whatever nothing was asked about.
+    #[must_use]
+    pub fn or_images(&self, driver: &str, provider: &str, registrar: &str) -> Self {
+        let or = |part: Part, asked: &PartOptions, image: &str| {
+            let image = || Some(ImageSource::Reference(image.to_owned()));
+            let had = (!asked.asked)
+                .then(|| PartOptions::own(part, None, image(), &Repositories::default()).ok())
+                .flatten();
+            had.unwrap_or_else(|| asked.clone())
+        };
+        let registrar = || (!registrar.is_empty()).then(|| ImageSource::Reference(registrar.to_owned()));
+        Self {
+            driver: or(Part::Driver, &self.driver, driver),
+            provider: or(Part::Provider, &self.provider, provider),
+            registrar: self.registrar.clone().or_else(registrar),
+            ..self.clone()
+        }
+    }
+
     /// One of the two.
     #[must_use]
     pub fn of(&self, part: Part) -> &PartOptions {
@@ -46,6 +80,8 @@ pub struct PartOptions {
     pub image: Option<ImageSource>,
     /// Its version, where it was said.
     pub version: Option<String>,
+    /// Whether anything was said of it.
+    pub asked: bool,
 }
 
 /// Where manifests come from.
@@ -216,9 +252,16 @@ impl PartOptions {
         let official = || ImageSource::Reference(builtin::image(part, repositories, said));
         Ok(Self {
             source: PartSource::Own(OwnManifests { own, remark }),
+            asked: image.is_some() || version.is_some(),
             image: Some(image.unwrap_or_else(official)),
             version,
         })
+    }
+
+    /// The newest release that there are manifests for.
+    fn newest(part: Part) -> Self {
+        Self::own(part, None, None, &Repositories::default())
+            .expect("there are manifests for the newest, whatever the version")
     }
 }
 
@@ -300,6 +343,25 @@ mod tests {
         for text in ["", "docker://a:b", "a b", "-x", "driver.tar"] {
             assert!(ImageSource::read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_nothing_was_said_about_stays_as_it_is() {
+        let image = |text: &str| ImageSource::read(text).unwrap();
+        let asked = InstallationOptions {
+            provider: PartOptions::own(
+                Part::Provider,
+                Some("3.0.1".to_owned()),
+                None,
+                &Repositories::default(),
+            )
+            .unwrap(),
+            ..InstallationOptions::default()
+        };
+        let options = asked.or_images("a/driver:v1.5.6", "a/provider:3.1.1", "a/registrar:now");
+        assert_eq!(options.driver.image, Some(image("a/driver:v1.5.6")));
+        assert_eq!(options.provider.image, asked.provider.image);
+        assert_eq!(options.registrar, Some(image("a/registrar:now")));
     }
 
     #[test]

@@ -87,6 +87,17 @@ impl Installation {
             .collect()
     }
 
+    /// The image of what registers the driver with kubelet.
+    #[must_use]
+    pub fn registrar(&self) -> Option<&str> {
+        let driver = self.object("DaemonSet", &self.driver.daemon_set.name)?;
+        let containers = driver["spec"]["template"]["spec"]["containers"].as_array()?;
+        let mut registrars = containers
+            .iter()
+            .filter(|container| container::is_registrar(container));
+        registrars.next()?["image"].as_str()
+    }
+
     /// An object of this kind and name, wherever it is.
     #[must_use]
     pub fn object(&self, kind: &str, name: &str) -> Option<&Value> {

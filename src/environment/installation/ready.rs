@@ -9,7 +9,7 @@ use mountproof_releases::Part;
 use serde_json::Value;
 
 use super::{
-    super::local::StartError,
+    super::{local::StartError, progress::Stage},
     plan::{Installation, Placed},
 };
 use crate::{
@@ -34,9 +34,14 @@ const LINES: u16 = 5;
 /// # Errors
 ///
 /// When they are not in time, or it is known before that they never will be; with the container's state and its last lines.
-pub async fn await_ready(kubernetes: &Kubernetes, installation: &Installation) -> Result<(), StartError> {
+pub(crate) async fn await_ready(
+    kubernetes: &Kubernetes,
+    installation: &Installation,
+    stage: Stage,
+) -> Result<(), StartError> {
     let until = Instant::now() + READY;
     let mut since: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut said = String::new();
     loop {
         let mut waiting = Vec::new();
         let mut troubles = Vec::new();
@@ -65,7 +70,13 @@ pub async fn await_ready(kubernetes: &Kubernetes, installation: &Installation) -
             }
         }
         if waiting.is_empty() {
+            stage.ends("serves on every node");
             return Ok(());
+        }
+        let says = waiting.join(", ");
+        if says != said {
+            stage.goes_on(says.as_str());
+            said = says;
         }
         let now = Instant::now();
         since.retain(|key, _| troubles.iter().any(|(_, trouble)| trouble.key() == *key));
@@ -89,15 +100,23 @@ pub async fn await_ready(kubernetes: &Kubernetes, installation: &Installation) -
     }
 }
 
-/// On how many nodes a part is Ready, of how many that it is for. Of a change that was not yet looked at, none.
+/// On how many nodes a part is Ready, of how many that it is for.
 pub(super) async fn ready(kubernetes: &Kubernetes, placed: &Placed) -> Result<(u64, u64), KubernetesError> {
     let object = kubernetes.read(&placed.daemon_set).await?.unwrap_or_default();
+    let wanted = object["status"]["desiredNumberScheduled"].as_u64().unwrap_or(0);
+    Ok((rolled_out(&object), wanted))
+}
+
+/// PURE: on how many nodes a `DaemonSet`'s pod is Ready, and of its newest shape.
+fn rolled_out(object: &Value) -> u64 {
     let status = &object["status"];
+    // Of a shape that was not yet looked at none is.
     if status["observedGeneration"] != object["metadata"]["generation"] {
-        return Ok((0, 0));
+        return 0;
     }
     let number = |field: &str| status[field].as_u64().unwrap_or(0);
-    Ok((number("numberReady"), number("desiredNumberScheduled")))
+    let updated = number("updatedNumberScheduled").saturating_sub(number("numberUnavailable"));
+    updated.min(number("numberReady"))
 }
 
 /// The pods of a part.
@@ -278,6 +297,26 @@ mod tests {
         status["image"] = json!("driver:v1.6.0");
         let found = troubles_of(&pod(&status)).into_iter().next();
         found.map(|stuck| (stuck.what, stuck.passes, stuck.reason))
+    }
+
+    #[test]
+    fn what_is_being_rolled_is_not_yet_ready() {
+        let set = |generation: u64, updated: u64, ready: u64, unavailable: u64| {
+            json!({
+                "metadata": { "generation": 2 },
+                "status": { "observedGeneration": generation, "updatedNumberScheduled": updated,
+                    "numberReady": ready, "numberUnavailable": unavailable },
+            })
+        };
+        for (object, nodes) in [
+            (set(2, 3, 3, 0), 3),
+            (set(2, 1, 3, 0), 1),
+            (set(2, 2, 2, 1), 1),
+            (set(1, 3, 3, 0), 0),
+            (Value::Null, 0),
+        ] {
+            assert_eq!(rolled_out(&object), nodes, "{object}");
+        }
     }
 
     #[test]

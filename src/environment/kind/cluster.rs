@@ -2,16 +2,20 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
-    super::installation::Installation,
     KindOptions, Node, config,
+    kept::{Hold, KeptClusters, KeptNode},
     program::{Kind, KindError, Load, docker},
+};
+use crate::environment::{
+    installation::Installation,
+    progress::{Stage, Told},
 };
 
 /// Longest wait for Docker to tell something.
@@ -20,6 +24,16 @@ const ANSWER: Duration = Duration::from_secs(20);
 const NETWORK: &str = "kind";
 /// Kubelet's root on a node.
 const KUBELET: &str = "var/lib/kubelet";
+/// Label of a node's container: the cluster that it is of.
+const LABEL: &str = "io.x-k8s.kind.cluster";
+/// Pause between two looks for what is left of a cluster: Docker may be about to make a container for somebody who is gone.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often kind is asked to delete a cluster before that is given up.
+const TRIES: u32 = 4;
+/// Held by whoever makes a cluster where Docker has no network for clusters yet.
+const NETWORK_LOCK: &str = ".network";
+/// Longest wait for that: a first cluster of somebody else.
+const NETWORK_WAIT: Duration = Duration::from_mins(2);
 
 /// See the module.
 #[derive(Debug)]
@@ -28,19 +42,21 @@ pub(super) struct Cluster {
     kubeconfig: PathBuf,
     image: String,
     nodes: Vec<Node>,
+    containers: Vec<KeptNode>,
     host: IpAddr,
 }
 
 impl Cluster {
-    /// Creates it; its kubeconfig and its configuration lie in `scratch`.
+    /// Creates it, and writes its `kubeconfig`; its configuration lies in `scratch`.
     pub(super) async fn create(
         kind: &Kind,
         name: &str,
         options: &KindOptions,
         scratch: &Path,
+        kubeconfig: &Path,
+        stage: &Stage,
     ) -> Result<Self, KindError> {
-        let kubeconfig = scratch.join("kubeconfig");
-        let failed = |error: std::io::Error| KindError::Failed {
+        let failed = |error: io::Error| KindError::Failed {
             what: "the cluster's configuration".to_owned(),
             said: error.to_string(),
             help: "",
@@ -54,27 +70,56 @@ impl Cluster {
             fs::write(&path, cluster.to_string()).map_err(failed)?;
             path
         };
-        kind.create(name, options.image.as_deref(), &config, &kubeconfig)
-            .await?;
-        let mut nodes = Vec::new();
+        let create = async || {
+            let step = |step: &str| stage.goes_on(step);
+            kind.create(name, options.image.as_deref(), &config, kubeconfig, &step)
+                .await
+        };
+        // Whoever comes first makes the network that all clusters share: one at a time.
+        let _alone = if network_is_there().await {
+            None
+        } else {
+            alone().await.map_err(failed)?
+        };
+        match create().await {
+            // The port of its API was free when kind looked, and another cluster was faster. kind has cleaned up.
+            Err(error) if options.config.is_none() && error.is_taken_port() => create().await?,
+            created => created?,
+        }
+        Self::standing(kind, name, kubeconfig).await
+    }
+
+    /// One that stands already.
+    pub(super) async fn standing(kind: &Kind, name: &str, kubeconfig: &Path) -> Result<Self, KindError> {
+        let (mut nodes, mut containers) = (Vec::new(), Vec::new());
         for node in kind.nodes(name).await? {
-            let pid = docker(["inspect", "--format", "{{.State.Pid}}", &node], ANSWER).await?;
+            let said = docker(["inspect", "--format", "{{.State.Pid}} {{.Id}}", &node], ANSWER).await?;
+            let (pid, id) = said.split_once(' ').unwrap_or((&said, ""));
             nodes.push(Node {
                 // The node's own file system, its mounts included, as root on this machine may see it.
                 kubelet_root: Path::new("/proc").join(pid).join("root").join(KUBELET),
                 csi_socket: None,
+                name: node.clone(),
+            });
+            containers.push(KeptNode {
                 name: node,
+                id: id.to_owned(),
             });
         }
         let first = nodes.first().map_or("", |node| &node.name);
         let image = docker(["inspect", "--format", "{{.Config.Image}}", first], ANSWER).await?;
         Ok(Self {
             name: name.to_owned(),
-            kubeconfig,
+            kubeconfig: kubeconfig.to_owned(),
             image,
             nodes,
+            containers,
             host: host_address().await?,
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn kubeconfig(&self) -> &Path {
@@ -90,6 +135,11 @@ impl Cluster {
         &self.nodes
     }
 
+    /// The containers that its nodes are.
+    pub(super) fn containers(&self) -> &[KeptNode] {
+        &self.containers
+    }
+
     /// The address at which its pods reach this machine.
     pub(super) fn host_address(&self) -> IpAddr {
         self.host
@@ -102,31 +152,128 @@ impl Cluster {
         kind: &Kind,
         installation: &Installation,
         archives: &[(String, PathBuf)],
+        scratch: &Path,
+        told: &Told,
     ) -> Result<BTreeSet<String>, KindError> {
-        for (_, archive) in archives {
-            kind.load(&self.name, Load::Archive(archive)).await?;
+        let stage = Stage::begin(told, "images", "loading");
+        for (name, archive) in archives {
+            stage.goes_on(format!("loading {name}"));
+            kind.load(&self.name, Load::Archive(archive), scratch).await?;
         }
+        let images = installation.images();
         let mut stand_ins = BTreeSet::new();
-        for image in installation.images() {
+        for image in &images {
+            stage.goes_on(format!("loading {image}"));
             // A digest is a registry's: what Docker would save of it has no name that a node could find it by.
             let brought = archives.iter().any(|(name, _)| name == image);
-            if !brought && !image.contains('@') && self.load_if_here(kind, image).await? {
-                stand_ins.insert(image.to_owned());
+            if !brought && !image.contains('@') && self.load_if_here(kind, image, scratch).await? {
+                stand_ins.insert((*image).to_owned());
             }
         }
+        stage.ends(format!("{} for {} nodes", images.len(), self.nodes.len()));
         Ok(stand_ins)
     }
 
-    /// Brings an image into every node that Docker has here. Says whether it is a stand-in's.
-    async fn load_if_here(&self, kind: &Kind, image: &str) -> Result<bool, KindError> {
+    /// Brings an image into every node that Docker has here; any other is kubelet's to pull. Says whether it is a
+    /// stand-in's, by its label.
+    pub(super) async fn load_if_here(
+        &self,
+        kind: &Kind,
+        image: &str,
+        scratch: &Path,
+    ) -> Result<bool, KindError> {
         let format = "{{index .Config.Labels \"mountproof.stand-in\"}}";
         match docker(["image", "inspect", "--format", format, image], ANSWER).await {
             Ok(label) => {
-                kind.load(&self.name, Load::Image(image)).await?;
+                kind.load(&self.name, Load::Image(image), scratch).await?;
                 Ok(label == "true")
             }
             Err(KindError::Failed { .. }) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Containers of a cluster, as Docker has them now, whether they run or not.
+pub(super) async fn containers_of(cluster: &str) -> Result<Vec<KeptNode>, KindError> {
+    let filter = format!("label={LABEL}={cluster}");
+    let format = "{{.Names}} {{.ID}}";
+    let said = docker(
+        [
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            &filter,
+            "--format",
+            format,
+        ],
+        ANSWER,
+    )
+    .await?;
+    let mut nodes: Vec<KeptNode> = said
+        .lines()
+        .filter_map(|line| {
+            let (name, id) = line.split_once(' ')?;
+            Some(KeptNode {
+                name: name.to_owned(),
+                id: id.to_owned(),
+            })
+        })
+        .collect();
+    nodes.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(nodes)
+}
+
+/// Deletes a cluster, and sees that nothing of it is left; one that is not there is no error.
+pub(super) async fn delete(kind: &Kind, cluster: &str) -> Result<(), KindError> {
+    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but our own.
+    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
+    let (mut tries, mut clean) = (0, 0);
+    loop {
+        let gone = if clean == 0 {
+            tries += 1;
+            let gone = kind.delete(cluster, &nowhere).await;
+            let _ = fs::remove_file(&nowhere);
+            gone
+        } else {
+            Ok(())
+        };
+        if containers_of(cluster).await?.is_empty() {
+            clean += 1;
+        } else {
+            clean = 0;
+        }
+        // Twice, as a creation that was cut off may still be under way in Docker.
+        if clean == 2 {
+            return Ok(());
+        }
+        if clean == 0 && tries == TRIES {
+            gone?;
+            return Err(KindError::Failed {
+                what: "kind delete cluster".to_owned(),
+                said: format!("containers of {cluster} are there still"),
+                help: "; `docker ps --all` shows them",
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn network_is_there() -> bool {
+    docker(["network", "inspect", NETWORK], ANSWER).await.is_ok()
+}
+
+/// Waits until no other process of this user's makes a first cluster, and keeps them waiting.
+async fn alone() -> io::Result<Option<Hold>> {
+    let kept = KeptClusters::of_this_user();
+    let until = Instant::now() + NETWORK_WAIT;
+    loop {
+        match kept.take(NETWORK_LOCK)? {
+            Some(hold) => return Ok(Some(hold)),
+            // Then side by side: kind itself mends a network that was made twice.
+            None if Instant::now() >= until => return Ok(None),
+            None => tokio::time::sleep(LOOK).await,
         }
     }
 }

@@ -10,7 +10,12 @@
 
 mod cluster;
 mod config;
+mod kept;
+mod life;
 mod program;
+mod room;
+mod up;
+mod watch;
 
 use std::{
     collections::BTreeSet,
@@ -24,23 +29,30 @@ use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_releases::Part;
 use mountproof_run_tls::RunCa;
 
-pub use self::program::KindError;
-use self::{cluster::Cluster, program::Kind};
+pub(super) use self::life::keep;
+use self::{cluster::Cluster, life::Obtained, program::Kind, watch::Watch};
+pub use self::{
+    kept::{DEFAULT_NAME, Images, KeptCluster, KeptClusters, Stage, Why, checked_name},
+    life::{Down, DownError, Stay, down, reach_kept},
+    program::KindError,
+    up::{Up, up},
+};
 use super::{
-    Environment, Node, StartError,
+    Environment, Needs, Node, StartError,
     call_log::EndpointLog,
     installation::{self, AwsWay, Installation, InstallationOptions},
     local::{ACCOUNT, administrator, failover_region, prepare},
+    progress::{self, Told},
 };
 use crate::{
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
-    provision::{Ledger, Object, Reach},
+    provision::{KubernetesIn, Ledger, Reach},
     tenant::Marks,
 };
 
 /// How to stand up a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct KindOptions {
     /// The program `kind`; `None` looks in `PATH`.
     pub program: Option<PathBuf>,
@@ -54,6 +66,12 @@ pub struct KindOptions {
     pub max_pods: Option<u32>,
     /// Driver and provider.
     pub installation: InstallationOptions,
+    /// What becomes of the cluster.
+    pub stay: Stay,
+    /// Image of workloads; `None` is that of the nodes' own sandboxes.
+    pub workload_image: Option<String>,
+    /// What the run's cases need of the nodes.
+    pub needs: Needs,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -73,19 +91,23 @@ pub(super) async fn start(
     seed: u64,
     marks: &Marks,
     ledger: &Ledger,
+    told: &Told,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    let options = &room::enough(options)?;
     prepare(scratch).map_err(StartError::of("environment"))?;
     // What cannot be installed needs no cluster.
-    let prepared = installation::prepare(&options.installation, scratch).await?;
+    let mut prepared = installation::prepare(&options.installation, scratch).await?;
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
-    let record = Object::KindCluster(name(marks.run()));
-    ledger.plan(&[record]).map_err(StartError::of("kind cluster"))?;
-    let cluster = Cluster::create(&kind, &name(marks.run()), options, scratch)
-        .await
-        .map_err(StartError::of("kind cluster"))?;
+    let Obtained { cluster, kept } = life::obtain(&kind, options, marks.run(), ledger, scratch, told).await?;
+    let kubernetes_in = options.stay.kubernetes_in();
+    if let KubernetesIn::KeptCluster(name) = &kubernetes_in {
+        ledger.within(name).map_err(StartError::of("kind cluster"))?;
+    }
+    // From here on its nodes should be there.
+    let watch = Watch::begin(cluster.name());
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
     let endpoint = Endpoint::start(EndpointConfig {
@@ -111,24 +133,47 @@ pub(super) async fn start(
     // It has a name that only pods can resolve.
     endpoint.host_issuer(&issuer, &keys);
 
-    let version = kubernetes
-        .version()
-        .await
-        .map_err(StartError::of("Kubernetes client"))?;
     let way = AwsWay {
         proxy: format!("http://{}", endpoint.address()),
         trust_pem: ca.certificate_pem().to_owned(),
         region: region.to_owned(),
     };
-    let installation = prepared.finish(&version, marks, Some(&way)).await?;
-    let stand_ins = cluster
-        .load_all(&kind, &installation, &prepared.archives)
+    let version = kubernetes
+        .version()
         .await
-        .map_err(StartError::of("kind cluster"))?;
-    installation::install(&kubernetes, ledger, &installation).await?;
-    installation::await_ready(&kubernetes, &installation).await?;
+        .map_err(StartError::of("Kubernetes client"))?;
+    if let Some(had) = kept.as_ref().and_then(|kept| kept.record.images.as_ref()) {
+        let installation = had.unless_asked(&options.installation);
+        prepared = installation::prepare(&installation, scratch).await?;
+    }
+    let (installation, stand_ins) = if let Some(kept) = &kept {
+        life::vacant(&kubernetes, cluster.name()).await?;
+        let marks = Marks::of_run(cluster.name());
+        let installation = prepared.finish(&version, &marks, Some(&way)).await?;
+        let nodes = up::Nodes {
+            kind: &kind,
+            cluster: &cluster,
+            kubernetes: &kubernetes,
+            kept,
+        };
+        let stand_ins = nodes
+            .furnish(&installation, &prepared.archives, marks.run(), scratch, told)
+            .await?;
+        (installation, stand_ins)
+    } else {
+        let installation = prepared.finish(&version, marks, Some(&way)).await?;
+        let stand_ins = cluster
+            .load_all(&kind, &installation, &prepared.archives, scratch, told)
+            .await
+            .map_err(StartError::of("kind cluster"))?;
+        let stage = progress::Stage::begin(told, "driver", "installing");
+        installation::install(&kubernetes, ledger, &installation).await?;
+        installation::await_ready(&kubernetes, &installation, stage).await?;
+        (installation, stand_ins)
+    };
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
+    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
 
     let aws = administrator(&endpoint, &ca, region)?;
     let log = Arc::new(EndpointLog::of(endpoint.calls()));
@@ -141,7 +186,7 @@ pub(super) async fn start(
     };
     let nodes = cluster.nodes().to_vec();
     Ok(Environment {
-        programs: None,
+        programs: Some(Arc::new(watch)),
         control: None,
         aws_faults: None,
         logs: None,
@@ -151,9 +196,11 @@ pub(super) async fn start(
         counts: None,
         ready,
         reach: Reach::Embedded,
+        kubernetes_in,
         kubernetes,
         aws,
         issuer,
+        workload_image,
         nodes,
         calls: Some(log),
         limits: Vec::new(),
@@ -161,8 +208,11 @@ pub(super) async fn start(
         expired: None,
         workload_controllers: true,
         stop: Mutex::new(Some(Box::new(move || {
-            // The cluster is on record, and goes when everything in it has gone.
-            Box::pin(endpoint.stop())
+            // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
+            Box::pin(async move {
+                endpoint.stop().await;
+                drop(kept);
+            })
         }))),
     })
 }
@@ -174,12 +224,14 @@ pub(super) async fn start(
 ///
 /// When `kind` cannot, with what to do.
 pub async fn remove(cluster: &str, program: Option<&Path>) -> Result<(), KindError> {
-    let kind = Kind::find(program).await?;
-    // kind takes the cluster out of a kubeconfig: of none here, for it was in none but the run's own.
-    let nowhere = std::env::temp_dir().join(format!("{cluster}.kubeconfig"));
-    let gone = kind.delete(cluster, &nowhere).await;
-    let _ = std::fs::remove_file(nowhere);
-    gone
+    cluster::delete(&Kind::find(program).await?, cluster).await?;
+    // One that was to be kept and never stood.
+    let forgotten = KeptClusters::of_this_user().forget(cluster);
+    forgotten.map_err(|error| KindError::Failed {
+        what: "forgetting the cluster".to_owned(),
+        said: error.to_string(),
+        help: "",
+    })
 }
 
 /// Writes the logs of a cluster's nodes into `folder`.

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{process::Command, time::timeout};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
+    process::Command,
+    time::timeout,
+};
 
 use crate::generation::Version;
 
@@ -16,6 +21,9 @@ const OLDEST: Version = Version::new(0, 25, 0);
 /// How it is had.
 const INSTALL: &str = "go install sigs.k8s.io/kind@v0.33.0 (or see kind's quick start), then have it in PATH, or name it \
                        with --kind PROGRAM or MOUNTPROOF_KIND";
+
+/// What Docker says of a port that something else has.
+const TAKEN_PORT: &str = "port is already allocated";
 
 /// Longest wait for an answer that needs no work.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -68,6 +76,13 @@ pub enum KindError {
     },
 }
 
+impl KindError {
+    /// Whether a port was wanted that something else has.
+    pub(super) fn is_taken_port(&self) -> bool {
+        matches!(self, Self::Failed { said, .. } if said.contains(TAKEN_PORT))
+    }
+}
+
 /// `kind`, of a version that will do, with a Docker that answers.
 #[derive(Debug, Clone)]
 pub(super) struct Kind {
@@ -117,6 +132,7 @@ impl Kind {
         image: Option<&str>,
         config: &Path,
         kubeconfig: &Path,
+        step: &(dyn Fn(&str) + Sync),
     ) -> Result<(), KindError> {
         let mut arguments: Vec<&OsStr> = ["create", "cluster", "--name", cluster].map(OsStr::new).to_vec();
         arguments.extend([OsStr::new("--config"), config.as_os_str()]);
@@ -128,7 +144,8 @@ impl Kind {
                 .flat_map(|image| ["--image", image])
                 .map(OsStr::new),
         );
-        let made = run(&self.program, arguments, CREATE).await;
+        let heard = |line: &str| step_of(line).map_or((), step);
+        let made = watched(&self.program, arguments, CREATE, None, &heard).await;
         made.map(drop)
             .map_err(|trouble| trouble.of(&self.program, "create cluster"))
     }
@@ -150,13 +167,16 @@ impl Kind {
     }
 
     /// Brings an image into every node of a cluster.
-    pub(super) async fn load(&self, cluster: &str, image: Load<'_>) -> Result<(), KindError> {
+    ///
+    /// What it writes on the way goes below `scratch`, which is removed whatever becomes of it.
+    pub(super) async fn load(&self, cluster: &str, image: Load<'_>, scratch: &Path) -> Result<(), KindError> {
         let (what, image) = match image {
             Load::Image(image) => ("docker-image", OsStr::new(image)),
             Load::Archive(path) => ("image-archive", path.as_os_str()),
         };
         let [load, what, name, cluster] = ["load", what, "--name", cluster].map(OsStr::new);
-        let loaded = run(&self.program, [load, what, image, name, cluster], WORK).await;
+        let arguments = [load, what, image, name, cluster];
+        let loaded = watched(&self.program, arguments, WORK, Some(scratch), &|_| ()).await;
         loaded
             .map(drop)
             .map_err(|trouble| trouble.of(&self.program, "load"))
@@ -236,7 +256,7 @@ fn help(said: &str) -> &'static str {
             "; make room where Docker keeps its data",
         ),
         (
-            "port is already allocated",
+            TAKEN_PORT,
             "; another cluster or program has the port: change the config's port mappings",
         ),
         (
@@ -256,14 +276,39 @@ fn help(said: &str) -> &'static str {
     known.map_or("", |(_, help)| help)
 }
 
-/// Runs a program to its end; it is killed when it takes longer, or when nobody waits any more. In a process group of its
-/// own, so that Ctrl-C in a terminal is for the harness, which takes down what the program made.
+/// The step of a cluster's creation that a line of kind's says, without its picture: ` • Preparing nodes 📦  ...`.
+fn step_of(line: &str) -> Option<&str> {
+    let text = line.trim_start().strip_prefix('•')?.trim();
+    let text = text.strip_suffix("...").unwrap_or(text);
+    Some(
+        text.trim_end_matches(|letter: char| !letter.is_ascii() || letter.is_whitespace())
+            .trim(),
+    )
+}
+
+/// Runs a program to its end; see [`watched`].
 async fn run<S: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = S>,
     within: Duration,
 ) -> Result<String, Trouble> {
-    let child = Command::new(program)
+    watched(program, arguments, within, None, &|_| ()).await
+}
+
+/// Runs a program to its end, with `scratch` for what it writes to a temporary folder, while `heard` hears what it complains
+/// of, line by line. It is killed, with every program that it
+/// runs, when it takes longer, or when nobody waits any more. In a process group of its own, so that Ctrl-C in a terminal is
+/// for the harness, which takes down what the program made.
+async fn watched<S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = S>,
+    within: Duration,
+    scratch: Option<&Path>,
+    heard: &(dyn Fn(&str) + Sync),
+) -> Result<String, Trouble> {
+    let not_run = |error: std::io::Error| Trouble::NotRun(error.to_string());
+    let mut child = Command::new(program)
+        .envs(scratch.map(|scratch| ("TMPDIR", scratch)))
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -271,15 +316,67 @@ async fn run<S: AsRef<OsStr>>(
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| Trouble::NotRun(error.to_string()))?;
-    let ended = timeout(within, child.wait_with_output()).await;
-    let ended = ended
-        .map_err(|_| Trouble::Slow(within))?
-        .map_err(|error| Trouble::NotRun(error.to_string()))?;
-    if ended.status.success() {
-        return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
+        .map_err(not_run)?;
+    let group = Group::of(&child);
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let reading = async {
+        let (said, complained) = tokio::join!(whole(out), lines(err, heard));
+        Ok((said?, complained?, child.wait().await?))
+    };
+    let ended = timeout(within, reading).await;
+    let (said, complained, status) = ended.map_err(|_| Trouble::Slow(within))?.map_err(not_run)?;
+    group.has_ended();
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&said).into_owned());
     }
-    Err(Trouble::Failed(last_words(&ended.stderr, &ended.stdout)))
+    Err(Trouble::Failed(last_words(&complained, &said)))
+}
+
+async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut read).await?;
+    }
+    Ok(read)
+}
+
+async fn lines(
+    pipe: Option<impl AsyncRead + Unpin>,
+    heard: &(dyn Fn(&str) + Sync),
+) -> std::io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    let Some(pipe) = pipe else { return Ok(read) };
+    let mut pipe = BufReader::new(pipe);
+    loop {
+        let from = read.len();
+        if pipe.read_until(b'\n', &mut read).await? == 0 {
+            return Ok(read);
+        }
+        heard(&String::from_utf8_lossy(&read[from..]));
+    }
+}
+
+/// A program and every program that it runs: killed when this is dropped before it has ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(leader: &tokio::process::Child) -> Self {
+        let leader = leader.id().and_then(|id| i32::try_from(id).ok());
+        Self(leader.and_then(Pid::from_raw))
+    }
+
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // One that has just ended is no error.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
 }
 
 /// The lines that tell why: kind's own begin with `ERROR`, else the last few.
@@ -359,7 +456,7 @@ mod tests {
             };
             let config = folder.path().join("config");
             let error = kind
-                .create("x", None, &config, &config)
+                .create("x", None, &config, &config, &|_| ())
                 .await
                 .unwrap_err()
                 .to_string();
@@ -370,13 +467,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_steps_of_a_creation_are_read_off_kinds_lines() {
+        for (line, step) in [
+            (" • Preparing nodes 📦 📦   ...\n", Some("Preparing nodes")),
+            (
+                " • Starting control-plane 🕹️  ...",
+                Some("Starting control-plane"),
+            ),
+            (
+                " • Ensuring node image (kindest/node:v1.36.0) 🖼  ...",
+                Some("Ensuring node image (kindest/node:v1.36.0)"),
+            ),
+            (
+                " • Waiting ≤ 2m0s for control-plane = Ready ⏳  ...",
+                Some("Waiting ≤ 2m0s for control-plane = Ready"),
+            ),
+            (" ✓ Preparing nodes 📦", None),
+            ("Creating cluster \"x\" ...", None),
+            ("", None),
+        ] {
+            assert_eq!(step_of(line), step, "{line}");
+        }
+    }
+
     #[tokio::test]
-    async fn a_program_that_hangs_is_killed() {
+    async fn every_line_is_heard_as_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let talks = program(folder.path(), "echo one >&2; echo two >&2; echo out");
+        let heard = std::sync::Mutex::new(Vec::new());
+        let note = |line: &str| heard.lock().unwrap().push(line.to_owned());
+        let said = watched(&talks, ["x"], Duration::from_secs(60), None, &note)
+            .await
+            .unwrap();
+        assert_eq!(
+            (said.as_str(), heard.into_inner().unwrap()),
+            ("out\n", vec!["one\n".to_owned(), "two\n".to_owned()])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_killed_with_what_it_runs() {
         let folder = tempfile::tempdir().unwrap();
         let pid = folder.path().join("pid");
         let hangs = program(
             folder.path(),
-            &format!("echo $$ >{}; exec sleep 600", pid.display()),
+            &format!("sleep 600 & echo $! >{}; wait", pid.display()),
         );
         let ended = run(&hangs, ["version"], Duration::from_millis(300)).await;
         assert!(matches!(ended, Err(Trouble::Slow(_))), "{ended:?}");

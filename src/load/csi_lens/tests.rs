@@ -328,6 +328,7 @@ async fn a_measurement_checks_files_and_is_undone() {
         pods: 12,
         warm_up: 0,
         rate: 500.0,
+        pod_rate: None,
         arrival: Arrival::Constant,
         lenses: vec![Lens::Csi],
         deadline: Duration::from_secs(5),

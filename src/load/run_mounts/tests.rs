@@ -70,6 +70,7 @@ fn plan(pods: u32, warm_up: u32) -> MountPlan {
         pods,
         warm_up,
         rate: 100.0,
+        pod_rate: None,
         arrival: Arrival::Constant,
         lenses: vec![Lens::Csi],
         deadline: Duration::from_secs(5),

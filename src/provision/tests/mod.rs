@@ -98,6 +98,7 @@ impl Stage {
             provisioner.ledger(),
             &self.marks,
             &self.cluster,
+            &|_, _| (),
         )
         .await
     }

@@ -143,6 +143,8 @@ impl Fold {
             }
             EventKind::CallsCounted(counted) => self.calls.push(counted.clone()),
             EventKind::WarningRaised(warning) => self.warnings.push(warning.text.clone()),
+            // For whoever waits; it is over when a report is read.
+            EventKind::ProgressMade(_) => {}
             EventKind::Interrupted(interrupted) => {
                 // The first is the reason; a second signal only hurries.
                 self.interrupted.get_or_insert_with(|| interrupted.clone());

@@ -6,6 +6,7 @@
 //! only final lines are written.
 
 mod lines;
+mod progress;
 mod screen;
 
 use std::collections::BTreeMap;
@@ -120,6 +121,7 @@ impl Display {
                 .unwrap_or_default(),
             EventKind::CallsCounted(counted) if !quiet => vec![self.calls(counted)],
             EventKind::WarningRaised(warning) => vec![self.labelled(YELLOW, "WARN", &warning.text)],
+            EventKind::ProgressMade(progress) if !quiet => self.progress(progress).into_iter().collect(),
             EventKind::Interrupted(interrupted) => vec![self.labelled(
                 YELLOW,
                 "STOP",
@@ -256,6 +258,7 @@ impl Display {
                 self.set_running(&mount.measurement, text);
             }
             EventKind::MeasurementFinished(finished) => self.remove_running(&finished.measurement),
+            EventKind::ProgressMade(progress) => self.follow_progress(progress),
             EventKind::TeardownFinished(_) | EventKind::RunFinished(_) => self.running.clear(),
             _ => {}
         }

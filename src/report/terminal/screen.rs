@@ -6,7 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{ColorChoice, Display, DisplayOptions, Running};
 use crate::{
-    journal::{Event, Sink},
+    journal::{Event, ProgressMade, Sink},
     report::summary::RunSummary,
 };
 
@@ -44,6 +44,15 @@ impl Terminal {
         Self {
             display: Display::new(options),
             live,
+        }
+    }
+
+    /// Says how something goes on that is no run's, and so in no journal.
+    pub fn progress(&mut self, progress: &ProgressMade) {
+        let lines: Vec<String> = self.display.progress_lines(progress);
+        self.print(&lines);
+        if let Some(live) = &mut self.live {
+            live.follow(self.display.running());
         }
     }
 

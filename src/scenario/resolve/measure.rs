@@ -50,6 +50,7 @@ impl Resolver<'_> {
             pods,
             warm_up,
             rate: rate?,
+            pod_rate: None,
             arrival: match raw.arrival {
                 Some(RawArrival::Constant) => Arrival::Constant,
                 Some(RawArrival::Poisson) | None => Arrival::Poisson,

@@ -2,34 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::Duration,
 };
 
 use jiff::Timestamp;
-use mountproof_csi_protocol::{
-    csi::{
-        NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
-        NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest,
-        NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
-        NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest,
-        NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse,
-        node_server::{Node, NodeServer},
-    },
-    registration::{
-        InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
-        registration_server::{Registration, RegistrationServer},
-    },
-};
 use mountproof_stand_ins::kubelet::{Clock, Kubelet, KubeletConfig, schedule};
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
-use crate::fakes::{FakeApi, eventually};
+use crate::{
+    fakes::{FakeApi, eventually},
+    scripted::{Call, Ending, Root, Scripted},
+};
 
 const DRIVER: &str = "secrets-store.csi.k8s.io";
 const PODS: [&str; 8] = [
@@ -46,170 +32,32 @@ const PODS: [&str; 8] = [
 /// Kubelet's clock in these tests: the recording's six minutes in four seconds.
 const FACTOR: f64 = 100.0;
 
-/// What a call found at its target, and what it was.
-#[derive(Clone)]
-struct Call {
-    method: &'static str,
-    pod: String,
-    target_exists: bool,
-    request: Option<NodePublishVolumeRequest>,
-}
-
 /// The driver of the recording: a pod's name says how its calls end.
-#[derive(Clone, Default)]
-struct Scripted {
-    calls: Arc<Mutex<Vec<Call>>>,
-    targets: Arc<Mutex<HashMap<String, String>>>,
-}
-
-impl Scripted {
-    fn of(&self, pod: &str) -> Vec<Call> {
-        let calls = self.calls.lock().unwrap();
-        calls.iter().filter(|call| call.pod == pod).cloned().collect()
-    }
-}
-
-#[tonic::async_trait]
-impl Node for Scripted {
-    async fn node_publish_volume(
-        &self,
-        request: Request<NodePublishVolumeRequest>,
-    ) -> Result<Response<NodePublishVolumeResponse>, Status> {
-        let request = request.into_inner();
-        let pod = request.volume_context["csi.storage.k8s.io/pod.name"].clone();
-        let target = PathBuf::from(&request.target_path);
-        self.targets
-            .lock()
-            .unwrap()
-            .insert(request.target_path.clone(), pod.clone());
-        let call = Call {
-            method: "NodePublishVolume",
-            pod: pod.clone(),
-            target_exists: target.exists(),
-            request: Some(request),
-        };
-        let number = {
-            let mut calls = self.calls.lock().unwrap();
-            calls.push(call);
-            calls.iter().filter(|call| call.pod == pod).count()
-        };
-        std::fs::create_dir_all(&target).unwrap();
-        match pod.split_once('-').unwrap().0 {
-            "unknown" => {
+fn recorded_driver(root: &Path) -> Scripted {
+    let root = Root {
+        kubelets: root.to_owned(),
+        ours: root.to_owned(),
+    };
+    Scripted::new(DRIVER, "kind-control-plane", root, |pod, number| {
+        match pod.split_once('-').unwrap() {
+            ("unknown", _) => {
                 let text = "failed to mount secrets store objects for pod x/unknown-1, err: boom";
-                return Err(Status::unknown(text));
+                Ending::Refused(Status::unknown(text))
             }
-            "unavailable" => return Err(Status::unavailable("not now")),
-            "slow" if number == 1 => std::future::pending().await,
-            "third" if number < 3 => {
+            ("unavailable", _) => Ending::Refused(Status::unavailable("not now")),
+            ("slow", _) if number == 1 => Ending::Never,
+            ("third", _) if number < 3 => {
                 let text = format!("failed to mount secrets store objects, try {number}");
-                return Err(Status::unknown(text));
+                Ending::Refused(Status::unknown(text))
             }
-            "remountfail" if number > 1 => return Err(Status::unknown("republish refused")),
-            "delay" => {
-                let delay = pod.split('-').nth(1).unwrap().parse::<f64>().unwrap() / FACTOR;
-                tokio::time::sleep(Duration::from_secs_f64(delay / 1000.0)).await;
+            ("remountfail", _) if number > 1 => Ending::Refused(Status::unknown("republish refused")),
+            ("delay", rest) => {
+                let delay = rest.split('-').next().unwrap().parse::<f64>().unwrap() / FACTOR;
+                Ending::After(Duration::from_secs_f64(delay / 1000.0))
             }
-            _ => {}
+            _ => Ending::Mounted,
         }
-        std::fs::write(target.join("secret"), "mounted").unwrap();
-        Ok(Response::new(NodePublishVolumeResponse {}))
-    }
-
-    async fn node_unpublish_volume(
-        &self,
-        request: Request<NodeUnpublishVolumeRequest>,
-    ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
-        let request = request.into_inner();
-        let pod = self.targets.lock().unwrap()[&request.target_path].clone();
-        self.calls.lock().unwrap().push(Call {
-            method: "NodeUnpublishVolume",
-            pod,
-            target_exists: Path::new(&request.target_path).exists(),
-            request: None,
-        });
-        std::fs::remove_dir_all(&request.target_path).unwrap();
-        Ok(Response::new(NodeUnpublishVolumeResponse {}))
-    }
-
-    async fn node_get_info(
-        &self,
-        _: Request<NodeGetInfoRequest>,
-    ) -> Result<Response<NodeGetInfoResponse>, Status> {
-        Ok(Response::new(NodeGetInfoResponse {
-            node_id: "kind-control-plane".to_owned(),
-            ..NodeGetInfoResponse::default()
-        }))
-    }
-
-    async fn node_get_capabilities(
-        &self,
-        _: Request<NodeGetCapabilitiesRequest>,
-    ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        Ok(Response::new(NodeGetCapabilitiesResponse::default()))
-    }
-
-    async fn node_stage_volume(
-        &self,
-        _: Request<NodeStageVolumeRequest>,
-    ) -> Result<Response<NodeStageVolumeResponse>, Status> {
-        Err(Status::unimplemented("never asked for"))
-    }
-
-    async fn node_unstage_volume(
-        &self,
-        _: Request<NodeUnstageVolumeRequest>,
-    ) -> Result<Response<NodeUnstageVolumeResponse>, Status> {
-        Err(Status::unimplemented("never asked for"))
-    }
-
-    async fn node_get_volume_stats(
-        &self,
-        _: Request<NodeGetVolumeStatsRequest>,
-    ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
-        Err(Status::unimplemented("never asked for"))
-    }
-
-    async fn node_expand_volume(
-        &self,
-        _: Request<NodeExpandVolumeRequest>,
-    ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
-        Err(Status::unimplemented("never asked for"))
-    }
-}
-
-struct Registrar(String);
-
-#[tonic::async_trait]
-impl Registration for Registrar {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
-        Ok(Response::new(PluginInfo {
-            r#type: "CSIPlugin".to_owned(),
-            name: DRIVER.to_owned(),
-            endpoint: self.0.clone(),
-            supported_versions: vec!["1.0.0".to_owned()],
-        }))
-    }
-
-    async fn notify_registration_status(
-        &self,
-        request: Request<RegistrationStatus>,
-    ) -> Result<Response<RegistrationStatusResponse>, Status> {
-        assert!(request.into_inner().plugin_registered);
-        Ok(Response::new(RegistrationStatusResponse {}))
-    }
-}
-
-fn register(root: &Path, driver: Scripted) {
-    let csi = root.join("csi.sock");
-    let listener = UnixListenerStream::new(UnixListener::bind(&csi).unwrap());
-    let serving = tonic::transport::Server::builder().add_service(NodeServer::new(driver));
-    tokio::spawn(serving.serve_with_incoming(listener));
-    let socket = root.join("plugins_registry/driver-reg.sock");
-    let listener = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-    let registrar = RegistrationServer::new(Registrar(csi.display().to_string()));
-    let serving = tonic::transport::Server::builder().add_service(registrar);
-    tokio::spawn(serving.serve_with_incoming(listener));
+    })
 }
 
 fn csi_driver() -> Value {
@@ -298,7 +146,7 @@ async fn publishes_again_when_told_to() {
     for asks in [true, false] {
         let api = FakeApi::start().await;
         let root = tempfile::tempdir().unwrap();
-        let driver = Scripted::default();
+        let driver = recorded_driver(root.path());
         let mut config = KubeletConfig::new(api.access(), "kind-control-plane", root.path().to_owned());
         config.clock = Clock::faster(FACTOR);
         let mut object = csi_driver();
@@ -310,7 +158,7 @@ async fn publishes_again_when_told_to() {
             hand.republish("nobody").await,
             Err("kubelet has no pod nobody".to_owned())
         );
-        register(root.path(), driver.clone());
+        let _sockets = driver.registered();
         eventually("the driver is registered", || kubelet.has_driver(DRIVER)).await;
         let made = api.create("/api/v1/namespaces/default/pods", pod("ok-1"));
         let uid = made["metadata"]["uid"].as_str().unwrap().to_owned();
@@ -330,13 +178,13 @@ async fn publishes_again_when_told_to() {
 async fn replays_the_recording() {
     let api = FakeApi::start().await;
     let root = tempfile::tempdir().unwrap();
-    let driver = Scripted::default();
+    let driver = recorded_driver(root.path());
     let mut config = KubeletConfig::new(api.access(), "kind-control-plane", root.path().to_owned());
     config.clock = Clock::faster(FACTOR);
     config.publish_deadline = Duration::from_mins(2).div_f64(FACTOR);
     api.create("/apis/storage.k8s.io/v1/csidrivers", csi_driver());
     let kubelet = Kubelet::start(config).await.unwrap();
-    register(root.path(), driver.clone());
+    let _sockets = driver.registered();
     eventually("the driver is registered", || kubelet.has_driver(DRIVER)).await;
     let node = api
         .object("/apis/storage.k8s.io/v1/csinodes/kind-control-plane")

@@ -8,3 +8,6 @@ mod fakes;
 mod kubelet;
 mod observed;
 mod provider;
+#[expect(dead_code, reason = "when calls come is the contract's to compare")]
+#[path = "../support/scripted.rs"]
+mod scripted;

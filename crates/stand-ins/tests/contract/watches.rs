@@ -186,10 +186,7 @@ async fn stopping_ends_watches(cluster: Cluster) {
     let pods = cluster.pods();
     let server = cluster.server();
     let request = http::Request::get(format!("{}{pods}?watch=1", server.url()))
-        .header(
-            "authorization",
-            format!("Bearer {}", server.admin_token().expose()),
-        )
+        .header("authorization", format!("Bearer {}", server.admin_token()))
         .body(http_body_util::Full::new(Bytes::new()))
         .unwrap();
     let response = cluster.client.send(request).await.unwrap();

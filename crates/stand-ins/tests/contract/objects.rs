@@ -78,7 +78,7 @@ async fn generated_names_and_collections(cluster: Cluster) {
 
 async fn metadata_alone_can_be_asked_for(cluster: Cluster) {
     let maps = cluster.maps();
-    let token = cluster.server().admin_token().expose().to_owned();
+    let token = cluster.server().admin_token().to_owned();
     let request = http::Request::get(format!("{}{maps}", cluster.server().url()))
         .header("authorization", format!("Bearer {token}"))
         .header(

@@ -1,29 +1,38 @@
-//! The Kubernetes API, as its clients see it: every test is one body that holds of the stand-in and of the real thing.
+//! Kubernetes, as its clients and its node's drivers see it: every test is one body that holds of the stand-ins and of the
+//! real thing.
 //!
 //! ```text
 //! test [stand-in] deletion::a_namespace_goes_when_it_is_empty          a server of its own, in this process
 //! test [kube-apiserver] deletion::a_namespace_goes_when_it_is_empty    one control plane for all, a namespace for each
+//! test [cluster] deletion::a_namespace_goes_when_it_is_empty           a whole cluster, a namespace for each
 //! ```
 //!
-//! The real one is started where `KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and
-//! kube-controller-manager (`kind/programs/build.sh` makes one); without it those trials are ignored, and say so.
-//! A test of the second list in [`tests!`] is about the stand-in alone, and says why.
+//! The second is started where `KUBEBUILDER_ASSETS` names a folder with etcd, kube-apiserver and kube-controller-manager
+//! (`kind/programs/build.sh` makes one), the third is what `MOUNTPROOF_CLUSTER` says (`kind/with-cluster.sh` makes one); without
+//! them those trials are ignored, and say so. Tests of kubelet need no API server alone. A test of the last list in [`tests!`]
+//! is about the stand-in alone, and says why. `MOUNTPROOF_CONTRACT_TABLE` names a file for a table of it all.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod cluster;
 mod custom_resources;
 mod deletion;
 mod differences;
 mod discovery;
 mod errors;
 mod kinds;
+mod kubelet;
 mod objects;
 mod patches;
 mod protobuf;
 mod real;
 mod replay;
+#[expect(dead_code, reason = "what else a driver can do is for the replay")]
+#[path = "../support/scripted.rs"]
+mod scripted;
 mod selectors;
 mod support;
+mod table;
 mod tokens;
 mod watches;
 mod workloads;
@@ -35,6 +44,7 @@ use libtest_mimic::{Arguments, Trial};
 use self::{
     real::RealServer,
     support::{Cluster, Held, Test},
+    table::Table,
 };
 
 fn main() -> ExitCode {
@@ -45,6 +55,7 @@ fn main() -> ExitCode {
         discovery::tests(),
         errors::tests(),
         kinds::tests(),
+        kubelet::tests(),
         objects::tests(),
         patches::tests(),
         protobuf::tests(),
@@ -61,24 +72,26 @@ fn main() -> ExitCode {
     assert_eq!(names.len(), tests.len(), "a name is there twice");
 
     let real = Arc::new(RealServer::asked_for());
+    let table = Arc::new(Table::default());
     let mut trials = Vec::new();
     for mut test in tests {
-        test.name = test.name.trim_start_matches("kubernetes_api::");
+        test.name = test.name.trim_start_matches("contract::");
         let kind = match test.held {
-            Held::ToTheRealOne => "stand-in".to_owned(),
+            Held::ToTheRealOne | Held::ToAKubelet => "stand-in".to_owned(),
             Held::StandInOnly(reason) => format!("stand-in only: {reason}"),
         };
-        let stand_in = Trial::test(test.name, move || {
+        let stand_in = table.recorded(test.name, "stand-in", move || {
             runtime().block_on(async { (test.body)(Cluster::of_a_stand_in().await).await });
-            Ok(())
         });
-        trials.push(stand_in.with_kind(kind));
+        trials.push(Trial::test(test.name, stand_in).with_kind(kind));
         if test.held == Held::ToTheRealOne {
-            trials.push(real.trial(test));
+            trials.push(real.trial(test, &table));
         }
+        trials.extend(cluster::trial(test, &table));
     }
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     real.stop();
+    table.write();
     conclusion.exit_code()
 }
 

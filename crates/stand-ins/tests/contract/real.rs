@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use crate::{
     runtime,
     support::{Cluster, NODE, Server, Test},
+    table::Table,
 };
 
 /// Where the programs are, by the convention of envtest.
@@ -46,18 +47,17 @@ impl RealServer {
     }
 
     /// The trial of the real server; ignored where there is none.
-    pub(crate) fn trial(self: &Arc<Self>, test: Test) -> Trial {
+    pub(crate) fn trial(self: &Arc<Self>, test: Test, table: &Arc<Table>) -> Trial {
         let this = Arc::clone(self);
         let Some(assets) = self.assets.clone() else {
             return Trial::test(test.name, || Ok(()))
                 .with_kind(format!("kube-apiserver, needs {ASSETS}"))
                 .with_ignored_flag(true);
         };
-        let run = move || {
+        let run = table.recorded(test.name, "kube-apiserver", move || {
             let server = this.server(&assets);
             runtime().block_on(async { (test.body)(Cluster::of(server).await).await });
-            Ok(())
-        };
+        });
         Trial::test(test.name, run).with_kind("kube-apiserver")
     }
 

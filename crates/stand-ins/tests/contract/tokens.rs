@@ -78,9 +78,7 @@ async fn tokens_name_who_they_are_bound_to(cluster: Cluster) {
     // A node may see its own pods, wherever they are.
     let node = cluster.server().component_token(&format!("system:node:{NODE}"));
     let own = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}");
-    let answer = cluster
-        .send_as(node.expose(), "GET", &own, None, Bytes::new())
-        .await;
+    let answer = cluster.send_as(&node, "GET", &own, None, Bytes::new()).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 

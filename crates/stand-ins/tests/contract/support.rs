@@ -15,10 +15,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use mountproof_run_tls::{HttpsClient, RunCa};
 use mountproof_stand_ins::{
-    kubernetes::{ApiServer, ApiServerConfig, BearerToken},
+    kubernetes::{ApiServer, ApiServerConfig},
     programs::control_plane::ControlPlane,
 };
 use serde_json::{Value, json};
+
+use crate::cluster::RealCluster;
 
 /// Longer than anything here takes, so that only a hang is told apart by it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,15 +40,18 @@ pub(crate) struct Test {
 /// Whom a test is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// The stand-in, held to the real thing.
+    /// The API server, held to the real thing: alone, and in a cluster.
     ToTheRealOne,
+    /// Kubelet, held to that of a cluster.
+    ToAKubelet,
     /// The stand-in alone, and why.
     StandInOnly(&'static str),
 }
 
-/// The tests of a module: those that hold of both servers, then those of the stand-in alone, each with the reason.
+/// The tests of a module: those that hold of every server, those that need a kubelet too, then those of the stand-in
+/// alone, each with the reason.
 macro_rules! tests {
-    ($($name:ident),* $(; stand_in_only: $($only:ident = $reason:literal),+)? $(,)?) => {
+    ($($name:ident),* $(; with_kubelet: $($kubelet:ident),+)? $(; stand_in_only: $($only:ident = $reason:literal),+)? $(,)?) => {
         pub(crate) fn tests() -> Vec<crate::support::Test> {
             vec![
                 $(crate::support::Test {
@@ -54,6 +59,11 @@ macro_rules! tests {
                     held: crate::support::Held::ToTheRealOne,
                     body: |cluster| Box::pin($name(cluster)),
                 },)*
+                $($(crate::support::Test {
+                    name: concat!(module_path!(), "::", stringify!($kubelet)),
+                    held: crate::support::Held::ToAKubelet,
+                    body: |cluster| Box::pin($kubelet(cluster)),
+                },)+)?
                 $($(crate::support::Test {
                     name: concat!(module_path!(), "::", stringify!($only)),
                     held: crate::support::Held::StandInOnly($reason),
@@ -70,6 +80,8 @@ pub(crate) enum Server {
     StandIn(ApiServer),
     /// With its authority.
     Real(Box<ControlPlane>, String),
+    /// With kubelets.
+    Cluster(RealCluster),
 }
 
 impl Server {
@@ -77,6 +89,7 @@ impl Server {
         match self {
             Self::StandIn(server) => server.url(),
             Self::Real(plane, _) => plane.url(),
+            Self::Cluster(cluster) => cluster.url.clone(),
         }
     }
 
@@ -84,6 +97,7 @@ impl Server {
         match self {
             Self::StandIn(server) => server.ca_pem(),
             Self::Real(_, ca_pem) => ca_pem,
+            Self::Cluster(cluster) => &cluster.ca_pem,
         }
     }
 
@@ -91,23 +105,29 @@ impl Server {
         match self {
             Self::StandIn(server) => server.issuer().to_owned(),
             Self::Real(plane, _) => plane.url(),
+            Self::Cluster(cluster) => cluster.issuer.clone(),
         }
     }
 
-    pub(crate) fn admin_token(&self) -> &BearerToken {
+    pub(crate) fn admin_token(&self) -> &str {
         match self {
-            Self::StandIn(server) => server.admin_token(),
-            Self::Real(plane, _) => plane.admin_token(),
+            Self::StandIn(server) => server.admin_token().expose(),
+            Self::Real(plane, _) => plane.admin_token().expose(),
+            Self::Cluster(cluster) => &cluster.token,
         }
     }
 
-    pub(crate) fn component_token(&self, name: &str) -> BearerToken {
+    pub(crate) fn component_token(&self, name: &str) -> String {
         match self {
-            Self::StandIn(server) => server.component_token(name),
-            Self::Real(plane, _) => plane.component_token(name).unwrap().clone(),
+            Self::StandIn(server) => server.component_token(name).expose().to_owned(),
+            Self::Real(plane, _) => plane.component_token(name).unwrap().expose().to_owned(),
+            Self::Cluster(_) => format!("{AS}{name}"),
         }
     }
 }
+
+/// Before the name of whom the admin of a cluster speaks for, in the place of a token.
+const AS: &str = "as ";
 
 /// A server, a client with the admin's token, and a namespace of the test's own.
 pub(crate) struct Cluster {
@@ -169,14 +189,14 @@ impl Cluster {
 
     /// Whether the real thing is under test.
     pub(crate) fn is_real(&self) -> bool {
-        matches!(*self.server, Server::Real(..))
+        !matches!(*self.server, Server::StandIn(_))
     }
 
     /// The stand-in, in tests that are about it alone.
     pub(crate) fn stand_in(&self) -> &ApiServer {
         match &*self.server {
             Server::StandIn(server) => server,
-            Server::Real(..) => panic!("a test of the stand-in alone"),
+            _ => panic!("a test of the stand-in alone"),
         }
     }
 
@@ -223,13 +243,13 @@ impl Cluster {
         content_type: Option<&str>,
         body: impl Into<Bytes>,
     ) -> Answer {
-        let token = self.server.admin_token().expose().to_owned();
+        let token = self.server.admin_token().to_owned();
         self.send_as(&token, method, path, content_type, body).await
     }
 
     /// Sends a request that asks for an answer in a form; answers with the code, and the body if that is JSON.
     pub(crate) async fn accepting(&self, path: &str, accept: &str) -> (u16, Value) {
-        let token = self.server.admin_token().expose();
+        let token = self.server.admin_token();
         let request = Request::get(format!("{}{path}", self.server.url()))
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::ACCEPT, accept)
@@ -276,6 +296,15 @@ impl Cluster {
             .method(method)
             .uri(format!("{}{path}", self.server.url()))
             .header(header::USER_AGENT, "Python-urllib/3.14");
+        if let Some(user) = token.strip_prefix(AS) {
+            request = request
+                .header("Impersonate-User", user)
+                .header("Impersonate-Group", "system:nodes");
+        }
+        let token = match token {
+            token if token.starts_with(AS) => self.server.admin_token(),
+            token => token,
+        };
         if !token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -342,8 +371,10 @@ impl Cluster {
     }
 }
 
+/// A pod that is nobody's to bind but the test's: in a cluster there is a scheduler.
 pub(crate) fn pod(name: &str) -> Value {
-    json!({ "metadata": { "name": name }, "spec": { "containers": [{ "name": "c", "image": "i:1" }] } })
+    json!({ "metadata": { "name": name }, "spec": {
+        "schedulerName": "none", "containers": [{ "name": "c", "image": "i:1" }] } })
 }
 
 /// The names of the items of a list.

@@ -1,0 +1,173 @@
+//! What becomes of a cluster's nodes and of driver and provider on them while a run is under way: nothing that a node's end or a
+//! program's restart brings about is a word of the product's.
+
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+    task::AbortHandle,
+};
+
+use crate::{
+    environment::{NodeProcess, NodePrograms, Restarts},
+    kubernetes::Kubernetes,
+};
+
+/// Part of the path of the folder that driver and provider share on a node, in the manifests and charts of all releases.
+const SHARED_FOLDER: &str = "secrets-store-csi-providers";
+
+/// Sees the nodes of a cluster end. Dropping it ends the watch.
+pub(super) struct Watch {
+    ended: Arc<Mutex<Vec<String>>>,
+    following: AbortHandle,
+}
+
+impl Watch {
+    /// Begins to look.
+    pub(super) fn begin(cluster: &str) -> Self {
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let following = tokio::spawn(follow(cluster.to_owned(), Arc::clone(&ended))).abort_handle();
+        Self { ended, following }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl NodePrograms for Watch {
+    fn processes(&self) -> Vec<NodeProcess> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = |how: &String| NodeProcess {
+            name: "node",
+            ended: Some(how.clone()),
+        };
+        ended.iter().map(one).collect()
+    }
+
+    fn revived(&self) -> BoxFuture<'_, Result<Vec<&'static str>, String>> {
+        // A node stays as it ended: its cluster goes, or is somebody's to look at.
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn restarts<'a>(&'a self, kubernetes: &'a Kubernetes) -> BoxFuture<'a, Restarts> {
+        async {
+            let pods = kubernetes.list("v1", "Pod", None, None).await;
+            // What cannot be asked for tells nothing; that nothing answers is told by whoever needs an answer.
+            restarts(&pods.unwrap_or_default())
+        }
+        .boxed()
+    }
+}
+
+/// PURE: how often the containers of driver and provider were restarted, of the pods that share their folder.
+fn restarts(pods: &[Value]) -> Restarts {
+    let mut restarts = BTreeMap::new();
+    let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    for pod in pods {
+        let shares = each(&pod["spec"]["volumes"]).iter().any(|volume| {
+            let path = volume["hostPath"]["path"].as_str().unwrap_or_default();
+            path.contains(SHARED_FOLDER)
+        });
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        for container in each(&pod["status"]["containerStatuses"])
+            .iter()
+            .filter(|_| shares)
+        {
+            let of = container["name"].as_str().unwrap_or_default();
+            let count = container["restartCount"].as_u64().unwrap_or(0);
+            // One that has just ended is about to be restarted.
+            let ended = u64::from(container["state"]["terminated"].is_object());
+            let last = &container["lastState"]["terminated"];
+            let why = match (last["reason"].as_str(), last["exitCode"].as_i64()) {
+                (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
+                _ => "it ended".to_owned(),
+            };
+            restarts.insert(format!("container {of} of pod {name}"), (count + ended, why));
+        }
+    }
+    restarts
+}
+
+/// Notes each container of the cluster that ends.
+async fn follow(cluster: String, ended: Arc<Mutex<Vec<String>>>) {
+    let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
+    let format = "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}";
+    let watching = Command::new("docker")
+        .args(["events", "--filter", &filter, "--filter", "event=die"])
+        .args(["--format", format])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn();
+    let Ok(mut watching) = watching else { return };
+    let Some(out) = watching.stdout.take() else {
+        return;
+    };
+    let mut lines = BufReader::new(out).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let (node, code) = line.split_once(' ').unwrap_or((&line, "?"));
+        ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(format!("{node}, exit code {code}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn restarts_of_driver_and_provider_are_counted_and_of_nobody_else() {
+        let pod = |name: &str, path: &str, status: Value| {
+            json!({
+                "metadata": { "name": name },
+                "spec": { "volumes": [{ "name": "v", "hostPath": { "path": path } }] },
+                "status": { "containerStatuses": [status] },
+            })
+        };
+        let running = json!({ "name": "provider", "restartCount": 0, "state": { "running": {} } });
+        let restarted = json!({ "name": "provider", "restartCount": 2, "state": { "running": {} },
+            "lastState": { "terminated": { "reason": "OOMKilled", "exitCode": 137 } } });
+        let ended = json!({ "name": "provider", "restartCount": 0,
+            "state": { "terminated": { "reason": "Error", "exitCode": 1 } } });
+        let folder = "/var/run/secrets-store-csi-providers";
+        let found = restarts(&[
+            pod("a", folder, running),
+            pod(
+                "b",
+                "/etc/kubernetes/secrets-store-csi-providers",
+                restarted.clone(),
+            ),
+            pod("c", folder, ended),
+            pod("other", "/var/lib", restarted),
+        ]);
+        let counts: Vec<(&str, u64)> = found
+            .iter()
+            .map(|(name, (count, _))| (name.as_str(), *count))
+            .collect();
+        assert_eq!(
+            counts,
+            [
+                ("container provider of pod a", 0),
+                ("container provider of pod b", 2),
+                ("container provider of pod c", 1),
+            ]
+        );
+        assert_eq!(found["container provider of pod b"].1, "OOMKilled, exit code 137");
+    }
+}
