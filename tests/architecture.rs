@@ -26,6 +26,7 @@ const PURE: &[&str] = &[
     "src/report/markdown.rs",
     "src/report/html",
     "src/report/installed.rs",
+    "src/report/upgrade.rs",
     "src/report/exit.rs",
     "src/report/figure.rs",
     "src/report/files.rs",

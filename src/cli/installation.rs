@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -10,9 +11,12 @@ use clap::Args;
 use mountproof_releases::{Part, Repositories};
 
 use super::host::ReleaseArgs;
-use crate::environment::installation::{
-    ChartSource, ImageSource, InstallationOptions, ManifestSource, PartOptions, PartSource,
-    manifest::documents,
+use crate::{
+    environment::installation::{
+        ChartSource, ImageSource, InstallationOptions, ManifestSource, PartOptions, PartSource,
+        manifest::documents,
+    },
+    generation::Version,
 };
 
 /// Rotation's poll interval: kubelet asks about every minute anyway.
@@ -23,15 +27,15 @@ const ROTATION: Duration = Duration::from_secs(2);
 #[command(next_help_heading = "Driver and provider on the nodes (--env kind)")]
 pub struct InstallationArgs {
     /// Image of the driver, or an archive of one (./driver.tar); one that Docker has here is loaded into the nodes.
-    #[arg(long, value_name = "IMAGE|ARCHIVE")]
+    #[arg(long, value_name = "IMAGE|ARCHIVE", overrides_with = "driver_image")]
     pub driver_image: Option<String>,
 
     /// Image of the provider, likewise.
-    #[arg(long, value_name = "IMAGE|ARCHIVE")]
+    #[arg(long, value_name = "IMAGE|ARCHIVE", overrides_with = "provider_image")]
     pub provider_image: Option<String>,
 
     /// Image of what registers the driver with kubelet (node-driver-registrar), likewise.
-    #[arg(long, value_name = "IMAGE|ARCHIVE")]
+    #[arg(long, value_name = "IMAGE|ARCHIVE", overrides_with = "registrar_image")]
     pub registrar_image: Option<String>,
 
     /// A Helm chart of the driver, in the place of mountproof's own manifests: a folder or archive (./..), oci://.., or a name
@@ -70,6 +74,16 @@ pub struct InstallationArgs {
     /// Manifests of the provider, likewise.
     #[arg(long, value_name = "FILE|URL", conflicts_with = "provider_version")]
     pub provider_manifests: Vec<String>,
+}
+
+/// An upgrade in the middle of a run.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Driver and provider on the nodes (--env kind)")]
+pub struct ThenArgs {
+    /// Upgrade in place, with pods mounted: every case runs before, in the middle of the roll-out and after it. Each a version
+    /// or an image: driver=1.6.0,provider=3.1.1.
+    #[arg(long, value_name = "driver=..,provider=..", conflicts_with = "reuse")]
+    pub then: Option<Then>,
 }
 
 impl InstallationArgs {
@@ -136,6 +150,98 @@ impl InstallationArgs {
     }
 }
 
+/// What is to come in the place of what is installed first: `--then driver=..,provider=..`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Then {
+    driver: Option<Release>,
+    provider: Option<Release>,
+}
+
+/// A release, by version or by image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Release {
+    Version(String),
+    Image(ImageSource),
+}
+
+impl FromStr for Then {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut then = Self {
+            driver: None,
+            provider: None,
+        };
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let (part, release) = entry
+                .split_once('=')
+                .ok_or_else(|| format!("{entry:?} names no part: write driver=.. or provider=.."))?;
+            let is_version = Version::read(release).is_some() && !release.contains(['/', ':', '@']);
+            let release = if is_version {
+                Release::Version(release.to_owned())
+            } else {
+                Release::Image(ImageSource::read(release)?)
+            };
+            let place = match part {
+                "driver" => &mut then.driver,
+                "provider" => &mut then.provider,
+                other => {
+                    return Err(format!(
+                        "there is no part {other}: write driver=.. or provider=.."
+                    ));
+                }
+            };
+            if place.replace(release).is_some() {
+                return Err(format!("{part} is named twice"));
+            }
+        }
+        if then.driver.is_none() && then.provider.is_none() {
+            return Err("nothing is to change: write driver=.., provider=.., or both".to_owned());
+        }
+        Ok(then)
+    }
+}
+
+impl Then {
+    /// The whole installation after it: what is not named stays.
+    ///
+    /// # Errors
+    ///
+    /// In words, when there are no manifests for a version.
+    pub fn options(
+        &self,
+        first: &InstallationOptions,
+        repositories: &Repositories,
+    ) -> Result<InstallationOptions, String> {
+        let of = |part: Part, release: Option<&Release>| {
+            let asked = first.of(part);
+            let Some(release) = release else {
+                return Ok(asked.clone());
+            };
+            let (version, image) = match release {
+                Release::Version(version) => (Some(version.clone()), None),
+                Release::Image(image) => (None, Some(image.clone())),
+            };
+            let own = PartOptions::own(part, version.clone(), image, repositories)
+                .map_err(|error| format!("--then: {error}"));
+            match &asked.source {
+                PartSource::Own(_) => own,
+                // A chart's, or somebody's own, with another image.
+                source => Ok(PartOptions {
+                    source: source.clone(),
+                    version,
+                    ..own?
+                }),
+            }
+        };
+        Ok(InstallationOptions {
+            driver: of(Part::Driver, self.driver.as_ref())?,
+            provider: of(Part::Provider, self.provider.as_ref())?,
+            ..first.clone()
+        })
+    }
+}
+
 /// What the flags say of one part.
 struct Asked<'a> {
     part: Part,
@@ -187,4 +293,41 @@ fn manifests(part: Part, name: &str) -> Result<ManifestSource, String> {
         name: name.to_owned(),
         documents: documents(&text, name).map_err(|error| error.to_string())?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::*;
+
+    #[test]
+    fn what_comes_then_is_a_version_or_an_image() {
+        let then: Then = "driver=1.6.0,provider=my/provider:3.1.1".parse().unwrap();
+        assert_eq!(then.driver, Some(Release::Version("1.6.0".to_owned())));
+        let image = ImageSource::Reference("my/provider:3.1.1".to_owned());
+        assert_eq!(then.provider, Some(Release::Image(image)));
+        for (text, said) in [
+            ("", "nothing is to change"),
+            ("1.6.0", "names no part"),
+            ("kubelet=1.36", "no part kubelet"),
+            ("driver=1.6.0,driver=1.5.6", "named twice"),
+            ("driver=a b", "names no image"),
+        ] {
+            let error = text.parse::<Then>().unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_named_stays() {
+        let first = InstallationOptions::default();
+        let then: Then = "driver=1.5.6".parse().unwrap();
+        let after = then.options(&first, &Repositories::default()).unwrap();
+        assert_eq!(after.provider.image, first.provider.image);
+        let image = "registry.k8s.io/csi-secrets-store/driver:v1.5.6".to_owned();
+        assert_eq!(after.driver.image, Some(ImageSource::Reference(image)));
+        let none: Then = "driver=1.2.0".parse().unwrap();
+        assert!(none.options(&first, &Repositories::default()).is_err());
+    }
 }

@@ -67,6 +67,7 @@ impl KindArgs {
             workers: self.workers,
             max_pods: self.max_pods.map(NonZeroU32::get),
             installation,
+            then: None,
             stay: Stay::Never,
             workload_image: None,
             needs: Needs::default(),

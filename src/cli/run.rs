@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use super::{
     cluster::StayArgs,
     host::{self, HostArgs},
-    installation::InstallationArgs,
+    installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
     list::TenantArgs,
     output::{Output, USAGE},
@@ -192,6 +192,10 @@ pub struct RunArgs {
     /// What is on its nodes.
     #[command(flatten)]
     pub installation: InstallationArgs,
+
+    /// What comes in its place.
+    #[command(flatten)]
+    pub then: ThenArgs,
 }
 
 /// Environments that this version can stand up.
@@ -296,7 +300,10 @@ impl RunArgs {
     pub(super) fn environment(&self) -> Result<EnvironmentOptions, String> {
         if self.env == EnvironmentName::Kind {
             let installation = self.installation.options(&self.host.release, self.provider_qps)?;
+            let then = self.then.then.as_ref();
+            let then = then.map(|then| then.options(&installation, &self.host.release.repositories()));
             return Ok(EnvironmentOptions::Kind(Box::new(KindOptions {
+                then: then.transpose()?,
                 stay: self.stay.stay(),
                 workload_image: self.image.clone(),
                 ..self.kind.options(installation)
@@ -330,6 +337,7 @@ impl RunArgs {
             .first_given()
             .or_else(|| self.stay.first_given())
             .or_else(|| self.installation.first_given())
+            .or_else(|| self.then.then.is_some().then_some("--then"))
             .filter(|_| self.env != EnvironmentName::Kind);
         let trouble = (self.env == EnvironmentName::Kind)
             .then(|| {

@@ -35,6 +35,7 @@ mod signals;
 mod standing;
 mod step;
 mod synced;
+mod upgrade;
 mod workload;
 mod world;
 

@@ -378,6 +378,7 @@ pub(super) async fn start(
         pace: Some(pace),
         expired: Some(expired),
         workload_controllers,
+        upgrade: None,
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);

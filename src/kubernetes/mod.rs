@@ -10,6 +10,7 @@ mod log;
 mod nodes;
 mod object;
 mod pods;
+mod replace;
 
 use std::{
     collections::BTreeMap,

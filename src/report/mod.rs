@@ -15,6 +15,7 @@ pub mod markdown;
 pub mod results;
 pub mod summary;
 pub mod terminal;
+mod upgrade;
 pub mod write;
 
 pub use exit::{ExitCode, outcome, recorded};

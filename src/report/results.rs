@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     journal::{
-        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, Installed,
-        KnownIssue, LeftoverFound, Machine, MeasurementFinished, RefreshedBy, Verdict,
+        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, GapMeasured,
+        Installed, KnownIssue, LeftoverFound, Machine, MeasurementFinished, PhaseBegan, RefreshedBy, Verdict,
     },
     load::calls,
 };
@@ -58,6 +58,9 @@ pub struct Results {
     pub machine: Machine,
     /// What it ran against.
     pub environment: Environment,
+    /// The parts of an upgrade in the middle of the run; none without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
     /// The run's tenants.
     pub tenants: Vec<Tenant>,
     /// How many cases ended how.
@@ -103,6 +106,16 @@ pub struct Environment {
     /// What was put on the nodes of a cluster; absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed: Option<Installed>,
+}
+
+/// A part of an upgrade.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// What was on the nodes, and since when.
+    pub began: PhaseBegan,
+    /// How long mounting did not work in the roll-out before it, by node.
+    pub gaps: Vec<GapMeasured>,
 }
 
 /// One tenant.
@@ -381,6 +394,14 @@ impl Results {
                 .map(|finished| finished.peak_memory_bytes),
             machine: run.machine.clone(),
             environment: environment(summary),
+            phases: summary
+                .phases
+                .iter()
+                .map(|phase| Phase {
+                    began: phase.began.clone(),
+                    gaps: phase.gaps.clone(),
+                })
+                .collect(),
             tenants: summary
                 .tenants
                 .iter()

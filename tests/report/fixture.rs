@@ -480,6 +480,7 @@ fn plan(case: &str, profile: &str) -> CasePlan {
         } else {
             Vec::new()
         },
+        phase: None,
     }
 }
 

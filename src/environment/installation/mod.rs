@@ -18,6 +18,7 @@ mod options;
 mod plan;
 mod prepare;
 mod ready;
+mod upgrade;
 mod way;
 
 pub use self::{
@@ -26,6 +27,7 @@ pub use self::{
     options::{ChartSource, ImageSource, InstallationOptions, ManifestSource, PartOptions, PartSource},
     plan::{Installation, Placed, PlanError},
     prepare::{Prepared, prepare},
+    upgrade::{Rolled, Upgrade},
     way::AwsWay,
 };
 

@@ -56,6 +56,8 @@ pub struct Installation {
     pub driver: Placed,
     /// The provider.
     pub provider: Placed,
+    /// What is the provider's among the objects; all others are the driver's.
+    pub(super) of_provider: BTreeSet<ObjectRef>,
 }
 
 impl Installation {
@@ -65,6 +67,15 @@ impl Installation {
         match part {
             Part::Driver => &self.driver,
             Part::Provider => &self.provider,
+        }
+    }
+
+    /// Whose an object is.
+    pub(super) fn part_of(&self, object: &ObjectRef) -> Part {
+        if self.of_provider.contains(object) {
+            Part::Provider
+        } else {
+            Part::Driver
         }
     }
 
@@ -168,6 +179,12 @@ pub(super) fn plan(
 ) -> Result<Installation, PlanError> {
     let (mut objects, driver) = part(driver, settings)?;
     let (others, provider) = part(provider, settings)?;
+    let of_driver: BTreeSet<ObjectRef> = objects.iter().map(ObjectRef::of).collect();
+    let of_provider = others
+        .iter()
+        .map(ObjectRef::of)
+        .filter(|object| !of_driver.contains(object))
+        .collect();
     objects.extend(others);
     let generation = DriverGeneration::of(&driver.version);
     let mut driver = driver;
@@ -192,6 +209,7 @@ pub(super) fn plan(
         objects,
         driver,
         provider,
+        of_provider,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Waits until driver and provider serve on the nodes, and says early why they never will.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -40,7 +40,7 @@ pub(crate) async fn await_ready(
     stage: Stage,
 ) -> Result<(), StartError> {
     let until = Instant::now() + READY;
-    let mut since: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut patience = Patience::default();
     let mut said = String::new();
     loop {
         let mut waiting = Vec::new();
@@ -78,17 +78,11 @@ pub(crate) async fn await_ready(
             stage.goes_on(says.as_str());
             said = says;
         }
-        let now = Instant::now();
-        since.retain(|key, _| troubles.iter().any(|(_, trouble)| trouble.key() == *key));
-        let lasting = troubles.iter().find(|(_, trouble)| {
-            let began = *since.entry(trouble.key()).or_insert(now);
-            !trouble.passes || now.duration_since(began) >= PATIENCE
-        });
-        if let Some((part, trouble)) = lasting {
+        if let Some((part, trouble)) = patience.lasting(&troubles) {
             let because = told(kubernetes, *part, installation.of(*part), trouble).await;
             return Err(StartError::of(part.name())(because));
         }
-        if now >= until {
+        if Instant::now() >= until {
             let mut because = format!("{} after {READY:?}", waiting.join(", "));
             if let Some((part, trouble)) = troubles.first() {
                 because.push_str("; ");
@@ -98,6 +92,80 @@ pub(crate) async fn await_ready(
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Since when each trouble lasts.
+#[derive(Debug, Default)]
+struct Patience(BTreeMap<String, Instant>);
+
+impl Patience {
+    /// The first that will not pass by itself, or lasts too long for that.
+    fn lasting<'a>(&mut self, troubles: &'a [(Part, Stuck)]) -> Option<&'a (Part, Stuck)> {
+        let now = Instant::now();
+        self.0
+            .retain(|key, _| troubles.iter().any(|(_, trouble)| trouble.key() == *key));
+        troubles.iter().find(|(_, trouble)| {
+            let began = *self.0.entry(trouble.key()).or_insert(now);
+            !trouble.passes || now.duration_since(began) >= PATIENCE
+        })
+    }
+}
+
+/// Waits until new pods of these parts are Ready on a node, in the place of `former`, and kubelet there knows the driver.
+///
+/// # Errors
+///
+/// As [`await_ready`].
+pub(super) async fn await_new(
+    kubernetes: &Kubernetes,
+    installation: &Installation,
+    (node, parts): (&str, &[Part]),
+    former: &BTreeSet<String>,
+) -> Result<(), StartError> {
+    let until = Instant::now() + READY;
+    let mut patience = Patience::default();
+    loop {
+        let mut waiting = Vec::new();
+        let mut troubles = Vec::new();
+        for &part in parts {
+            let failed = StartError::of::<KubernetesError>(part.name());
+            let mut pods = pods(kubernetes, installation.of(part)).await.map_err(failed)?;
+            pods.retain(|pod| {
+                let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+                pod["spec"]["nodeName"] == node && !former.contains(uid)
+            });
+            if !pods.iter().any(is_ready) {
+                waiting.push(format!("the new {part} is not ready on {node}"));
+                troubles.extend(pods.iter().flat_map(troubles_of).map(|trouble| (part, trouble)));
+            }
+        }
+        let registered = kubernetes.nodes_with_driver(tenant::CSI_DRIVER).await;
+        let registered = registered.map_err(StartError::of::<KubernetesError>("driver"))?;
+        if !registered.iter().any(|name| name == node) {
+            waiting.push(format!("kubelet of {node} does not know the driver"));
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if let Some((part, trouble)) = patience.lasting(&troubles) {
+            let because = told(kubernetes, *part, installation.of(*part), trouble).await;
+            return Err(StartError::of(part.name())(because));
+        }
+        if Instant::now() >= until {
+            let because = format!("{} after {READY:?}", waiting.join(", "));
+            return Err(StartError::of("driver")(because));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// PURE: whether a pod is Ready and stays.
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    pod["metadata"]["deletionTimestamp"].is_null()
+        && conditions
+            .into_iter()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// On how many nodes a part is Ready, of how many that it is for.

@@ -40,7 +40,7 @@ pub use self::{
 use super::{
     Environment, Needs, Node, StartError,
     call_log::EndpointLog,
-    installation::{self, AwsWay, Installation, InstallationOptions},
+    installation::{self, AwsWay, Installation, InstallationOptions, Upgrade},
     local::{ACCOUNT, administrator, failover_region, prepare},
     progress::{self, Told},
 };
@@ -66,6 +66,8 @@ pub struct KindOptions {
     pub max_pods: Option<u32>,
     /// Driver and provider.
     pub installation: InstallationOptions,
+    /// What comes in the place of both in the middle of the run.
+    pub then: Option<InstallationOptions>,
     /// What becomes of the cluster.
     pub stay: Stay,
     /// Image of workloads; `None` is that of the nodes' own sandboxes.
@@ -98,6 +100,10 @@ pub(super) async fn start(
     prepare(scratch).map_err(StartError::of("environment"))?;
     // What cannot be installed needs no cluster.
     let mut prepared = installation::prepare(&options.installation, scratch).await?;
+    let then = match &options.then {
+        Some(then) => Some(installation::prepare(then, scratch).await?),
+        None => None,
+    };
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
@@ -171,6 +177,15 @@ pub(super) async fn start(
         installation::await_ready(&kubernetes, &installation, stage).await?;
         (installation, stand_ins)
     };
+    let upgrade = match &then {
+        None => None,
+        Some(then) => {
+            let to = then.finish(&version, marks, Some(&way)).await?;
+            let loaded = cluster.load_all(&kind, &to, &then.archives, scratch, told).await;
+            loaded.map_err(StartError::of("kind cluster"))?;
+            Some(Upgrade::new(installation.clone(), to))
+        }
+    };
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
     let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
@@ -207,6 +222,7 @@ pub(super) async fn start(
         pace: None,
         expired: None,
         workload_controllers: true,
+        upgrade,
         stop: Mutex::new(Some(Box::new(move || {
             // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
             Box::pin(async move {

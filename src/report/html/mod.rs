@@ -12,6 +12,7 @@ use super::{
     figure, installed,
     markdown::verdict_line,
     summary::RunSummary,
+    upgrade,
 };
 use crate::journal::Installed;
 
@@ -42,6 +43,7 @@ pub fn render(summary: &RunSummary) -> String {
             body {
                 (header(summary, exit))
                 main {
+                    (upgraded(summary))
                     (trouble(summary))
                     (cases::failures(summary, &mut room))
                     (matrix::section(summary))
@@ -111,6 +113,35 @@ fn header(summary: &RunSummary, exit: ExitCode) -> Markup {
                 }
                 dl class="meta" {
                     @for (name, value) in meta { div { dt { (name) } dd { (value) } } }
+                }
+            }
+        }
+    }
+}
+
+fn upgraded(summary: &RunSummary) -> Markup {
+    html! {
+        @if !summary.phases.is_empty() {
+            section {
+                h2 { "Upgrade" }
+                @for broken in upgrade::broken_since(summary).iter().take(MOST_NOTES) { p class="note bad" { (broken) } }
+                div class="card scroll" {
+                    table {
+                        thead { tr { th { "Phase" } th { "Cases" } th { "On the nodes" } th { "Longest time without a mount" } } }
+                        tbody {
+                            @for row in upgrade::rows(summary) {
+                                tr {
+                                    td { (row.phase) }
+                                    td { span class=(if row.bad { "badge bad-tone" } else { "badge good-tone" }) { (row.cases) } }
+                                    td { (row.what) }
+                                    td class="small" { (row.gap) }
+                                }
+                            }
+                        }
+                    }
+                }
+                @for phase in &summary.phases {
+                    @if let Some(installed) = &phase.began.installed { (installation(installed)) }
                 }
             }
         }
