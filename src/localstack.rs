@@ -4,9 +4,9 @@
 //! is missing. The port is published on the loopback interface only, as what is behind it lets in whoever asks.
 //!
 //! The container goes when the endpoint stops. One whose process was killed is known by its label, and is removed by
-//! the next that starts one, and by `sweep`.
+//! the next that starts one, and by `sweep`. That of a run has a name too, which is on record before it is made.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use testcontainers::{
     ContainerAsync, GenericImage, ImageExt as _, TestcontainersError,
@@ -14,7 +14,9 @@ use testcontainers::{
         Docker,
         errors::Error as EngineError,
         models::{HostConfig, PortBinding},
-        query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder},
+        query_parameters::{
+            KillContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        },
     },
     core::{
         IntoContainerPort as _, WaitFor,
@@ -24,8 +26,14 @@ use testcontainers::{
     },
     runners::AsyncRunner as _,
 };
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
+
+use crate::provision::Process;
 
 /// The last image that asks for no account.
 pub const DEFAULT_IMAGE: &str = "localstack/localstack:4.14.0";
@@ -42,20 +50,34 @@ const ENGINE: Duration = Duration::from_secs(20);
 const PULL: Duration = Duration::from_mins(10);
 /// Longest wait for LocalStack to serve.
 const START: Duration = Duration::from_mins(2);
+/// Longest wait for it to tell its version.
+const HEALTH: Duration = Duration::from_secs(5);
+/// Pause between two looks at a container that is being removed.
+const LOOK: Duration = Duration::from_millis(100);
 
-/// LocalStack could not be had.
+/// LocalStack could not be had. To be read after "cannot start LocalStack: ".
 #[derive(Debug, thiserror::Error)]
 pub enum LocalStackError {
     /// No engine.
     #[error(
-        "cannot start LocalStack: Docker is not there ({because}); start it, or give the address of a LocalStack: --backend http://HOST:PORT"
+        "Docker is not there ({because}); start it, or give the address of a LocalStack that runs, http://HOST:PORT, in the place of `localstack`"
     )]
     NoDocker {
         /// What was seen.
         because: String,
     },
+    /// No image.
+    #[error(
+        "the image {image} is not here and cannot be pulled ({because}); `docker pull` tells more, and --localstack-image names another"
+    )]
+    NoImage {
+        /// The image.
+        image: String,
+        /// What was seen.
+        because: String,
+    },
     /// No container.
-    #[error("cannot start LocalStack from the image {image}: {because}")]
+    #[error("from the image {image}: {because}")]
     NotStarted {
         /// The image.
         image: String,
@@ -72,21 +94,29 @@ pub struct LocalStack {
 }
 
 impl LocalStack {
-    /// Starts a container from `image`, pulling it where it is missing, and waits until it serves, or until it is told
-    /// to give up.
+    /// Starts a container from `image`, of this name if one is given, pulling the image where it is missing, and waits
+    /// until it serves, or until it is told to give up.
     ///
     /// # Errors
-    /// Where there is no Docker, and when the container does not come up; it is removed then.
-    pub async fn start(image: &str, stopping: &CancellationToken) -> Result<Self, LocalStackError> {
-        let docker = engine()
-            .await
-            .map_err(|because| LocalStackError::NoDocker { because })?;
+    /// Where there is no Docker or no image, and when the container does not come up; it is removed then.
+    pub async fn start(
+        image: &str,
+        name: Option<&str>,
+        stopping: &CancellationToken,
+    ) -> Result<Self, LocalStackError> {
+        let docker = tokio::select! {
+            there = image_is_here(image) => there?,
+            () = stopping.cancelled() => return Err(LocalStackError::NotStarted {
+                image: image.to_owned(),
+                because: "asked to stop".to_owned(),
+            }),
+        };
         // Of no concern to this one, if it fails.
         let _ = remove_orphans().await;
         let me = owner(std::process::id()).unwrap_or_default();
         let started = tokio::select! {
-            started = timeout(PULL + START, Self::started(image, &me)) =>
-                started.unwrap_or_else(|_| Err(format!("not there after {} min", (PULL + START).as_secs() / 60))),
+            started = timeout(START, Self::started(image, name, &me)) =>
+                started.unwrap_or_else(|_| Err(format!("not there after {} s", START.as_secs()))),
             () = stopping.cancelled() => Err("asked to stop".to_owned()),
         };
         if started.is_err() {
@@ -99,15 +129,17 @@ impl LocalStack {
         })
     }
 
-    async fn started(image: &str, owner: &str) -> Result<Self, String> {
-        let (name, tag) = name_and_tag(image);
-        let request = GenericImage::new(name, tag)
+    async fn started(image: &str, name: Option<&str>, owner: &str) -> Result<Self, String> {
+        let mut request = request(image)
             .with_wait_for(WaitFor::message_on_stdout(READY))
             .with_label(OWNER, owner)
             // Reports nothing home.
             .with_env_var("DISABLE_EVENTS", "1")
             .with_host_config_modifier(on_loopback)
             .with_startup_timeout(START);
+        if let Some(name) = name {
+            request = request.with_container_name(name);
+        }
         let container = request.start().await.map_err(|error| said(&error))?;
         let port = container.get_host_port_ipv4(PORT.tcp()).await;
         Ok(Self {
@@ -140,28 +172,104 @@ impl LocalStack {
     }
 }
 
-/// Removes the containers whose process is gone; their ids.
+/// Removes the containers whose process is gone.
 ///
 /// # Errors
 /// What Docker says.
-pub async fn remove_orphans() -> Result<Vec<String>, String> {
+async fn remove_orphans() -> Result<(), String> {
     remove_all(&engine().await?, |owned_by| !lives(owned_by)).await
+}
+
+/// A container, as Docker knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Given, or made up by Docker.
+    pub name: String,
 }
 
 /// The containers whose process is gone.
 ///
 /// # Errors
 /// What Docker says; also where there is none.
-pub async fn orphans() -> Result<Vec<String>, String> {
+pub async fn orphans() -> Result<Vec<Container>, String> {
     owned(&engine().await?, |owned_by| !lives(owned_by)).await
 }
 
-/// Removes a container with its volumes.
+/// Removes a container, by name or id, with its volumes; one that is not there is no error.
 ///
 /// # Errors
 /// What Docker says.
 pub async fn remove(container: &str) -> Result<(), String> {
     remove_by(&engine().await?, container).await
+}
+
+/// Kills the process of a container, as `docker kill` does.
+///
+/// # Errors
+/// What Docker says.
+pub async fn kill(container: &str) -> Result<(), String> {
+    let docker = engine().await?;
+    timeout(
+        ENGINE,
+        docker.kill_container(container, None::<KillContainerOptions>),
+    )
+    .await
+    .map_err(|_| late())?
+    .map_err(|error| error.to_string())
+}
+
+/// Sees to it that an image can be started from: that Docker is there and has it, or can pull it.
+///
+/// # Errors
+/// Where one of these is not so.
+pub async fn check_image(image: &str) -> Result<(), LocalStackError> {
+    image_is_here(image).await.map(drop)
+}
+
+async fn image_is_here(image: &str) -> Result<Docker, LocalStackError> {
+    let no_docker = |because| LocalStackError::NoDocker { because };
+    let docker = engine().await.map_err(no_docker)?;
+    let no_image = |because| LocalStackError::NoImage {
+        image: image.to_owned(),
+        because,
+    };
+    match timeout(ENGINE, docker.inspect_image(image)).await {
+        Ok(Ok(_)) => Ok(docker),
+        Ok(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => {
+            let pulled = timeout(PULL, request(image).pull_image()).await;
+            let late = |_| format!("not there after {} min", PULL.as_secs() / 60);
+            let pulled = pulled.map_err(late).map_err(no_image)?;
+            pulled.map(|_| docker).map_err(|error| no_image(said(&error)))
+        }
+        Ok(Err(error)) => Err(no_image(with_causes(&error))),
+        Err(_) => Err(no_docker(late())),
+    }
+}
+
+/// What a LocalStack at `http://HOST:PORT` says its version is (`/_localstack/health`); nothing where it is none.
+pub async fn version(url: &str) -> Option<String> {
+    let authority = url.strip_prefix("http://")?.trim_end_matches('/').to_owned();
+    let asked = async {
+        let mut stream = TcpStream::connect(&authority).await.ok()?;
+        let request = format!("GET /_localstack/health HTTP/1.0\r\nHost: {authority}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok()?;
+        String::from_utf8(answer).ok()
+    };
+    let answer = timeout(HEALTH, asked).await.ok()??;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    // What is long says itself how long it is, in lines of its own.
+    let body = body.get(body.find('{')?..=body.rfind('}')?)?;
+    let health: serde_json::Value = serde_json::from_str(body).ok()?;
+    Some(health["version"].as_str()?.to_owned())
+}
+
+fn request(image: &str) -> GenericImage {
+    let (name, tag) = name_and_tag(image);
+    GenericImage::new(name, tag)
 }
 
 /// The engine, if it answers.
@@ -176,26 +284,34 @@ async fn engine() -> Result<Docker, String> {
     asked.await.map_err(|_| late())?
 }
 
-async fn remove_all(docker: &Docker, whose: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
-    let containers = owned(docker, whose).await?;
-    for container in &containers {
-        remove_by(docker, container).await?;
+async fn remove_all(docker: &Docker, whose: impl Fn(&str) -> bool) -> Result<(), String> {
+    for container in owned(docker, whose).await? {
+        remove_by(docker, &container.id).await?;
     }
-    Ok(containers)
+    Ok(())
 }
 
 async fn remove_by(docker: &Docker, container: &str) -> Result<(), String> {
     // Volumes are the container's own: there is nothing in them that anyone asked to keep.
-    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    match timeout(ENGINE, docker.remove_container(container, Some(options))).await {
-        Ok(Ok(()) | Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(late()),
+    let options = || RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    let until = Instant::now() + ENGINE;
+    loop {
+        let asked = timeout(ENGINE, docker.remove_container(container, Some(options()))).await;
+        match asked.map_err(|_| late())? {
+            Ok(()) | Err(EngineError::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            // Somebody is at it already.
+            Err(EngineError::DockerResponseServerError { status_code: 409, .. })
+                if Instant::now() < until =>
+            {
+                sleep(LOOK).await;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
     }
 }
 
 /// The containers whose owner is one of these.
-async fn owned(docker: &Docker, whose: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
+async fn owned(docker: &Docker, whose: impl Fn(&str) -> bool) -> Result<Vec<Container>, String> {
     let filters = HashMap::from([("label", vec![OWNER])]);
     let options = ListContainersOptionsBuilder::new()
         .all(true)
@@ -209,7 +325,15 @@ async fn owned(docker: &Docker, whose: impl Fn(&str) -> bool) -> Result<Vec<Stri
         let owner = container.labels.as_ref().and_then(|labels| labels.get(OWNER));
         owner.is_some_and(|owner| whose(owner))
     });
-    Ok(owned.filter_map(|container| container.id).collect())
+    let known = owned.filter_map(|container| {
+        let name = container.names.unwrap_or_default().into_iter().next();
+        Some(Container {
+            id: container.id?,
+            // They are paths of links.
+            name: name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        })
+    });
+    Ok(known.collect())
 }
 
 /// Publishes the port on the loopback interface alone; by itself testcontainers publishes every port on all of them.
@@ -233,12 +357,8 @@ fn name_and_tag(image: &str) -> (&str, &str) {
 
 /// A process among all that there were since this machine started: its id, when it started, and the machine's start.
 fn owner(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in brackets may hold blanks.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let started = fields.split_whitespace().nth(19)?;
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(format!("{pid}.{started}.{}", boot.trim()))
+    let Process { pid, started, boot } = Process::of(pid).ok()?;
+    Some(format!("{pid}.{started}.{boot}"))
 }
 
 /// Whether the process lives that is called so by [`owner`]. What cannot be read is taken to live.

@@ -118,7 +118,21 @@ impl Aws {
         &self.access
     }
 
-    /// ARN of the caller. Also serves to see whether the endpoint answers at all.
+    /// Whether AWS answers: STS, and what keeps the secrets, which can be another program.
+    ///
+    /// # Errors
+    ///
+    /// What did not. A refusal is an answer.
+    pub async fn answers(&self) -> Result<(), AwsError> {
+        self.whoami().await?;
+        let listed = self.secrets.list_secrets().max_results(1).send().await;
+        match listed.map_err(|error| AwsError::of("secretsmanager:ListSecrets", error)) {
+            Err(error) if !error.is_denied() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// ARN of the caller.
     pub async fn whoami(&self) -> Result<String, AwsError> {
         let answer = self
             .sts

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     host::ReleaseArgs,
@@ -155,12 +156,14 @@ pub async fn up(args: &UpArgs, quiet: bool, color: ColorChoice, output: &mut Out
     let was_there = KeptClusters::of_this_user()
         .read(&args.name)
         .is_ok_and(|record| record.is_some());
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let up = {
         // Large, and begun once.
         let standing = Box::pin(environment::up(&args.name, &options, &args.region, &told));
         tokio::select! {
             up = standing => Some(up),
-            _ = tokio::signal::ctrl_c() => None,
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
         }
     };
     let Some(up) = up else {

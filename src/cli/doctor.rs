@@ -12,7 +12,7 @@ use super::{
     host,
     output::{OK, Output, style},
 };
-use crate::report::ExitCode;
+use crate::{environment, report::ExitCode};
 
 /// Check what this machine offers to the environments
 #[derive(Debug, Clone, Args)]
@@ -20,6 +20,10 @@ pub struct DoctorArgs {
     /// Folder that runs would be written to.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
+
+    /// The program kind [default: kind in PATH].
+    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND")]
+    pub kind: Option<PathBuf>,
 }
 
 /// The check that `--env host` needs.
@@ -41,7 +45,7 @@ enum Finding {
 ///
 /// When the stream cannot be written.
 pub async fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
-    let checks = [
+    let mut checks = vec![
         ("report folder", writable(&args.out, "choose another with --out")),
         (
             "scratch folder",
@@ -54,6 +58,18 @@ pub async fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
         (CONFINEMENT, confinement().await),
         ("release cache", cache()),
     ];
+    let of_kind = environment::look_for_kind(args.kind.as_deref()).await;
+    let kind = !of_kind
+        .iter()
+        .any(|(_, found)| matches!(found, environment::Found::Missing(_)));
+    checks.extend(of_kind.into_iter().map(|(name, found)| {
+        let finding = match found {
+            environment::Found::Good(text) => Finding::Good(text),
+            environment::Found::Less(text) => Finding::Less(text),
+            environment::Found::Missing(text) => Finding::Less(format!("--env kind cannot be had: {text}")),
+        };
+        (name, finding)
+    }));
     let mut bad = false;
     for (name, finding) in &checks {
         let (style, word, text) = match finding {
@@ -81,6 +97,9 @@ pub async fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
             output.out,
             "real releases can be run: mountproof run --env host --driver-version 1.6.0 --provider-version 3.1.1"
         )?;
+    }
+    if kind {
+        writeln!(output.out, "a real cluster can be had: mountproof run --env kind")?;
     }
     Ok(OK)
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{OK, Output, USAGE, style};
 use crate::{
-    environment::StandInClusters,
+    environment::{BackendChoice, StandInClusters},
     localstack::{self, LocalStack},
     redact::Redactor,
     report::ExitCode,
@@ -136,15 +136,6 @@ pub struct EndpointArgs {
     /// Answer POST /moto-api/reset by forgetting everything: for moto's tests
     #[arg(long, hide = true)]
     pub moto_reset: bool,
-}
-
-/// What keeps the secrets in the endpoint's place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BackendChoice {
-    /// One in Docker, for as long as the endpoint runs.
-    LocalStack,
-    /// One that runs already.
-    At(Backend),
 }
 
 /// Serves until a signal; answers with the exit code.
@@ -303,9 +294,12 @@ impl Started {
             None => (None, None),
             Some(BackendChoice::At(backend)) => (Some(backend.clone()), None),
             Some(BackendChoice::LocalStack) => {
-                let localstack = Box::pin(LocalStack::start(&args.localstack_image, stopping))
+                let localstack = Box::pin(LocalStack::start(&args.localstack_image, None, stopping))
                     .await
-                    .map_err(Trouble::environment)?;
+                    .map_err(|error| Trouble {
+                        message: format!("cannot start LocalStack: {error}"),
+                        code: ExitCode::EnvironmentUnavailable.code(),
+                    })?;
                 let backend = Backend::new("localstack", localstack.url()).map_err(Trouble::environment)?;
                 (Some(backend), Some(localstack))
             }
@@ -469,13 +463,8 @@ impl Drop for Folder {
 }
 
 fn backend(text: &str) -> Result<BackendChoice, String> {
-    if text == "localstack" {
-        return Ok(BackendChoice::LocalStack);
-    }
-    let backend = Backend::new("backend", text);
-    backend
-        .map(BackendChoice::At)
-        .map_err(|_| "expected `localstack`, or the address of a backend: http://HOST:PORT".to_owned())
+    let backend = text.parse();
+    backend.map_err(|_| "expected `localstack`, or the address of a backend: http://HOST:PORT".to_owned())
 }
 
 fn account(text: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
 
-use crate::environment::{KindOptions, Needs, Stay, installation::InstallationOptions};
+use crate::environment::{AwsOptions, KindOptions, Needs, Stay, installation::InstallationOptions};
 
 /// Pods that are started a second, for each processor, where nobody says otherwise: the nodes' containers share this
 /// machine's processors, and starting one takes a fifth to a third of a second of them (runc, network, kubelet, etcd). Above that a
@@ -40,6 +40,11 @@ pub struct KindArgs {
     /// Pods that a node takes [default: kubelet's 110, more where a measurement of the run needs it].
     #[arg(long, value_name = "N")]
     pub max_pods: Option<NonZeroU32>,
+
+    /// Image of mountproof itself for the agent on the nodes, of this version; one that Docker has here is loaded into the nodes
+    /// [default: made of this program].
+    #[arg(long, value_name = "IMAGE")]
+    pub agent_image: Option<String>,
 }
 
 impl KindArgs {
@@ -52,6 +57,7 @@ impl KindArgs {
             (self.kind_config.is_some(), "--kind-config"),
             (self.workers > 0, "--workers"),
             (self.max_pods.is_some(), "--max-pods"),
+            (self.agent_image.is_some(), "--agent-image"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
@@ -68,6 +74,10 @@ impl KindArgs {
             max_pods: self.max_pods.map(NonZeroU32::get),
             installation,
             then: None,
+            aws: AwsOptions::default(),
+            plants: Vec::new(),
+            faults: Vec::new(),
+            agent: self.agent_image.clone(),
             stay: Stay::Never,
             workload_image: None,
             needs: Needs::default(),

@@ -4,10 +4,11 @@ use std::{io, time::Duration};
 
 use super::{
     output::{OK, Output, USAGE, style},
-    run::RunArgs,
+    run::{EnvironmentName, RunArgs},
 };
 use crate::{
     engine,
+    environment::EnvironmentOptions,
     known::KnownIssues,
     report::figure,
     scenario::model::{Action, Load},
@@ -25,14 +26,14 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
-    let environment = match args.environment() {
-        Ok(environment) => environment,
+    let chosen = match args.environment() {
+        Ok(chosen) => chosen,
         Err(because) => {
             writeln!(output.err, "error: {because}")?;
             return Ok(USAGE);
         }
     };
-    let options = args.options(binding.cases, KnownIssues::default(), Vec::new(), environment);
+    let options = args.options(binding.cases, KnownIssues::default(), Vec::new(), chosen);
     let cases = engine::plan(&options, args.seed.unwrap_or_default());
     let strong = style::STRONG;
 
@@ -40,10 +41,13 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         .cluster_name
         .clone()
         .unwrap_or_else(|| "mountproof-RUNID".to_lowercase());
-    writeln!(
-        output.out,
-        "{strong}environment{strong:#}   embedded: everything in this process, on loopback; costs nothing"
-    )?;
+    for (number, line) in environment(args, &options.environment).iter().enumerate() {
+        if number == 0 {
+            writeln!(output.out, "{strong}environment{strong:#}   {line}")?;
+        } else {
+            writeln!(output.out, "  {line}")?;
+        }
+    }
     writeln!(
         output.out,
         "{strong}tenants{strong:#}       {}: each a namespace, a policy, a role, a secret, a SecretProviderClass",
@@ -118,6 +122,24 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         longest_time(args.deadline)
     )?;
     Ok(OK)
+}
+
+/// What stands, and what standing it up takes.
+fn environment(args: &RunArgs, options: &EnvironmentOptions) -> Vec<String> {
+    match options {
+        EnvironmentOptions::Local(local)
+            if local.programs.is_none() && args.env == EnvironmentName::Embedded =>
+        {
+            vec!["embedded: everything in this process, on loopback; costs nothing".to_owned()]
+        }
+        EnvironmentOptions::Local(_) => {
+            vec![
+                "host: driver and provider as processes confined on this machine, the rest in this one"
+                    .to_owned(),
+            ]
+        }
+        EnvironmentOptions::Kind(kind) => kind.planned(),
+    }
 }
 
 fn longest_time(time: Duration) -> String {

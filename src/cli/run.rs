@@ -12,6 +12,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
+    aws::AwsArgs,
     cluster::StayArgs,
     host::{self, HostArgs},
     installation::{InstallationArgs, ThenArgs},
@@ -157,6 +158,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = loopback, default_value = "127.0.0.1:0", help_heading = "Embedded environment")]
     pub aws_listen: SocketAddr,
 
+    /// What keeps the secrets.
+    #[command(flatten, next_help_heading = "AWS")]
+    pub aws: AwsArgs,
+
     /// Plant a defect, to see which scenario catches it; of the driver or the provider with `@once` it shows
     /// once and is gone, as what makes tests flaky.
     #[arg(long, value_name = "DEFECT", help_heading = "Testing the tester")]
@@ -164,7 +169,7 @@ pub struct RunArgs {
 
     /// Break something around the product while the run is under way, `@TIME` after the environment stands,
     /// to see that no verdict comes of it: endpoint:dies, endpoint:slow, endpoint:clock-step,
-    /// kubernetes:dies, kubelet:no-images, harness:panics.
+    /// localstack:dies, kubernetes:dies, kubelet:no-images, harness:panics.
     #[arg(long, value_name = "FAULT[@TIME]", help_heading = "Testing the tester")]
     pub fault: Vec<Fault>,
 
@@ -306,6 +311,9 @@ impl RunArgs {
                 then: then.transpose()?,
                 stay: self.stay.stay(),
                 workload_image: self.image.clone(),
+                aws: self.aws.options(self.env),
+                plants: self.plant.clone(),
+                faults: self.fault.clone(),
                 ..self.kind.options(installation)
             })));
         }
@@ -314,6 +322,7 @@ impl RunArgs {
             faults: self.fault.clone(),
             kubernetes_listen: self.kubernetes_listen,
             aws_listen: self.aws_listen,
+            aws: self.aws.options(self.env),
             clock: self.kubelet_clock,
             provider_qps: self.provider_qps,
             programs: self.host.obtained.clone().map(|obtained| obtained.0),
@@ -339,21 +348,16 @@ impl RunArgs {
             .or_else(|| self.installation.first_given())
             .or_else(|| self.then.then.is_some().then_some("--then"))
             .filter(|_| self.env != EnvironmentName::Kind);
-        let trouble = (self.env == EnvironmentName::Kind)
-            .then(|| {
-                let (plants, faults) = (!self.plant.is_empty(), !self.fault.is_empty());
-                [(plants, "--plant"), (faults, "--fault")]
-                    .into_iter()
-                    .find_map(|(given, flag)| given.then_some(flag))
-            })
-            .flatten();
         of_host
             .map(|flag| format!("{flag} is for real releases: add --env host"))
             .or_else(|| {
                 of_release.map(|flag| format!("{flag} is for real releases: add --env host, or --env kind"))
             })
             .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
-            .or_else(|| trouble.map(|flag| format!("{flag} is for parts of ours: leave --env kind out")))
+            .or_else(|| {
+                let confined = self.env == EnvironmentName::Host || self.host.kube_apiserver.is_some();
+                self.aws.misplaced(self.env, confined, &self.plant, &self.fault)
+            })
     }
 }
 

@@ -1,12 +1,12 @@
 //! The command `sweep`.
 
-use std::{io, path::PathBuf};
+use std::{collections::BTreeSet, io, path::PathBuf};
 
 use clap::Args;
 
 use super::output::{OK, Output, USAGE, style};
 use crate::{
-    localstack,
+    localstack::{self, Container},
     provision::{
         Object,
         sweep::{Outcome, Swept, sweep},
@@ -16,9 +16,9 @@ use crate::{
 
 /// Remove what killed runs left behind
 ///
-/// Removes the LocalStack containers whose `endpoint` was killed, and reads the ledgers of the runs in the reports
-/// folder. A run that is still going is left alone; one
-/// that was killed is finished: its mounts are unmounted and its folders removed. Nothing is touched
+/// Reads the ledgers of the runs in the reports folder, and removes the LocalStack containers whose `endpoint` or run was
+/// killed. A run that is still going is left alone; one that was killed is finished: its mounts are unmounted, its folders,
+/// its cluster and its containers removed. Nothing is touched
 /// that does not carry the mark of a run. Exit code 7 when something is still there.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
@@ -42,14 +42,15 @@ pub struct SweepArgs {
 
 /// Sweeps and prints what was done. Answers with the exit code.
 pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
-    // Of one run only: they belong to none.
-    let orphans = match args.run {
+    let (code, of_runs) = runs(args, output).await?;
+    // Of one run only: they belong to none, or to a run of other reports.
+    let mut orphans = match args.run {
         Some(_) => Vec::new(),
         // Where there is no Docker there are none.
         None => localstack::orphans().await.unwrap_or_default(),
     };
+    orphans.retain(|orphan| !of_runs.contains(&Object::Container(orphan.name.clone())));
     let stays = containers(&orphans, localstack::remove, args.dry_run, output).await?;
-    let code = runs(args, output).await?;
     Ok(if stays && code == OK {
         ExitCode::InvalidRun.code()
     } else {
@@ -59,19 +60,19 @@ pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
 
 /// Removes these containers; whether one stays.
 async fn containers(
-    orphans: &[String],
+    orphans: &[Container],
     remove: impl AsyncFn(&str) -> Result<(), String>,
     dry: bool,
     output: &mut Output<'_>,
 ) -> io::Result<bool> {
     let mut stays = false;
     for container in orphans {
-        let (id, bad) = (container.get(..12).unwrap_or(container), style::ERROR);
+        let (id, bad) = (container.id.get(..12).unwrap_or(&container.id), style::ERROR);
         if dry {
             writeln!(output.out, "would remove  LocalStack container {id}")?;
             continue;
         }
-        match remove(container).await {
+        match remove(&container.id).await {
             Ok(()) => writeln!(output.out, "removed  LocalStack container {id}")?,
             Err(because) => {
                 stays = true;
@@ -85,8 +86,9 @@ async fn containers(
     Ok(stays)
 }
 
-/// Sweeps what runs left behind.
-async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
+/// Sweeps what runs left behind. The exit code, and what was removed, or would have been.
+async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<(u8, BTreeSet<Object>)> {
+    let none = BTreeSet::new();
     let swept = match sweep(&args.reports, args.run.as_deref(), args.dry_run).await {
         Ok(swept) => swept,
         Err(error) => {
@@ -96,7 +98,7 @@ async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
                 "{bad}error{plain}: cannot read {}: {error}; name the reports folder by --reports",
                 args.reports.display()
             )?;
-            return Ok(USAGE);
+            return Ok((USAGE, none));
         }
     };
     if swept.is_empty() {
@@ -107,14 +109,19 @@ async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
                 "{bad}error{plain}: no ledger of run `{run}` in {}; `mountproof sweep --dry-run` shows every run",
                 args.reports.display()
             )?;
-            return Ok(USAGE);
+            return Ok((USAGE, none));
         }
         writeln!(output.out, "no run in {}", args.reports.display())?;
-        return Ok(OK);
+        return Ok((OK, none));
     }
     for swept in &swept {
         print(swept, args.dry_run, output)?;
     }
+    let removed = swept.iter().filter_map(|swept| match &swept.outcome {
+        Outcome::Finishing { removed, .. } => Some(removed.iter().cloned()),
+        _ => None,
+    });
+    let removed = removed.flatten().collect();
     let left = swept.iter().filter(|swept| swept.leaves_something()).count();
     if left > 0 {
         writeln!(
@@ -122,9 +129,9 @@ async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
             "\nsomething is still there of {left} of {} runs",
             swept.len()
         )?;
-        return Ok(ExitCode::InvalidRun.code());
+        return Ok((ExitCode::InvalidRun.code(), removed));
     }
-    Ok(OK)
+    Ok((OK, removed))
 }
 
 fn print(swept: &Swept, dry: bool, output: &mut Output<'_>) -> io::Result<()> {
@@ -213,7 +220,7 @@ mod tests {
         out.extend(err);
         let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
         (
-            code.unwrap(),
+            code.unwrap().0,
             text.replace(&reports.display().to_string(), "REPORTS"),
         )
     }
@@ -235,7 +242,10 @@ mod tests {
                     Ok(())
                 }
             };
-            let orphans = ["a".repeat(64), "b".repeat(64)];
+            let orphans = ["a", "b"].map(|digit| Container {
+                id: digit.repeat(64),
+                name: digit.to_owned(),
+            });
             let stays = containers(&orphans, remove, dry, &mut output)
                 .now_or_never()
                 .unwrap()

@@ -17,7 +17,7 @@ use super::{
     world::{CaseTenant, World},
 };
 use crate::{
-    journal::{CaseFinished, EventKind, Failure, StepFinished, StepStarted, Verdict},
+    journal::{CaseFinished, EventKind, Fact, Failure, StepFinished, StepStarted, Verdict},
     known::Ended,
     scenario::{
         Case,
@@ -51,7 +51,9 @@ pub(super) struct Attempt<'a> {
     pub(super) volumes: BTreeMap<String, LiveVolume>,
     /// Mounts that passed: the controls.
     pub(super) mounted: Vec<String>,
-    /// The AWS call log's end when the attempt began.
+    /// When the attempt began.
+    pub(super) began: Instant,
+    /// The AWS call log's end when it did.
     pub(super) calls_from: u64,
     pub(super) cancelled: CancellationToken,
 }
@@ -87,6 +89,7 @@ impl<'a> Attempt<'a> {
             workloads: BTreeMap::new(),
             volumes: BTreeMap::new(),
             mounted: Vec::new(),
+            began: Instant::now(),
             calls_from: world.environment.calls.as_ref().map_or(0, |calls| calls.cursor()),
             cancelled,
         }
@@ -106,7 +109,7 @@ impl<'a> Attempt<'a> {
             // Whatever is waited for will not come any more.
             gone = programs::ended(&world.environment) => Err(StepError::trouble(gone)),
         };
-        let end = match result {
+        let mut end = match result {
             Ok(summary) => AttemptEnd {
                 verdict: Verdict::Passed,
                 summary,
@@ -129,15 +132,21 @@ impl<'a> Attempt<'a> {
                 failure: None,
             },
         };
-        if matches!(end.verdict, Verdict::Failed | Verdict::Errored)
-            && tokio::time::timeout(EVIDENCE, evidence::collect(self))
-                .await
-                .is_err()
-        {
-            world.warn(format!(
-                "evidence of {} was not to be had within {EVIDENCE:?}",
-                self.case.plan.case
-            ));
+        if let Some(failure) = &mut end.failure {
+            match tokio::time::timeout(EVIDENCE, evidence::collect(self)).await {
+                Ok(timeline) => {
+                    if let Some(timeline) = timeline {
+                        failure.facts.push(Fact {
+                            label: "timeline".to_owned(),
+                            text: timeline,
+                        });
+                    }
+                }
+                Err(_) => world.warn(format!(
+                    "evidence of {} was not to be had within {EVIDENCE:?}",
+                    self.case.plan.case
+                )),
+            }
         }
         end
     }

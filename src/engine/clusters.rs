@@ -1,4 +1,4 @@
-//! The end of a cluster that was made for a run.
+//! The end of what was made for a run on this machine: its cluster, and containers beside it.
 
 use super::{
     programs,
@@ -6,11 +6,34 @@ use super::{
 };
 use crate::{
     journal::{LeftoverFound, ProgressMade},
+    localstack,
     provision::{Object, Teardown},
     report::{self, ExitCode, RunSummary},
 };
 
+/// Where the logs of nodes are kept, below the run's folder.
+const NODE_LOGS: &str = "evidence/nodes";
+
 impl Life {
+    /// Removes the containers that were made for the run, or were about to be.
+    pub(super) async fn remove_containers(&self, report: &mut Teardown) {
+        for object in self.ledger.standing() {
+            let Object::Container(name) = &object else {
+                continue;
+            };
+            match localstack::remove(name).await {
+                Ok(()) => {
+                    self.ledger.removed(&object);
+                    report.removed += 1;
+                }
+                Err(because) => report.left.push(LeftoverFound {
+                    object: object.to_string(),
+                    because,
+                }),
+            }
+        }
+    }
+
     /// Whether the cluster that was made for the run stays as it is, because that was asked for and the run did not pass; it
     /// is on record as kept then, with everything in it. One that was interrupted goes.
     pub(super) async fn keeps_cluster(&self) -> bool {
@@ -97,8 +120,14 @@ impl Life {
         if let Err(because) = self.options.environment.export_logs(cluster, &exported).await {
             self.warn(format!("the nodes' logs could not be had: {because}"));
         }
-        for text in programs::keep_logs(&exported, &self.folder.join("nodes"), &self.redactor) {
+        let kept = self.folder.join(NODE_LOGS);
+        for text in programs::keep_logs(&exported, &kept, &self.redactor) {
             self.warn(text);
+        }
+        if kept.exists() {
+            self.warn(format!(
+                "not everything passed: the logs of the cluster's nodes (kind export logs), without secrets, are in {NODE_LOGS}/"
+            ));
         }
     }
 }

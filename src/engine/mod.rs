@@ -23,7 +23,6 @@ mod impostor;
 mod load;
 mod logs;
 mod machine;
-mod mount_point;
 mod needs;
 mod options;
 mod overrides;
@@ -35,9 +34,12 @@ mod signals;
 mod standing;
 mod step;
 mod synced;
+mod timeline;
 mod upgrade;
 mod workload;
 mod world;
+
+use crate::mount_point;
 
 pub use self::{
     needs::needs,

@@ -13,7 +13,7 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::task::{JoinError, JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     dispatch::{Dispatch, dispatch},
@@ -30,7 +30,7 @@ use crate::{
         CaseFinished, Closed, EventKind, Interrupted, Journal, ProgressMade, RunFinished, RunStarted,
         SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
     },
-    provision::{Ledger, LedgerError, Object, Provisioner, Reach, Teardown, scratch_removed},
+    provision::{Ledger, LedgerError, Object, Provisioner, Teardown, scratch_removed},
     redact::Redactor,
     report::{self, ExitCode, Format, RunSummary},
     scenario::Case,
@@ -126,7 +126,9 @@ pub async fn run(
         None => ClusterName::of_run(&run_id)?,
     };
     let folder = RunFolder::make(&options.out, &run_id)?;
-    let ledger = Arc::new(Ledger::create(&folder.path.join("ledger.jsonl"), &run_id)?);
+    let ledger = folder.path.join("ledger.jsonl");
+    let reach = options.environment.reach(&options.region);
+    let ledger = Arc::new(Ledger::create_reaching(&ledger, &run_id, reach)?);
     let journal = Journal::create(
         &folder.path.join("journal.jsonl"),
         redactor.clone(),
@@ -266,6 +268,7 @@ impl Life {
         ready.capabilities.clone_from(&capabilities);
         ready.took_us += micros(began.elapsed());
         self.journal.record(EventKind::EnvironmentReady(ready));
+        let _incidents = self.journal_incidents(&environment);
 
         let provisioner = Provisioner::new(
             Arc::clone(&environment),
@@ -318,6 +321,17 @@ impl Life {
         }
         dispatch(&world, cases, how, &cancelled).await;
         Ok(())
+    }
+
+    /// Journals what befalls nodes, for as long as the answer lives.
+    fn journal_incidents(&self, environment: &Environment) -> Option<AbortOnDropHandle<()>> {
+        let mut incidents = environment.kubernetes.incidents()?;
+        let journal = self.journal.clone();
+        Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Some(incident) = incidents.recv().await {
+                journal.record(EventKind::IncidentSeen(incident));
+            }
+        })))
     }
 
     /// Waits for the first half, however it ends; says why it did not come to its own end.
@@ -434,8 +448,8 @@ impl Life {
                 self.warn(format!("the environment did not end within {STOP:?}"));
             }
             // What is said to be left in a world that was in this process is gone by now.
-            let Reach::Embedded = environment.reach;
-            for text in report.gone_with_process(&self.ledger, &environment.kubernetes_in) {
+            for text in report.gone_with_process(&self.ledger, &environment.reach, &environment.kubernetes_in)
+            {
                 self.warn(text);
             }
         }
@@ -448,6 +462,7 @@ impl Life {
             self.warn(text);
         }
         self.end_cluster(&mut report).await;
+        self.remove_containers(&mut report).await;
         let scratch = Object::Scratch(self.scratch.clone());
         if self.ledger.standing().contains(&scratch) {
             let folder = self.scratch.clone();

@@ -250,6 +250,16 @@ impl World {
             .any(|known| known.name == capability && known.present)
     }
 
+    /// What the probe of a capability saw.
+    pub(super) fn evidence_of(&self, capability: &str) -> String {
+        let standing = self.standing();
+        let mut known = standing.capabilities.iter();
+        let found = known.find(|known| known.name == capability);
+        found
+            .map_or("it was not looked for", |known| &known.evidence)
+            .to_owned()
+    }
+
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
         let standing = self.standing();
@@ -476,7 +486,7 @@ impl World {
 
     /// What is wrong with the environment itself, if anything is.
     pub(super) async fn trouble(&self) -> Option<String> {
-        if let Err(error) = self.environment.aws.whoami().await {
+        if let Err(error) = self.environment.aws.answers().await {
             return Some(format!("AWS does not answer: {error}"));
         }
         if let Err(error) = self.environment.kubernetes.version().await {

@@ -8,18 +8,17 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mountproof_aws_endpoint::Endpoint;
 use mountproof_run_tls::RunCa;
 use serde_json::json;
 
-use super::control_plane::KubernetesPart;
+use super::{aws_side::AwsSide, control_plane::KubernetesPart};
 
 /// Writes `kubeconfig`, `aws.env` and the authority that both trust. They go with the folder, and so
 /// do the keys in them.
 pub(super) fn write(
     scratch: &Path,
     api: &KubernetesPart,
-    endpoint: &Endpoint,
+    aws: &AwsSide,
     region: &str,
     ca: &RunCa,
 ) -> io::Result<()> {
@@ -38,11 +37,11 @@ pub(super) fn write(
         "users": [{"name": "admin", "user": {"token": api.admin_token().expose()}}],
     });
     private(&scratch.join("kubeconfig"), &format!("{kubeconfig:#}\n"))?;
-    let root = endpoint.root_credentials();
+    let root = aws.root();
     let variables = format!(
         "export AWS_ENDPOINT_URL=https://{}\nexport AWS_CA_BUNDLE={}\nexport AWS_REGION={region}\n\
          export AWS_ACCESS_KEY_ID={}\nexport AWS_SECRET_ACCESS_KEY={}\n",
-        endpoint.address(),
+        aws.address(),
         authority.display(),
         root.access_key_id,
         root.secret_access_key(),

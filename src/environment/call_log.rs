@@ -51,6 +51,7 @@ impl CallLog for EndpointLog {
 
 fn call(record: CallRecord) -> crate::verdict::denial::Call {
     crate::verdict::denial::Call {
+        at: record.at,
         allowed: record.verdict == CallVerdict::Allowed,
         action: record.action(),
         region: record.region.clone().into_owned(),

@@ -3,7 +3,8 @@
 use mountproof_stand_ins::driver::MountKind;
 
 use super::{
-    LocalOptions,
+    Fault, LocalOptions, Plant,
+    aws_side::AwsSide,
     node::{DriverPart, ProviderPart},
 };
 use crate::journal::Component;
@@ -14,6 +15,7 @@ pub(super) fn components(
     kubernetes: Component,
     driver: &DriverPart,
     provider: &ProviderPart,
+    aws: &AwsSide,
 ) -> Vec<Component> {
     vec![
         kubernetes,
@@ -25,12 +27,7 @@ pub(super) fn components(
         ),
         driver.component(options),
         provider.component(options),
-        stand_in(
-            "aws",
-            "AWS endpoint",
-            env!("CARGO_PKG_VERSION"),
-            &["IAM enforced", "IAM, STS, Secrets Manager"],
-        ),
+        aws.component(None),
     ]
 }
 
@@ -88,17 +85,17 @@ pub(super) fn notes(options: &LocalOptions, mount: Option<MountKind>) -> Vec<Str
     });
     notes.push(format!("rotation poll interval {:?}", options.rotation));
     notes.extend(options.notes.iter().cloned());
-    notes.extend(
-        options
-            .plants
-            .iter()
-            .map(|plant| format!("planted defect {plant}: {}", plant.what())),
-    );
-    notes.extend(
-        options
-            .faults
-            .iter()
-            .map(|fault| format!("fault {fault}: {}", fault.trouble.what())),
-    );
+    notes.extend(trouble(&options.plants, &options.faults));
     notes
+}
+
+/// What is made wrong, and what is taken away.
+pub(super) fn trouble(plants: &[Plant], faults: &[Fault]) -> Vec<String> {
+    let plants = plants
+        .iter()
+        .map(|plant| format!("planted defect {plant}: {}", plant.what()));
+    let faults = faults
+        .iter()
+        .map(|fault| format!("fault {fault}: {}", fault.trouble.what()));
+    plants.chain(faults).collect()
 }

@@ -3,9 +3,41 @@
 //! A plant makes a part wrong, and a scenario must turn red. A fault takes a part away, and no scenario
 //! may turn red for it: what cannot be told any more is `errored`. `mountproof run --fault NAME` causes one.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use tokio::task::JoinSet;
 
 use crate::scenario::duration;
+
+/// Hears of a fault as it strikes.
+pub type Struck = Arc<dyn Fn(Fault) + Send + Sync>;
+
+/// What faults befall.
+pub(super) trait Stricken: Send + Sync + 'static {
+    /// Has it happen now.
+    fn suffer(&self, trouble: Trouble) -> BoxFuture<'_, ()>;
+}
+
+/// Causes the faults that have no time at once, and the others in time. Dropping the answer calls those off that have not
+/// struck.
+pub(super) async fn strike<S: Stricken>(stricken: &Arc<S>, faults: &[Fault], struck: Struck) -> JoinSet<()> {
+    let mut striking = JoinSet::new();
+    for &fault in faults {
+        if fault.after.is_zero() {
+            stricken.suffer(fault.trouble).await;
+            struck(fault);
+            continue;
+        }
+        let (stricken, struck) = (Arc::clone(stricken), Arc::clone(&struck));
+        striking.spawn(async move {
+            tokio::time::sleep(fault.after).await;
+            stricken.suffer(fault.trouble).await;
+            struck(fault);
+        });
+    }
+    striking
+}
 
 /// One fault, and when it strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +57,8 @@ pub enum Trouble {
     EndpointSlow,
     /// The AWS endpoint's clock is an hour ahead from then on.
     EndpointClockStep,
+    /// The container of LocalStack, which keeps the secrets behind the endpoint, is killed.
+    LocalStackDies,
     /// The Kubernetes API server ends.
     KubernetesDies,
     /// No image can be pulled on the node.
@@ -51,6 +85,11 @@ static ALL: &[(&str, Trouble, &str)] = &[
         "the AWS endpoint's clock jumps an hour ahead",
     ),
     (
+        "localstack:dies",
+        Trouble::LocalStackDies,
+        "the container of LocalStack is killed",
+    ),
+    (
         "kubernetes:dies",
         Trouble::KubernetesDies,
         "the Kubernetes API server ends",
@@ -68,6 +107,19 @@ static ALL: &[(&str, Trouble, &str)] = &[
 ];
 
 impl Trouble {
+    /// Whether it befalls AWS, or the harness's look at it.
+    #[must_use]
+    pub fn is_of_aws(self) -> bool {
+        match self {
+            Self::EndpointDies
+            | Self::EndpointSlow
+            | Self::EndpointClockStep
+            | Self::LocalStackDies
+            | Self::HarnessPanics => true,
+            Self::KubernetesDies | Self::KubeletNoImages => false,
+        }
+    }
+
     /// `part:what`.
     #[must_use]
     pub fn name(self) -> &'static str {

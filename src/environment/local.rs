@@ -14,7 +14,6 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use mountproof_aws_endpoint::{self as aws_endpoint, Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
     driver::DriverConfig,
@@ -28,28 +27,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace, Node, Plant,
-    Release, Republish, Trouble, WORKLOAD_IMAGE, access,
+    AwsOptions, Defect, DriverDefect, Environment, EnvironmentOptions, ExpiredTokens, Fault, KubeletPace,
+    Node, Plant, Release, Republish, Struck, Trouble, WORKLOAD_IMAGE, access,
+    aws_side::AwsSide,
     call_counts::LocalCounts,
-    call_log::EndpointLog,
     control_plane::{DRIVER, KubernetesPart, PROVIDER, SCHEDULER},
-    described,
+    described, fault,
     node::{DriverPart, ProviderPart},
-    parts::{Parts, ProviderFolders, Struck},
-    planted,
+    parts::{Parts, ProviderFolders},
 };
 use crate::{
-    aws::{AdminKey, Aws, AwsAccess},
     generation::DriverGeneration,
     journal::EnvironmentReady,
     kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError, ObjectRef},
-    provision::{KubernetesIn, Ledger, MARKER, Object, Reach},
+    provision::{KubernetesIn, Ledger, MARKER, Object},
     secret::Credential,
     tenant::{self, Marks},
 };
 
 /// A free port of the loopback interface.
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+pub(super) const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// The account, as the seed system's documents have it.
 pub(super) const ACCOUNT: &str = "000000000000";
 /// Name of the one node.
@@ -75,6 +73,8 @@ pub struct LocalOptions {
     pub kubernetes_listen: SocketAddr,
     /// Where the AWS endpoint listens; port 0 takes a free one.
     pub aws_listen: SocketAddr,
+    /// What keeps the secrets.
+    pub aws: AwsOptions,
     /// How many times faster than a real kubelet the stand-in waits.
     pub clock: f64,
     /// Requests per second that the provider allows itself to the Kubernetes API.
@@ -117,6 +117,7 @@ impl Default for LocalOptions {
             faults: Vec::new(),
             kubernetes_listen: ANY_PORT,
             aws_listen: ANY_PORT,
+            aws: AwsOptions::default(),
             clock: 20.0,
             provider_qps: 500.0,
             rotation: Duration::from_secs(1),
@@ -197,6 +198,7 @@ pub(super) async fn start(
     struck: Struck,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    options.aws.check().await?;
     prepare(scratch).map_err(|error| StartError {
         part: "environment",
         because: format!(
@@ -216,19 +218,8 @@ pub(super) async fn start(
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
     let node_user = format!("system:node:{NODE}");
     let api = KubernetesPart::start(options, &ca, &node_user, &scratch.join("control-plane")).await?;
-    let endpoint = Endpoint::start(EndpointConfig {
-        listen: options.aws_listen,
-        seed,
-        ..EndpointConfig::new(ACCOUNT, &ca)
-    })
-    .await
-    .map_err(|error| match &error {
-        aws_endpoint::StartError::Listen { address, source } => {
-            StartError::of_listener("AWS endpoint", "--aws-listen", *address, source)
-        }
-        _ => StartError::of("AWS endpoint")(error),
-    })?;
-    endpoint.set_defects(planted::endpoint_defects(&options.plants));
+    let behind = options.aws.behind(marks, ledger).await?;
+    let aws_side = AwsSide::start(behind, options.aws_listen, &ca, seed, &options.plants).await?;
 
     let access = |user: &str| -> Result<ApiAccess, StartError> {
         Ok(ApiAccess {
@@ -271,7 +262,7 @@ pub(super) async fn start(
     );
     let provider_config = ProviderConfig {
         region: Some(region.to_owned()),
-        https_proxy: Some(endpoint.address()),
+        https_proxy: Some(aws_side.address()),
         qps: options.provider_qps,
         burst: whole(options.provider_qps).max(provider_config.burst),
         ..provider_config
@@ -312,21 +303,20 @@ pub(super) async fn start(
     await_registration(&kubernetes).await?;
 
     if options.kubernetes_listen.port() != 0 || options.aws_listen.port() != 0 {
-        access::write(scratch, &api, &endpoint, region, &ca).map_err(StartError::of("environment"))?;
+        access::write(scratch, &api, &aws_side, region, &ca).map_err(StartError::of("environment"))?;
     }
-    let aws = administrator(&endpoint, &ca, region)?;
+    let aws = aws_side.administrator(&ca, region)?;
     let issuer = kubernetes
         .issuer()
         .await
         .map_err(StartError::of("Kubernetes client"))?;
-    let log = Arc::new(EndpointLog::of(endpoint.calls()));
     let counts = LocalCounts {
-        calls: endpoint.calls(),
+        calls: aws_side.calls(),
         requests: api.requests(),
     };
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: described::components(options, api.component(), &driver, &provider),
+        components: described::components(options, api.component(), &driver, &provider, &aws_side),
         capabilities: Vec::new(),
         notes: described::notes(options, driver.mount_kind()),
         installed: None,
@@ -341,27 +331,20 @@ pub(super) async fn start(
     ];
     let kubelet_hand = Hand(kubelet.hand());
     let workload_controllers = api.has_controllers();
-    let parts = Parts::new(
-        kubelet,
-        driver,
-        provider,
-        endpoint,
-        api,
-        Arc::clone(&log),
-        folders,
-    );
+    let parts = Parts::new(kubelet, driver, provider, Arc::clone(&aws_side), api, folders);
     let expired = Box::new(Issuer(Arc::clone(&parts)));
-    let striking = parts.strike(&options.faults, struck).await;
+    let striking = fault::strike(&parts, &options.faults, struck).await;
     Ok(Environment {
         programs: Some(Arc::clone(&parts) as _),
         control: Some(Arc::clone(&parts) as _),
-        aws_faults: Some(Arc::clone(&parts) as _),
+        aws_faults: Some(Arc::clone(&aws_side) as _),
         ready,
-        reach: Reach::Embedded,
+        reach: options.aws.reach(region),
         kubernetes_in: KubernetesIn::Process,
         kubernetes,
         aws,
         logs: Some(Arc::clone(&parts) as _),
+        node_logs: None,
         rotation: Some(options.rotation),
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
@@ -370,9 +353,11 @@ pub(super) async fn start(
         nodes: vec![Node {
             name: NODE.to_owned(),
             csi_socket: Some(csi_socket),
+            agent: None,
             kubelet_root: root,
         }],
-        calls: Some(log),
+        no_agent: None,
+        calls: Some(aws_side.log()),
         counts: Some(Arc::new(counts)),
         limits,
         pace: Some(pace),
@@ -386,20 +371,6 @@ pub(super) async fn start(
             })
         }))),
     })
-}
-
-/// A client of the endpoint with its root key.
-pub(super) fn administrator(endpoint: &Endpoint, ca: &RunCa, region: &str) -> Result<Aws, StartError> {
-    let access = AwsAccess {
-        region: region.to_owned(),
-        account: ACCOUNT.to_owned(),
-        endpoint: format!("https://{}", endpoint.address()),
-        trust_pem: ca.certificate_pem().to_owned(),
-        proxy: Some(format!("http://{}", endpoint.address())),
-    };
-    let root_key = endpoint.root_credentials();
-    let key = AdminKey::new(&root_key.access_key_id, root_key.secret_access_key());
-    Aws::connect(access, key).map_err(StartError::of("AWS client"))
 }
 
 /// Makes what the driver's chart installs, once it is on record.

@@ -5,11 +5,14 @@
 //! its capabilities.
 
 mod access;
+mod agent;
+mod aws_side;
 mod call_counts;
 mod call_log;
 mod clusters;
 mod command;
 mod control_plane;
+mod daemon_logs;
 mod described;
 mod disturb;
 mod fault;
@@ -33,24 +36,27 @@ use std::{
 };
 
 pub use self::{
+    aws_side::{AwsAgain, AwsOptions, BackendChoice},
     clusters::StandInClusters,
     disturb::{AwsFaults, ProgramControl},
-    fault::{Fault, Trouble},
+    fault::{Fault, Struck, Trouble},
     issuer::TokenIssuer,
     kind::{
-        DEFAULT_NAME, Down, DownError, Images, KeptCluster, KeptClusters, KindError, KindOptions, Stage,
-        Stay, Up, Why, checked_name, down, reach_kept, remove as remove_kind_cluster, up,
+        DEFAULT_NAME, Down, DownError, Found, Images, KeptCluster, KeptClusters, KindError, KindOptions,
+        Stage, Stay, Up, Why, checked_name, down, look as look_for_kind, reach_kept,
+        remove as remove_kind_cluster, up,
     },
     local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder},
-    parts::Struck,
     plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
     progress::Told,
 };
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 pub use mountproof_releases::Release;
 pub use mountproof_stand_ins::programs::control_plane::ControlPlanePrograms;
 
 use crate::{
+    agent::Agent,
     aws::Aws,
     journal::{Component, EnvironmentReady},
     kubernetes::Kubernetes,
@@ -80,6 +86,15 @@ impl EnvironmentOptions {
         match self {
             Self::Local(options) => options.name(),
             Self::Kind(_) => "kind",
+        }
+    }
+
+    /// How what is made in it is reached without this process.
+    #[must_use]
+    pub fn reach(&self, region: &str) -> Reach {
+        match self {
+            Self::Local(options) => options.aws.reach(region),
+            Self::Kind(options) => options.aws.reach(region),
         }
     }
 
@@ -184,9 +199,7 @@ impl EnvironmentOptions {
             Self::Local(options) => {
                 local::start(options, scratch, region, seed, marks, ledger, heard.struck).await
             }
-            Self::Kind(options) => {
-                kind::start(options, scratch, region, seed, marks, ledger, &heard.told).await
-            }
+            Self::Kind(options) => kind::start(options, scratch, region, seed, marks, ledger, heard).await,
         }
     }
 }
@@ -218,6 +231,8 @@ pub struct Environment {
     pub aws: Aws,
     /// What driver and provider write, where it can be read.
     pub logs: Option<Arc<dyn ProgramLogs>>,
+    /// What the nodes' own programs write, where it can be read.
+    pub node_logs: Option<Arc<dyn NodeLogs>>,
     /// The driver's `--rotation-poll-interval`, where it is known.
     pub rotation: Option<Duration>,
     /// What tells kubelet to publish again, where it can be told.
@@ -230,6 +245,8 @@ pub struct Environment {
     pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
     pub nodes: Vec<Node>,
+    /// Why there is no agent on them, where there should be one.
+    pub no_agent: Option<String>,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
     /// How often driver and provider asked for what.
@@ -273,12 +290,14 @@ impl Environment {
             kubernetes,
             aws,
             logs: None,
+            node_logs: None,
             rotation: None,
             republish: None,
             failover_region: None,
             issuer,
             workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
+            no_agent: None,
             calls: None,
             counts: None,
             programs: None,
@@ -343,6 +362,39 @@ pub trait ProgramLogs: Send + Sync {
     ///
     /// When a log cannot be read.
     fn logs(&self) -> BoxFuture<'_, Result<Vec<ProgramLog>, String>>;
+    /// What they have written on these nodes in the last while, or since before that, lines with their times.
+    ///
+    /// # Errors
+    ///
+    /// When a log cannot be read.
+    fn window<'a>(
+        &'a self,
+        nodes: &'a [String],
+        last: Duration,
+    ) -> BoxFuture<'a, Result<Vec<WindowLog>, String>>;
+}
+
+/// What a program has written on one node. It may hold anything.
+pub struct WindowLog {
+    /// `driver` or `provider`.
+    pub name: &'static str,
+    /// The node.
+    pub node: String,
+    /// Whether it is of a process that has ended since, and was started anew.
+    pub ended: bool,
+    /// Lines that begin with when they were written: RFC 3339, or klog's header.
+    pub text: String,
+}
+
+/// What the programs of a node itself have written.
+pub trait NodeLogs: Send + Sync {
+    /// What a node's kubelet has written since a moment, or since a little before that; each line begins with its time (RFC
+    /// 3339). It may hold anything.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be had, in words.
+    fn kubelet<'a>(&'a self, node: &'a str, since: Timestamp) -> BoxFuture<'a, Result<String, String>>;
 }
 
 /// What a program has written: it may hold anything, and so is never shown.
@@ -390,6 +442,8 @@ pub struct Node {
     pub kubelet_root: PathBuf,
     /// The driver's CSI socket, where the harness stands on the node and can call it.
     pub csi_socket: Option<PathBuf>,
+    /// The agent that calls it, where the harness does not stand on the node.
+    pub agent: Option<Agent>,
 }
 
 /// A log of AWS calls that can be read from a point on.

@@ -1,41 +1,27 @@
 //! The parts of an environment on this machine while they run: ended in order, or by a fault.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex as StdMutex, PoisonError},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use mountproof_aws_endpoint::{Endpoint, Fault as EndpointFault, Faults, Latency, Reach};
 use mountproof_stand_ins::kubelet::Kubelet;
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::sync::Mutex;
 
 use super::{
-    AwsFaults, Fault, NodeProcess, NodePrograms, ProgramControl, ProgramLog, ProgramLogs, Trouble,
-    call_log::EndpointLog,
+    NodeProcess, NodePrograms, ProgramControl, ProgramLog, ProgramLogs, Trouble, WindowLog,
+    aws_side::AwsSide,
     control_plane::KubernetesPart,
+    fault::Stricken,
     node::{DriverPart, ProviderPart},
 };
 use crate::{scenario::model::Rotation, secret::Credential};
-
-/// How long the endpoint takes for an answer when it is slow.
-const SLOW: Duration = Duration::from_secs(1);
-/// How far its clock jumps: well beyond the five minutes that AWS allows a signature.
-const CLOCK_STEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
-
-/// Hears of a fault as it strikes.
-pub type Struck = Arc<dyn Fn(Fault) + Send + Sync>;
 
 /// Every part, each until it is ended.
 pub(super) struct Parts {
     kubelet: Mutex<Option<Kubelet>>,
     driver: Mutex<Option<DriverPart>>,
     provider: Mutex<Option<ProviderPart>>,
-    endpoint: Mutex<Option<Endpoint>>,
+    aws: Arc<AwsSide>,
     api: Mutex<Option<KubernetesPart>>,
-    log: Arc<EndpointLog>,
-    faults: StdMutex<EndpointFaults>,
     /// The driver's, when all stood.
     rotation: Option<Duration>,
     folders: ProviderFolders,
@@ -47,96 +33,24 @@ pub(super) struct ProviderFolders {
     pub(super) other: PathBuf,
 }
 
-/// What is wrong with the endpoint.
-#[derive(Default)]
-struct EndpointFaults {
-    /// For the rest of the run.
-    struck: Vec<EndpointFault>,
-    /// For as long as a scenario likes.
-    latency: Option<Duration>,
-}
-
 impl Parts {
     pub(super) fn new(
         kubelet: Kubelet,
         driver: DriverPart,
         provider: ProviderPart,
-        endpoint: Endpoint,
+        aws: Arc<AwsSide>,
         api: KubernetesPart,
-        log: Arc<EndpointLog>,
         folders: ProviderFolders,
     ) -> Arc<Self> {
         Arc::new(Self {
-            faults: StdMutex::default(),
             rotation: driver.rotation(),
             folders,
             kubelet: Mutex::new(Some(kubelet)),
             driver: Mutex::new(Some(driver)),
             provider: Mutex::new(Some(provider)),
-            endpoint: Mutex::new(Some(endpoint)),
+            aws,
             api: Mutex::new(Some(api)),
-            log,
         })
-    }
-
-    /// Causes the faults that have no time at once, and the others in time. Dropping the answer calls
-    /// those off that have not struck.
-    pub(super) async fn strike(self: &Arc<Self>, faults: &[Fault], struck: Struck) -> JoinSet<()> {
-        let mut striking = JoinSet::new();
-        for &fault in faults {
-            if fault.after.is_zero() {
-                self.cause(fault.trouble).await;
-                struck(fault);
-                continue;
-            }
-            let (parts, struck) = (Arc::clone(self), Arc::clone(&struck));
-            striking.spawn(async move {
-                tokio::time::sleep(fault.after).await;
-                parts.cause(fault.trouble).await;
-                struck(fault);
-            });
-        }
-        striking
-    }
-
-    async fn cause(&self, trouble: Trouble) {
-        match trouble {
-            Trouble::EndpointDies => {
-                self.endpoint_fault(EndpointFault::Outage(Reach::Everything))
-                    .await;
-            }
-            Trouble::EndpointSlow => {
-                self.endpoint_fault(EndpointFault::Latency(Latency::Fixed(SLOW)))
-                    .await;
-            }
-            Trouble::EndpointClockStep => self.endpoint_fault(EndpointFault::ClockStep(CLOCK_STEP)).await,
-            Trouble::KubernetesDies => {
-                if let Some(api) = self.api.lock().await.take() {
-                    api.stop().await;
-                }
-            }
-            // The kubelet was started that way.
-            Trouble::KubeletNoImages => {}
-            Trouble::HarnessPanics => self.log.panic_from_now_on(),
-        }
-    }
-
-    async fn endpoint_fault(&self, fault: EndpointFault) {
-        self.endpoint_faults(|faults| faults.struck.push(fault)).await;
-    }
-
-    async fn endpoint_faults(&self, change: impl FnOnce(&mut EndpointFaults)) {
-        let all: Faults = {
-            let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut faults);
-            let latency = faults
-                .latency
-                .map(|latency| EndpointFault::Latency(Latency::Fixed(latency)));
-            faults.struck.iter().cloned().chain(latency).collect()
-        };
-        if let Some(endpoint) = self.endpoint.lock().await.as_ref() {
-            endpoint.set_faults(all);
-        }
     }
 
     /// A genuine token of a namespace's `default` `ServiceAccount` whose time is over.
@@ -156,12 +70,28 @@ impl Parts {
         if let Some(provider) = self.provider.lock().await.take() {
             provider.stop().await;
         }
-        if let Some(endpoint) = self.endpoint.lock().await.take() {
-            endpoint.stop().await;
-        }
+        self.aws.stop().await;
         if let Some(api) = self.api.lock().await.take() {
             api.stop().await;
         }
+    }
+}
+
+impl Stricken for Parts {
+    fn suffer(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+        async move {
+            match trouble {
+                Trouble::KubernetesDies => {
+                    if let Some(api) = self.api.lock().await.take() {
+                        api.stop().await;
+                    }
+                }
+                // The kubelet was started that way.
+                Trouble::KubeletNoImages => {}
+                of_aws => self.aws.suffer(of_aws).await,
+            }
+        }
+        .boxed()
     }
 }
 
@@ -185,6 +115,25 @@ impl ProgramLogs for Parts {
                 logs.push(provider.written().await?);
             }
             Ok(logs)
+        }
+        .boxed()
+    }
+
+    fn window<'a>(
+        &'a self,
+        nodes: &'a [String],
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Vec<WindowLog>, String>> {
+        async move {
+            // There is one node.
+            let node = nodes.first().cloned().unwrap_or_default();
+            let logs = self.logs().await?.into_iter().map(|log| WindowLog {
+                name: log.name,
+                node: node.clone(),
+                ended: false,
+                text: log.text,
+            });
+            Ok(logs.collect())
         }
         .boxed()
     }
@@ -218,13 +167,6 @@ impl NodePrograms for Parts {
             Ok(revived)
         }
         .boxed()
-    }
-}
-
-impl AwsFaults for Parts {
-    fn set_latency(&self, latency: Option<Duration>) -> BoxFuture<'_, ()> {
-        self.endpoint_faults(move |faults| faults.latency = latency)
-            .boxed()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Events of pods, followed by one watch.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -31,6 +31,10 @@ pub struct EventView {
     pub message: String,
     /// How often.
     pub count: i32,
+    /// When the watch first said so: the API's own stamps are whole seconds.
+    pub seen_at: Instant,
+    /// When it last did.
+    pub last_seen_at: Instant,
 }
 
 /// Events of every pod, by namespace. Dropping it ends the watch.
@@ -126,6 +130,7 @@ impl Seen {
     }
 
     fn record(&self, event: Event) {
+        let now = Instant::now();
         let (Some(pod), Some(name), Some(namespace)) = (
             event.involved_object.name,
             event.metadata.name,
@@ -139,11 +144,18 @@ impl Seen {
             reason: event.reason.unwrap_or_default(),
             message: event.message.unwrap_or_default(),
             count: event.count.unwrap_or(1),
+            seen_at: now,
+            last_seen_at: now,
         };
-        self.lock()
-            .entry(namespace)
-            .or_default()
-            .insert((pod, name), view);
+        let mut namespaces = self.lock();
+        match namespaces.entry(namespace).or_default().entry((pod, name)) {
+            Entry::Vacant(new) => drop(new.insert(view)),
+            Entry::Occupied(mut known) => {
+                let seen_at = known.get().seen_at;
+                known.insert(EventView { seen_at, ..view });
+            }
+        }
+        drop(namespaces);
         self.changes.send_modify(|changes| *changes += 1);
     }
 
@@ -240,6 +252,8 @@ mod tests {
             .map(|event| event.reason)
             .collect();
         assert_eq!(reasons, ["Scheduled", "FailedMount"]);
+        let again = seen.of_workload("team-red", "app").pop().unwrap();
+        assert!(again.last_seen_at > again.seen_at, "it came twice");
         assert!(seen.of_workload("team-blue", "app").is_empty());
         for (pod, name) in [("app", "app.1"), ("app", "app.2"), ("app-two", "app-two.1")] {
             seen.remove(event(pod, name, ""));

@@ -6,10 +6,13 @@
 mod access;
 mod error;
 mod events;
+mod forward;
+mod incidents;
 mod log;
 mod nodes;
 mod object;
 mod pods;
+mod program_logs;
 mod replace;
 
 use std::{
@@ -29,15 +32,20 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use self::object::{held_by, run_of};
 pub use self::{
     access::{Identity, KubernetesAccess},
     error::KubernetesError,
     events::{EventView, Events},
+    forward::{Forwarded, PodPort},
     log::ContainerRef,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
+    program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
+};
+use self::{
+    incidents::Incidents,
+    object::{held_by, run_of},
 };
 use crate::{
     secret::{Credential, SecretValue},
@@ -90,6 +98,7 @@ pub struct Kubernetes {
     retries: Arc<AtomicU64>,
     pods: Pods,
     events: Events,
+    incidents: Arc<Incidents>,
 }
 
 impl Kubernetes {
@@ -97,13 +106,15 @@ impl Kubernetes {
     pub async fn connect(access: &KubernetesAccess, marks: &Marks) -> Result<Self, KubernetesError> {
         let (client, retries) = access::client(access)?;
         version(&client).await?;
-        let pods = Pods::follow(Api::all(client.clone()), marks);
+        let incidents = Arc::new(Incidents::new());
+        let pods = Pods::follow(Api::all(client.clone()), marks, Arc::clone(&incidents));
         let events = Events::follow(Api::all(client.clone()));
         Ok(Self {
             client,
             retries,
             pods,
             events,
+            incidents,
         })
     }
 

@@ -40,13 +40,30 @@ enum Line {
 }
 
 /// How a later process reaches what a run made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reach {
-    /// Not at all, and it need not: the environment was in the run's own process. Only
-    /// [`Object::Scratch`] outlives it.
+    /// Not at all, and it need not: the environment was in the run's own process, or in what is on record as a whole (a
+    /// cluster, a container, a folder).
     #[default]
     Embedded,
+    /// Likewise, but for the secrets: they are kept by a backend that is somebody else's and stays.
+    Backend {
+        /// `http://HOST:PORT`.
+        url: String,
+        /// The region that they are in.
+        region: String,
+    },
+}
+
+impl Reach {
+    /// Whether an object of the two worlds is there still when the run's process is gone.
+    pub(super) fn outlives(&self, object: &Object) -> bool {
+        match self {
+            Self::Embedded => false,
+            Self::Backend { .. } => matches!(object, Object::Secret(_)),
+        }
+    }
 }
 
 /// Where what a run has in Kubernetes is.
@@ -81,6 +98,8 @@ pub enum Object {
     Scratch(PathBuf),
     /// A cluster of kind with everything in it, by name.
     KindCluster(String),
+    /// A container of Docker's on this machine, by name, with its volumes.
+    Container(String),
     /// A Kubernetes object.
     Kubernetes(ObjectRef),
     /// An IAM identity provider, by ARN.
@@ -98,6 +117,7 @@ impl std::fmt::Display for Object {
         match self {
             Self::Scratch(path) => write!(f, "folder {}", path.display()),
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
+            Self::Container(name) => write!(f, "container {name}"),
             Self::Kubernetes(reference) => reference.fmt(f),
             Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
             Self::Policy(arn) => write!(f, "iam policy {arn}"),
@@ -131,8 +151,13 @@ struct Open {
 }
 
 impl Ledger {
-    /// Starts the ledger of a run in the embedded environment.
+    /// Starts the ledger of a run whose worlds go with its process.
     pub fn create(path: &Path, run_id: &str) -> Result<Self, LedgerError> {
+        Self::create_reaching(path, run_id, Reach::Embedded)
+    }
+
+    /// Starts the ledger of a run.
+    pub fn create_reaching(path: &Path, run_id: &str, reach: Reach) -> Result<Self, LedgerError> {
         let failed = |source| LedgerError {
             path: path.to_owned(),
             source,
@@ -149,7 +174,7 @@ impl Ledger {
             schema: SCHEMA,
             run_id: run_id.to_owned(),
             process,
-            reach: Reach::Embedded,
+            reach,
         }])?;
         Ok(ledger)
     }
@@ -431,10 +456,18 @@ impl Process {
         Self::of(std::process::id())
     }
 
-    fn of(pid: u32) -> io::Result<Self> {
+    /// The one that has this number now. One that has ended and that nobody has waited for yet is gone.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or `/proc` cannot be read.
+    pub fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The second field is the program's name in parentheses, which may hold anything.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        if after_name.trim_start().starts_with(['Z', 'X']) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it has ended"));
+        }
         let started = after_name
             .split_whitespace()
             .nth(19)
@@ -517,6 +550,8 @@ mod tests {
             run_id: "r1".into(),
             process: Process::this().unwrap(),
             reach: Reach::Embedded,
+            kept: Vec::new(),
+            within: None,
             standing: Vec::new(),
             kept: Vec::new(),
             within: None,
@@ -525,6 +560,19 @@ mod tests {
         assert!(found.is_running());
         found.process.started += 1;
         assert!(!found.is_running(), "another process has its number now");
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_is_gone() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        // It ends by itself; its number stays until it is waited for.
+        while Process::of(child.id()).is_ok() {
+            assert!(std::time::Instant::now() < until, "it is still there");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(fs::exists(format!("/proc/{}", child.id())).unwrap());
+        child.wait().unwrap();
     }
 
     #[test]
@@ -563,6 +611,8 @@ mod tests {
     fn every_object_reads_back_as_it_was_written() {
         let objects = [
             Object::Scratch("/tmp/mountproof-r1".into()),
+            Object::KindCluster("mountproof-r1".into()),
+            Object::Container("mountproof-r1-localstack".into()),
             Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, "team-red")),
             Object::Kubernetes(ObjectRef::new("v1", "Pod", Some("team-red"), "app")),
             Object::OidcProvider("arn:aws:iam::000000000000:oidc-provider/127.0.0.1".into()),

@@ -1,8 +1,8 @@
 //! Finishes what killed runs left.
 //!
 //! The ledgers below the reports folder say what was made and who made it. A run whose process is
-//! there is never touched. Of the embedded environment only folders and mounts outlive the process;
-//! everything else on record was in its memory.
+//! there is never touched. What outlives the process are folders with their mounts, clusters and containers, and
+//! secrets that somebody else's backend keeps; everything else on record was in its memory, or goes with those.
 
 use std::{
     fs, io,
@@ -13,10 +13,12 @@ use super::{
     Teardown,
     ledger::{self, Found, Ledger, Object, Reach},
     scratch_removed,
+    teardown::remove_aws,
 };
 use crate::{
-    environment::{KeptClusters, reach_kept, remove_kind_cluster},
+    environment::{AwsAgain, KeptClusters, reach_kept, remove_kind_cluster},
     journal::LeftoverFound,
+    localstack,
     tenant::Marks,
 };
 
@@ -135,8 +137,7 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
         };
     }
     if dry {
-        let Reach::Embedded = found.reach;
-        let (removed, in_memory) = by_reach(found.standing, found.within.is_some());
+        let (removed, in_memory) = by_reach(found.standing, &found.reach, found.within.is_some());
         return Outcome::Finishing {
             removed,
             gone_with_process: in_memory.len(),
@@ -151,20 +152,19 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
 }
 
 async fn removed(ledger: &Ledger, found: Found) -> Outcome {
-    let Reach::Embedded = found.reach;
-    let (on_machine, in_memory) = by_reach(found.standing, found.within.is_some());
+    let (there, in_memory) = by_reach(found.standing, &found.reach, found.within.is_some());
+    let marks = Marks::of_run(&found.run_id);
     for object in &in_memory {
         ledger.removed(object);
     }
     let (mut removed, mut left) = (Vec::new(), Vec::new());
     if let Some(cluster) = &found.within {
-        let marks = Marks::of_run(&found.run_id);
         left.extend(removed_within(cluster, ledger, &marks).await);
-        let there = ledger.standing();
-        let went = on_machine.iter().filter(|object| !there.contains(object));
+        let standing = ledger.standing();
+        let went = there.iter().filter(|object| !standing.contains(object));
         removed.extend(went.cloned());
     }
-    for object in on_machine {
+    for object in there {
         let gone = match &object {
             Object::Scratch(folder) => scratch_removed(folder).map_err(|error| error.to_string()),
             Object::KindCluster(cluster) => {
@@ -172,6 +172,8 @@ async fn removed(ledger: &Ledger, found: Found) -> Outcome {
                 let gone = remove_kind_cluster(cluster, program.as_deref()).await;
                 gone.map_err(|error| error.to_string())
             }
+            Object::Container(container) => localstack::remove(container).await,
+            Object::Secret(_) => secret_removed(&found.reach, &marks, &object).await,
             _ => continue,
         };
         match gone {
@@ -198,6 +200,17 @@ async fn removed(ledger: &Ledger, found: Found) -> Outcome {
         gone_with_process: in_memory.len(),
         left,
     }
+}
+
+/// Of a run whose secrets are in somebody else's backend.
+async fn secret_removed(reach: &Reach, marks: &Marks, secret: &Object) -> Result<(), String> {
+    let Reach::Backend { url, region } = reach else {
+        return Ok(());
+    };
+    let aws = AwsAgain::before(url, region).await?;
+    let removed = remove_aws(aws.administrator(), marks, secret).await;
+    aws.stop().await;
+    removed.map(drop).map_err(|error| error.to_string())
 }
 
 /// Removes what is in a cluster that outlived the run; what is left of it.
@@ -233,13 +246,13 @@ fn still_kept(mut kept: Vec<Object>) -> Vec<Object> {
     kept
 }
 
-/// What is there still, the last made first: on the machine, and `within` a cluster that stays. And what was in the process's
-/// memory.
-fn by_reach(standing: Vec<Object>, within: bool) -> (Vec<Object>, Vec<Object>) {
+/// What is there still, the last made first: on the machine, in a backend that stays, and `within` a cluster that does. And
+/// what was in the process's memory.
+fn by_reach(standing: Vec<Object>, reach: &Reach, within: bool) -> (Vec<Object>, Vec<Object>) {
     standing.into_iter().rev().partition(|object| match object {
-        Object::Scratch(_) | Object::KindCluster(_) => true,
+        Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => true,
         Object::Kubernetes(_) => within,
-        _ => false,
+        _ => reach.outlives(object),
     })
 }
 
@@ -333,6 +346,34 @@ mod tests {
         fs::write(foreign.join(MARKER), "").unwrap();
         assert!(!sweep(&reports, None, false).await.unwrap()[0].leaves_something());
         assert!(!foreign.exists());
+    }
+
+    #[tokio::test]
+    async fn secrets_of_a_backend_that_stays_are_no_memory_of_the_run() {
+        let root = tempfile::tempdir().unwrap();
+        let run = root.path().join("r1");
+        fs::create_dir(&run).unwrap();
+        let secret = Object::Secret("demo/team-red/secret".into());
+        let path = killed(root.path(), "r2", &[Object::Role("r".into()), secret.clone()]);
+        let embedded = fs::read_to_string(&path).unwrap();
+        // A port that nobody listens on.
+        let reach = r#""reach":{"backend":{"url":"http://127.0.0.1:1","region":"eu-west-1"}}"#;
+        let of_backend = embedded.replacen(r#""reach":"embedded""#, reach, 1);
+        assert_ne!(embedded, of_backend);
+        fs::write(&path, of_backend).unwrap();
+        let would = sweep(root.path(), None, true).await.unwrap();
+        let Outcome::Finishing {
+            removed,
+            gone_with_process,
+            ..
+        } = &would[0].outcome
+        else {
+            panic!("{would:?}");
+        };
+        assert_eq!((&removed[..], *gone_with_process), (&[secret][..], 1));
+        let swept = sweep(root.path(), None, false).await.unwrap();
+        assert!(swept[0].leaves_something(), "{swept:?}");
+        assert!(format!("{swept:?}").contains("the backend at http://127.0.0.1:1 cannot be used"));
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 
-use super::ledger::{KubernetesIn, Ledger, Object};
+use super::ledger::{KubernetesIn, Ledger, Object, Reach};
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
@@ -25,7 +25,10 @@ const PARALLEL: usize = 16;
 /// Namespaces that are waited for at a time.
 const NAMESPACES: usize = 128;
 
-/// Longest wait for one object to be gone.
+/// Longest wait for them, all together: their controller deletes what is in them, ten namespaces at a time.
+const NAMESPACES_PATIENCE: Duration = Duration::from_mins(3);
+
+/// Longest wait for one other object to be gone.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Kinds that carry a run's label: what is looked for after teardown.
@@ -71,7 +74,7 @@ impl World {
     fn holds(self, object: &Object) -> bool {
         match object {
             Object::Kubernetes(_) => self == Self::Kubernetes,
-            Object::Scratch(_) | Object::KindCluster(_) => false,
+            Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => false,
             _ => self == Self::Aws,
         }
     }
@@ -179,20 +182,30 @@ impl Teardown {
         }
     }
 
-    /// Settles what is left in worlds that were in the process of the run and have ended with it: it is gone.
-    /// Says so in words, as nobody could look. What is in a cluster that stays is not.
-    pub fn gone_with_process(&mut self, ledger: &Ledger, kubernetes: &KubernetesIn) -> Vec<String> {
+    /// Settles what is left in worlds that were in the process of the run and have ended with it: it is gone, but for what
+    /// `reach` says is elsewhere. Says so in words, as nobody could look. What is in a cluster that stays is not.
+    pub fn gone_with_process(
+        &mut self,
+        ledger: &Ledger,
+        reach: &Reach,
+        kubernetes: &KubernetesIn,
+    ) -> Vec<String> {
         let mut said = Vec::new();
         let ended = |silence: &Silence| silence.world == World::Aws || *kubernetes == KubernetesIn::Process;
-        let (ended, stay) = std::mem::take(&mut self.silent).into_iter().partition(ended);
+        let (ended, stay): (Vec<Silence>, _) = std::mem::take(&mut self.silent).into_iter().partition(ended);
         self.silent = stay;
         for silence in ended {
-            let silence: Silence = silence;
-            let (world, count) = (silence.world, silence.objects.len());
-            let mut gone: Vec<String> = silence.objects.iter().map(Object::to_string).collect();
+            let world = silence.world;
+            let in_memory: Vec<&Object> = silence
+                .objects
+                .iter()
+                .filter(|object| !reach.outlives(object))
+                .collect();
+            let count = in_memory.len();
+            let mut gone: Vec<String> = in_memory.iter().map(ToString::to_string).collect();
             gone.push(world.everything());
             self.left.retain(|left| !gone.contains(&left.object));
-            silence.objects.iter().for_each(|object| ledger.removed(object));
+            in_memory.iter().for_each(|object| ledger.removed(object));
             said.push(format!(
                 "{} did not answer in teardown: what the run has there ({count} on record) went with it, and \
                  nobody could look for more ({})",
@@ -246,7 +259,7 @@ impl<'a> Worlds<'a> {
 /// Which worlds cannot be asked, and why.
 async fn silent(worlds: Worlds<'_>) -> Vec<(World, String)> {
     let aws = async {
-        let said = worlds.aws?.whoami().await;
+        let said = worlds.aws?.answers().await;
         said.err().map(|error| (World::Aws, error.to_string()))
     };
     let kubernetes = async {
@@ -292,7 +305,7 @@ async fn remove_from(worlds: Worlds<'_>, marks: &Marks, object: &Object) -> Resu
         ) => remove_kubernetes(kubernetes, marks, reference)
             .await
             .map_err(|error| error.to_string()),
-        (Object::Scratch(_) | Object::KindCluster(_), _) => Ok(Removal::Absent),
+        (Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_), _) => Ok(Removal::Absent),
         (_, Worlds { aws: Some(aws), .. }) => remove_aws(aws, marks, object)
             .await
             .map_err(|error| error.to_string()),
@@ -328,7 +341,7 @@ impl Plan {
                 Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
                 Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
                 Object::Kubernetes(_) => plan.after[2].push(object),
-                Object::Scratch(_) | Object::KindCluster(_) => {}
+                Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
             }
         }
         plan.inside = plan
@@ -349,7 +362,10 @@ impl Plan {
 
 /// Whether an object is in one of the two worlds, and not what holds a world, or a folder.
 fn is_in_a_world(object: &Object) -> bool {
-    !matches!(object, Object::Scratch(_) | Object::KindCluster(_))
+    !matches!(
+        object,
+        Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_)
+    )
 }
 
 fn namespace_of(object: &Object) -> Option<Object> {
@@ -457,17 +473,24 @@ async fn remove_kubernetes(
         return Ok(if absent { Removal::Absent } else { Removal::Foreign });
     }
     kubernetes.delete(reference).await?;
-    kubernetes.wait_gone(reference, Instant::now() + PATIENCE).await?;
+    let patience = if reference.kind == "Namespace" {
+        NAMESPACES_PATIENCE
+    } else {
+        PATIENCE
+    };
+    kubernetes.wait_gone(reference, Instant::now() + patience).await?;
     Ok(Removal::Removed)
 }
 
-async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal, AwsError> {
+pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal, AwsError> {
     let tags = match object {
         Object::OidcProvider(arn) => aws.oidc_tags(arn).await,
         Object::Policy(arn) => aws.policy_tags(arn).await,
         Object::Role(name) => aws.role_tags(name).await,
         Object::Secret(name) => aws.secret_tags(name).await,
-        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) => Ok(Tags::new()),
+        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {
+            Ok(Tags::new())
+        }
     };
     match tags {
         Ok(tags) if tags.get(RUN_TAG).is_some_and(|run| run == marks.run()) => {}
@@ -480,7 +503,7 @@ async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal
         Object::Policy(arn) => aws.remove_policy(arn).await?,
         Object::Role(name) => aws.remove_role(name).await?,
         Object::Secret(name) => aws.remove_secret(name).await?,
-        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) => {}
+        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
     }
     Ok(Removal::Removed)
 }

@@ -12,6 +12,7 @@ mod installed;
 pub mod junit;
 pub mod latency;
 pub mod markdown;
+mod nodes;
 pub mod results;
 pub mod summary;
 pub mod terminal;

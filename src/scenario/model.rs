@@ -513,7 +513,7 @@ pub struct MountLoad {
     pub warm_up: u32,
     /// Mean starts per second.
     pub rate: f64,
-    /// The same through the pod lens, where the environment's nodes bring pods up more slowly.
+    /// Most of them through the pod lens, where the environment's nodes bring pods up more slowly.
     pub pod_rate: Option<f64>,
     /// Distribution of the starts.
     pub arrival: Arrival,
@@ -539,7 +539,7 @@ impl MountLoad {
     pub fn rate_of(&self, lens: Lens) -> f64 {
         match lens {
             Lens::Csi => self.rate,
-            Lens::Pod => self.pod_rate.unwrap_or(self.rate),
+            Lens::Pod => self.pod_rate.map_or(self.rate, |most| most.min(self.rate)),
         }
     }
 }
@@ -608,4 +608,8 @@ pub enum Evidence {
     Classes,
     /// The AWS call log of the case's window.
     CallLog,
+    /// What driver, provider and kubelet of the pods' nodes wrote in that window.
+    Logs,
+    /// All of it that has a time, in one order.
+    Timeline,
 }

@@ -626,4 +626,8 @@ pub enum RawEvidence {
     Classes,
     /// The AWS call log of the case's time.
     CallLog,
+    /// What driver, provider and kubelet of the pods' nodes wrote in that time.
+    Logs,
+    /// What pods, events, calls and logs say, in the order of time.
+    Timeline,
 }

@@ -13,6 +13,8 @@ mod tests;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{Finding, Judgement, failure};
 use crate::journal::Failure;
 
@@ -88,6 +90,8 @@ pub struct Seen {
 /// One AWS call, as the log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
+    /// When it arrived.
+    pub at: Timestamp,
     /// `secretsmanager:GetSecretValue`.
     pub action: String,
     /// The region it was sent to.

@@ -12,5 +12,6 @@ mod endpoint;
 mod endpoint_faults;
 mod faults;
 mod installation;
+mod kind;
 mod selection;
 mod support;

@@ -103,7 +103,8 @@ impl Place {
     fn settle(&self, command: &mut Command) {
         command
             .current_dir(self.root.path())
-            .env("TMPDIR", self.path("t"));
+            .env("TMPDIR", self.path("t"))
+            .env("XDG_STATE_HOME", self.path("state"));
         command.env("RUST_BACKTRACE", "0");
         for name in [
             "NO_COLOR",

@@ -16,7 +16,7 @@ const NODE_IMAGE: &str = "MOUNTPROOF_KIND_IMAGE";
 /// What pods run: in every image of a node, as kubelet needs it itself.
 const WORKLOAD: &str = "registry.k8s.io/pause:3.10.2";
 /// Longest time for a run in a cluster of its own.
-const PATIENCE: Duration = Duration::from_mins(8);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(8);
 
 /// What the machine lacks for these tests, if anything.
 pub(crate) fn lacking() -> Option<&'static str> {

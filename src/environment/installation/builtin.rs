@@ -99,6 +99,21 @@ pub(super) fn image(part: Part, repositories: &Repositories, version: &str) -> S
     format!("{repository}:{}", part.tag(version))
 }
 
+/// The images that are taken where nothing is asked for: driver, provider and what registers the driver.
+pub fn default_images() -> Vec<String> {
+    let repositories = Repositories::default();
+    let mut images: Vec<String> = Part::ALL
+        .into_iter()
+        .map(|part| image(part, &repositories, known(part)[0].version))
+        .collect();
+    let beside = DRIVER[0].text.lines().filter_map(|line| {
+        let image = line.trim().strip_prefix("image: ")?;
+        image.contains("registrar").then(|| image.to_owned())
+    });
+    images.extend(beside);
+    images
+}
+
 const fn known(part: Part) -> &'static [Own] {
     match part {
         Part::Driver => DRIVER,
@@ -157,6 +172,13 @@ mod tests {
                 .unwrap()
                 .contains("tells none")
         );
+    }
+
+    #[test]
+    fn the_images_taken_by_default_are_three() {
+        let images = default_images();
+        assert_eq!(images.len(), 3, "{images:?}");
+        assert!(images[2].contains("csi-node-driver-registrar:v"), "{images:?}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod upgrade;
 mod way;
 
 pub use self::{
-    builtin::NoManifests,
+    builtin::{NoManifests, default_images},
     observed::observed,
     options::{ChartSource, ImageSource, InstallationOptions, ManifestSource, PartOptions, PartSource},
     plan::{Installation, Placed, PlanError},

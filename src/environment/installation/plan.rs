@@ -318,6 +318,8 @@ fn set(
     }
     let flags = match part {
         Part::Driver => vec![
+            // So that its log says who mounts what.
+            ("v", "5".to_owned()),
             ("enable-secret-rotation", "true".to_owned()),
             (
                 "rotation-poll-interval",

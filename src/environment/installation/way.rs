@@ -21,6 +21,15 @@ pub struct AwsWay {
 }
 
 impl AwsWay {
+    /// How the seam's own line in a report says it.
+    #[must_use]
+    pub fn reached(&self) -> String {
+        format!(
+            "the provider reaches it as a proxy, {}, under AWS's own host names",
+            self.proxy
+        )
+    }
+
     /// How a report says it.
     #[must_use]
     pub fn note(&self) -> String {

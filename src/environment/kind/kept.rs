@@ -21,6 +21,8 @@ use crate::{
 
 /// Name of a cluster where none is given.
 pub const DEFAULT_NAME: &str = "mountproof";
+/// How the name of a folder for what making a cluster needs ends.
+const SCRATCH: &str = ".scratch";
 /// The longest name: a node's, which is its host name, has up to 15 characters more.
 const LONGEST_NAME: usize = 48;
 
@@ -230,7 +232,7 @@ impl KeptClusters {
     ///
     /// When it cannot be made.
     pub fn scratch(&self, name: &str) -> io::Result<Scratch> {
-        let folder = self.path(name, &format!("{}.scratch", std::process::id()));
+        let folder = self.path(name, &format!("{}{SCRATCH}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| named(&folder, &error))?;
         Ok(Scratch(folder))
     }
@@ -247,6 +249,13 @@ impl KeptClusters {
                     return Err(named(&self.path(name, kind), &error));
                 }
                 _ => {}
+            }
+        }
+        // Of an `up` that was killed.
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let of = entry.file_name().into_string().unwrap_or_default();
+            if of.ends_with(SCRATCH) && of.split('.').next() == Some(name) {
+                fs::remove_dir_all(entry.path()).map_err(|error| named(&entry.path(), &error))?;
             }
         }
         Ok(())

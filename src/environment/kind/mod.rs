@@ -8,10 +8,14 @@
 //!
 //! What the cluster holds goes with it. The cluster is on record before it is made: `sweep` deletes what a killed run left.
 
+mod agent;
 mod cluster;
 mod config;
+mod doctor;
 mod kept;
 mod life;
+mod node_logs;
+mod planned;
 mod program;
 mod room;
 mod up;
@@ -25,29 +29,31 @@ use std::{
     time::Instant,
 };
 
-use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_releases::Part;
 use mountproof_run_tls::RunCa;
 
 pub(super) use self::life::keep;
-use self::{cluster::Cluster, life::Obtained, program::Kind, watch::Watch};
+use self::{cluster::Cluster, life::Obtained, node_logs::KindNodeLogs, program::Kind, watch::Watch};
 pub use self::{
+    doctor::{Found, look},
     kept::{DEFAULT_NAME, Images, KeptCluster, KeptClusters, Stage, Why, checked_name},
     life::{Down, DownError, Stay, down, reach_kept},
     program::KindError,
     up::{Up, up},
 };
 use super::{
-    Environment, Needs, Node, StartError,
-    call_log::EndpointLog,
+    AwsOptions, Environment, Fault, Heard, Needs, Node, Plant, StartError,
+    aws_side::AwsSide,
+    daemon_logs::DaemonLogs,
+    described, fault,
     installation::{self, AwsWay, Installation, InstallationOptions, Upgrade},
-    local::{ACCOUNT, administrator, failover_region, prepare},
-    progress::{self, Told},
+    local::{failover_region, prepare},
+    progress,
 };
 use crate::{
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
-    provision::{KubernetesIn, Ledger, Reach},
+    provision::{KubernetesIn, Ledger},
     tenant::Marks,
 };
 
@@ -68,6 +74,14 @@ pub struct KindOptions {
     pub installation: InstallationOptions,
     /// What comes in the place of both in the middle of the run.
     pub then: Option<InstallationOptions>,
+    /// What keeps the secrets.
+    pub aws: AwsOptions,
+    /// Defects to plant, of AWS.
+    pub plants: Vec<Plant>,
+    /// Faults to cause, of AWS.
+    pub faults: Vec<Fault>,
+    /// Image of the agent; `None` makes one of this program.
+    pub agent: Option<String>,
     /// What becomes of the cluster.
     pub stay: Stay,
     /// Image of workloads; `None` is that of the nodes' own sandboxes.
@@ -93,10 +107,13 @@ pub(super) async fn start(
     seed: u64,
     marks: &Marks,
     ledger: &Ledger,
-    told: &Told,
+    heard: Heard,
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
+    let Heard { struck, told } = heard;
+    let told = &told;
     let options = &room::enough(options)?;
+    options.aws.check().await?;
     prepare(scratch).map_err(StartError::of("environment"))?;
     // What cannot be installed needs no cluster.
     let mut prepared = installation::prepare(&options.installation, scratch).await?;
@@ -107,23 +124,25 @@ pub(super) async fn start(
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
-    let Obtained { cluster, kept } = life::obtain(&kind, options, marks.run(), ledger, scratch, told).await?;
+    // Made while the cluster comes up.
+    let agent = agent::Preparing::begin(options, scratch);
+    // Both to their ends, whichever fails: what is half made is removed by its name.
+    let (obtained, behind) = tokio::join!(
+        life::obtain(&kind, options, marks.run(), ledger, scratch, told),
+        options.aws.behind(marks, ledger)
+    );
+    let (Obtained { cluster, kept }, behind) = (obtained?, behind?);
     let kubernetes_in = options.stay.kubernetes_in();
     if let KubernetesIn::KeptCluster(name) = &kubernetes_in {
         ledger.within(name).map_err(StartError::of("kind cluster"))?;
     }
     // From here on its nodes should be there.
-    let watch = Watch::begin(cluster.name());
+    let watch = Watch::begin(cluster.name(), cluster.nodes());
 
     let ca = RunCa::generate(marks.run()).map_err(StartError::of("certificate authority"))?;
-    let endpoint = Endpoint::start(EndpointConfig {
-        // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
-        listen: SocketAddr::new(cluster.host_address(), 0),
-        seed,
-        ..EndpointConfig::new(ACCOUNT, &ca)
-    })
-    .await
-    .map_err(StartError::of("AWS endpoint"))?;
+    // The host's own address on the nodes' network: pods reach it, and nobody outside this machine.
+    let listen = SocketAddr::new(cluster.host_address(), 0);
+    let aws_side = AwsSide::start(behind, listen, &ca, seed, &options.plants).await?;
 
     let kubernetes = Kubernetes::connect(&access(&cluster)?, marks)
         .await
@@ -137,10 +156,10 @@ pub(super) async fn start(
         .await
         .map_err(StartError::of("Kubernetes client"))?;
     // It has a name that only pods can resolve.
-    endpoint.host_issuer(&issuer, &keys);
+    aws_side.host_issuer(&issuer, &keys);
 
     let way = AwsWay {
-        proxy: format!("http://{}", endpoint.address()),
+        proxy: format!("http://{}", aws_side.address()),
         trust_pem: ca.certificate_pem().to_owned(),
         region: region.to_owned(),
     };
@@ -189,35 +208,55 @@ pub(super) async fn start(
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
     let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
+    let mut nodes = cluster.nodes().to_vec();
+    let no_agent = agent
+        .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
+        .await;
 
-    let aws = administrator(&endpoint, &ca, region)?;
-    let log = Arc::new(EndpointLog::of(endpoint.calls()));
+    let mut namespaces: Vec<&str> = Part::ALL
+        .iter()
+        .filter_map(|part| installation.of(*part).daemon_set.namespace.as_deref())
+        .collect();
+    namespaces.push(super::agent::NAMESPACE);
+    namespaces.dedup();
+    kubernetes.watch_nodes(&namespaces);
+
+    let aws = aws_side.administrator(&ca, region)?;
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: components(&kind, &cluster, &version, &installation, &stand_ins),
+        components: components(
+            &kind,
+            &cluster,
+            &version,
+            &installation,
+            &stand_ins,
+            (&aws_side, &way),
+        ),
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
         installed: Some(installed),
     };
-    let nodes = cluster.nodes().to_vec();
+    let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
         programs: Some(Arc::new(watch)),
         control: None,
-        aws_faults: None,
-        logs: None,
+        aws_faults: Some(Arc::clone(&aws_side) as _),
+        logs: Some(Arc::new(DaemonLogs::of(kubernetes.pod_logs()))),
+        node_logs: Some(Arc::new(KindNodeLogs)),
         rotation: Some(options.installation.rotation),
         republish: None,
         failover_region: Some(failover_region(region).to_owned()),
         counts: None,
         ready,
-        reach: Reach::Embedded,
+        reach: options.aws.reach(region),
         kubernetes_in,
         kubernetes,
         aws,
         issuer,
         workload_image,
         nodes,
-        calls: Some(log),
+        no_agent,
+        calls: Some(aws_side.log()),
         limits: Vec::new(),
         pace: None,
         expired: None,
@@ -226,7 +265,8 @@ pub(super) async fn start(
         stop: Mutex::new(Some(Box::new(move || {
             // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
             Box::pin(async move {
-                endpoint.stop().await;
+                drop(striking);
+                aws_side.stop().await;
                 drop(kept);
             })
         }))),
@@ -277,6 +317,7 @@ fn components(
     version: &str,
     installation: &Installation,
     stand_ins: &BTreeSet<String>,
+    (aws, way): (&AwsSide, &AwsWay),
 ) -> Vec<Component> {
     let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
         seam: seam.to_owned(),
@@ -309,15 +350,7 @@ fn components(
         ),
         part(Part::Driver),
         part(Part::Provider),
-        Component {
-            stand_in: true,
-            ..component(
-                "aws",
-                "AWS endpoint",
-                env!("CARGO_PKG_VERSION"),
-                vec!["IAM enforced".to_owned(), "IAM, STS, Secrets Manager".to_owned()],
-            )
-        },
+        aws.component(Some(way.reached())),
     ]
 }
 
@@ -330,5 +363,6 @@ fn notes(options: &KindOptions, cluster: &Cluster) -> Vec<String> {
         format!("rotation poll interval {:?}", options.installation.rotation),
     ];
     notes.extend(options.notes.iter().cloned());
+    notes.extend(described::trouble(&options.plants, &options.faults));
     notes
 }

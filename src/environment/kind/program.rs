@@ -93,6 +93,16 @@ pub(super) struct Kind {
 impl Kind {
     /// Looks for the program, in `PATH` where none is named, and asks it and Docker whether they are there.
     pub(super) async fn find(named: Option<&Path>) -> Result<Self, KindError> {
+        let kind = Self::program(named).await?;
+        match docker(["info", "--format", "{{.ServerVersion}}"], ANSWER).await {
+            Ok(_) => Ok(kind),
+            Err(KindError::Failed { said, .. }) => Err(KindError::NoDocker(said)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks for the program alone.
+    pub(super) async fn program(named: Option<&Path>) -> Result<Self, KindError> {
         let program = named.unwrap_or_else(|| Path::new("kind")).to_owned();
         let said = match run(&program, ["version"], ANSWER).await {
             Err(Trouble::NotRun(because)) => {
@@ -112,11 +122,11 @@ impl Kind {
                 found: said.trim().to_owned(),
             });
         }
-        match docker(["info", "--format", "{{.ServerVersion}}"], ANSWER).await {
-            Ok(_) => Ok(Self { program, version }),
-            Err(KindError::Failed { said, .. }) => Err(KindError::NoDocker(said)),
-            Err(error) => Err(error),
-        }
+        Ok(Self { program, version })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.program
     }
 
     /// Such as `v0.33.0`.
@@ -180,6 +190,16 @@ impl Kind {
         loaded
             .map(drop)
             .map_err(|trouble| trouble.of(&self.program, "load"))
+    }
+
+    /// Brings the images of an archive into every node of a cluster.
+    pub(super) async fn load_archive(&self, cluster: &str, archive: &Path) -> Result<(), KindError> {
+        let mut arguments: Vec<&OsStr> = ["load", "image-archive"].map(OsStr::new).to_vec();
+        arguments.extend([archive.as_os_str(), OsStr::new("--name"), OsStr::new(cluster)]);
+        let loaded = run(&self.program, arguments, WORK).await;
+        loaded
+            .map(drop)
+            .map_err(|trouble| trouble.of(&self.program, "load image-archive"))
     }
 
     /// Writes the logs of a cluster's nodes into `folder`.
@@ -382,6 +402,8 @@ impl Drop for Group {
 /// The lines that tell why: kind's own begin with `ERROR`, else the last few.
 fn last_words(complained: &[u8], said: &[u8]) -> String {
     const LINES: usize = 4;
+    /// In characters: kind repeats every command that failed.
+    const LONGEST: usize = 500;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (complained, said) = (text(complained), text(said));
     let lines: Vec<&str> = complained
@@ -392,12 +414,13 @@ fn last_words(complained: &[u8], said: &[u8]) -> String {
         .collect();
     let own = lines.iter().position(|line| line.starts_with("ERROR"));
     let from = own.unwrap_or_else(|| lines.len().saturating_sub(LINES));
-    lines[from..]
-        .iter()
-        .take(LINES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" | ")
+    let last = lines[from..].iter().take(LINES).copied().collect::<Vec<_>>();
+    let mut last = last.join(" | ");
+    if let Some((end, _)) = last.char_indices().nth(LONGEST) {
+        last.truncate(end);
+        last.push_str(" ...");
+    }
+    last
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    io,
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    environment::{NodeProcess, NodePrograms, Restarts},
+    environment::{Node, NodeProcess, NodePrograms, Restarts},
     kubernetes::Kubernetes,
 };
 
@@ -25,16 +27,22 @@ const SHARED_FOLDER: &str = "secrets-store-csi-providers";
 
 /// Sees the nodes of a cluster end. Dropping it ends the watch.
 pub(super) struct Watch {
-    ended: Arc<Mutex<Vec<String>>>,
+    nodes: Vec<Node>,
+    /// How each ended that did, by name: Docker's word.
+    ended: Arc<Mutex<BTreeMap<String, String>>>,
     following: AbortHandle,
 }
 
 impl Watch {
     /// Begins to look.
-    pub(super) fn begin(cluster: &str) -> Self {
-        let ended = Arc::new(Mutex::new(Vec::new()));
+    pub(super) fn begin(cluster: &str, nodes: &[Node]) -> Self {
+        let ended = Arc::default();
         let following = tokio::spawn(follow(cluster.to_owned(), Arc::clone(&ended))).abort_handle();
-        Self { ended, following }
+        Self {
+            nodes: nodes.to_vec(),
+            ended,
+            following,
+        }
     }
 }
 
@@ -47,11 +55,16 @@ impl Drop for Watch {
 impl NodePrograms for Watch {
     fn processes(&self) -> Vec<NodeProcess> {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = |how: &String| NodeProcess {
-            name: "node",
-            ended: Some(how.clone()),
+        let how = |node: &Node| match ended.get(&node.name) {
+            Some(how) => Some(how.clone()),
+            // Its files are gone before Docker has a word for it: what is not there is missed for that reason.
+            None => is_gone(&node.kubelet_root).then(|| "it has just gone".to_owned()),
         };
-        ended.iter().map(one).collect()
+        let one = |node: &Node| NodeProcess {
+            name: "node",
+            ended: how(node).map(|how| format!("{}, {how}", node.name)),
+        };
+        self.nodes.iter().map(one).collect()
     }
 
     fn revived(&self) -> BoxFuture<'_, Result<Vec<&'static str>, String>> {
@@ -67,6 +80,10 @@ impl NodePrograms for Watch {
         }
         .boxed()
     }
+}
+
+fn is_gone(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// PURE: how often the containers of driver and provider were restarted, of the pods that share their folder.
@@ -99,7 +116,7 @@ fn restarts(pods: &[Value]) -> Restarts {
 }
 
 /// Notes each container of the cluster that ends.
-async fn follow(cluster: String, ended: Arc<Mutex<Vec<String>>>) {
+async fn follow(cluster: String, ended: Arc<Mutex<BTreeMap<String, String>>>) {
     let filter = format!("label=io.x-k8s.kind.cluster={cluster}");
     let format = "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}";
     let watching = Command::new("docker")
@@ -121,7 +138,7 @@ async fn follow(cluster: String, ended: Arc<Mutex<Vec<String>>>) {
         ended
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(format!("{node}, exit code {code}"));
+            .insert(node.to_owned(), format!("exit code {code}"));
     }
 }
 
@@ -130,6 +147,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_files_are_gone_has_ended() {
+        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let node = |name: &str| Node {
+            name: name.to_owned(),
+            kubelet_root: folder.path().join(name),
+            csi_socket: None,
+            agent: None,
+        };
+        drop(std::fs::create_dir(folder.path().join("lives")));
+        let watch = Watch::begin("no-such-cluster", &[node("lives"), node("gone")]);
+        let ended: Vec<Option<String>> = watch.processes().into_iter().map(|node| node.ended).collect();
+        assert_eq!(ended, [None, Some("gone, it has just gone".to_owned())]);
+    }
 
     #[test]
     fn restarts_of_driver_and_provider_are_counted_and_of_nobody_else() {

@@ -246,6 +246,9 @@ fn attempt(case: &CaseSummary, attempt: &Attempt, room: &mut usize) -> Markup {
                 }
             }
         }
+        @if !attempt.evidence.is_empty() {
+            p class="small soft" { "All that was kept is in " code { "evidence/" (case.folder) "/" } "." }
+        }
         @for evidence in &attempt.evidence {
             @let text = figure::printable(&evidence.text);
             @let shown = take(&text, room);
@@ -253,7 +256,7 @@ fn attempt(case: &CaseSummary, attempt: &Attempt, room: &mut usize) -> Markup {
                 summary { "Evidence: " (evidence.title) }
                 pre { (shown) }
                 @if shown.len() < text.len() {
-                    p class="small soft" { "Cut here; the whole of it is in " code { "evidence/" (case.folder) "/" } "." }
+                    p class="small soft" { "Cut here." }
                 }
             }
         }

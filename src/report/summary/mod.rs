@@ -6,6 +6,7 @@
 mod figures;
 mod fold;
 mod names;
+mod nodes;
 
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ use super::latency::{Latency, Series};
 use crate::{
     journal::{
         AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure,
-        FloorMeasured, GapMeasured, HistogramRecorded, Interrupted, KnownIssue, LeftoverFound,
+        FloorMeasured, GapMeasured, HistogramRecorded, IncidentSeen, Interrupted, KnownIssue, LeftoverFound,
         MeasurementFinished, MeasurementStarted, MountFinished, MountOutcome, PhaseBegan, RunFinished,
         RunStarted, TeardownFinished, TenantReady, Verdict,
     },
@@ -23,6 +24,7 @@ use crate::{
 pub use self::{
     fold::Fold,
     names::{evidence_folders, file_name},
+    nodes::OnNode,
 };
 
 /// A run, as far as its journal tells.
@@ -46,6 +48,10 @@ pub struct RunSummary {
     pub accesses: Vec<AccessChecked>,
     /// What a mount costs at least on this machine.
     pub floor: Option<FloorMeasured>,
+    /// The same of each node that agents measured on; `floor` is the slowest's then.
+    pub floors: Vec<FloorMeasured>,
+    /// What was seen on nodes, by the microseconds from the start of the run.
+    pub incidents: Vec<(u64, IncidentSeen)>,
     /// Measurements in the order in which they began.
     pub measurements: Vec<MeasurementSummary>,
     /// What mounts asked, as often as it was counted.
@@ -163,6 +169,12 @@ pub struct MeasurementSummary {
     pub started_at: Timestamp,
     /// The sums; absent when it never ended.
     pub finished: Option<MeasurementFinished>,
+    /// From the start of the run to its end, in microseconds.
+    pub finished_us: Option<u64>,
+    /// What was seen on nodes while it was under way, by the microseconds from its start.
+    pub incidents: Vec<(u64, IncidentSeen)>,
+    /// What a mount costs at least on each node that agents measured on.
+    pub floors: Vec<FloorMeasured>,
     /// Every planned mount, in the order of the schedule.
     pub mounts: Vec<MountFinished>,
     /// Slices as recorded, for the `.hlog`.

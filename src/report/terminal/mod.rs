@@ -74,10 +74,17 @@ pub struct Display {
     case_width: usize,
     folders: BTreeMap<String, String>,
     shared_tenants: usize,
+    cases: usize,
+    ended_cases: usize,
     ready_tenants: Vec<(String, u32)>,
     running: Vec<Running>,
     mounts: BTreeMap<String, u64>,
 }
+
+/// Moving lines at once; more would push the finished ones off the screen.
+const MOST_RUNNING: usize = 8;
+/// Key of the line that says how many cases have ended: no case has it.
+const CASES: &str = "cases ";
 
 /// Names are padded to at least this many columns.
 const NARROWEST_CASE: usize = 22;
@@ -94,6 +101,8 @@ impl Display {
             case_width: NARROWEST_CASE,
             folders: BTreeMap::new(),
             shared_tenants: 0,
+            cases: 0,
+            ended_cases: 0,
             ready_tenants: Vec::new(),
             running: Vec::new(),
             mounts: BTreeMap::new(),
@@ -215,6 +224,7 @@ impl Display {
         match event {
             EventKind::RunStarted(started) => {
                 self.shared_tenants = started.tenants.len();
+                self.cases = started.cases.len();
                 let widest = started
                     .cases
                     .iter()
@@ -251,12 +261,21 @@ impl Display {
                     );
                 }
             }
-            EventKind::CaseStarted(started) => self.set_running(&started.case, started.case.clone()),
+            EventKind::CaseStarted(started) => {
+                self.follow_cases();
+                self.set_running(&started.case, started.case.clone());
+            }
             EventKind::StepStarted(step) => {
                 let text = format!("{:<width$}  {}", step.case, step.title, width = self.case_width);
                 self.set_running(&step.case, text);
             }
-            EventKind::CaseFinished(finished) => self.remove_running(&finished.case),
+            EventKind::CaseFinished(finished) => {
+                self.remove_running(&finished.case);
+                if !finished.will_retry {
+                    self.ended_cases += 1;
+                    self.follow_cases();
+                }
+            }
             EventKind::MeasurementStarted(started) => {
                 self.set_running(&started.measurement, format!("{}  starting", started.measurement));
             }
@@ -270,6 +289,21 @@ impl Display {
             EventKind::ProgressMade(progress) => self.follow_progress(progress),
             EventKind::TeardownFinished(_) | EventKind::RunFinished(_) => self.running.clear(),
             _ => {}
+        }
+    }
+
+    /// Where there are more cases than lines that move, how many have ended.
+    fn follow_cases(&mut self) {
+        if self.cases <= MOST_RUNNING {
+            return;
+        }
+        if self.ended_cases >= self.cases {
+            self.remove_running(CASES);
+        } else {
+            self.set_running(
+                CASES,
+                format!("cases         {} of {}", self.ended_cases, self.cases),
+            );
         }
     }
 

@@ -4,14 +4,11 @@ use std::{io::Write as _, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{ColorChoice, Display, DisplayOptions, Running};
+use super::{ColorChoice, Display, DisplayOptions, MOST_RUNNING, Running};
 use crate::{
     journal::{Event, ProgressMade, Sink},
     report::summary::RunSummary,
 };
-
-/// Moving lines at once; more would push the finished ones off the screen.
-const MOST_RUNNING: usize = 8;
 
 /// The thin shell: a journal's sink that writes to standard error.
 pub struct Terminal {

@@ -325,19 +325,23 @@ impl<'a> Resolver<'a> {
 fn evidence(raw: &RawScenario) -> Vec<Evidence> {
     let Some(catch) = &raw.catch else {
         return vec![
+            Evidence::Timeline,
             Evidence::Pods,
             Evidence::Events,
             Evidence::Classes,
             Evidence::CallLog,
+            Evidence::Logs,
         ];
     };
     let wanted: BTreeMap<u8, Evidence> = catch
         .iter()
         .map(|evidence| match evidence.value {
-            RawEvidence::Pods => (0, Evidence::Pods),
-            RawEvidence::Events => (1, Evidence::Events),
-            RawEvidence::Classes => (2, Evidence::Classes),
-            RawEvidence::CallLog => (3, Evidence::CallLog),
+            RawEvidence::Timeline => (0, Evidence::Timeline),
+            RawEvidence::Pods => (1, Evidence::Pods),
+            RawEvidence::Events => (2, Evidence::Events),
+            RawEvidence::Classes => (3, Evidence::Classes),
+            RawEvidence::CallLog => (4, Evidence::CallLog),
+            RawEvidence::Logs => (5, Evidence::Logs),
         })
         .collect();
     wanted.into_values().collect()

@@ -37,10 +37,12 @@ fn defaults_are_filled_in() {
     assert_eq!(
         scenario.catch,
         [
+            Evidence::Timeline,
             Evidence::Pods,
             Evidence::Events,
             Evidence::Classes,
-            Evidence::CallLog
+            Evidence::CallLog,
+            Evidence::Logs
         ]
     );
     assert_eq!(scenario.matrix, BTreeMap::new());

@@ -1,3 +1,5 @@
+use jiff::Timestamp;
+
 use super::*;
 
 fn claim() -> Claim {
@@ -20,6 +22,7 @@ fn claim() -> Claim {
 
 fn denied_call() -> Call {
     Call {
+        at: Timestamp::UNIX_EPOCH,
         action: "secretsmanager:GetSecretValue".into(),
         region: "us-east-1".into(),
         role: Some("demo-team-blue-role".into()),

@@ -1,0 +1,249 @@
+//! The flags of the seam `aws`.
+
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::run::EnvironmentName;
+use crate::{
+    environment::{AwsOptions, BackendChoice, Defect, Fault, Plant, Trouble},
+    localstack,
+};
+
+/// What keeps the secrets. Signatures, tokens and IAM are the endpoint's in any case.
+#[derive(Debug, Clone, Args)]
+pub struct AwsArgs {
+    /// What keeps the secrets: `localstack`, started in Docker for the run, behind the endpoint, which lets nobody past
+    /// whom IAM refuses; `embedded`, the endpoint itself; or one that runs already, such as a LocalStack, at
+    /// http://HOST:PORT [default: localstack with --env kind, else embedded].
+    #[arg(long, value_name = "localstack|embedded|URL")]
+    pub aws: Option<AwsName>,
+
+    /// The image of `--aws localstack` [default: localstack/localstack:4.14.0].
+    #[arg(long, value_name = "IMAGE")]
+    pub localstack_image: Option<String>,
+}
+
+/// What was named; nothing is the endpoint itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsName(Option<BackendChoice>);
+
+impl FromStr for AwsName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "embedded" {
+            return Ok(Self(None));
+        }
+        let backend = text.parse().map(|backend| Self(Some(backend)));
+        backend.map_err(|_: String| {
+            "expected `localstack`, `embedded`, or the address of one that runs: http://HOST:PORT".to_owned()
+        })
+    }
+}
+
+impl AwsArgs {
+    /// As the environment takes them.
+    pub(super) fn options(&self, environment: EnvironmentName) -> AwsOptions {
+        let by_default = (environment == EnvironmentName::Kind).then_some(BackendChoice::LocalStack);
+        let image = self.localstack_image.as_deref();
+        AwsOptions {
+            backend: self.aws.clone().map_or(by_default, |AwsName(named)| named),
+            localstack_image: image.unwrap_or(localstack::DEFAULT_IMAGE).to_owned(),
+        }
+    }
+
+    /// What was given that cannot be had, and what to do. `confined` is whether nothing outside is reached.
+    pub(super) fn misplaced(
+        &self,
+        environment: EnvironmentName,
+        confined: bool,
+        plants: &[Plant],
+        faults: &[Fault],
+    ) -> Option<String> {
+        let options = self.options(environment);
+        let localstack = options.backend == Some(BackendChoice::LocalStack);
+        if confined && options.backend.is_some() {
+            return Some(
+                "--aws cannot be reached where programs are confined: leave it out with --env host and with a control plane"
+                    .to_owned(),
+            );
+        }
+        if self.localstack_image.is_some() && !localstack {
+            return Some("--localstack-image is for --aws localstack: add it".to_owned());
+        }
+        if !localstack
+            && faults
+                .iter()
+                .any(|fault| fault.trouble == Trouble::LocalStackDies)
+        {
+            return Some(format!(
+                "--fault {} needs a LocalStack of the run's own: add --aws localstack",
+                Trouble::LocalStackDies.name()
+            ));
+        }
+        if environment != EnvironmentName::Kind {
+            return None;
+        }
+        let plant = plants
+            .iter()
+            .find(|plant| !matches!(plant.defect(), Defect::Endpoint(_)))
+            .map(|plant| format!("--plant {plant}"));
+        let fault = faults
+            .iter()
+            .find(|fault| !fault.trouble.is_of_aws())
+            .map(|fault| format!("--fault {fault}"));
+        let of_theirs = plant.or(fault)?;
+        Some(format!(
+            "{of_theirs} is for a part of ours, and in a cluster only AWS is: leave --env kind out"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
+
+    use super::*;
+
+    fn args(aws: Option<&str>, image: Option<&str>) -> AwsArgs {
+        AwsArgs {
+            aws: aws.map(|aws| aws.parse().unwrap()),
+            localstack_image: image.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_cluster_has_localstack_unless_something_else_is_named() {
+        use EnvironmentName::{Embedded, Host, Kind};
+        for (environment, aws, localstack) in [
+            (Kind, None, true),
+            (Kind, Some("localstack"), true),
+            (Kind, Some("embedded"), false),
+            (Kind, Some("http://127.0.0.1:4566"), false),
+            (Embedded, None, false),
+            (Embedded, Some("localstack"), true),
+            (Host, None, false),
+        ] {
+            let options = args(aws, None).options(environment);
+            assert_eq!(
+                options.backend == Some(BackendChoice::LocalStack),
+                localstack,
+                "{aws:?}"
+            );
+            assert_eq!(options.localstack_image, localstack::DEFAULT_IMAGE);
+        }
+        let at = args(Some("http://127.0.0.1:4566"), None).options(Kind);
+        assert!(matches!(at.backend, Some(BackendChoice::At(_))));
+        for text in ["", "moto", "https://127.0.0.1:4566"] {
+            assert!(text.parse::<AwsName>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said_with_what_to_do() {
+        use EnvironmentName::{Embedded, Host, Kind};
+        let plants =
+            |text: &str| -> Vec<Plant> { text.split_whitespace().map(|p| p.parse().unwrap()).collect() };
+        let faults =
+            |text: &str| -> Vec<Fault> { text.split_whitespace().map(|f| f.parse().unwrap()).collect() };
+        for (environment, confined, given, planted, fault, said) in [
+            (
+                Kind,
+                false,
+                args(None, None),
+                "endpoint:ignore-resource",
+                "",
+                None,
+            ),
+            (
+                Kind,
+                false,
+                args(None, None),
+                "",
+                "localstack:dies@3s endpoint:dies",
+                None,
+            ),
+            (
+                Kind,
+                false,
+                args(None, None),
+                "driver:empty-mount",
+                "",
+                Some("--env kind out"),
+            ),
+            (
+                Kind,
+                false,
+                args(None, None),
+                "",
+                "kubernetes:dies",
+                Some("--env kind out"),
+            ),
+            (
+                Kind,
+                false,
+                args(Some("embedded"), None),
+                "",
+                "localstack:dies",
+                Some("add --aws localstack"),
+            ),
+            (
+                Kind,
+                false,
+                args(Some("embedded"), Some("x")),
+                "",
+                "",
+                Some("add it"),
+            ),
+            (
+                Embedded,
+                false,
+                args(None, None),
+                "driver:empty-mount",
+                "kubernetes:dies",
+                None,
+            ),
+            (
+                Embedded,
+                false,
+                args(Some("localstack"), Some("x")),
+                "",
+                "localstack:dies",
+                None,
+            ),
+            (
+                Embedded,
+                false,
+                args(None, None),
+                "",
+                "localstack:dies",
+                Some("add --aws localstack"),
+            ),
+            (
+                Embedded,
+                true,
+                args(Some("localstack"), None),
+                "",
+                "",
+                Some("leave it out"),
+            ),
+            (
+                Host,
+                true,
+                args(Some("http://127.0.0.1:1"), None),
+                "",
+                "",
+                Some("leave it out"),
+            ),
+            (Host, true, args(None, None), "", "", None),
+        ] {
+            let found = given.misplaced(environment, confined, &plants(planted), &faults(fault));
+            match (found, said) {
+                (None, None) => {}
+                (Some(found), Some(said)) => assert!(found.contains(said), "{found}"),
+                (found, said) => panic!("{given:?} {planted} {fault}: {found:?}, not {said:?}"),
+            }
+        }
+    }
+}
