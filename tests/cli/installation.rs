@@ -56,6 +56,12 @@ fn what_cannot_be_meant_is_refused_before_anything_is_made() {
             &["--driver-chart", "./a", "--driver-manifests", "b"],
             "cannot be used with",
         ),
+        (
+            &["--then", "1.6.0"],
+            "names no part: write driver=.. or provider=..",
+        ),
+        (&["--then", "driver=1.2.0"], "--then: "),
+        (&["--then", "driver=1.6.0", "--reuse"], "cannot be used with"),
         (&["--driver-values", "a"], "--driver-chart"),
     ] {
         let mut all = vec!["run", "--env", "kind", "positive"];
@@ -66,6 +72,10 @@ fn what_cannot_be_meant_is_refused_before_anything_is_made() {
         .run(&["run", "positive", "--driver-chart", "./a"])
         .exits(2)
         .says(&["--driver-chart is for a cluster of kind: add --env kind"]);
+    place
+        .run(&["run", "positive", "--then", "driver=1.6.0"])
+        .exits(2)
+        .says(&["--then is for a cluster of kind: add --env kind"]);
     assert!(place.runs().is_empty());
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     Case,
     support::{Place, verdicts},
-    world::{Before, run},
+    world::{Before, images, run, said},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -18,6 +18,10 @@ pub(crate) const CASES: &[Case] = &[
     (
         "an_image_that_is_nowhere_is_named_before_the_deadline_and_nothing_is_left",
         missing_image_is_named,
+    ),
+    (
+        "an_upgrade_is_tried_before_in_its_middle_and_after_it_with_pods_mounted",
+        upgrade_is_tried_in_three_phases,
     ),
 ];
 
@@ -139,4 +143,53 @@ fn chart_is_installed() {
 
 fn has(list: &Value, text: &str) -> bool {
     list.as_array().unwrap().iter().any(|entry| entry == text)
+}
+
+/// The stand-ins under tags that say the next patch, with whatever is not the stand-in's own kept as it was.
+fn upgrade_is_tried_in_three_phases() {
+    let before = Before::look();
+    let place = Place::new();
+    let next = |flag: &str, tag: &str| {
+        let images = images();
+        let at = images.iter().position(|argument| argument == flag).unwrap();
+        let (name, _) = images[at + 1].rsplit_once(':').unwrap();
+        let image = format!("{name}:{tag}");
+        said("docker", ["tag", &images[at + 1], &image]);
+        image
+    };
+    let (driver, provider) = (next("--driver-image", "1.6.1"), next("--provider-image", "3.1.2"));
+    let then = format!("driver={driver},provider={provider}");
+    run(&place, &["--then", &then, "positive"]).exits(0);
+    let results = place.results();
+    let verdicts = verdicts(&results);
+    for case in ["kept-mounts[team-red]", "positive[team-blue]"] {
+        for phase in ["before", "during", "after"] {
+            let name = format!("{case}@{phase}");
+            let verdict = verdicts.iter().find(|(case, _)| *case == name);
+            assert_eq!(
+                verdict.map(|(_, verdict)| verdict.as_str()),
+                Some("passed"),
+                "{name}"
+            );
+        }
+    }
+    let phases = results["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 3);
+    // One node: half is the driver.
+    let half = phases[1]["began"]["said"].as_str().unwrap();
+    assert!(
+        half.contains("driver 1.6.1 is new, provider 3.1.1 is old"),
+        "{half}"
+    );
+    for phase in &phases[1..] {
+        let gap = &phase["gaps"][0];
+        assert_eq!(gap["started"], gap["mounted"], "{gap}");
+        assert!(gap["longest_gap_us"].as_u64().unwrap() > 0, "{gap}");
+    }
+    let part = &phases[2]["began"]["installed"]["parts"][1];
+    assert_eq!(
+        (&part["version"], &part["part"]),
+        (&"3.1.2".into(), &"provider".into())
+    );
+    before.is_as_it_was(&place);
 }
