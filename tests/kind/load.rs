@@ -84,8 +84,7 @@ fn load_on_two_workers() {
     under_way(&place, &mut running, "driver-restarts.pod");
     for worker in ["worker", "worker2"] {
         // Kubelet starts it anew, as after any crash.
-        let kill = "crictl ps --name '^secrets-store$' -q | xargs crictl inspect --output go-template --template '{{.info.pid}}' | xargs kill -9";
-        in_node(&place, worker, &["sh", "-c", kill]);
+        in_node(&place, worker, &["pkill", "-KILL", "-f", "standin driver"]);
     }
     let ended = ended(running).exits(6);
     let results = place.results();
