@@ -9,3 +9,4 @@ mod forms;
 mod journal;
 mod judging;
 mod scale;
+mod upgrade;
