@@ -245,7 +245,7 @@ def tenant(name, extra=()):
     ssm.put_parameter(Name=f"/{name}/db", Value=f"parameter of {name}", Type="SecureString")
     given = sts.assume_role(RoleArn=f"arn:aws:iam::000000000000:role/{name}", RoleSessionName="it")["Credentials"]
     keys = dict(aws_access_key_id=given["AccessKeyId"], aws_secret_access_key=given["SecretAccessKey"], aws_session_token=given["SessionToken"])
-    return lambda service: boto3.client(service, config=once, **keys)
+    return lambda service, **more: boto3.client(service, config=once, **keys, **more)
 def said(call, **args):
     try:
         answer = call(**args)
@@ -266,6 +266,11 @@ found["kept"] = there("secretsmanager").get_secret_value(SecretId="blue/db")["Se
 deny = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "secretsmanager:GetSecretValue", "Resource": "*"}]}
 there("secretsmanager").put_resource_policy(SecretId="red/db", ResourcePolicy=json.dumps(deny))
 found["shut"] = said(red.get_secret_value, SecretId="red/db")
+there("secretsmanager").replicate_secret_to_regions(SecretId="blue/db", AddReplicaRegions=[{"Region": "us-west-2"}])
+west = tenant("blue")("secretsmanager", region_name="us-west-2")
+found["replica"] = said(west.get_secret_value, SecretId="blue/db")
+there("secretsmanager").put_resource_policy(SecretId="blue/db", ResourcePolicy=json.dumps(deny))
+found["shut replica"] = said(west.get_secret_value, SecretId="blue/db")
 found["mirrored"] = there("iam").get_role_policy(RoleName="red", PolicyName="own")["PolicyName"]
 print(json.dumps(found))
 "#,
@@ -286,6 +291,9 @@ print(json.dumps(found))
         "put": nothing_allows("PutSecretValue"),
         "kept": "value of blue",
         "shut": denial("GetSecretValue", "red/db", "with an explicit deny in a resource-based policy"),
+        // LocalStack itself cannot hand it out, and knows no policy of it.
+        "replica": "value of blue",
+        "shut replica": denial("GetSecretValue", "blue/db", "with an explicit deny in a resource-based policy"),
         "mirrored": "own",
     });
     same("through the gate", found, expected)?;

@@ -106,14 +106,14 @@ impl Call<'_> {
         };
         let mut view = SecretStore::new(self.state.account.clone());
         let found = self.look_up(gateway, id, &mut view).await?;
-        let body = json!({"SecretId": found.as_deref().unwrap_or(id)});
+        let body = json!({"SecretId": found.as_ref().map_or(id, |found| &found.arn)});
         let mut wanted = {
             let world = self.state.world_as_is();
             let keys = self.caller(session, &world).default_keys();
             secrets::authorisation(&view, &world.kms, keys, &self.region, "GetSecretValue", &body)
                 .map_err(from_secrets)?
         };
-        if found.is_some_and(|arn| arn != wanted.resource) {
+        if found.is_some_and(|found| found.arn != wanted.resource) {
             return Err(internal(format!(
                 "the backend describes another secret than {id}"
             )));

@@ -8,6 +8,7 @@ use super::{
     Gateway,
     client::{Relayed, Unanswered},
     questions::{self, Question, Reply},
+    replica::Replica,
 };
 use crate::{
     answer::{Outcome, Refusal},
@@ -35,12 +36,12 @@ impl Call<'_> {
         if let Some(id) = &asked {
             found = self.look_up(gateway, id, &mut view).await?;
         }
-        if let (Some(arn), "SecretId") = (&found, questions::names_by(&self.operation)) {
-            body["SecretId"] = json!(arn);
+        if let (Some(found), "SecretId") = (&found, questions::names_by(&self.operation)) {
+            body["SecretId"] = json!(found.arn);
         }
         let mut wanted = self.secrets_authorisation(&session, &view, &body)?;
         wanted.asked = asked;
-        if found.is_some_and(|arn| arn != wanted.resource) {
+        if found.as_ref().is_some_and(|found| found.arn != wanted.resource) {
             return Err(internal(
                 "the secret that the backend describes is not the one that was asked for",
             ));
@@ -55,10 +56,30 @@ impl Call<'_> {
                 secrets::execute(&mut view, kms, &self.region, &self.operation, &body, now, defects)
                     .map_err(from_secrets)?;
             }
+            "GetSecretValue" => {
+                if let Some(replica) = found.and_then(|found| found.replica) {
+                    return self.value_of(gateway, &replica, body, known).await;
+                }
+            }
             _ => {}
         }
         self.forward(gateway, &questions::secrets(&self.operation, &body), known)
             .await
+    }
+
+    /// The value of a replica, which is its primary's.
+    async fn value_of(
+        &self,
+        gateway: &Gateway,
+        replica: &Replica,
+        mut body: Value,
+        known: &mut Known,
+    ) -> Result<Outcome, Refusal> {
+        known.backend = Some(Arc::clone(gateway.name()));
+        body["SecretId"] = json!(replica.primary_arn());
+        let question = questions::secrets(&self.operation, &body);
+        let answer = gateway.client.send(&question, &replica.primary_region).await;
+        Ok(Outcome::Relayed(replica.told(answer.map_err(unanswered)?)))
     }
 
     /// Sends a call on that was decided.
@@ -98,37 +119,57 @@ impl Call<'_> {
 }
 
 impl Call<'_> {
-    /// Puts into `view` what the backend knows of the secret that a caller calls `id`; its ARN, if there is one.
+    /// Puts into `view` what the backend knows of the secret that a caller calls `id`; which it is, if there is one.
     pub(super) async fn look_up(
         &self,
         gateway: &Gateway,
         id: &str,
         view: &mut SecretStore,
-    ) -> Result<Option<String>, Refusal> {
-        let Some(secret) = gateway.secret(&self.region, id).await? else {
+    ) -> Result<Option<Found>, Refusal> {
+        let Some((secret, replica)) = gateway.secret(&self.region, id).await? else {
             return Ok(None);
         };
         let arn = secret.arn.clone();
         view.add_elsewhere(&self.state.world_as_is().kms, &self.region, secret)
             .map_err(|because| internal(format!("{arn}: {because}")))?;
-        Ok(Some(arn))
+        Ok(Some(Found { arn, replica }))
     }
 }
 
+/// A secret that the backend has.
+pub(super) struct Found {
+    pub(super) arn: String,
+    /// Where it is a replica.
+    pub(super) replica: Option<Replica>,
+}
+
 impl Gateway {
-    async fn secret(&self, region: &str, id: &str) -> Result<Option<SecretElsewhere>, Refusal> {
+    async fn secret(
+        &self,
+        region: &str,
+        id: &str,
+    ) -> Result<Option<(SecretElsewhere, Option<Replica>)>, Refusal> {
         let named = json!({"SecretId": id});
         let (description, policy) = (
             questions::secrets("DescribeSecret", &named),
             questions::secrets("GetResourcePolicy", &named),
         );
-        let (description, policy) = tokio::try_join!(
+        let (description, mut policy) = tokio::try_join!(
             self.client.send(&description, region),
             self.client.send(&policy, region)
         )
         .map_err(unanswered)?;
-        questions::secret(reply(&description), reply(&policy))
-            .map_err(|because| internal(format!("the backend {} makes no sense: {because}", self.name)))
+        let replica = Replica::described(&description, region);
+        if let Some(replica) = &replica {
+            let named = json!({"SecretId": replica.primary_arn()});
+            let of_primary = questions::secrets("GetResourcePolicy", &named);
+            let answer = self.client.send(&of_primary, &replica.primary_region).await;
+            policy = replica.told(answer.map_err(unanswered)?);
+        }
+        let secret = questions::secret(reply(&description), reply(&policy));
+        let secret = secret
+            .map_err(|because| internal(format!("the backend {} makes no sense: {because}", self.name)))?;
+        Ok(secret.map(|secret| (secret, replica)))
     }
 }
 

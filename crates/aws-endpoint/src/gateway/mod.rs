@@ -15,6 +15,8 @@
 //! IAM documents that are written here are also sent to the backend ([`mirror`]), for those who look there; it
 //! decides nothing.
 //!
+//! A replica's value and policy are its primary's, wherever the backend has them ([`replica`]).
+//!
 //! Left out: the backend is spoken to in plain HTTP, with a signature that is none; values are encrypted with no
 //! key of KMS, so the keys here decide who may read, as they do for the endpoint's own secrets.
 
@@ -24,6 +26,7 @@ mod guard;
 mod mirror;
 mod parameters;
 mod questions;
+mod replica;
 
 use std::{sync::Arc, time::Duration};
 
