@@ -8,4 +8,5 @@ mod fixture;
 mod forms;
 mod journal;
 mod judging;
+mod nodes;
 mod scale;
