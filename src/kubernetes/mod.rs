@@ -92,12 +92,13 @@ pub struct SyncedSecret {
 /// The API's kinds of the driver.
 pub const SECRETS_STORE: &str = "secrets-store.csi.x-k8s.io/v1";
 
-/// A connection to a cluster.
+/// A connection to a cluster; clones share it and its watches.
+#[derive(Clone)]
 pub struct Kubernetes {
     client: Client,
     retries: Arc<AtomicU64>,
-    pods: Pods,
-    events: Events,
+    pods: Arc<Pods>,
+    events: Arc<Events>,
     incidents: Arc<Incidents>,
 }
 
@@ -107,8 +108,12 @@ impl Kubernetes {
         let (client, retries) = access::client(access)?;
         version(&client).await?;
         let incidents = Arc::new(Incidents::new());
-        let pods = Pods::follow(Api::all(client.clone()), marks, Arc::clone(&incidents));
-        let events = Events::follow(Api::all(client.clone()));
+        let pods = Arc::new(Pods::follow(
+            Api::all(client.clone()),
+            marks,
+            Arc::clone(&incidents),
+        ));
+        let events = Arc::new(Events::follow(Api::all(client.clone())));
         Ok(Self {
             client,
             retries,

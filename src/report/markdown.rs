@@ -436,7 +436,7 @@ fn by_node(summary: &RunSummary, text: &mut String) {
             for (at_us, incident) in &measurement.incidents {
                 let what = format!("{}: {}", incident.what, incident.kind);
                 let cells = [&figure::seconds(*at_us), &incident.node, &what, &incident.because];
-                let _ = writeln!(text, "| {} |", cells.map(|text| cell(text)).join(" | "));
+                let _ = writeln!(text, "| {} |", cells.map(String::as_str).map(cell).join(" | "));
             }
             text.push('\n');
         }

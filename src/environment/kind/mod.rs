@@ -11,6 +11,7 @@
 mod agent;
 mod cluster;
 mod config;
+mod control;
 mod doctor;
 mod kept;
 mod life;
@@ -213,6 +214,9 @@ pub(super) async fn start(
         .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
         .await;
 
+    let control = control::Control::of(&kubernetes)
+        .await
+        .map_err(StartError::of("driver"))?;
     let mut namespaces: Vec<&str> = Part::ALL
         .iter()
         .filter_map(|part| installation.of(*part).daemon_set.namespace.as_deref())
@@ -239,7 +243,7 @@ pub(super) async fn start(
     let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
         programs: Some(Arc::new(watch)),
-        control: None,
+        control: control.map(|control| Arc::new(control) as _),
         aws_faults: Some(Arc::clone(&aws_side) as _),
         logs: Some(Arc::new(DaemonLogs::of(kubernetes.pod_logs()))),
         node_logs: Some(Arc::new(KindNodeLogs)),
