@@ -414,7 +414,7 @@ mod tests {
         let past = clock.instant - std::time::Duration::from_millis(1500);
         assert_eq!(
             clock.timestamp.duration_since(clock.of(past)),
-            jiff::SignedDuration::from_millis(1500)
+            SignedDuration::from_millis(1500)
         );
         assert_eq!(
             clock.of(clock.instant + std::time::Duration::from_secs(1)),

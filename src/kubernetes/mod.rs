@@ -8,10 +8,12 @@ mod error;
 mod events;
 mod forward;
 mod incidents;
+mod log;
 mod nodes;
 mod object;
 mod pods;
 mod program_logs;
+mod replace;
 
 use std::{
     collections::BTreeMap,
@@ -35,6 +37,7 @@ pub use self::{
     error::KubernetesError,
     events::{EventView, Events},
     forward::{Forwarded, PodPort},
+    log::ContainerRef,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},

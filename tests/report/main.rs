@@ -10,3 +10,4 @@ mod journal;
 mod judging;
 mod nodes;
 mod scale;
+mod upgrade;
