@@ -359,10 +359,10 @@ fn call_log(attempt: &Attempt<'_>) -> String {
     let Some(log) = &attempt.world.environment.calls else {
         return "this environment has no AWS call log".to_owned();
     };
-    let mut text: String = calls(attempt)
-        .iter()
-        .map(|call| format!("{} {}", call.at.strftime("%H:%M:%S.%3f"), line(call)))
-        .collect();
+    let mut text = String::new();
+    for call in calls(attempt) {
+        let _ = write!(text, "{} {}", call.at.strftime("%H:%M:%S.%3f"), line(&call));
+    }
     let forgotten = log.forgotten();
     if forgotten > 0 {
         let _ = writeln!(
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn a_moment_has_its_place_on_the_wall_clock() {
         let clock = Clock::now();
-        let past = clock.instant - std::time::Duration::from_millis(1500);
+        let later = clock.instant + std::time::Duration::from_millis(1500);
         assert_eq!(
             clock.timestamp - clock.of(past),
             jiff::Span::new().milliseconds(1500).fieldwise()
