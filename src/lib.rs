@@ -4,6 +4,7 @@
 //! Data flows one way: [`scenario`] → plan → [`engine`] → [`journal`] → [`report`]. `ARCHITECTURE.md`
 //! has the map and the invariants.
 
+pub mod agent;
 pub mod aws;
 pub mod cli;
 pub mod engine;
@@ -14,6 +15,7 @@ pub mod known;
 pub mod kubernetes;
 pub mod load;
 pub mod localstack;
+mod mount_point;
 pub mod provision;
 pub mod redact;
 pub mod report;

@@ -150,6 +150,12 @@ impl Credential {
     }
 }
 
+/// The SHA-256 of `bytes`, in hexadecimal.
+#[must_use]
+pub fn digest_of(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
 /// The first 12 hexadecimal digits of the SHA-256 of `bytes`.
 #[must_use]
 pub fn fingerprint(bytes: &[u8]) -> String {

@@ -298,7 +298,7 @@ fn options(cases: Vec<Case>, plants: Vec<Plant>, out: &Path) -> RunOptions {
         tenants: TENANTS.map(str::to_owned).to_vec(),
         cluster: None,
         region: "us-east-1".to_owned(),
-        image: "registry.k8s.io/pause:3.10".to_owned(),
+        image: Some("registry.k8s.io/pause:3.10".to_owned()),
         load: LoadOverrides {
             pods: Some(40),
             rate: Some(20.0),

@@ -52,6 +52,11 @@ pub struct KindArgs {
     #[arg(long, value_name = "IMAGE")]
     pub provider_image: Option<String>,
 
+    /// Image of mountproof itself for the agent on the nodes, of this version; one that Docker has here is loaded into the nodes
+    /// [default: made of this program].
+    #[arg(long, value_name = "IMAGE")]
+    pub agent_image: Option<String>,
+
     /// Image of what registers the driver with kubelet (node-driver-registrar), likewise.
     #[arg(long, value_name = "IMAGE")]
     pub registrar_image: Option<String>,
@@ -70,6 +75,7 @@ impl KindArgs {
             (self.driver_image.is_some(), "--driver-image"),
             (self.provider_image.is_some(), "--provider-image"),
             (self.registrar_image.is_some(), "--registrar-image"),
+            (self.agent_image.is_some(), "--agent-image"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
@@ -92,6 +98,7 @@ impl KindArgs {
             aws: AwsOptions::default(),
             plants: Vec::new(),
             faults: Vec::new(),
+            agent: self.agent_image.clone(),
             stay: Stay::Never,
             workload_image: None,
             needs: Needs::default(),

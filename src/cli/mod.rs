@@ -1,5 +1,6 @@
 //! The command line, one file per command.
 
+pub mod agent;
 pub mod aws;
 pub mod cluster;
 pub mod completions;
@@ -90,6 +91,10 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    // Run by the DaemonSet that `run --env kind` makes.
+    /// Serve the harness on a node that it does not stand on
+    #[command(hide = true)]
+    Agent(agent::AgentArgs),
     // Of use to whoever tests mountproof, and to nobody who tests secrets: the main help leaves it out.
     /// Run the stand-in of the driver or of the provider as a program of its own
     #[command(hide = true)]
@@ -124,6 +129,7 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
         Command::Explain(args) => explain::run(args, output),
         Command::Schema(args) => schema::run(args, results::schema, output),
         Command::Completions(args) => completions::run(args, output),
+        Command::Agent(args) => agent::run(args, output).await,
         Command::Standin(args) => standin::run(args, output).await,
     }
 }

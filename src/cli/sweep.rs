@@ -1,11 +1,12 @@
 //! The command `sweep`.
 
-use std::{collections::BTreeSet, io, path::PathBuf};
+use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
 use super::output::{OK, Output, USAGE, style};
 use crate::{
+    environment::{self, KeptCluster, KeptClusters, Told},
     localstack::{self, Container},
     provision::{
         Object,
@@ -17,7 +18,7 @@ use crate::{
 /// Remove what killed runs left behind
 ///
 /// Reads the ledgers of the runs in the reports folder, and removes the LocalStack containers whose `endpoint` or run was
-/// killed. A run that is still going is left alone; one that was killed is finished: its mounts are unmounted, its folders,
+/// killed, and clusters whose `up` was. A run that is still going is left alone; one that was killed is finished: its mounts are unmounted, its folders,
 /// its cluster and its containers removed. Nothing is touched
 /// that does not carry the mark of a run. Exit code 7 when something is still there.
 #[derive(Debug, Clone, Args)]
@@ -51,6 +52,7 @@ pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
     };
     orphans.retain(|orphan| !of_runs.contains(&Object::Container(orphan.name.clone())));
     let stays = containers(&orphans, localstack::remove, args.dry_run, output).await?;
+    let stays = abandoned(args, output).await? || stays;
     Ok(if stays && code == OK {
         ExitCode::InvalidRun.code()
     } else {
@@ -80,6 +82,39 @@ async fn containers(
                     output.out,
                     "{bad}left{bad:#}  LocalStack container {id}: {because}"
                 )?;
+            }
+        }
+    }
+    Ok(stays)
+}
+
+/// Deletes clusters whose making by `up` was cut off; whether one stays.
+async fn abandoned(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<bool> {
+    let mut stays = false;
+    let clusters = KeptClusters::of_this_user().all();
+    // Of one run only: they belong to none.
+    let abandoned = clusters
+        .iter()
+        .filter(|cluster| args.run.is_none() && cluster.is_abandoned());
+    for KeptCluster { name, .. } in abandoned {
+        if args.dry_run {
+            writeln!(
+                output.out,
+                "would remove  kind cluster {name}, which was never finished"
+            )?;
+            continue;
+        }
+        let program = std::env::var_os("MOUNTPROOF_KIND").map(PathBuf::from);
+        let told: Told = Arc::new(|_| ());
+        match environment::down(name, program.as_deref(), &told).await {
+            Ok(_) => writeln!(
+                output.out,
+                "removed  kind cluster {name}, which was never finished"
+            )?,
+            Err(because) => {
+                let bad = style::ERROR;
+                stays = true;
+                writeln!(output.out, "{bad}left{bad:#}  kind cluster {name}: {because}")?;
             }
         }
     }

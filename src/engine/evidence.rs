@@ -413,8 +413,8 @@ mod tests {
         let clock = Clock::now();
         let later = clock.instant + std::time::Duration::from_millis(1500);
         assert_eq!(
-            clock.timestamp - clock.of(past),
-            jiff::Span::new().milliseconds(1500).fieldwise()
+            clock.timestamp.duration_since(clock.of(past)),
+            jiff::SignedDuration::from_millis(1500)
         );
         assert_eq!(
             clock.of(clock.instant + std::time::Duration::from_secs(1)),

@@ -11,12 +11,15 @@ use super::{
     as_kubelet::{self, Handed},
     calls,
     case::Attempt,
+    machine,
     step::{StepError, StepResult},
     world::World,
 };
 use crate::{
+    agent::{Agent, NodeShare, Shared, SharesError, dealt, run_shares},
     aws::Session,
-    journal::{EventKind, FloorMeasured, FloorPart, MeasurementFinished},
+    environment::EnvironmentOptions,
+    journal::{EventKind, MeasurementFinished},
     kubernetes::{Kubernetes, ObjectRef},
     load::{
         csi_lens::{CsiLens, PodIdentity, PublishJob, ServiceAccountTokens},
@@ -43,6 +46,8 @@ const FETCH: Duration = Duration::from_secs(10);
 pub(super) const UNMOUNT: Duration = Duration::from_secs(30);
 /// More of it for every pod of a measurement.
 const UNMOUNT_EACH: Duration = Duration::from_millis(50);
+/// Share of the time that waits for a processor take where processors are the limit.
+const CROWDED: f64 = 0.5;
 /// A wait for a limit that is worth a word.
 const QUEUE_SHOWS: Duration = Duration::from_millis(100);
 /// Unmounts and preparations at a time.
@@ -73,9 +78,10 @@ pub(super) async fn measure(attempt: &mut Attempt<'_>, planned: &Load, until: In
             let mut said = Vec::new();
             for lens in &mounts.lenses {
                 if *lens == Lens::Csi && !attempt.world.has(CSI_SOCKET) {
-                    attempt.world.warn(
-                        "the csi lens needs the driver's socket, which this environment does not reach",
-                    );
+                    let because = attempt.world.evidence_of(CSI_SOCKET);
+                    attempt.world.warn(format!(
+                        "the csi lens is left out, for nobody reaches the driver's socket: {because}"
+                    ));
                     continue;
                 }
                 said.push(mount_load(attempt, mounts, *lens).await?.detail);
@@ -89,9 +95,19 @@ pub(super) async fn measure(attempt: &mut Attempt<'_>, planned: &Load, until: In
 
 /// Measures what a mount costs at least on this machine; figures are given as multiples of it.
 async fn measure_floor(world: &World) {
-    match floor::measure(&world.scratch).await {
-        Ok(floor) => world.record(floor_measured(&floor)),
-        Err(error) => world.warn(error.to_string()),
+    let agents = as_kubelet::agents(world);
+    // Where agents measure, their machines' floors are what figures can be held to.
+    for agent in &agents {
+        match agent.floor().await {
+            Ok(floor) => world.record(EventKind::FloorMeasured(floor)),
+            Err(error) => world.warn(error.to_string()),
+        }
+    }
+    if agents.is_empty() {
+        match floor::measure(&world.scratch).await {
+            Ok(floor) => world.record(EventKind::FloorMeasured(floor.into_event())),
+            Err(error) => world.warn(error.to_string()),
+        }
     }
 }
 
@@ -108,14 +124,24 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     )
     .map_err(|error| StepError::trouble(error.to_string()))?;
     let emit = |event| world.record(event);
+    let (began, waited) = (Instant::now(), machine::waited_for_processors());
+    let crowded;
     let finished = match lens {
         Lens::Csi => {
             let pods = imagined_pods(world, &plan);
-            let target = Arc::new(csi_target(world, &pods).await?);
-            let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
-            for leftover in target.unpublish_all(PARALLEL, UNMOUNT).await {
-                world.warn(leftover.to_string());
-            }
+            let agents = as_kubelet::agents(world);
+            let measured = if agents.is_empty() {
+                let target = Arc::new(csi_target(world, &pods).await?);
+                let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
+                for leftover in target.unpublish_all(PARALLEL, UNMOUNT).await {
+                    world.warn(leftover.to_string());
+                }
+                measured.map_err(|error| StepError::trouble(error.to_string()))
+            } else {
+                let shares = shares(world, &plan, &pods, agents).await?;
+                through_agents(world, run_shares(&plan, shares, &emit, &attempt.cancelled).await)
+            };
+            crowded = shared_processors(world, began, waited);
             remove_statuses(world, &pods).await;
             measured
         }
@@ -126,18 +152,99 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
             // Until the pods are gone: thousands that republish in a hurry would be in the way of that.
             let _pace = world.environment.at_real_pace();
             let measured = run_mounts(&plan, Arc::clone(&target), &emit, &attempt.cancelled).await;
+            crowded = shared_processors(world, began, waited);
             target.remove_all(world).await?;
-            measured
+            measured.map_err(|error| StepError::trouble(error.to_string()))
         }
     };
     if let Some(ceiling) = ceiling(&plan, &world.environment.limits) {
         world.warn(ceiling);
     }
-    judge(
-        world,
-        &finished.map_err(|error| StepError::trouble(error.to_string()))?,
-    )
-    .await
+    if let Some(share) = crowded {
+        world.warn(format!("{}: {share}", plan.measurement.measurement));
+    }
+    judge(world, &finished?).await
+}
+
+/// Where the nodes are containers of this machine, its processors are all that they have: whether these were the limit, in words.
+fn shared_processors(world: &World, began: Instant, waited: Option<Duration>) -> Option<String> {
+    if !matches!(world.options.environment, EnvironmentOptions::Kind(_)) {
+        return None;
+    }
+    let waited = machine::waited_for_processors()?.checked_sub(waited?)?;
+    let share = waited.as_secs_f64() / began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+    (share >= CROWDED).then(|| {
+        format!(
+            "the limit was this machine's processors, {} for all nodes and everything else here: {:.0} % of the time something \
+             waited for one; the figures are of that, lower --rate to measure less of it",
+            machine::this().cpus,
+            share.min(1.0) * 100.0
+        )
+    })
+}
+
+/// What the agents are to mount, dealt out to their nodes.
+async fn shares(
+    world: &World,
+    plan: &MountPlan,
+    pods: &[LensPod<'_>],
+    agents: Vec<Agent>,
+) -> Result<Vec<NodeShare>, StepError> {
+    let handed = &Handed::of(world).await?;
+    let minting: Vec<_> = world
+        .shared
+        .iter()
+        .map(|tenant| async move {
+            let job = PublishJob {
+                // Name and uid are the mount's own.
+                pod: identity("", "", tenant),
+                class: tenant.class.clone(),
+                attributes: handed.attributes.clone(),
+                tokens: handed.tokens(world, &tenant.name).await?,
+            };
+            Ok::<_, StepError>((job, as_kubelet::expected_prints(tenant)))
+        })
+        .collect();
+    let whose: Vec<_> = stream::iter(minting).buffered(PARALLEL).try_collect().await?;
+    let pod = |index: u32| {
+        let pod = &pods[index as usize];
+        (pod.name.clone(), pod.uid.clone())
+    };
+    let dealt = dealt(plan.starts.len(), agents.len());
+    let shares = agents.into_iter().zip(dealt);
+    Ok(shares
+        .map(|(agent, indexes)| NodeShare::new(agent, plan, &indexes, &whose, pod))
+        .collect())
+}
+
+/// What agents measured is worth nothing where one of them went away.
+fn through_agents(
+    world: &World,
+    measured: Result<Shared, SharesError>,
+) -> Result<MeasurementFinished, StepError> {
+    let shared = measured.map_err(|error| StepError::trouble(error.to_string()))?;
+    for left in shared.left {
+        world.warn(left);
+    }
+    let lost: Vec<String> = shared.lost.iter().map(ToString::to_string).collect();
+    if lost.is_empty() {
+        return Ok(shared.finished);
+    }
+    Err(StepError::trouble(format!(
+        "{} lost an agent in its middle, so that its figures are worth nothing: {}",
+        shared.finished.measurement,
+        lost.join("; ")
+    )))
+}
+
+/// A pod that runs as its tenant's `default` `ServiceAccount`.
+fn identity(name: &str, uid: &str, tenant: &Tenant) -> PodIdentity {
+    PodIdentity {
+        name: name.to_owned(),
+        namespace: tenant.name.clone(),
+        uid: uid.to_owned(),
+        service_account: "default".to_owned(),
+    }
 }
 
 /// Says which limit on requests the mounts of this plan queue at, if any does: their figures are its figures then.
@@ -228,12 +335,7 @@ pub(super) async fn csi_target(world: &World, pods: &[LensPod<'_>]) -> Result<Cs
     let jobs: Vec<PublishJob> = pods
         .iter()
         .map(|pod| PublishJob {
-            pod: PodIdentity {
-                name: pod.name.clone(),
-                namespace: pod.tenant.name.clone(),
-                uid: pod.uid.clone(),
-                service_account: "default".to_owned(),
-            },
+            pod: identity(&pod.name, &pod.uid, pod.tenant),
             class: pod.tenant.class.clone(),
             attributes: handed.attributes.clone(),
             tokens: tokens[&pod.tenant.name].clone(),
@@ -302,7 +404,8 @@ impl PodTarget {
             .collect()
     }
 
-    async fn attempt(&self, job: &MountJob) -> Result<(), String> {
+    /// Creates the pod and waits until it is Ready; the node that it is on, where there is more than one.
+    async fn attempt(&self, job: &MountJob) -> Result<Option<String>, String> {
         let tenant = &self.tenants[job.tenant];
         let name = self.name(job.index as usize);
         let marks = self.marks.of_tenant(&tenant.name);
@@ -320,10 +423,12 @@ impl PodTarget {
             .create(&manifest.pod())
             .await
             .map_err(|error| error.to_string())?;
-        pods.wait_for(|pods| pods.iter().any(crate::kubernetes::PodView::ready))
+        let ready = pods
+            .wait_for(|pods| pods.iter().any(crate::kubernetes::PodView::ready))
             .await
-            .map(drop)
-            .map_err(|_| "the pod watch ended".to_owned())
+            .map_err(|_| "the pod watch ended".to_owned())?;
+        let node = ready.iter().find_map(|pod| pod.node.clone());
+        Ok(node.filter(|_| self.environment.nodes.len() > 1))
     }
 
     /// Removes every pod of the measurement and waits until they are gone.
@@ -366,7 +471,10 @@ impl PodTarget {
 impl MountTarget for PodTarget {
     async fn mount(&self, job: MountJob) -> MountEnd {
         match self.attempt(&job).await {
-            Ok(()) => MountVerdict::Ok.into(),
+            Ok(node) => MountEnd {
+                node,
+                ..MountVerdict::Ok.into()
+            },
             Err(because) => MountVerdict::Failed(because).into(),
         }
     }
@@ -416,22 +524,6 @@ impl FetchTarget for Sessions {
             },
         }
     }
-}
-
-fn floor_measured(floor: &floor::Floor) -> EventKind {
-    let part = |part: &floor::FloorPart| FloorPart {
-        name: part.name.to_owned(),
-        p50_ns: part.p50_ns,
-        p99_ns: part.p99_ns,
-        samples: part.samples,
-    };
-    EventKind::FloorMeasured(FloorMeasured {
-        parts: floor.parts.iter().map(part).collect(),
-        csi_lens: Some(part(&floor.lens)),
-        kept_alive_ns: floor.kept_alive_ns,
-        new_tls_ns: floor.new_tls_ns,
-        tmpfs: floor.tmpfs,
-    })
 }
 
 #[cfg(test)]

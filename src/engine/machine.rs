@@ -1,5 +1,7 @@
 //! The machine that a run takes place on, as the kernel tells.
 
+use std::time::Duration;
+
 use crate::journal::Machine;
 
 /// This machine.
@@ -11,6 +13,17 @@ pub(super) fn this() -> Machine {
         memory_bytes: kibibytes("/proc/meminfo", "MemTotal:"),
         kernel: format!("Linux {}", kernel.trim()),
     }
+}
+
+/// How long, since boot, something that could run waited for a processor of this machine's; none where the kernel does not say
+/// (`/proc/pressure`, of Linux 4.20 on).
+pub(super) fn waited_for_processors() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let total = some
+        .split_whitespace()
+        .find_map(|field| field.strip_prefix("total="))?;
+    total.parse().ok().map(Duration::from_micros)
 }
 
 /// Peak resident memory of this process, in bytes.

@@ -23,7 +23,6 @@ mod impostor;
 mod load;
 mod logs;
 mod machine;
-mod mount_point;
 mod needs;
 mod options;
 mod overrides;
@@ -38,6 +37,8 @@ mod synced;
 mod timeline;
 mod workload;
 mod world;
+
+use crate::mount_point;
 
 pub use self::{
     needs::needs,

@@ -20,6 +20,11 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         .nodes
         .iter()
         .find_map(|node| node.csi_socket.as_deref());
+    let agents = environment
+        .nodes
+        .iter()
+        .filter(|node| node.agent.is_some())
+        .count();
     vec![
         iam_enforcement(environment).await,
         capability(
@@ -41,10 +46,12 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         ),
         capability(
             CSI_SOCKET,
-            socket.is_some_and(Path::exists),
-            &match socket {
-                Some(socket) => format!("socket {}", socket.file_name().unwrap_or_default().display()),
-                None => "the harness does not stand on the node".to_owned(),
+            socket.is_some_and(Path::exists) || agents > 0,
+            &match (socket, &environment.no_agent) {
+                (Some(socket), _) => format!("socket {}", socket.file_name().unwrap_or_default().display()),
+                (None, None) if agents > 0 => format!("an agent on {agents} nodes calls it"),
+                (None, Some(because)) => because.clone(),
+                (None, None) => "the harness does not stand on the node".to_owned(),
             },
         ),
         of_provider(environment, FILE_PERMISSION, generation::FILE_PERMISSION),

@@ -2,21 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use tonic::Code;
 
 use super::{
-    as_kubelet::{self, Handed},
+    as_kubelet::{self, DriverSocket, Handed},
     case::Attempt,
-    mount_point::MountPoint,
     step::{StepError, StepResult},
     world::World,
 };
 use crate::{
-    load::csi_lens::{CsiClient, PodIdentity, PublishError, PublishJob, is_mount_point},
+    load::csi_lens::{PodIdentity, PublishError, PublishJob},
     provision::Tenant,
     scenario::{
         duration,
@@ -28,10 +26,6 @@ use crate::{
 
 /// Kubelet's pause before it tries a volume again for the first time; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Between two looks at whether a publish has come as far as to mount something.
-const LOOK: Duration = Duration::from_millis(5);
-/// How long a folder stands until something is mounted on it, or nothing that can be seen will be.
-const MOUNTING: Duration = Duration::from_millis(500);
 /// Longest time until a volume is gone when its case has ended.
 const UNPUBLISH: Duration = Duration::from_secs(20);
 
@@ -40,7 +34,6 @@ pub(super) struct LiveVolume {
     name: String,
     job: PublishJob,
     tenant: Tenant,
-    target: PathBuf,
     /// How each call ended.
     calls: Vec<String>,
     /// When kubelet would call again, and its pause after that call.
@@ -51,9 +44,9 @@ pub(super) struct LiveVolume {
 /// Publishes a volume until the driver reports success, and looks at it then; or once, interrupted.
 pub(super) async fn publish(attempt: &mut Attempt<'_>, planned: &Publish, until: Instant) -> StepResult {
     let world = attempt.world;
-    let client = as_kubelet::csi_client(world)?;
+    let client = DriverSocket::of(world)?;
     if !planned.again {
-        let live = LiveVolume::new(attempt, planned, &client).await?;
+        let live = LiveVolume::new(attempt, planned).await?;
         // On record before the first call: whatever ends this step, the case's clean-up finds it.
         attempt.volumes.insert(planned.volume.clone(), live);
     }
@@ -67,7 +60,7 @@ pub(super) async fn publish(attempt: &mut Attempt<'_>, planned: &Publish, until:
 }
 
 impl LiveVolume {
-    async fn new(attempt: &Attempt<'_>, planned: &Publish, client: &CsiClient) -> Result<Self, StepError> {
+    async fn new(attempt: &Attempt<'_>, planned: &Publish) -> Result<Self, StepError> {
         let tenant = attempt.tenants.get(planned.tenant);
         let tenant = tenant.ok_or_else(StepError::bad_reference)?.tenant().clone();
         let (case, number) = (&attempt.case.plan.case, attempt.number);
@@ -87,7 +80,6 @@ impl LiveVolume {
         };
         Ok(Self {
             name: planned.volume.clone(),
-            target: client.target(&job.pod.uid),
             job,
             tenant,
             calls: Vec::new(),
@@ -100,14 +92,14 @@ impl LiveVolume {
     async fn done(
         &mut self,
         world: &World,
-        client: &CsiClient,
+        client: &DriverSocket,
         deadline: Duration,
         until: Instant,
     ) -> StepResult {
         let began = Instant::now();
         loop {
             match self.call(client, deadline, until).await {
-                Ok(_) => return self.judged().await,
+                Ok(_) => return self.judged(client).await,
                 Err(error) if self.next >= until => {
                     let broken = failure(format!(
                         "the volume {} was not mounted within {:.1} s: {error}",
@@ -122,7 +114,7 @@ impl LiveVolume {
     }
 
     /// One call whose deadline passes.
-    async fn timed_out(&mut self, client: &CsiClient, deadline: Duration, until: Instant) -> StepResult {
+    async fn timed_out(&mut self, client: &DriverSocket, deadline: Duration, until: Instant) -> StepResult {
         match self.call(client, deadline, until).await {
             Err(PublishError::TimedOut(_)) => Ok(interrupted(format!(
                 "the call for {} passed its deadline of {}",
@@ -140,7 +132,7 @@ impl LiveVolume {
                 "{}: the deadline was to pass, and the call failed before: {error}",
                 self.name
             ))),
-            Ok(_) => Err(self.too_soon("before its deadline passed").await),
+            Ok(_) => Err(self.too_soon(client, "before its deadline passed").await),
         }
     }
 
@@ -148,20 +140,20 @@ impl LiveVolume {
     async fn killed(
         &mut self,
         world: &World,
-        client: &CsiClient,
+        client: &DriverSocket,
         deadline: Duration,
         until: Instant,
     ) -> StepResult {
         let Some(control) = &world.environment.control else {
             return Err(StepError::trouble("nobody can kill the driver here"));
         };
-        let target = self.target.clone();
+        let uid = self.job.pod.uid.clone();
         let (killed, ended) = {
             let mut call = std::pin::pin!(self.call(client, deadline, until));
             let too_soon = tokio::select! {
                 biased;
                 ended = &mut call => Some(ended),
-                () = is_begun(&target) => None,
+                () = client.begun(&uid, deadline) => None,
             };
             match too_soon {
                 Some(ended) => (false, ended),
@@ -177,14 +169,14 @@ impl LiveVolume {
                 "{}: the call failed before the driver was killed: {error}",
                 self.name
             ))),
-            Ok(_) => Err(self.too_soon("before the driver was killed").await),
+            Ok(_) => Err(self.too_soon(client, "before the driver was killed").await),
         }
     }
 
     /// One call, no sooner than kubelet would make it.
     async fn call(
         &mut self,
-        client: &CsiClient,
+        client: &DriverSocket,
         deadline: Duration,
         until: Instant,
     ) -> Result<Duration, PublishError> {
@@ -206,18 +198,10 @@ impl LiveVolume {
     }
 
     /// What is mounted, now that the driver says that it is.
-    async fn judged(&self) -> StepResult {
-        let (target, tenant) = (self.target.clone(), self.tenant.clone());
-        let looked = tokio::task::spawn_blocking(move || {
-            let empty = MountPoint::at(&target)
-                .files()
-                .is_ok_and(|files| files.is_empty());
-            (empty, as_kubelet::check_files(&tenant, &target))
-        });
-        let (empty, checked) = looked
-            .await
-            .map_err(|error| StepError::trouble(format!("the check of files panicked: {error}")))?;
-        let Err(wrong) = checked else {
+    async fn judged(&self, client: &DriverSocket) -> StepResult {
+        let looked = client.look(&self.job.pod.uid).await?;
+        let empty = looked.trouble.is_none() && looked.files.is_empty();
+        let Err(wrong) = as_kubelet::check_look(&self.tenant, &looked) else {
             let brief = match self.calls.len() {
                 1 => "file byte-exact".to_owned(),
                 number => format!("call {number} for the volume: file byte-exact"),
@@ -228,7 +212,7 @@ impl LiveVolume {
             });
         };
         let broken = if empty {
-            let mounted = if is_mount_point(&self.target).await {
+            let mounted = if looked.mounted {
                 "a file system without a file"
             } else {
                 "nothing: the folder is kubelet's own disk"
@@ -250,8 +234,8 @@ impl LiveVolume {
     }
 
     /// A call that should not have come to its end: what it left may be wrong all the same.
-    async fn too_soon(&self, when: &str) -> StepError {
-        match self.judged().await {
+    async fn too_soon(&self, client: &DriverSocket, when: &str) -> StepError {
+        match self.judged(client).await {
             Err(broken) => broken,
             Ok(_) => StepError::trouble(format!(
                 "{} was mounted {when}: what was to be in its way was not",
@@ -268,32 +252,17 @@ fn interrupted(detail: String) -> Finding {
     }
 }
 
-/// Waits until a publish has mounted something at `target`, as far as that can be seen: where mounts are plain folders,
-/// the folder is all there is to see.
-async fn is_begun(target: &Path) {
-    let mut stands_since = None;
-    loop {
-        if target.exists() {
-            let since = *stands_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= MOUNTING || is_mount_point(target).await {
-                return;
-            }
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// Unpublishes the volumes of a case, which kubelet would do until it works.
 pub(super) async fn remove_all(world: &World, volumes: BTreeMap<String, LiveVolume>) {
     // Without a socket nothing was published.
-    let Ok(client) = as_kubelet::csi_client(world) else {
+    let Ok(client) = DriverSocket::of(world) else {
         return;
     };
     for live in volumes.into_values() {
         let until = Instant::now() + UNPUBLISH;
         while let Err(leftover) = client.unpublish(&live.job.pod.uid, UNPUBLISH).await {
             if Instant::now() + FIRST_PAUSE >= until {
-                world.warn(leftover.to_string());
+                world.warn(leftover);
                 break;
             }
             tokio::time::sleep(FIRST_PAUSE).await;

@@ -13,7 +13,7 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::task::{JoinError, JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     dispatch::{Dispatch, dispatch},
@@ -264,6 +264,7 @@ impl Life {
         ready.capabilities.clone_from(&capabilities);
         ready.took_us += micros(began.elapsed());
         self.journal.record(EventKind::EnvironmentReady(ready));
+        let _incidents = self.journal_incidents(&environment);
 
         let provisioner = Provisioner::new(
             Arc::clone(&environment),
@@ -309,6 +310,17 @@ impl Life {
         };
         dispatch(&world, cases, how, &cancelled).await;
         Ok(())
+    }
+
+    /// Journals what befalls nodes, for as long as the answer lives.
+    fn journal_incidents(&self, environment: &Environment) -> Option<AbortOnDropHandle<()>> {
+        let mut incidents = environment.kubernetes.incidents()?;
+        let journal = self.journal.clone();
+        Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Some(incident) = incidents.recv().await {
+                journal.record(EventKind::IncidentSeen(incident));
+            }
+        })))
     }
 
     /// Waits for the first half, however it ends; says why it did not come to its own end.

@@ -32,6 +32,11 @@ impl StepError {
         }
     }
 
+    /// Nobody reaches the driver's socket.
+    pub(super) fn no_socket() -> Self {
+        Self::trouble("the driver's socket is on no node that is reached from here")
+    }
+
     /// A reference that the scenario's own checks let through.
     pub(super) fn bad_reference() -> Self {
         Self::trouble(

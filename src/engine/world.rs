@@ -213,6 +213,13 @@ impl World {
             .any(|known| known.name == capability && known.present)
     }
 
+    /// What the probe of a capability saw.
+    pub(super) fn evidence_of(&self, capability: &str) -> &str {
+        let mut known = self.capabilities.iter();
+        let found = known.find(|known| known.name == capability);
+        found.map_or("it was not looked for", |known| &known.evidence)
+    }
+
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
         case.scenario.requires.iter().find_map(|needed| {

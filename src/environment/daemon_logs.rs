@@ -185,11 +185,10 @@ mod tests {
             name: "it".to_owned(),
             arguments: arguments.split_whitespace().map(str::to_owned).collect(),
         });
-        DaemonView {
-            host_folders: vec!["/var/lib/kubelet".to_owned(), folder.to_owned()],
-            containers: containers.collect(),
-            ..DaemonView::default()
-        }
+        let mut daemon = DaemonView::default();
+        daemon.host_folders = vec!["/var/lib/kubelet".to_owned(), folder.to_owned()];
+        daemon.containers = containers.collect();
+        daemon
     }
 
     #[test]

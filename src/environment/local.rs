@@ -352,8 +352,10 @@ pub(super) async fn start(
         nodes: vec![Node {
             name: NODE.to_owned(),
             csi_socket: Some(csi_socket),
+            agent: None,
             kubelet_root: root,
         }],
+        no_agent: None,
         calls: Some(aws_side.log()),
         counts: Some(Arc::new(counts)),
         limits,

@@ -5,6 +5,7 @@
 //! its capabilities.
 
 mod access;
+mod agent;
 mod aws_side;
 mod call_counts;
 mod call_log;
@@ -53,6 +54,7 @@ pub use mountproof_releases::Release;
 pub use mountproof_stand_ins::programs::control_plane::ControlPlanePrograms;
 
 use crate::{
+    agent::Agent,
     aws::Aws,
     journal::EnvironmentReady,
     kubernetes::Kubernetes,
@@ -232,6 +234,8 @@ pub struct Environment {
     pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
     pub nodes: Vec<Node>,
+    /// Why there is no agent on them, where there should be one.
+    pub no_agent: Option<String>,
     /// Who asked AWS for what.
     pub calls: Option<Arc<dyn CallLog>>,
     /// How often driver and provider asked for what.
@@ -279,6 +283,7 @@ impl Environment {
             issuer,
             workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
+            no_agent: None,
             calls: None,
             counts: None,
             programs: None,
@@ -423,6 +428,8 @@ pub struct Node {
     pub kubelet_root: PathBuf,
     /// The driver's CSI socket, where the harness stands on the node and can call it.
     pub csi_socket: Option<PathBuf>,
+    /// The agent that calls it, where the harness does not stand on the node.
+    pub agent: Option<Agent>,
 }
 
 /// A log of AWS calls that can be read from a point on.

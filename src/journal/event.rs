@@ -61,6 +61,8 @@ pub enum EventKind {
     MeasurementFinished(MeasurementFinished),
     /// What mounts asked of AWS and of Kubernetes was counted.
     CallsCounted(CallsCounted),
+    /// Something befell a node, or what runs on it.
+    IncidentSeen(IncidentSeen),
     /// Something a reader should know that is no verdict.
     WarningRaised(WarningRaised),
     /// A signal asked the run to end.
@@ -402,6 +404,9 @@ pub struct FloorMeasured {
     /// harness's, so it is in neither whole. Journals of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csi_lens: Option<FloorPart>,
+    /// The node that it was measured on, where that is not this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// One primitive of a mount.
@@ -473,6 +478,9 @@ pub struct MountFinished {
     /// Error text when it failed, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The node that it was on, where there is more than one to tell apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// See [`EventKind::HistogramRecorded`]. Values are nanoseconds.
@@ -565,6 +573,57 @@ pub enum RefreshedBy {
     Kubelet,
     /// The driver, every rotation interval: before 1.6.0.
     Driver,
+}
+
+/// See [`EventKind::IncidentSeen`]. When it was seen is when it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentSeen {
+    /// What it is.
+    pub kind: IncidentKind,
+    /// The node.
+    pub node: String,
+    /// What it befell, such as `container secrets-store of pod kube-system/csi-secrets-store-x`.
+    pub what: String,
+    /// Why, in Kubernetes' words; redacted.
+    pub because: String,
+}
+
+/// What can befall a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncidentKind {
+    /// A container ended and was started anew: the driver, the provider, an agent, a workload.
+    Restarted,
+    /// The kernel ended a process that ran out of memory.
+    OomKilled,
+    /// Kubelet ended a pod, for the node's sake.
+    Evicted,
+    /// A pod of the driver, the provider or an agent is no more.
+    Removed,
+    /// A node does not report any more, or says that it cannot run pods.
+    NodeNotReady,
+    /// It does again.
+    NodeReady,
+    /// A node is short of memory, disk or processes.
+    NodePressure,
+    /// A node is no more.
+    NodeGone,
+}
+
+impl fmt::Display for IncidentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Restarted => "restarted",
+            Self::OomKilled => "OOM-killed",
+            Self::Evicted => "evicted",
+            Self::Removed => "removed",
+            Self::NodeNotReady => "not Ready",
+            Self::NodeReady => "Ready again",
+            Self::NodePressure => "under pressure",
+            Self::NodeGone => "gone",
+        })
+    }
 }
 
 /// See [`EventKind::WarningRaised`].

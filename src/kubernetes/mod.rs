@@ -6,6 +6,8 @@
 mod access;
 mod error;
 mod events;
+mod forward;
+mod incidents;
 mod nodes;
 mod object;
 mod pods;
@@ -28,15 +30,19 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use self::object::{held_by, run_of};
 pub use self::{
     access::{Identity, KubernetesAccess},
     error::KubernetesError,
     events::{EventView, Events},
+    forward::{Forwarded, PodPort},
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
     program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
+};
+use self::{
+    incidents::Incidents,
+    object::{held_by, run_of},
 };
 use crate::{
     secret::{Credential, SecretValue},
@@ -89,6 +95,7 @@ pub struct Kubernetes {
     retries: Arc<AtomicU64>,
     pods: Pods,
     events: Events,
+    incidents: Arc<Incidents>,
 }
 
 impl Kubernetes {
@@ -96,13 +103,15 @@ impl Kubernetes {
     pub async fn connect(access: &KubernetesAccess, marks: &Marks) -> Result<Self, KubernetesError> {
         let (client, retries) = access::client(access)?;
         version(&client).await?;
-        let pods = Pods::follow(Api::all(client.clone()), marks);
+        let incidents = Arc::new(Incidents::new());
+        let pods = Pods::follow(Api::all(client.clone()), marks, Arc::clone(&incidents));
         let events = Events::follow(Api::all(client.clone()));
         Ok(Self {
             client,
             retries,
             pods,
             events,
+            incidents,
         })
     }
 

@@ -18,6 +18,7 @@ use tokio::{
     time::{Instant as TokioInstant, timeout_at},
 };
 
+use super::incidents::Incidents;
 use crate::tenant::{Marks, WORKLOAD_LABEL};
 
 /// A pod, as far as verdicts and latencies need it. Times are taken on arrival, as the API's own
@@ -28,10 +29,10 @@ pub struct PodView {
     pub name: String,
     /// Its uid, which is part of its paths on the node.
     pub uid: String,
-    /// When the watch first said that it is there.
-    pub seen_at: Instant,
     /// The node that it is on, once it has one.
     pub node: Option<String>,
+    /// When the watch first said that it is there.
+    pub seen_at: Instant,
     /// When the watch first said that it has a node.
     pub scheduled_at: Option<Instant>,
     /// When the watch first said that it is Ready.
@@ -53,10 +54,10 @@ pub struct Pods {
 }
 
 impl Pods {
-    pub(super) fn follow(api: Api<Pod>, marks: &Marks) -> Self {
+    pub(super) fn follow(api: Api<Pod>, marks: &Marks, incidents: Arc<Incidents>) -> Self {
         let table = Arc::new(Table::default());
         let config = watcher::Config::default().labels(&marks.selector());
-        let watching = tokio::spawn(follow(api, config, Arc::clone(&table)));
+        let watching = tokio::spawn(follow(api, config, Arc::clone(&table), incidents));
         Self { table, watching }
     }
 
@@ -162,8 +163,8 @@ impl Table {
                 pods.push(PodView {
                     name: name.clone(),
                     uid: uid.clone(),
-                    seen_at: now,
                     node: None,
+                    seen_at: now,
                     scheduled_at: None,
                     ready_at: None,
                 });
@@ -219,7 +220,7 @@ impl Table {
     }
 }
 
-async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>) {
+async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>, incidents: Arc<Incidents>) {
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
@@ -230,6 +231,7 @@ async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>) {
                 match event {
                     watcher::Event::Init => listed.clear(),
                     watcher::Event::InitApply(pod) => {
+                        incidents.pod(&pod);
                         table.applied(&pod, now);
                         listed.extend(pod.metadata.uid);
                     }
@@ -237,7 +239,10 @@ async fn follow(api: Api<Pod>, config: watcher::Config, table: Arc<Table>) {
                         table.listed(&listed);
                         listed = HashSet::new();
                     }
-                    watcher::Event::Apply(pod) => table.applied(&pod, now),
+                    watcher::Event::Apply(pod) => {
+                        table.applied(&pod, now);
+                        incidents.pod(&pod);
+                    }
                     watcher::Event::Delete(pod) => table.deleted(&pod),
                 }
             }

@@ -31,7 +31,7 @@ use mountproof_csi_protocol::{
         volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode},
     },
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{fs, time::timeout};
 use tonic::{Code, Request, Status, transport::Channel};
 
@@ -52,10 +52,12 @@ pub struct CsiClient {
     connections: Vec<NodeClient<Channel>>,
     next: AtomicUsize,
     root: PathBuf,
+    /// See [`Self::within`].
+    anchor: Option<String>,
 }
 
 /// The pod that a volume is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodIdentity {
     /// Its name.
     pub name: String,
@@ -109,6 +111,9 @@ pub enum PublishError {
     /// No answer before the deadline.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    /// Who was to ask the driver could not be asked, or did not say what came of it.
+    #[error("{0}")]
+    NotAsked(String),
 }
 
 /// A volume that could not be unpublished, or is still there.
@@ -158,6 +163,21 @@ impl ServiceAccountTokens {
         self.among_secrets = among_secrets;
         self
     }
+
+    /// The text that the driver is handed and whether it is among the secrets, for whoever hands it over elsewhere.
+    #[must_use]
+    pub fn expose(&self) -> (&str, bool) {
+        (&self.by_audience, self.among_secrets)
+    }
+
+    /// What [`Self::expose`] gave.
+    #[must_use]
+    pub fn exposed(by_audience: String, among_secrets: bool) -> Self {
+        Self {
+            by_audience,
+            among_secrets,
+        }
+    }
 }
 
 impl fmt::Debug for ServiceAccountTokens {
@@ -181,7 +201,7 @@ impl PublishError {
                     | Code::ResourceExhausted
                     | Code::Aborted
             ),
-            Self::TimedOut(_) => false,
+            Self::TimedOut(_) | Self::NotAsked(_) => false,
         }
     }
 }
@@ -196,7 +216,16 @@ impl CsiClient {
                 .collect(),
             next: AtomicUsize::new(0),
             root: root.to_owned(),
+            anchor: None,
         }
+    }
+
+    /// Has the volumes in the folder of a pod that the node's kubelet knows, one beside the other, whosever they are: what is
+    /// in the folder of a pod that it does not know, a real one removes as soon as it is not mounted.
+    #[must_use]
+    pub fn within(mut self, pod_uid: Option<String>) -> Self {
+        self.anchor = pod_uid;
+        self
     }
 
     /// Opens every connection with a `NodeGetInfo`, so that no measured call has to.
@@ -292,11 +321,15 @@ impl CsiClient {
     }
 
     fn volume(&self, uid: &str) -> PathBuf {
+        let (pod, volume) = match &self.anchor {
+            None => (uid, VOLUME.to_owned()),
+            Some(anchor) => (anchor.as_str(), format!("{VOLUME}-{uid}")),
+        };
         self.root
             .join("pods")
-            .join(uid)
+            .join(pod)
             .join("volumes/kubernetes.io~csi")
-            .join(VOLUME)
+            .join(volume)
     }
 
     /// Removes the target, unless something is mounted there, and the pod's folders above it. Only ever
@@ -306,7 +339,11 @@ impl CsiClient {
             return;
         }
         let pods = self.root.join("pods");
-        for folder in target.ancestors().take_while(|folder| *folder != pods) {
+        let kept = match &self.anchor {
+            None => pods,
+            Some(anchor) => pods.join(anchor).join("volumes/kubernetes.io~csi"),
+        };
+        for folder in target.ancestors().take_while(|folder| *folder != kept) {
             if let Err(error) = fs::remove_dir(folder).await
                 && error.kind() != io::ErrorKind::NotFound
             {
@@ -428,7 +465,9 @@ fn refused(error: &PublishError) -> MountEnd {
             (MountVerdict::TimedOut, Some(*took))
         }
         PublishError::Refused { took, .. } => (MountVerdict::Failed(error.to_string()), Some(*took)),
-        PublishError::Prepare { .. } => (MountVerdict::Failed(error.to_string()), None),
+        PublishError::Prepare { .. } | PublishError::NotAsked(_) => {
+            (MountVerdict::Failed(error.to_string()), None)
+        }
     };
     MountEnd {
         took,
@@ -506,6 +545,26 @@ pub async fn is_mount_point(path: &Path) -> bool {
     }
 }
 
+/// Between two looks at whether a publish has come as far as to mount something.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long a folder stands until something is mounted on it, or nothing that can be seen will be.
+const MOUNTING: Duration = Duration::from_millis(500);
+
+/// Waits until a publish has mounted something at `target`, as far as that can be seen: where mounts are plain folders,
+/// the folder is all there is to see.
+pub async fn begun(target: &Path) {
+    let mut stands_since = None;
+    loop {
+        if target.exists() {
+            let since = *stands_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= MOUNTING || is_mount_point(target).await {
+                return;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// A connection that breaks under a call, or cannot be had, is `Unavailable` to kubelet's client, and so not final. Ours
 /// has other codes for that, and says what broke; what a driver answered breaks nothing.
 fn as_kubelet_sees(status: Status) -> Status {
@@ -531,4 +590,4 @@ fn code_name(code: Code) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -220,6 +220,7 @@ impl<T: FetchTarget> Shared<T> {
             error,
             throttled: end.0,
             retries: end.1,
+            node: None,
         });
     }
 
@@ -233,6 +234,7 @@ impl<T: FetchTarget> Shared<T> {
             error: Some(format!("more than {MAX_IN_FLIGHT} fetches under way")),
             throttled: 0,
             retries: 0,
+            node: None,
         });
     }
 

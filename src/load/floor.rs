@@ -36,6 +36,8 @@ use tokio::{
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 
+use crate::journal::{self, FloorMeasured};
+
 use super::{
     csi_lens::{CsiClient, PodIdentity, PublishError, PublishJob, ServiceAccountTokens},
     histogram::{Histogram, empty},
@@ -89,6 +91,27 @@ pub struct FloorPart {
     pub p99_ns: u64,
     /// Samples taken.
     pub samples: u32,
+}
+
+impl Floor {
+    /// As the journal holds it.
+    #[must_use]
+    pub fn into_event(self) -> FloorMeasured {
+        let part = |part: &FloorPart| journal::FloorPart {
+            name: part.name.to_owned(),
+            p50_ns: part.p50_ns,
+            p99_ns: part.p99_ns,
+            samples: part.samples,
+        };
+        FloorMeasured {
+            parts: self.parts.iter().map(part).collect(),
+            csi_lens: Some(part(&self.lens)),
+            kept_alive_ns: self.kept_alive_ns,
+            new_tls_ns: self.new_tls_ns,
+            tmpfs: self.tmpfs,
+            node: None,
+        }
+    }
 }
 
 /// The floor could not be measured. No run fails for it.

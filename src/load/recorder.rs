@@ -47,6 +47,8 @@ pub struct Ended {
     pub throttled: u32,
     /// Retries that the client made by itself.
     pub retries: u32,
+    /// The node that it was on, where there is more than one to tell apart.
+    pub node: Option<String>,
 }
 
 /// Counts that do not add up. The run is invalid: something was lost, or counted twice.
@@ -274,6 +276,7 @@ mod tests {
             error: None,
             throttled: 0,
             retries: 0,
+            node: None,
         }
     }
 

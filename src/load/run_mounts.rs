@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// From the start of the runner to the first planned start.
-const LEAD: Duration = Duration::from_millis(20);
+pub(crate) const LEAD: Duration = Duration::from_millis(20);
 /// How long an interrupted measurement waits for what is under way.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
 /// Mounts under way beyond which further ones are dropped. Far above what a machine bears: it keeps
 /// a target that answers nothing from eating all memory.
-const MAX_IN_FLIGHT: usize = 20_000;
+pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
 
 /// What to mount, and when.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +72,8 @@ pub struct MountEnd {
     pub throttled: u32,
     /// Retries made on the way.
     pub retries: u32,
+    /// The node that it was on, where there is more than one to tell apart.
+    pub node: Option<String>,
 }
 
 /// See [`MountEnd::verdict`].
@@ -94,6 +96,7 @@ impl From<MountVerdict> for MountEnd {
             took: None,
             throttled: 0,
             retries: 0,
+            node: None,
         }
     }
 }
@@ -194,20 +197,32 @@ pub async fn run_mounts<T: MountTarget>(
 ) -> Result<MeasurementFinished, RunError> {
     let clock = MonotonicClock::starting_in(LEAD);
     let pacer = Pacer::start(clock.origin(), plan.starts.clone().into_iter())?;
-    Ok(drive(plan, target, pacer, Arc::new(clock), emit, interrupt).await?)
+    let accounts = Accounts::new(plan, emit, &|_, _| {});
+    Ok(drive(accounts, target, pacer, Arc::new(clock), interrupt).await?)
+}
+
+/// The same for whoever keeps the accounts elsewhere: `tell` hears of every end, by its place in the plan.
+pub async fn run_share<T: MountTarget>(
+    plan: &MountPlan,
+    target: Arc<T>,
+    tell: Tell<'_>,
+    interrupt: &CancellationToken,
+) -> Result<MeasurementFinished, RunError> {
+    let clock = MonotonicClock::starting_in(LEAD);
+    let pacer = Pacer::start(clock.origin(), plan.starts.clone().into_iter())?;
+    let accounts = Accounts::new(plan, &|_| {}, tell);
+    Ok(drive(accounts, target, pacer, Arc::new(clock), interrupt).await?)
 }
 
 /// The runner, with time and starts from outside.
 async fn drive<T: MountTarget>(
-    plan: &MountPlan,
+    accounts: Accounts<'_>,
     target: Arc<T>,
     mut starts: impl Starts,
     clock: Arc<dyn Clock>,
-    emit: Emit<'_>,
     interrupt: &CancellationToken,
 ) -> Result<MeasurementFinished, AccountingError> {
-    emit(EventKind::MeasurementStarted(plan.measurement.clone()));
-    let mut run = Run::new(plan, emit);
+    let mut run = Run::new(accounts);
     let mut seconds = interval(INTERVAL);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
@@ -225,7 +240,7 @@ async fn drive<T: MountTarget>(
                 None => break,
             },
             Some(joined) = run.under_way.join_next_with_id() => run.finish(joined, clock.elapsed()),
-            _ = seconds.tick() => run.flush(clock.elapsed()),
+            _ = seconds.tick() => run.accounts.flush(clock.elapsed()),
         }
     }
     drop(starts);
@@ -244,7 +259,7 @@ async fn drive<T: MountTarget>(
                 None => break,
             },
             () = &mut interrupted => break,
-            _ = seconds.tick() => run.flush(clock.elapsed()),
+            _ = seconds.tick() => run.accounts.flush(clock.elapsed()),
         }
     }
     run.close().await
@@ -255,27 +270,18 @@ type Joined = Result<(task::Id, Ended), task::JoinError>;
 /// A measurement under way.
 struct Run<'a> {
     plan: &'a MountPlan,
-    emit: Emit<'a>,
-    recorder: Recorder,
+    accounts: Accounts<'a>,
     under_way: JoinSet<Ended>,
     sent: HashMap<task::Id, (u32, Duration)>,
-    ended: Vec<bool>,
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a MountPlan, emit: Emit<'a>) -> Self {
-        let steady_from = plan
-            .starts
-            .get(plan.warm_up as usize)
-            .copied()
-            .unwrap_or_default();
+    fn new(accounts: Accounts<'a>) -> Self {
         Self {
-            plan,
-            emit,
-            recorder: Recorder::new(&plan.measurement.measurement, steady_from),
+            plan: accounts.plan,
+            accounts,
             under_way: JoinSet::new(),
             sent: HashMap::new(),
-            ended: vec![false; plan.starts.len()],
         }
     }
 
@@ -288,7 +294,7 @@ impl<'a> Run<'a> {
         }
         if self.under_way.len() >= self.plan.max_in_flight {
             let why = format!("more than {} mounts under way", self.plan.max_in_flight);
-            self.record(
+            self.accounts.record(
                 start.index,
                 &Ended {
                     error: Some(why),
@@ -336,15 +342,66 @@ impl<'a> Run<'a> {
             error: Some("the harness panicked in this mount".to_owned()),
             ..dropped(self.plan, index)
         });
-        self.record(index, &ended);
+        self.accounts.record(index, &ended);
     }
 
-    fn record(&mut self, index: u32, ended: &Ended) {
-        let Some(seen) = self.ended.get_mut(index as usize) else {
+    async fn close(mut self) -> Result<MeasurementFinished, AccountingError> {
+        self.under_way.shutdown().await;
+        let mut cut_off: Vec<_> = std::mem::take(&mut self.sent).into_values().collect();
+        cut_off.sort_unstable();
+        for (index, sent) in cut_off {
+            let error = Some("interrupted while under way".to_owned());
+            self.accounts.record(
+                index,
+                &Ended {
+                    sent: Some(sent),
+                    error,
+                    ..dropped(self.plan, index)
+                },
+            );
+        }
+        self.accounts.close()
+    }
+}
+
+/// What hears of every end: the mount's place in the plan, and how it ended.
+pub type Tell<'a> = &'a (dyn Fn(u32, &Ended) + Sync);
+
+/// The accounts of a measurement: every planned mount comes to exactly one end here, wherever it is mounted.
+pub(crate) struct Accounts<'a> {
+    plan: &'a MountPlan,
+    emit: Emit<'a>,
+    tell: Tell<'a>,
+    recorder: Recorder,
+    ended: Vec<bool>,
+}
+
+impl<'a> Accounts<'a> {
+    /// Opens them: the measurement begins.
+    pub(crate) fn new(plan: &'a MountPlan, emit: Emit<'a>, tell: Tell<'a>) -> Self {
+        emit(EventKind::MeasurementStarted(plan.measurement.clone()));
+        let steady_from = plan
+            .starts
+            .get(plan.warm_up as usize)
+            .copied()
+            .unwrap_or_default();
+        Self {
+            plan,
+            emit,
+            tell,
+            recorder: Recorder::new(&plan.measurement.measurement, steady_from),
+            ended: vec![false; plan.starts.len()],
+        }
+    }
+
+    /// Enters an end; of a mount that has one already a second is not heard.
+    pub(crate) fn record(&mut self, index: u32, ended: &Ended) {
+        let Some(seen) = self.ended.get_mut(index as usize).filter(|seen| !**seen) else {
             return;
         };
         *seen = true;
         self.recorder.record(ended);
+        (self.tell)(index, ended);
         (self.emit)(EventKind::MountFinished(MountFinished {
             measurement: self.plan.measurement.measurement.clone(),
             index,
@@ -354,30 +411,24 @@ impl<'a> Run<'a> {
             done_us: ended.done.map(micros),
             outcome: ended.outcome,
             error: ended.error.clone(),
+            node: ended.node.clone(),
         }));
     }
 
-    fn flush(&mut self, now: Duration) {
+    /// Whether a mount has come to its end.
+    pub(crate) fn has_ended(&self, index: u32) -> bool {
+        self.ended.get(index as usize).copied().unwrap_or(true)
+    }
+
+    /// Hands over the slices that are full at `now`.
+    pub(crate) fn flush(&mut self, now: Duration) {
         for slice in self.recorder.take_closed(now) {
             (self.emit)(slice.into_event());
         }
     }
 
-    async fn close(mut self) -> Result<MeasurementFinished, AccountingError> {
-        self.under_way.shutdown().await;
-        let mut cut_off: Vec<_> = std::mem::take(&mut self.sent).into_values().collect();
-        cut_off.sort_unstable();
-        for (index, sent) in cut_off {
-            let error = Some("interrupted while under way".to_owned());
-            self.record(
-                index,
-                &Ended {
-                    sent: Some(sent),
-                    error,
-                    ..dropped(self.plan, index)
-                },
-            );
-        }
+    /// Closes them: what has not ended by now was never sent.
+    pub(crate) fn close(mut self) -> Result<MeasurementFinished, AccountingError> {
         for index in (0..self.ended.len()).filter_map(|index| u32::try_from(index).ok()) {
             if !self.ended[index as usize] {
                 self.record(index, &dropped(self.plan, index));
@@ -394,7 +445,7 @@ impl<'a> Run<'a> {
 }
 
 /// A mount of which nothing is known but its plan.
-fn dropped(plan: &MountPlan, index: u32) -> Ended {
+pub(crate) fn dropped(plan: &MountPlan, index: u32) -> Ended {
     Ended {
         warm_up: index < plan.warm_up,
         planned: plan.starts[index as usize],
@@ -404,6 +455,7 @@ fn dropped(plan: &MountPlan, index: u32) -> Ended {
         error: None,
         throttled: 0,
         retries: 0,
+        node: None,
     }
 }
 
@@ -421,6 +473,7 @@ fn ended(
         took: Some(deadline),
         throttled: 0,
         retries: 0,
+        node: None,
     });
     let (outcome, error) = match end.verdict {
         MountVerdict::Ok => (MountOutcome::Ok, None),
@@ -437,6 +490,7 @@ fn ended(
         error,
         throttled: end.throttled,
         retries: end.retries,
+        node: end.node,
     }
 }
 

@@ -376,7 +376,7 @@ impl Found {
     /// Whether the process that writes it is still there.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        Process::of(self.process.pid).is_ok_and(|process| process == self.process)
+        self.process.is_running()
     }
 }
 
@@ -451,6 +451,12 @@ pub fn read(path: &Path) -> io::Result<Found> {
 }
 
 impl Process {
+    /// Whether it is still there.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        Self::of(self.pid).is_ok_and(|process| process == *self)
+    }
+
     /// This one.
     pub fn this() -> io::Result<Self> {
         Self::of(std::process::id())

@@ -6,6 +6,7 @@ use super::{
     calls::{self, COLUMNS},
     exit::{self, ExitCode},
     figure,
+    nodes::{NODE_COLUMNS, node_row},
     summary::{CaseSummary, RunSummary},
 };
 use crate::{
@@ -359,6 +360,7 @@ fn latency(summary: &RunSummary, text: &mut String) {
         );
     }
     text.push('\n');
+    by_node(summary, text);
     if let Some(floor) = &summary.floor {
         let (kept, new) = (
             figure::latency(floor.kept_alive_ns),
@@ -374,6 +376,38 @@ fn latency(summary: &RunSummary, text: &mut String) {
                 text,
                 "Of what the csi lens times, {p50} (p50) and {p99} (p99) are its own: calls to a driver that answers at once.\n"
             );
+        }
+    }
+}
+
+fn by_node(summary: &RunSummary, text: &mut String) {
+    for measurement in &summary.measurements {
+        let name = cell(&measurement.started.measurement);
+        let nodes = measurement.by_node();
+        if nodes.len() > 1 {
+            let rule = "--:|".repeat(NODE_COLUMNS.len());
+            let _ = writeln!(
+                text,
+                "`{name}` by node:\n\n| node | {} |\n|---|{rule}",
+                NODE_COLUMNS.join(" | ")
+            );
+            for on in &nodes {
+                let figures = node_row(on).map(|figure| cell(&figure));
+                let _ = writeln!(text, "| `{}` | {} |", cell(&on.node), figures.join(" | "));
+            }
+            text.push('\n');
+        }
+        if !measurement.incidents.is_empty() {
+            let _ = writeln!(
+                text,
+                "While `{name}` was under way:\n\n| after | node | what | why |\n|--:|---|---|---|"
+            );
+            for (at_us, incident) in &measurement.incidents {
+                let what = format!("{}: {}", incident.what, incident.kind);
+                let cells = [&figure::seconds(*at_us), &incident.node, &what, &incident.because];
+                let _ = writeln!(text, "| {} |", cells.map(|text| cell(text)).join(" | "));
+            }
+            text.push('\n');
         }
     }
 }

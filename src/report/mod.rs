@@ -11,6 +11,7 @@ pub mod html;
 pub mod junit;
 pub mod latency;
 pub mod markdown;
+mod nodes;
 pub mod results;
 pub mod summary;
 pub mod terminal;

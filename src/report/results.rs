@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     exit,
     latency::Latency,
-    summary::{Attempt, CaseSummary, MeasurementSummary, RunSummary},
+    summary::{Attempt, CaseSummary, MeasurementSummary, OnNode, RunSummary},
 };
 use crate::{
     journal::{
-        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, KnownIssue,
-        LeftoverFound, Machine, MeasurementFinished, RefreshedBy, Verdict,
+        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured,
+        IncidentKind, IncidentSeen, KnownIssue, LeftoverFound, Machine, MeasurementFinished, RefreshedBy,
+        Verdict,
     },
     load::calls,
 };
@@ -69,8 +70,14 @@ pub struct Results {
     /// What a mount costs at least on that machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<FloorMeasured>,
+    /// The same of each node that agents measured on, where there are such: `floor` is the slowest's then.
+    #[serde(default)]
+    pub floors: Vec<FloorMeasured>,
     /// Every measurement.
     pub measurements: Vec<Measurement>,
+    /// What was seen on nodes and of what runs there: restarts, OOM kills, evictions, nodes that are not Ready.
+    #[serde(default)]
+    pub incidents: Vec<Incident>,
     /// What mounts asked of AWS and of Kubernetes, counted call by call: exact, and so the same in every run of the
     /// same programs.
     #[serde(default)]
@@ -232,6 +239,51 @@ pub struct Measurement {
     pub per_second: Option<f64>,
     /// Figures by tag: `steady` is what the measurement is quoted by.
     pub latency: BTreeMap<String, Figures>,
+    /// What each node had of it, where nodes are told apart. Figures of the whole are of one histogram, and no mean of these.
+    #[serde(default)]
+    pub nodes: Vec<NodeShare>,
+}
+
+/// What one node had of a measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeShare {
+    /// Its name.
+    pub node: String,
+    /// Mounts of the measurement's, its warm-up among them.
+    pub planned: u64,
+    /// Ended well.
+    pub ok: u64,
+    /// Refused as they should be.
+    pub denied: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Ran out of time.
+    pub timed_out: u64,
+    /// Never sent.
+    pub dropped: u64,
+    /// Sent more than a millisecond after the plan.
+    pub late: u64,
+    /// Response time after the warm-up.
+    pub latency: Figures,
+}
+
+/// Something that befell a node, or what runs on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Incident {
+    /// When it was seen, from the start of the run, in microseconds.
+    pub at_us: u64,
+    /// The measurements that were under way.
+    pub measurements: Vec<String>,
+    /// What it is.
+    pub kind: IncidentKind,
+    /// The node.
+    pub node: String,
+    /// What it befell.
+    pub what: String,
+    /// Why, in Kubernetes' words.
+    pub because: String,
 }
 
 /// Latency figures, in nanoseconds.
@@ -401,6 +453,12 @@ impl Results {
             cases: summary.cases.iter().map(case).collect(),
             accesses: summary.accesses.clone(),
             floor: summary.floor.clone(),
+            floors: summary.floors.clone(),
+            incidents: summary
+                .incidents
+                .iter()
+                .map(|(at_us, seen)| incident(summary, *at_us, seen))
+                .collect(),
             measurements: summary.measurements.iter().map(measurement).collect(),
             calls: summary.calls.iter().map(counted).collect(),
             warnings: summary.warnings.clone(),
@@ -523,6 +581,38 @@ fn measurement(measurement: &MeasurementSummary) -> Measurement {
             .iter()
             .map(|series| (series.tag.clone(), figures(&series.latency)))
             .collect(),
+        nodes: measurement.by_node().iter().map(node_share).collect(),
+    }
+}
+
+fn node_share(on: &OnNode) -> NodeShare {
+    NodeShare {
+        node: on.node.clone(),
+        planned: on.planned,
+        ok: on.ok,
+        denied: on.denied,
+        failed: on.failed,
+        timed_out: on.timed_out,
+        dropped: on.dropped,
+        late: on.late,
+        latency: figures(&on.latency),
+    }
+}
+
+fn incident(summary: &RunSummary, at_us: u64, seen: &IncidentSeen) -> Incident {
+    let under_way = summary.measurements.iter().filter(|measurement| {
+        let during = measurement.started_us..=measurement.finished_us.unwrap_or(u64::MAX);
+        during.contains(&at_us)
+    });
+    Incident {
+        at_us,
+        measurements: under_way
+            .map(|measurement| measurement.started.measurement.clone())
+            .collect(),
+        kind: seen.kind,
+        node: seen.node.clone(),
+        what: seen.what.clone(),
+        because: seen.because.clone(),
     }
 }
 

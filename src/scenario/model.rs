@@ -513,7 +513,7 @@ pub struct MountLoad {
     pub warm_up: u32,
     /// Mean starts per second.
     pub rate: f64,
-    /// The same through the pod lens, where the environment's nodes bring pods up more slowly.
+    /// Most of them through the pod lens, where the environment's nodes bring pods up more slowly.
     pub pod_rate: Option<f64>,
     /// Distribution of the starts.
     pub arrival: Arrival,
@@ -539,7 +539,7 @@ impl MountLoad {
     pub fn rate_of(&self, lens: Lens) -> f64 {
         match lens {
             Lens::Csi => self.rate,
-            Lens::Pod => self.pod_rate.unwrap_or(self.rate),
+            Lens::Pod => self.pod_rate.map_or(self.rate, |most| most.min(self.rate)),
         }
     }
 }

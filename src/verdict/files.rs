@@ -1,6 +1,10 @@
 //! Are the files of a mount the ones that should be there, byte for byte?
 
-use crate::secret::SecretValue;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::{SecretValue, digest_of};
 
 /// A file that a mount must hold.
 pub struct ExpectedFile {
@@ -24,6 +28,78 @@ pub struct SeenFile {
     pub mode: u32,
 }
 
+/// What tells one content from another without being it, so that a file can be judged where its value is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Print {
+    /// Number of bytes.
+    pub bytes: u64,
+    /// Their SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Print {
+    /// Of a content.
+    #[must_use]
+    pub fn of(content: &SecretValue) -> Self {
+        Self {
+            bytes: content.expose().len() as u64,
+            sha256: digest_of(content.expose()),
+        }
+    }
+}
+
+impl fmt::Display for Print {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = self.sha256.get(..12).unwrap_or(&self.sha256);
+        write!(f, "{} bytes with fingerprint {short}", self.bytes)
+    }
+}
+
+/// An [`ExpectedFile`] without its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedPrint {
+    /// Name below the mount path.
+    pub name: String,
+    /// Of its content.
+    pub print: Print,
+    /// Permission bits.
+    pub mode: u32,
+    /// The secret it comes from, for messages.
+    pub secret: String,
+}
+
+/// A [`SeenFile`] without its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenPrint {
+    /// Name below the mount path.
+    pub name: String,
+    /// Of its content.
+    pub print: Print,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl From<&ExpectedFile> for ExpectedPrint {
+    fn from(file: &ExpectedFile) -> Self {
+        Self {
+            name: file.name.clone(),
+            print: Print::of(&file.content),
+            mode: file.mode,
+            secret: file.secret.clone(),
+        }
+    }
+}
+
+impl From<&SeenFile> for SeenPrint {
+    fn from(file: &SeenFile) -> Self {
+        Self {
+            name: file.name.clone(),
+            print: Print::of(&file.content),
+            mode: file.mode,
+        }
+    }
+}
+
 /// A way in which a mount differs from what it must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference(pub String);
@@ -39,6 +115,14 @@ impl Difference {
 /// Everything that is wrong with `seen`, most telling first; empty when nothing is.
 #[must_use]
 pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Difference> {
+    let expected: Vec<ExpectedPrint> = expected.iter().map(ExpectedPrint::from).collect();
+    let seen: Vec<SeenPrint> = seen.iter().map(SeenPrint::from).collect();
+    differences_of_prints(&expected, &seen)
+}
+
+/// The same, where the values are not known.
+#[must_use]
+pub fn differences_of_prints(expected: &[ExpectedPrint], seen: &[SeenPrint]) -> Vec<Difference> {
     let mut found = Vec::new();
     for file in expected {
         let Some(there) = seen.iter().find(|there| there.name == file.name) else {
@@ -48,13 +132,10 @@ pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Differen
             )));
             continue;
         };
-        if !file.content.matches(there.content.expose()) {
+        if file.print != there.print {
             found.push(Difference(format!(
                 "file {} does not hold the value of {}: {} expected, {} seen",
-                file.name,
-                file.secret,
-                describe(&file.content),
-                describe(&there.content),
+                file.name, file.secret, file.print, there.print,
             )));
         }
         if file.mode != there.mode {
@@ -68,8 +149,7 @@ pub fn differences(expected: &[ExpectedFile], seen: &[SeenFile]) -> Vec<Differen
         if !expected.iter().any(|wanted| wanted.name == file.name) {
             found.push(Difference(format!(
                 "file {} should not be there ({})",
-                file.name,
-                describe(&file.content)
+                file.name, file.print
             )));
         }
     }
@@ -98,15 +178,6 @@ pub fn only_on_their_way(expected: &[ExpectedFile], seen: &[SeenFile]) -> bool {
                 .iter()
                 .any(|there| there.name == wanted.name && wanted.content.matches(there.content.expose()))
         })
-}
-
-/// A value without its content: length and fingerprint.
-fn describe(value: &SecretValue) -> String {
-    format!(
-        "{} bytes with fingerprint {}",
-        value.expose().len(),
-        value.fingerprint()
-    )
 }
 
 #[cfg(test)]

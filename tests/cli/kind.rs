@@ -367,6 +367,14 @@ fn down_deletes_what_is_ours_and_nothing_else() {
         .exits(3)
         .says(&["ours was never finished", "`mountproof down ours` deletes it"]);
     down(&["--all"]).exits(0).prints(&["ours is deleted"]);
+    let up = Running::start(machine.command(&["up", "theirs-too"]));
+    machine.await_call("create cluster --name theirs-too");
+    up.signal(Signal::KILL);
+    drop(up.end());
+    Running::start(machine.command(&["sweep", "--reports", "none"]))
+        .end()
+        .exits(0)
+        .prints(&["removed  kind cluster theirs-too, which was never finished"]);
     down(&["ours"]).exits(0).prints(&["there is no cluster ours"]);
     machine.assert_nothing_left();
 }

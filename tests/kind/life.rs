@@ -1,7 +1,7 @@
 //! Clusters from beginning to end: kept ones, and those around which something breaks. Whatever happens, the verdict is honest
 //! and nothing is left.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use rustix::process::Signal;
 
@@ -28,10 +28,14 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-/// The same scenario, with time to kill something.
+/// A mount that is held, long enough to kill something meanwhile, and another one after that.
 fn held() -> String {
-    HELD.replace("within: 10s", "within: 2m")
-        .replace("eventually: 10s", "eventually: 1m")
+    HELD.replace("within: 10s", "within: 1m")
+        .replace("holds: 3s", "holds: 15s")
+        .replace(
+            "  - update: { secret: red/rotating }\n  - expect: { workload: app, files: current, eventually: 10s }\n",
+            "  - mount: { as: again, tenant: red, secret: red/rotating, within: 2m }\n",
+        )
 }
 
 /// `run` of a scenario that holds a mount, in a cluster of its own.
@@ -209,8 +213,13 @@ fn provider_dies() {
     let mut running = holding(&place, &[]);
     place.await_hold(&mut running);
     let node = node(&cluster(&place));
-    let killed = ["exec", &node, "pkill", "-KILL", "-f", "standin provider"];
-    said("docker", killed);
+    place.await_line(&mut running, &["\"step-started\"", "\"step\":2"]);
+    // In the middle of the mount, and while kubelet starts it anew.
+    for _ in 0..4 {
+        let killed = ["exec", &node, "pkill", "-KILL", "-f", "standin provider"];
+        drop(Command::new("docker").args(killed).status());
+        std::thread::sleep(Duration::from_millis(400));
+    }
     let run = ended(running).says(&["nothing left behind"]);
     let [(_, verdict)] = &verdicts(&place.results())[..] else {
         panic!("one case{run}");

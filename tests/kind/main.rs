@@ -10,6 +10,7 @@
 mod aws;
 mod catalogue;
 mod life;
+mod load;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
@@ -24,7 +25,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let lacking = world::lacking();
-    let trials = [aws::CASES, catalogue::CASES, life::CASES]
+    let trials = [aws::CASES, catalogue::CASES, life::CASES, load::CASES]
         .into_iter()
         .flatten()
         .map(|&(name, case)| {

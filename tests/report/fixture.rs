@@ -250,6 +250,7 @@ impl Builder {
                 p99_ns: 180_000,
                 samples: 1_000,
             }),
+            node: None,
         }))
     }
 
@@ -303,6 +304,7 @@ impl Builder {
                 done_us: sent.then_some(planned_us + took_us),
                 outcome,
                 error: (outcome == MountOutcome::Failed).then(|| "rpc error: code = Unknown".to_owned()),
+                node: None,
             }));
             if (index + 1) % 500 == 0 || index + 1 == n {
                 let start_us = u64::from(index / 500) * 10_000_000;

@@ -95,6 +95,7 @@ impl Cluster {
                 // The node's own file system, its mounts included, as root on this machine may see it.
                 kubelet_root: Path::new("/proc").join(pid).join("root").join(KUBELET),
                 csi_socket: None,
+                agent: None,
                 name: node.clone(),
             });
             containers.push(KeptNode {
@@ -158,6 +159,11 @@ impl Cluster {
             Err(KindError::Failed { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Brings the images of an archive into every node.
+    pub(super) async fn load_archive(&self, kind: &Kind, archive: &Path) -> Result<(), KindError> {
+        kind.load_archive(&self.name, archive).await
     }
 }
 

@@ -43,6 +43,14 @@ pub struct KeptCluster {
     pub images: Option<Images>,
 }
 
+impl KeptCluster {
+    /// Whether whoever made it was killed before it stood.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.stage == Stage::Making && !self.maker.is_running()
+    }
+}
+
 /// How far a cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -369,6 +377,25 @@ pub(super) mod tests {
         drop(held);
         assert_eq!(kept.all(), [second]);
         assert!(!kept.kubeconfig("a").exists());
+    }
+
+    #[test]
+    fn only_what_was_never_finished_is_abandoned() {
+        let standing = cluster("a");
+        let mut gone = standing.maker.clone();
+        gone.started += 1;
+        for (stage, maker, abandoned) in [
+            (Stage::Making, &standing.maker, false),
+            (Stage::Making, &gone, true),
+            (Stage::Standing, &gone, false),
+        ] {
+            let cluster = KeptCluster {
+                stage,
+                maker: maker.clone(),
+                ..standing.clone()
+            };
+            assert_eq!(cluster.is_abandoned(), abandoned, "{stage:?}");
+        }
     }
 
     #[test]

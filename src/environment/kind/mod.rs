@@ -8,6 +8,7 @@
 //!
 //! What the cluster holds goes with it. The cluster is on record before it is made: `sweep` deletes what a killed run left.
 
+mod agent;
 mod cluster;
 mod config;
 mod doctor;
@@ -100,6 +101,8 @@ pub struct KindOptions {
     pub plants: Vec<Plant>,
     /// Faults to cause, of AWS.
     pub faults: Vec<Fault>,
+    /// Image of the agent; `None` makes one of this program.
+    pub agent: Option<String>,
     /// What becomes of the cluster.
     pub stay: Stay,
     /// Image of workloads; `None` is that of the nodes' own sandboxes.
@@ -136,6 +139,8 @@ pub(super) async fn start(
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
+    // Made while the cluster comes up.
+    let agent = agent::Preparing::begin(options, scratch);
     // Both to their ends, whichever fails: what is half made is removed by its name.
     let (obtained, behind) = tokio::join!(
         life::obtain(&kind, options, marks.run(), ledger, scratch, told),
@@ -201,6 +206,12 @@ pub(super) async fn start(
         stand_ins
     };
     let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
+    let mut nodes = cluster.nodes().to_vec();
+    let no_agent = agent
+        .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
+        .await;
+
+    kubernetes.watch_nodes(&[manifests::NAMESPACE, super::agent::NAMESPACE]);
 
     let aws = aws_side.administrator(&ca, region)?;
     let version = kubernetes
@@ -213,7 +224,6 @@ pub(super) async fn start(
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
     };
-    let nodes = cluster.nodes().to_vec();
     let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
         programs: Some(Arc::new(watch)),
@@ -233,6 +243,7 @@ pub(super) async fn start(
         issuer,
         workload_image,
         nodes,
+        no_agent,
         calls: Some(aws_side.log()),
         limits: Vec::new(),
         pace: None,

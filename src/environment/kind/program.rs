@@ -187,6 +187,16 @@ impl Kind {
             .map_err(|trouble| trouble.of(&self.program, "load docker-image"))
     }
 
+    /// Brings the images of an archive into every node of a cluster.
+    pub(super) async fn load_archive(&self, cluster: &str, archive: &Path) -> Result<(), KindError> {
+        let mut arguments: Vec<&OsStr> = ["load", "image-archive"].map(OsStr::new).to_vec();
+        arguments.extend([archive.as_os_str(), OsStr::new("--name"), OsStr::new(cluster)]);
+        let loaded = run(&self.program, arguments, WORK).await;
+        loaded
+            .map(drop)
+            .map_err(|trouble| trouble.of(&self.program, "load image-archive"))
+    }
+
     /// Writes the logs of a cluster's nodes into `folder`.
     pub(super) async fn logs(&self, cluster: &str, folder: &Path) -> Result<(), KindError> {
         let arguments: Vec<&OsStr> = vec![

@@ -156,6 +156,7 @@ mod tests {
             name: name.to_owned(),
             kubelet_root: folder.path().join(name),
             csi_socket: None,
+            agent: None,
         };
         drop(std::fs::create_dir(folder.path().join("lives")));
         let watch = Watch::begin("no-such-cluster", &[node("lives"), node("gone")]);

@@ -119,6 +119,18 @@ impl Node for Driver {
     }
 }
 
+/// Serves a driver at `socket` that does with a pod what its name says; what it was asked.
+pub(crate) fn driver_at(socket: &Path) -> mpsc::UnboundedReceiver<NodePublishVolumeRequest> {
+    let (sender, seen) = mpsc::unbounded_channel();
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(
+        Server::builder()
+            .add_service(NodeServer::new(Driver { seen: sender }))
+            .serve_with_incoming(UnixListenerStream::new(listener)),
+    );
+    seen
+}
+
 struct Fixture {
     folder: TempDir,
     client: CsiClient,
@@ -129,13 +141,7 @@ impl Fixture {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("csi.sock");
-        let (sender, seen) = mpsc::unbounded_channel();
-        let listener = UnixListener::bind(&socket).unwrap();
-        tokio::spawn(
-            Server::builder()
-                .add_service(NodeServer::new(Driver { seen: sender }))
-                .serve_with_incoming(UnixListenerStream::new(listener)),
-        );
+        let seen = driver_at(&socket);
         let client = CsiClient::new(&socket, &folder.path().join("kubelet"));
         Self { folder, client, seen }
     }

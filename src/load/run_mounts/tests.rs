@@ -163,7 +163,8 @@ where
         next: 0,
     };
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-    let result = drive(plan, Arc::new(Scripted(target)), starts, clock, &emit, stop).await;
+    let accounts = Accounts::new(plan, &emit, &|_, _| {});
+    let result = drive(accounts, Arc::new(Scripted(target)), starts, clock, stop).await;
     Outcome {
         result,
         events: events.into_inner().unwrap(),

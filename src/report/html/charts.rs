@@ -154,6 +154,12 @@ fn mounts(measurement: &MeasurementSummary) -> Markup {
                 title { (name) ": " (said) }
                 (axis.markup())
                 (seconds_axis(last_us))
+                @for (at_us, incident) in &measurement.incidents {
+                    @let at = x((*at_us).min(last_us));
+                    line class="incident" x1=(n(at)) y1=(n(TOP)) x2=(n(at)) y2=(n(BOTTOM)) {
+                        title { (incident.what) " on " (incident.node) ": " (incident.kind) }
+                    }
+                }
                 path class="dots" d=(draw(&points(MountOutcome::Ok), "h0")) {}
                 path class="denied" d=(draw(&points(MountOutcome::DeniedAsExpected), "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0")) {}
                 path class="timed-out" d=(draw(&points(MountOutcome::TimedOut), "m-4.5 4h9l-4.5-8z")) {}

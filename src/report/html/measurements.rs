@@ -10,6 +10,7 @@ use crate::{
         calls::{self, COLUMNS},
         figure,
         latency::Latency,
+        nodes::{NODE_COLUMNS, node_row},
         summary::{MeasurementSummary, RunSummary},
     },
 };
@@ -76,7 +77,9 @@ fn one(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Marku
                 (charts::percentiles(measurement, floor))
                 (charts::timeline(measurement))
             }
+            (incidents(measurement))
             (accounting(measurement))
+            (nodes(measurement))
             (series(measurement))
         }
     }
@@ -172,6 +175,52 @@ fn accounting(measurement: &MeasurementSummary) -> Markup {
     }
 }
 
+/// What befell nodes meanwhile, by the time that the timeline has.
+fn incidents(measurement: &MeasurementSummary) -> Markup {
+    html! {
+        @if !measurement.incidents.is_empty() {
+            table {
+                thead { tr { th class="num" { "After" } th { "Node" } th { "What" } th { "Why" } } }
+                tbody {
+                    @for (at_us, incident) in &measurement.incidents {
+                        tr {
+                            td class="num" { (figure::seconds(*at_us)) }
+                            td class="mono" { (incident.node) }
+                            td { (incident.what) ": " strong { (incident.kind) } }
+                            td { (incident.because) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What each node had of it, where there is more than one.
+fn nodes(measurement: &MeasurementSummary) -> Markup {
+    let nodes = measurement.by_node();
+    html! {
+        @if nodes.len() > 1 {
+            div class="scroll" {
+                table {
+                    thead { tr {
+                        th { "Node" }
+                        @for head in NODE_COLUMNS { th class="num" { (head) } }
+                    } }
+                    tbody {
+                        @for on in &nodes {
+                            tr {
+                                td class="mono" { (on.node) }
+                                @for figure in node_row(on) { td class="num" { (figure) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn series(measurement: &MeasurementSummary) -> Markup {
     html! {
         details class="more" {
@@ -215,7 +264,7 @@ fn floor(floor: &FloorMeasured) -> Markup {
         div class="card" {
             h3 { "Local floor" }
             p class="small soft" {
-                "What a mount's primitives alone take on this machine, re-measured in this run: "
+                "What a mount's primitives alone take on " (floor.node.as_deref().unwrap_or("this machine")) ", re-measured in this run: "
                 strong { (figure::latency(floor.kept_alive_ns)) } " on kept connections, "
                 strong { (figure::latency(floor.new_tls_ns)) } " with new TLS connections for every mount, as the AWS provider makes them."
                 @if !floor.tmpfs { " Without tmpfs, which may not be mounted here." }

@@ -16,7 +16,7 @@ const LATENESS_SHOWS_NS: u64 = 500_000;
 
 /// See [`MeasurementSummary::warnings`].
 pub(super) fn warnings(measurement: &MeasurementSummary) -> Vec<String> {
-    [lateness(measurement), drift(measurement)]
+    [lateness(measurement), drift(measurement), befallen(measurement)]
         .into_iter()
         .flatten()
         .collect()
@@ -49,6 +49,36 @@ fn moved(response: &Latency, service: &Latency) -> Option<(&'static str, u64, u6
         let late_ns = response_ns.saturating_sub(service_ns);
         let matters = late_ns > LATENESS_SHOWS_NS && late_ns as f64 > LATENESS_MATTERS * response_ns as f64;
         matters.then_some((listed.name, response_ns, service_ns))
+    })
+}
+
+/// What befell nodes meanwhile: a figure may be of that.
+fn befallen(measurement: &MeasurementSummary) -> Option<String> {
+    const SHOWN: usize = 3;
+    let incidents = &measurement.incidents;
+    let each = incidents.iter().take(SHOWN).map(|(at_us, incident)| {
+        format!(
+            "after {} {} on {}: {} ({})",
+            figure::seconds(*at_us),
+            incident.what,
+            incident.node,
+            incident.kind,
+            incident.because
+        )
+    });
+    let more = incidents.len().saturating_sub(SHOWN);
+    let more = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
+    (!incidents.is_empty()).then(|| {
+        format!(
+            "{}: {} while it was under way: {}{more}",
+            measurement.started.measurement,
+            figure::counted(incidents.len(), "incident"),
+            each.collect::<Vec<_>>().join("; "),
+        )
     })
 }
 

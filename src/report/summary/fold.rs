@@ -8,7 +8,8 @@ use super::{Attempt, CaseSummary, MeasurementSummary, RunSummary, StepSummary, e
 use crate::{
     journal::{
         AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured,
-        Interrupted, LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
+        IncidentSeen, Interrupted, LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady,
+        Verdict,
     },
     report::latency::Series,
 };
@@ -23,6 +24,9 @@ pub struct Fold {
     cases: Vec<OpenCase>,
     accesses: Vec<AccessChecked>,
     floor: Option<FloorMeasured>,
+    /// Of nodes that agents measured on, the latest of each.
+    floors: Vec<FloorMeasured>,
+    incidents: Vec<(u64, IncidentSeen)>,
     measurements: Vec<MeasurementSummary>,
     calls: Vec<CallsCounted>,
     warnings: Vec<String>,
@@ -116,12 +120,25 @@ impl Fold {
                 attempt.took_us = finished.took_us;
                 attempt.will_retry = finished.will_retry;
             }
-            EventKind::FloorMeasured(floor) => self.floor = Some(floor.clone()),
+            EventKind::FloorMeasured(floor) => {
+                if floor.node.is_some() {
+                    self.floors.retain(|known| known.node != floor.node);
+                    self.floors.push(floor.clone());
+                    // A figure of many nodes is held to the slowest of them.
+                    let slowest = self.floors.iter().max_by_key(|floor| floor.new_tls_ns);
+                    self.floor = slowest.cloned();
+                } else {
+                    self.floor = Some(floor.clone());
+                }
+            }
             EventKind::MeasurementStarted(started) => self.measurements.push(MeasurementSummary {
                 started: started.clone(),
                 started_us: event.elapsed_us,
                 started_at: event.at,
                 finished: None,
+                finished_us: None,
+                incidents: Vec::new(),
+                floors: self.floors.clone(),
                 mounts: Vec::new(),
                 slices: Vec::new(),
                 series: Vec::new(),
@@ -139,9 +156,11 @@ impl Fold {
             EventKind::MeasurementFinished(finished) => {
                 if let Some(measurement) = self.measurement(&finished.measurement, event) {
                     measurement.finished = Some(finished.clone());
+                    measurement.finished_us = Some(event.elapsed_us);
                 }
             }
             EventKind::CallsCounted(counted) => self.calls.push(counted.clone()),
+            EventKind::IncidentSeen(incident) => self.incidents.push((event.elapsed_us, incident.clone())),
             EventKind::WarningRaised(warning) => self.warnings.push(warning.text.clone()),
             // For whoever waits; it is over when a report is read.
             EventKind::ProgressMade(_) => {}
@@ -164,6 +183,7 @@ impl Fold {
         let mut measurements = self.measurements.clone();
         for measurement in &mut measurements {
             measurement.mounts.sort_by_key(|mount| mount.index);
+            measurement.incidents = self.incidents_during(measurement);
             let name = &measurement.started.measurement;
             match Series::merge(&measurement.slices) {
                 Ok(series) => measurement.series = series,
@@ -197,6 +217,8 @@ impl Fold {
             cases,
             accesses: self.accesses.clone(),
             floor: self.floor.clone(),
+            floors: self.floors.clone(),
+            incidents: self.incidents.clone(),
             measurements,
             calls: self.calls.clone(),
             warnings,
@@ -218,6 +240,17 @@ impl Fold {
             .clone();
         measurement.series = Series::merge(&measurement.slices).unwrap_or_default();
         Some(measurement)
+    }
+
+    /// What was seen while a measurement was under way, by the time from its start.
+    fn incidents_during(&self, measurement: &MeasurementSummary) -> Vec<(u64, IncidentSeen)> {
+        let until_us = measurement.finished_us.unwrap_or(u64::MAX);
+        let during = self.incidents.iter().filter(|(at_us, _)| *at_us <= until_us);
+        during
+            .filter_map(|(at_us, incident)| {
+                Some((at_us.checked_sub(measurement.started_us)?, incident.clone()))
+            })
+            .collect()
     }
 
     /// The floor, when it was measured.

@@ -6,6 +6,7 @@
 mod figures;
 mod fold;
 mod names;
+mod nodes;
 
 use jiff::Timestamp;
 
@@ -13,9 +14,9 @@ use super::latency::{Latency, Series};
 use crate::{
     journal::{
         AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure,
-        FloorMeasured, HistogramRecorded, Interrupted, KnownIssue, LeftoverFound, MeasurementFinished,
-        MeasurementStarted, MountFinished, MountOutcome, RunFinished, RunStarted, TeardownFinished,
-        TenantReady, Verdict,
+        FloorMeasured, HistogramRecorded, IncidentSeen, Interrupted, KnownIssue, LeftoverFound,
+        MeasurementFinished, MeasurementStarted, MountFinished, MountOutcome, RunFinished, RunStarted,
+        TeardownFinished, TenantReady, Verdict,
     },
     load::statistics::{Stationarity, stationarity},
 };
@@ -23,6 +24,7 @@ use crate::{
 pub use self::{
     fold::Fold,
     names::{evidence_folders, file_name},
+    nodes::OnNode,
 };
 
 /// A run, as far as its journal tells.
@@ -44,6 +46,10 @@ pub struct RunSummary {
     pub accesses: Vec<AccessChecked>,
     /// What a mount costs at least on this machine.
     pub floor: Option<FloorMeasured>,
+    /// The same of each node that agents measured on; `floor` is the slowest's then.
+    pub floors: Vec<FloorMeasured>,
+    /// What was seen on nodes, by the microseconds from the start of the run.
+    pub incidents: Vec<(u64, IncidentSeen)>,
     /// Measurements in the order in which they began.
     pub measurements: Vec<MeasurementSummary>,
     /// What mounts asked, as often as it was counted.
@@ -152,6 +158,12 @@ pub struct MeasurementSummary {
     pub started_at: Timestamp,
     /// The sums; absent when it never ended.
     pub finished: Option<MeasurementFinished>,
+    /// From the start of the run to its end, in microseconds.
+    pub finished_us: Option<u64>,
+    /// What was seen on nodes while it was under way, by the microseconds from its start.
+    pub incidents: Vec<(u64, IncidentSeen)>,
+    /// What a mount costs at least on each node that agents measured on.
+    pub floors: Vec<FloorMeasured>,
     /// Every planned mount, in the order of the schedule.
     pub mounts: Vec<MountFinished>,
     /// Slices as recorded, for the `.hlog`.

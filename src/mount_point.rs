@@ -18,12 +18,12 @@ use crate::{secret::SecretValue, verdict::files::SeenFile};
 
 /// Where the volume of one pod is mounted on its node.
 #[derive(Debug, Clone)]
-pub(super) struct MountPoint(PathBuf);
+pub(crate) struct MountPoint(PathBuf);
 
 impl MountPoint {
     /// The target path that kubelet gives to the driver, below the root of the node that has the pod, of those there are;
     /// below the first where none has it, as of a pod that is gone.
-    pub(super) fn of<'a>(
+    pub(crate) fn of<'a>(
         kubelet_roots: impl IntoIterator<Item = &'a Path>,
         pod_uid: &str,
         volume: &str,
@@ -38,7 +38,7 @@ impl MountPoint {
     }
 
     /// A target path that is known already.
-    pub(super) fn at(target: &Path) -> Self {
+    pub(crate) fn at(target: &Path) -> Self {
         Self(target.to_owned())
     }
 
@@ -46,7 +46,7 @@ impl MountPoint {
     ///
     /// The driver's own bookkeeping (`..data` and the folders it points to) is skipped, as its
     /// contents are seen through the links beside it.
-    pub(super) fn files(&self) -> io::Result<Vec<SeenFile>> {
+    pub(crate) fn files(&self) -> io::Result<Vec<SeenFile>> {
         let mut found = Vec::new();
         let copy = own_copy(&self.0);
         let folder = match &copy {
@@ -61,11 +61,11 @@ impl MountPoint {
     }
 
     /// Whether the folder itself is gone.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         !self.0.exists()
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
