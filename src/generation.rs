@@ -19,6 +19,12 @@ impl Version {
         Self { major, minor, patch }
     }
 
+    /// Whether only the last number differs from `other`'s.
+    #[must_use]
+    pub const fn is_of(&self, other: Self) -> bool {
+        self.major == other.major && self.minor == other.minor
+    }
+
     /// Reads what programs say of themselves and what images are tagged with: `1.6.0`, `v1.6.0`,
     /// `0.3.11-2025.02.03`. The provider's first images are `1.0.r2-6-gee95299-2022.04.14`: they are older than 0.1.0,
     /// whatever their number looks like. A build that was not told its version (`local-dev`) has none.

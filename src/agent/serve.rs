@@ -119,7 +119,7 @@ async fn answer(request: Request, place: &Place) -> Answer {
         },
         Request::Floor => match floor::measure(&place.scratch).await {
             Ok(floor) => Answer::Floor(floor.into_event()),
-            Err(error) => trouble(error),
+            Err(error) => trouble(&error),
         },
         Request::Publish { job, deadline } => {
             let client = place.client(place.pod_uid.clone());
@@ -134,12 +134,12 @@ async fn answer(request: Request, place: &Place) -> Answer {
             Answer::Begun
         }
         Request::Measure(_) | Request::Go | Request::Stop | Request::Done => {
-            trouble("there is no measurement under way in this conversation")
+            trouble(&"there is no measurement under way in this conversation")
         }
     }
 }
 
-fn trouble(because: impl ToString) -> Answer {
+fn trouble(because: &dyn std::fmt::Display) -> Answer {
     Answer::Trouble {
         because: because.to_string(),
     }
@@ -223,7 +223,7 @@ async fn measure<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) -> io::Result<()> {
     let plan = share.plan();
     let Some(jobs) = share.publish_jobs() else {
-        return mouth.say(&trouble("a mount of the share is nobody's")).await;
+        return mouth.say(&trouble(&"a mount of the share is nobody's")).await;
     };
     let expected: BTreeMap<String, Vec<ExpectedPrint>> =
         plan.tenants.iter().cloned().zip(share.expected).collect();
@@ -232,7 +232,7 @@ async fn measure<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let lens = Arc::new(CsiLens::new(client, jobs, Arc::new(check)));
     if let Err(status) = lens.warm_up(WARM_UP).await {
         return mouth
-            .say(&trouble(format!("it cannot reach the driver: {status}")))
+            .say(&trouble(&format!("it cannot reach the driver: {status}")))
             .await;
     }
     mouth.say(&Answer::Ready).await?;
@@ -260,8 +260,8 @@ async fn measure<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     if !over {
         let last = match ended {
             Ok(Ok(_)) => Answer::Measured,
-            Ok(Err(error)) => trouble(error),
-            Err(error) => trouble(error),
+            Ok(Err(error)) => trouble(&error),
+            Err(error) => trouble(&error),
         };
         over = mouth.say(&last).await.is_err();
     }

@@ -9,8 +9,10 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
+    host::ReleaseArgs,
+    installation::InstallationArgs,
     kind::KindArgs,
-    output::{OK, Output, style},
+    output::{OK, Output, USAGE, style},
 };
 use crate::{
     environment::{
@@ -103,6 +105,14 @@ pub struct UpArgs {
     /// Which cluster
     #[command(flatten)]
     pub kind: KindArgs,
+
+    /// Which driver and provider
+    #[command(flatten)]
+    pub release: ReleaseArgs,
+
+    /// Where they come from
+    #[command(flatten)]
+    pub installation: InstallationArgs,
 }
 
 /// Delete clusters that were kept, by `up`, `--reuse` or `--keep-on-failure`
@@ -135,7 +145,14 @@ pub struct DownArgs {
 pub async fn up(args: &UpArgs, quiet: bool, color: ColorChoice, output: &mut Output<'_>) -> io::Result<u8> {
     let Keepable::Kind = args.env;
     let (told, screen) = screen(quiet, color);
-    let options = args.kind.options(PROVIDER_QPS);
+    let installation = match args.installation.options(&args.release, PROVIDER_QPS) {
+        Ok(installation) => installation,
+        Err(because) => {
+            writeln!(output.err, "error: {because}")?;
+            return Ok(USAGE);
+        }
+    };
+    let options = args.kind.options(installation);
     let was_there = KeptClusters::of_this_user()
         .read(&args.name)
         .is_ok_and(|record| record.is_some());
@@ -243,7 +260,7 @@ pub async fn down(
             Ok(Down::Absent) => writeln!(output.out, "there is no cluster {name}")?,
             Err(error) => {
                 code = match &error {
-                    DownError::Foreign(_) => super::output::USAGE,
+                    DownError::Foreign(_) => USAGE,
                     _ => ExitCode::EnvironmentUnavailable.code(),
                 };
                 writeln!(output.err, "error: {error}")?;

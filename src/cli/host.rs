@@ -40,10 +40,6 @@ pub struct HostArgs {
     #[arg(long, value_name = "PROGRAM|IMAGE|ARCHIVE", conflicts_with = "driver_version")]
     pub driver: Option<String>,
 
-    /// The driver: its official image of this version, such as 1.6.0.
-    #[arg(long, value_name = "VERSION")]
-    pub driver_version: Option<String>,
-
     /// The provider, named in the same ways.
     #[arg(
         long,
@@ -52,17 +48,9 @@ pub struct HostArgs {
     )]
     pub provider: Option<String>,
 
-    /// The provider: its official image of this version, such as 3.1.1.
-    #[arg(long, value_name = "VERSION")]
-    pub provider_version: Option<String>,
-
-    /// A mirror of the driver's official repository: REGISTRY/NAME.
-    #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_DRIVER_REPOSITORY")]
-    pub driver_repository: Option<String>,
-
-    /// A mirror of the provider's official repository.
-    #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_PROVIDER_REPOSITORY")]
-    pub provider_repository: Option<String>,
+    /// The same by version.
+    #[command(flatten)]
+    pub release: ReleaseArgs,
 
     /// A real API server in the place of the Kubernetes stand-in, with --etcd; with --env host and without both, those in the
     /// folder that `KUBEBUILDER_ASSETS` names, if it is set. A kube-controller-manager beside it runs too.
@@ -92,6 +80,49 @@ pub struct HostArgs {
     pub obtained: Option<Obtained>,
 }
 
+/// Releases by their versions: as programs with `--env host`, as images with manifests on the nodes of a cluster.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Releases (--env host, --env kind)")]
+pub struct ReleaseArgs {
+    /// The driver: its official image of this version, such as 1.6.0; on nodes with manifests for it.
+    #[arg(long, value_name = "VERSION")]
+    pub driver_version: Option<String>,
+
+    /// The provider: its official image of this version, such as 3.1.1; on nodes with manifests for it.
+    #[arg(long, value_name = "VERSION")]
+    pub provider_version: Option<String>,
+
+    /// A mirror of the driver's official repository: REGISTRY/NAME.
+    #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_DRIVER_REPOSITORY")]
+    pub driver_repository: Option<String>,
+
+    /// A mirror of the provider's official repository.
+    #[arg(long, value_name = "REPOSITORY", env = "MOUNTPROOF_PROVIDER_REPOSITORY")]
+    pub provider_repository: Option<String>,
+}
+
+impl ReleaseArgs {
+    /// The first flag that names a version, if one was given.
+    #[must_use]
+    pub fn first_given(&self) -> Option<&'static str> {
+        [
+            (self.driver_version.is_some(), "--driver-version"),
+            (self.provider_version.is_some(), "--provider-version"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// Where official images come from.
+    #[must_use]
+    pub fn repositories(&self) -> Repositories {
+        Repositories {
+            driver: self.driver_repository.clone(),
+            provider: self.provider_repository.clone(),
+        }
+    }
+}
+
 /// [`Programs`] on the way from the outer process to the inner one.
 #[derive(Debug, Clone)]
 pub struct Obtained(pub Programs);
@@ -113,9 +144,7 @@ impl HostArgs {
     pub fn first_given(&self) -> Option<&'static str> {
         [
             (self.driver.is_some(), "--driver"),
-            (self.driver_version.is_some(), "--driver-version"),
             (self.provider.is_some(), "--provider"),
-            (self.provider_version.is_some(), "--provider-version"),
             (self.offline, "--offline"),
         ]
         .into_iter()
@@ -149,8 +178,8 @@ impl HostArgs {
 
     fn source(&self, part: Part) -> Result<Source, Unusable> {
         let (named, version) = match part {
-            Part::Driver => (&self.driver, &self.driver_version),
-            Part::Provider => (&self.provider, &self.provider_version),
+            Part::Driver => (&self.driver, &self.release.driver_version),
+            Part::Provider => (&self.provider, &self.release.provider_version),
         };
         match (named, version) {
             (Some(named), _) => Ok(Source::parse(part, named)?),
@@ -222,10 +251,7 @@ async fn programs(args: &HostArgs, quiet: bool, output: &mut Output<'_>) -> io::
         return refused(output, &error, unavailable).map(Err);
     }
     let options = Options {
-        repositories: Repositories {
-            driver: args.driver_repository.clone(),
-            provider: args.provider_repository.clone(),
-        },
+        repositories: args.release.repositories(),
         offline: args.offline,
         docker_config: docker_config(),
         ..Options::new(cache())

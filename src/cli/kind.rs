@@ -1,13 +1,10 @@
 //! The flags of `--env kind`.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
 
-use crate::environment::{AwsOptions, KindOptions, Needs, Stay};
-
-/// Rotation's poll interval: kubelet asks about every minute anyway.
-const ROTATION: Duration = Duration::from_secs(2);
+use crate::environment::{AwsOptions, KindOptions, Needs, Stay, installation::InstallationOptions};
 
 /// Pods that are started a second, for each processor, where nobody says otherwise: the nodes' containers share this
 /// machine's processors, and starting one takes a fifth to a third of a second of them (runc, network, kubelet, etcd). Above that a
@@ -20,7 +17,7 @@ pub(super) fn pod_rate() -> f64 {
     PODS_EACH * f64::from(u32::try_from(processors).unwrap_or(u32::MAX))
 }
 
-/// Which cluster, and what is on its nodes.
+/// Which cluster.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kind environment (--env kind)")]
 pub struct KindArgs {
@@ -44,22 +41,10 @@ pub struct KindArgs {
     #[arg(long, value_name = "N")]
     pub max_pods: Option<NonZeroU32>,
 
-    /// Image of the driver; one that Docker has here is loaded into the nodes [default: the newest release].
-    #[arg(long, value_name = "IMAGE")]
-    pub driver_image: Option<String>,
-
-    /// Image of the provider, likewise.
-    #[arg(long, value_name = "IMAGE")]
-    pub provider_image: Option<String>,
-
     /// Image of mountproof itself for the agent on the nodes, of this version; one that Docker has here is loaded into the nodes
     /// [default: made of this program].
     #[arg(long, value_name = "IMAGE")]
     pub agent_image: Option<String>,
-
-    /// Image of what registers the driver with kubelet (node-driver-registrar), likewise.
-    #[arg(long, value_name = "IMAGE")]
-    pub registrar_image: Option<String>,
 }
 
 impl KindArgs {
@@ -72,9 +57,6 @@ impl KindArgs {
             (self.kind_config.is_some(), "--kind-config"),
             (self.workers > 0, "--workers"),
             (self.max_pods.is_some(), "--max-pods"),
-            (self.driver_image.is_some(), "--driver-image"),
-            (self.provider_image.is_some(), "--provider-image"),
-            (self.registrar_image.is_some(), "--registrar-image"),
             (self.agent_image.is_some(), "--agent-image"),
         ]
         .into_iter()
@@ -83,18 +65,15 @@ impl KindArgs {
 
     /// As the environment takes them.
     #[must_use]
-    pub fn options(&self, provider_qps: f64) -> KindOptions {
+    pub fn options(&self, installation: InstallationOptions) -> KindOptions {
         KindOptions {
             program: self.kind.clone(),
             image: self.kind_image.clone(),
             config: self.kind_config.clone(),
             workers: self.workers,
             max_pods: self.max_pods.map(NonZeroU32::get),
-            driver: self.driver_image.clone(),
-            provider: self.provider_image.clone(),
-            registrar: self.registrar_image.clone(),
-            rotation: ROTATION,
-            provider_qps,
+            installation,
+            then: None,
             aws: AwsOptions::default(),
             plants: Vec::new(),
             faults: Vec::new(),

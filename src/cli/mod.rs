@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod endpoint;
 pub mod explain;
 pub mod host;
+pub mod installation;
 pub mod kind;
 pub mod lint;
 pub mod list;

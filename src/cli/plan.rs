@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use super::{
-    output::{OK, Output, style},
+    output::{OK, Output, USAGE, style},
     run::{EnvironmentName, RunArgs},
 };
 use crate::{
@@ -26,7 +26,14 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
-    let options = args.options(binding.cases, KnownIssues::default(), Vec::new());
+    let chosen = match args.environment() {
+        Ok(chosen) => chosen,
+        Err(because) => {
+            writeln!(output.err, "error: {because}")?;
+            return Ok(USAGE);
+        }
+    };
+    let options = args.options(binding.cases, KnownIssues::default(), Vec::new(), chosen);
     let cases = engine::plan(&options, args.seed.unwrap_or_default());
     let strong = style::STRONG;
 

@@ -15,6 +15,7 @@ use super::{
     aws::AwsArgs,
     cluster::StayArgs,
     host::{self, HostArgs},
+    installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
     list::TenantArgs,
     output::{Output, USAGE},
@@ -192,6 +193,14 @@ pub struct RunArgs {
     /// Whether it stays.
     #[command(flatten)]
     pub stay: StayArgs,
+
+    /// What is on its nodes.
+    #[command(flatten)]
+    pub installation: InstallationArgs,
+
+    /// What comes in its place.
+    #[command(flatten)]
+    pub then: ThenArgs,
 }
 
 /// Environments that this version can stand up.
@@ -253,7 +262,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 impl RunArgs {
     /// The arguments as something that can be done, with the cases that they select.
     #[must_use]
-    pub fn options(&self, cases: Vec<Case>, known: KnownIssues, command: Vec<String>) -> RunOptions {
+    pub fn options(
+        &self,
+        cases: Vec<Case>,
+        known: KnownIssues,
+        command: Vec<String>,
+        environment: EnvironmentOptions,
+    ) -> RunOptions {
         RunOptions {
             cases,
             tenants: self.tenants.names(),
@@ -280,24 +295,29 @@ impl RunArgs {
             out: self.out.clone(),
             known,
             command,
-            environment: self.environment(),
+            environment,
         }
     }
 }
 
 impl RunArgs {
-    fn environment(&self) -> EnvironmentOptions {
+    /// The environment that was chosen; what cannot be meant, in words.
+    pub(super) fn environment(&self) -> Result<EnvironmentOptions, String> {
         if self.env == EnvironmentName::Kind {
-            return EnvironmentOptions::Kind(Box::new(KindOptions {
+            let installation = self.installation.options(&self.host.release, self.provider_qps)?;
+            let then = self.then.then.as_ref();
+            let then = then.map(|then| then.options(&installation, &self.host.release.repositories()));
+            return Ok(EnvironmentOptions::Kind(Box::new(KindOptions {
+                then: then.transpose()?,
                 stay: self.stay.stay(),
                 workload_image: self.image.clone(),
                 aws: self.aws.options(self.env),
                 plants: self.plant.clone(),
                 faults: self.fault.clone(),
-                ..self.kind.options(self.provider_qps)
-            }));
+                ..self.kind.options(installation)
+            })));
         }
-        EnvironmentOptions::Local(Box::new(LocalOptions {
+        Ok(EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
             faults: self.fault.clone(),
             kubernetes_listen: self.kubernetes_listen,
@@ -307,7 +327,7 @@ impl RunArgs {
             provider_qps: self.provider_qps,
             programs: self.host.obtained.clone().map(|obtained| obtained.0),
             ..LocalOptions::default()
-        }))
+        })))
     }
 
     /// What was given that means nothing in the environment that was chosen, and what to do.
@@ -316,13 +336,23 @@ impl RunArgs {
             .host
             .first_given()
             .filter(|_| self.env != EnvironmentName::Host);
+        let of_release = self
+            .host
+            .release
+            .first_given()
+            .filter(|_| self.env == EnvironmentName::Embedded);
         let of_kind = self
             .kind
             .first_given()
             .or_else(|| self.stay.first_given())
+            .or_else(|| self.installation.first_given())
+            .or_else(|| self.then.then.is_some().then_some("--then"))
             .filter(|_| self.env != EnvironmentName::Kind);
         of_host
             .map(|flag| format!("{flag} is for real releases: add --env host"))
+            .or_else(|| {
+                of_release.map(|flag| format!("{flag} is for real releases: add --env host, or --env kind"))
+            })
             .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
             .or_else(|| {
                 let confined = self.env == EnvironmentName::Host || self.host.kube_apiserver.is_some();
@@ -347,6 +377,13 @@ pub async fn run(
         writeln!(output.err, "error: {misplaced}")?;
         return Ok(USAGE);
     }
+    let environment = match args.environment() {
+        Ok(environment) => environment,
+        Err(because) => {
+            writeln!(output.err, "error: {because}")?;
+            return Ok(USAGE);
+        }
+    };
     let control_plane = match args.host.control_plane(args.env) {
         Ok(programs) => programs,
         Err(error) => {
@@ -388,7 +425,7 @@ pub async fn run(
             }
         }
     }
-    let mut options = args.options(binding.cases, known, host::typed(std::env::args()));
+    let mut options = args.options(binding.cases, known, host::typed(std::env::args()), environment);
     let needs = engine::needs(&options);
     match &mut options.environment {
         EnvironmentOptions::Local(local) => {

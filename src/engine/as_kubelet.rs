@@ -31,7 +31,7 @@ impl Handed {
     /// As the environment's driver and provider want it.
     pub(super) async fn of(world: &World) -> Result<Self, StepError> {
         let mut attributes = BTreeMap::new();
-        if generation::region_from_node(world.environment.version("provider")) {
+        if generation::region_from_node(&world.version("provider")) {
             // It would look for the pod to find the node's, and there are no pods.
             attributes.insert("region".to_owned(), world.options.region.clone());
         }

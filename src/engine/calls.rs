@@ -124,7 +124,7 @@ struct Counter<'a> {
 impl Counter<'_> {
     /// Who sees to it that a running pod's files are refreshed.
     fn refreshed_by(&self) -> RefreshedBy {
-        if DriverGeneration::of(self.world.environment.version("driver")).republish {
+        if DriverGeneration::of(&self.world.version("driver")).republish {
             RefreshedBy::Kubelet
         } else {
             RefreshedBy::Driver
@@ -231,7 +231,7 @@ async fn unplaced_pod<'a>(
     let world = attempt.world;
     let workload = format!("counted-{index}");
     let name = tenant::workload_name(
-        &attempt.case.scenario.name,
+        &attempt.case.plan.measured_as(),
         &workload,
         &attempt.case.plan.case,
         attempt.number,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -64,75 +65,9 @@ pub(super) async fn attempt(
     number: u32,
     cancelled: CancellationToken,
 ) -> AttemptEnd {
-    let calls_from = world.environment.calls.as_ref().map_or(0, |calls| calls.cursor());
-    let restarts = programs::restarts(&world.environment).await;
-    let mut attempt = Attempt {
-        world,
-        case,
-        number,
-        tenants: Vec::new(),
-        workloads: BTreeMap::new(),
-        volumes: BTreeMap::new(),
-        mounted: Vec::new(),
-        began: Instant::now(),
-        calls_from,
-        cancelled,
-    };
-    let deadline = case.scenario.deadline;
-    let result = tokio::select! {
-        result = tokio::time::timeout(deadline, attempt.run()) => result.unwrap_or_else(|_| {
-            Err(StepError::trouble(format!(
-                "the attempt's deadline of {deadline:?} passed"
-            )))
-        }),
-        // Whatever is waited for will not come any more.
-        gone = programs::ended(&world.environment) => Err(StepError::trouble(gone)),
-    };
-    let mut end = match result {
-        Ok(summary) => AttemptEnd {
-            verdict: Verdict::Passed,
-            summary,
-            failure: None,
-        },
-        Err(StepError::Broken(failure)) => match programs::gone(&world.environment) {
-            // A value that a tenant should not have had is one, whatever else happened.
-            None if failure.isolation => ended(Verdict::Failed, failure),
-            None => match programs::restarted_since(&world.environment, &restarts).await {
-                None => ended(Verdict::Failed, failure),
-                Some(restarted) => ended(Verdict::Errored, programs::because(&restarted, failure)),
-            },
-            // Nothing that comes after the end of a program is a word of its about isolation or mounting.
-            Some(gone) => ended(Verdict::Errored, programs::because(&gone, failure)),
-        },
-        Err(StepError::Trouble(failure)) => ended(Verdict::Errored, failure),
-        Err(StepError::Cancelled) => AttemptEnd {
-            verdict: Verdict::Skipped,
-            summary: "interrupted".to_owned(),
-            failure: None,
-        },
-    };
-    if let Some(failure) = &mut end.failure {
-        match tokio::time::timeout(EVIDENCE, evidence::collect(&attempt)).await {
-            Ok(timeline) => {
-                if let Some(timeline) = timeline {
-                    failure.facts.push(Fact {
-                        label: "timeline".to_owned(),
-                        text: timeline,
-                    });
-                }
-            }
-            Err(_) => world.warn(format!(
-                "evidence of {} was not to be had within {EVIDENCE:?}",
-                case.plan.case
-            )),
-        }
-    }
-    if tokio::time::timeout(CLEAN_UP, attempt.clean_up()).await.is_err() {
-        world.warn(format!(
-            "clean-up of {} took more than {CLEAN_UP:?}; teardown will finish it",
-            case.plan.case
-        ));
-    }
+    let mut attempt = Attempt::new(world, case, number, cancelled);
+    let end = attempt.part(0..case.scenario.steps.len()).await;
+    attempt.leave().await;
     end
 }
 
@@ -144,11 +79,95 @@ fn ended(verdict: Verdict, failure: Failure) -> AttemptEnd {
     }
 }
 
-impl Attempt<'_> {
-    async fn run(&mut self) -> Result<String, StepError> {
-        self.tenants = self.world.tenants_of(self.case, self.number).await?;
+impl<'a> Attempt<'a> {
+    pub(super) fn new(world: &'a World, case: &'a Case, number: u32, cancelled: CancellationToken) -> Self {
+        Self {
+            world,
+            case,
+            number,
+            tenants: Vec::new(),
+            workloads: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            mounted: Vec::new(),
+            began: Instant::now(),
+            calls_from: world.environment.calls.as_ref().map_or(0, |calls| calls.cursor()),
+            cancelled,
+        }
+    }
+
+    /// Some of its steps, within the scenario's deadline, with evidence where they do not hold.
+    pub(super) async fn part(&mut self, steps: Range<usize>) -> AttemptEnd {
+        let deadline = self.case.scenario.deadline;
+        let world = self.world;
+        let restarts = programs::restarts(&world.environment).await;
+        let result = tokio::select! {
+            result = tokio::time::timeout(deadline, self.run(steps)) => result.unwrap_or_else(|_| {
+                Err(StepError::trouble(format!(
+                    "the attempt's deadline of {deadline:?} passed"
+                )))
+            }),
+            // Whatever is waited for will not come any more.
+            gone = programs::ended(&world.environment) => Err(StepError::trouble(gone)),
+        };
+        let mut end = match result {
+            Ok(summary) => AttemptEnd {
+                verdict: Verdict::Passed,
+                summary,
+                failure: None,
+            },
+            Err(StepError::Broken(failure)) => match programs::gone(&world.environment) {
+                // A value that a tenant should not have had is one, whatever else happened.
+                None if failure.isolation => ended(Verdict::Failed, failure),
+                None => match programs::restarted_since(&world.environment, &restarts).await {
+                    None => ended(Verdict::Failed, failure),
+                    Some(restarted) => ended(Verdict::Errored, programs::because(&restarted, failure)),
+                },
+                // Nothing that comes after the end of a program is a word of its about isolation or mounting.
+                Some(gone) => ended(Verdict::Errored, programs::because(&gone, failure)),
+            },
+            Err(StepError::Trouble(failure)) => ended(Verdict::Errored, failure),
+            Err(StepError::Cancelled) => AttemptEnd {
+                verdict: Verdict::Skipped,
+                summary: "interrupted".to_owned(),
+                failure: None,
+            },
+        };
+        if let Some(failure) = &mut end.failure {
+            match tokio::time::timeout(EVIDENCE, evidence::collect(self)).await {
+                Ok(timeline) => {
+                    if let Some(timeline) = timeline {
+                        failure.facts.push(Fact {
+                            label: "timeline".to_owned(),
+                            text: timeline,
+                        });
+                    }
+                }
+                Err(_) => world.warn(format!(
+                    "evidence of {} was not to be had within {EVIDENCE:?}",
+                    self.case.plan.case
+                )),
+            }
+        }
+        end
+    }
+
+    /// Removes what it made, within the time for that.
+    pub(super) async fn leave(&mut self) {
+        if tokio::time::timeout(CLEAN_UP, self.clean_up()).await.is_err() {
+            self.world.warn(format!(
+                "clean-up of {} took more than {CLEAN_UP:?}; teardown will finish it",
+                self.case.plan.case
+            ));
+        }
+    }
+
+    async fn run(&mut self, steps: Range<usize>) -> Result<String, StepError> {
+        if self.tenants.is_empty() {
+            self.tenants = self.world.tenants_of(self.case, self.number).await?;
+        }
         let mut said = Vec::new();
-        for (number, step) in self.case.scenario.steps.iter().enumerate() {
+        let chosen = &self.case.scenario.steps[steps.clone()];
+        for (number, step) in steps.zip(chosen) {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             let title = self.title(&step.action);
             self.world.record(EventKind::StepStarted(StepStarted {
@@ -176,7 +195,7 @@ impl Attempt<'_> {
             }));
             said.push(result?);
         }
-        Ok(summary(&self.case.scenario.steps, &said))
+        Ok(summary(chosen, &said))
     }
 
     /// One step, within its deadline.
@@ -337,7 +356,7 @@ pub(super) fn finished(
         verdict: end.verdict,
         failure: end.failure.as_ref(),
     };
-    let known = world.options.known.of(ended, &world.environment.ready.components);
+    let known = world.known(ended);
     CaseFinished {
         case: case.plan.case.clone(),
         attempt,

@@ -114,7 +114,7 @@ async fn measure_floor(world: &World) {
 async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> StepResult {
     let world = attempt.world;
     let names: Vec<String> = world.shared.iter().map(|tenant| tenant.name.clone()).collect();
-    let scenario = &attempt.case.scenario.name;
+    let scenario = &attempt.case.plan.measured_as();
     let plan = MountPlan::of(
         load,
         lens,
@@ -485,7 +485,7 @@ async fn fetch_load(attempt: &Attempt<'_>, load: &FetchLoad) -> StepResult {
     let plan = FetchPlan::of(
         load,
         FETCH,
-        (&attempt.case.scenario.name, &attempt.case.plan.case),
+        (&attempt.case.plan.measured_as(), &attempt.case.plan.case),
     )
     .map_err(|error| StepError::trouble(error.to_string()))?;
     let opening: Vec<_> = world.shared.iter().map(|tenant| session(world, tenant)).collect();

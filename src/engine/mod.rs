@@ -35,6 +35,7 @@ mod standing;
 mod step;
 mod synced;
 mod timeline;
+mod upgrade;
 mod workload;
 mod world;
 

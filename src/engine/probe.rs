@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    environment::Environment,
+    environment::{Environment, version_of},
     generation::{self, DriverGeneration, Since},
-    journal::Capability,
+    journal::{Capability, Component},
     scenario::capability::{
         AWS_FAULTS, CALL_COUNTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION,
         IAM_ENFORCEMENT, PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE,
@@ -14,8 +14,8 @@ use crate::{
     secret::Credential,
 };
 
-/// Probes every capability that scenarios can ask for.
-pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
+/// Probes every capability that scenarios can ask for, with these components at the seams.
+pub(super) async fn capabilities(environment: &Environment, components: &[Component]) -> Vec<Capability> {
     let socket = environment
         .nodes
         .iter()
@@ -38,7 +38,7 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
         capability(
             ROTATION,
             true,
-            if DriverGeneration::of(environment.version("driver")).republish {
+            if DriverGeneration::of(version_of(components, "driver")).republish {
                 "the CSIDriver asks for requiresRepublish, and the driver has rotation on"
             } else {
                 "the driver has rotation on, and a reconciler of its own for that"
@@ -54,8 +54,8 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
                 (None, None) => "the harness does not stand on the node".to_owned(),
             },
         ),
-        of_provider(environment, FILE_PERMISSION, generation::FILE_PERMISSION),
-        of_provider(environment, SECRET_TWICE, generation::SECRET_TWICE),
+        of_provider(components, FILE_PERMISSION, generation::FILE_PERMISSION),
+        of_provider(components, SECRET_TWICE, generation::SECRET_TWICE),
         capability(
             EXPIRED_TOKENS,
             environment.expired.is_some(),
@@ -69,7 +69,7 @@ pub(super) async fn capabilities(environment: &Environment) -> Vec<Capability> {
             true,
             "the driver may write Secrets, as with syncSecret.enabled=true of its chart",
         ),
-        republish(environment),
+        republish(environment, components),
         program_logs(environment).await,
         capability(
             FAILOVER_REGION,
@@ -131,8 +131,8 @@ async fn program_logs(environment: &Environment) -> Capability {
     }
 }
 
-fn republish(environment: &Environment) -> Capability {
-    let driver = environment.version("driver");
+fn republish(environment: &Environment, components: &[Component]) -> Capability {
+    let driver = version_of(components, "driver");
     let (present, evidence) = if environment.republish.is_none() {
         (false, "kubelet publishes again when it likes".to_owned())
     } else if DriverGeneration::of(driver).republish {
@@ -150,8 +150,8 @@ fn republish(environment: &Environment) -> Capability {
 }
 
 /// What the provider can do since a version.
-fn of_provider(environment: &Environment, name: &str, since: Since) -> Capability {
-    let (present, evidence) = since.judge(environment.version("provider"));
+fn of_provider(components: &[Component], name: &str, since: Since) -> Capability {
+    let (present, evidence) = since.judge(version_of(components, "provider"));
     capability(name, present, &evidence)
 }
 

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,8 @@ use super::{
     options::RunOptions,
     probe, programs,
     signals::{self, Ending},
-    world::{Values, World, plain_request, tenant_ready},
+    upgrade,
+    world::{Standing, Values, World, plain_request, tenant_ready},
 };
 use crate::{
     environment::{self, Environment, Fault, Heard, Told},
@@ -189,6 +190,9 @@ pub async fn run(
 #[must_use]
 pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
     let mut cases = options.cases.clone();
+    if options.environment.upgrades() {
+        cases = upgrade::in_phases(cases, &options.tenants);
+    }
     for case in &mut cases {
         super::overrides::apply(
             case,
@@ -259,7 +263,7 @@ impl Life {
         let environment = Arc::new(environment);
         *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&environment));
         let began = Instant::now();
-        let capabilities = probe::capabilities(&environment).await;
+        let capabilities = probe::capabilities(&environment, &environment.ready.components).await;
         let mut ready = environment.ready.clone();
         ready.capabilities.clone_from(&capabilities);
         ready.took_us += micros(began.elapsed());
@@ -291,9 +295,13 @@ impl Life {
         if cancelled.is_cancelled() {
             return Ok(());
         }
+        let standing = Standing {
+            components: vec![environment.ready.components.clone()],
+            capabilities,
+        };
         let world = Arc::new(World {
             environment,
-            capabilities,
+            standing: RwLock::new(standing),
             provisioner,
             journal: self.journal.clone(),
             options: Arc::clone(&self.options),
@@ -308,6 +316,9 @@ impl Life {
             retries: self.options.retries,
             fail_fast: self.options.fail_fast,
         };
+        if world.environment.upgrade.is_some() {
+            return upgrade::run(&world, cases, how, &cancelled).await;
+        }
         dispatch(&world, cases, how, &cancelled).await;
         Ok(())
     }

@@ -4,15 +4,16 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::{micros, options::RunOptions, step::StepError};
 use crate::{
-    environment::Environment,
-    journal::{Capability, EventKind, Failure, Journal, TenantReady, WarningRaised},
+    environment::{Environment, version_of},
+    journal::{Capability, Component, EventKind, Failure, Journal, KnownIssue, TenantReady, WarningRaised},
+    known::Ended,
     kubernetes::ObjectRef,
     provision::{Annotation, Object, Provisioner, Tenant, TenantRequest, TenantSecret},
     redact::Redactor,
@@ -30,8 +31,8 @@ const SECRET_BYTES: usize = 64;
 /// What every case of a run shares.
 pub(super) struct World {
     pub(super) environment: Arc<Environment>,
-    /// What it can do, as probed.
-    pub(super) capabilities: Vec<Capability>,
+    /// What stands there now, and what it can do: an upgrade changes both.
+    pub(super) standing: RwLock<Standing>,
     pub(super) provisioner: Provisioner,
     pub(super) journal: Journal,
     pub(super) options: Arc<RunOptions>,
@@ -42,6 +43,15 @@ pub(super) struct World {
     /// The run's shared tenants, in order.
     pub(super) shared: Vec<Tenant>,
     pub(super) values: Arc<Values>,
+}
+
+/// What stands in an environment, and what it can do.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    /// What is at each seam; more than one answer while half of the nodes have another than the rest.
+    pub(super) components: Vec<Vec<Component>>,
+    /// What it can do, as probed.
+    pub(super) capabilities: Vec<Capability>,
 }
 
 /// Every secret value of the run: whose it is, and hidden from every text.
@@ -206,24 +216,55 @@ impl World {
         named.unwrap_or(&self.environment.workload_image)
     }
 
+    fn standing(&self) -> RwLockReadGuard<'_, Standing> {
+        self.standing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What stands there from now on.
+    pub(super) fn stands(&self, standing: Standing) {
+        *self.standing.write().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    /// What stands at a seam says of its version, or `unknown`.
+    pub(super) fn version(&self, seam: &str) -> String {
+        let standing = self.standing();
+        let components = standing.components.first().map_or(&[][..], Vec::as_slice);
+        version_of(components, seam).to_owned()
+    }
+
+    /// The known issue that has to do with how an attempt ended.
+    pub(super) fn known(&self, ended: Ended<'_>) -> Option<KnownIssue> {
+        let standing = self.standing();
+        let mut known = standing
+            .components
+            .iter()
+            .filter_map(|components| self.options.known.of(ended, components));
+        known.next()
+    }
+
     /// Whether the environment has a capability.
     pub(super) fn has(&self, capability: &str) -> bool {
-        self.capabilities
+        self.standing()
+            .capabilities
             .iter()
             .any(|known| known.name == capability && known.present)
     }
 
     /// What the probe of a capability saw.
-    pub(super) fn evidence_of(&self, capability: &str) -> &str {
-        let mut known = self.capabilities.iter();
+    pub(super) fn evidence_of(&self, capability: &str) -> String {
+        let standing = self.standing();
+        let mut known = standing.capabilities.iter();
         let found = known.find(|known| known.name == capability);
-        found.map_or("it was not looked for", |known| &known.evidence)
+        found
+            .map_or("it was not looked for", |known| &known.evidence)
+            .to_owned()
     }
 
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
+        let standing = self.standing();
         case.scenario.requires.iter().find_map(|needed| {
-            match self
+            match standing
                 .capabilities
                 .iter()
                 .find(|capability| capability.name == *needed)

@@ -319,6 +319,7 @@ pub(super) async fn start(
         components: described::components(options, api.component(), &driver, &provider, &aws_side),
         capabilities: Vec::new(),
         notes: described::notes(options, driver.mount_kind()),
+        installed: None,
     };
     let pace = Box::new(Pace {
         time: kubelet.time(),
@@ -362,6 +363,7 @@ pub(super) async fn start(
         pace: Some(pace),
         expired: Some(expired),
         workload_controllers,
+        upgrade: None,
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);

@@ -10,11 +10,13 @@ mod aws_side;
 mod call_counts;
 mod call_log;
 mod clusters;
+mod command;
 mod control_plane;
 mod daemon_logs;
 mod described;
 mod disturb;
 mod fault;
+pub mod installation;
 mod issuer;
 mod kind;
 mod local;
@@ -56,7 +58,7 @@ pub use mountproof_stand_ins::programs::control_plane::ControlPlanePrograms;
 use crate::{
     agent::Agent,
     aws::Aws,
-    journal::EnvironmentReady,
+    journal::{Component, EnvironmentReady},
     kubernetes::Kubernetes,
     load::limiter::Bucket,
     provision::{KubernetesIn, Ledger, Reach, Tenant},
@@ -110,7 +112,16 @@ impl EnvironmentOptions {
     pub fn rotation(&self) -> Duration {
         match self {
             Self::Local(options) => options.rotation,
-            Self::Kind(options) => options.rotation,
+            Self::Kind(options) => options.installation.rotation,
+        }
+    }
+
+    /// Whether driver and provider are replaced in the middle of the run.
+    #[must_use]
+    pub fn upgrades(&self) -> bool {
+        match self {
+            Self::Local(_) => false,
+            Self::Kind(options) => options.then.is_some(),
         }
     }
 
@@ -254,6 +265,8 @@ pub struct Environment {
     pub expired: Option<Box<dyn ExpiredTokens>>,
     /// Whether the controllers of workloads run.
     pub workload_controllers: bool,
+    /// What comes in the place of driver and provider in the middle of the run, where that was asked for.
+    pub upgrade: Option<installation::Upgrade>,
     /// What becomes of it without this process.
     pub reach: Reach,
     /// Where what is in Kubernetes is.
@@ -272,6 +285,7 @@ impl Environment {
                 components: Vec::new(),
                 capabilities: Vec::new(),
                 notes: Vec::new(),
+                installed: None,
             },
             kubernetes,
             aws,
@@ -293,6 +307,7 @@ impl Environment {
             pace: None,
             expired: None,
             workload_controllers: true,
+            upgrade: None,
             reach: Reach::Embedded,
             kubernetes_in: KubernetesIn::Process,
             stop: Mutex::new(None),
@@ -311,14 +326,6 @@ impl Environment {
         RealPace(pace)
     }
 
-    /// What stands at a seam says of its version, or `unknown`.
-    #[must_use]
-    pub fn version(&self, seam: &str) -> &str {
-        let mut components = self.ready.components.iter();
-        let component = components.find(|component| component.seam == seam);
-        component.map_or("unknown", |component| &component.version)
-    }
-
     /// Ends everything that was started for it. Later calls do nothing.
     pub async fn stop(&self) {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -326,6 +333,13 @@ impl Environment {
             stop().await;
         }
     }
+}
+
+/// What stands at a seam says of its version, or `unknown`.
+#[must_use]
+pub fn version_of<'a>(components: &'a [Component], seam: &str) -> &'a str {
+    let component = components.iter().find(|component| component.seam == seam);
+    component.map_or("unknown", |component| &component.version)
 }
 
 /// Speed of the waits of a kubelet of ours.

@@ -37,9 +37,12 @@ pub(super) fn fits(wanted: usize, nodes: &[NodeView]) -> Result<(), String> {
     }
     let each: Vec<String> = nodes
         .iter()
-        .map(|node| match node.takes_pods {
-            true => format!("{} takes {} and has {}", node.name, node.most_pods, node.pods),
-            false => format!("{} takes none", node.name),
+        .map(|node| {
+            if node.takes_pods {
+                format!("{} takes {} and has {}", node.name, node.most_pods, node.pods)
+            } else {
+                format!("{} takes none", node.name)
+            }
         })
         .collect();
     Err(format!(

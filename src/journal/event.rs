@@ -35,6 +35,10 @@ pub enum EventKind {
     RunStarted(RunStarted),
     /// The environment answers and was probed.
     EnvironmentReady(EnvironmentReady),
+    /// A part of an upgrade begins: the roll-out before it is done.
+    PhaseBegan(PhaseBegan),
+    /// How long mounting did not work on a node during a roll-out was measured.
+    GapMeasured(GapMeasured),
     /// One tenant stands.
     TenantReady(TenantReady),
     /// A case begins, or begins again.
@@ -132,6 +136,84 @@ pub struct CasePlan {
     pub tenants: BTreeMap<String, String>,
     /// Capabilities it needs.
     pub requires: Vec<String>,
+    /// The part of an upgrade in which it runs, which its name ends with; absent in a run without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+}
+
+impl CasePlan {
+    /// What the case's measurements are called after.
+    #[must_use]
+    pub fn measured_as(&self) -> String {
+        match self.phase {
+            Some(phase) => format!("{}@{phase}", self.scenario),
+            None => self.scenario.clone(),
+        }
+    }
+}
+
+/// A part of a run that upgrades driver and provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// With what was installed first.
+    Before,
+    /// With the roll-out held half-way.
+    During,
+    /// With what was installed then.
+    After,
+}
+
+impl Phase {
+    /// In their order.
+    pub const ALL: [Self; 3] = [Self::Before, Self::During, Self::After];
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Before => "before",
+            Self::During => "during",
+            Self::After => "after",
+        })
+    }
+}
+
+/// See [`EventKind::PhaseBegan`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseBegan {
+    /// Which.
+    pub phase: Phase,
+    /// What is on which nodes, in words; why it is left out, where it is.
+    pub said: String,
+    /// Whether its cases are tried.
+    pub tried: bool,
+    /// Time of the roll-out before it.
+    pub took_us: u64,
+    /// What is on the nodes then; absent where nothing changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Installed>,
+}
+
+/// See [`EventKind::GapMeasured`]. A pod was started on the node every so often while the roll-out before a phase went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GapMeasured {
+    /// The phase that the roll-out led to.
+    pub phase: Phase,
+    /// The node.
+    pub node: String,
+    /// Time between two starts: nothing shorter shows.
+    pub every_us: u64,
+    /// Pods that were started.
+    pub started: u32,
+    /// Those that had their secret within their time.
+    pub mounted: u32,
+    /// Longest time between two mounts that came about before the roll-out began.
+    pub usual_gap_us: u64,
+    /// Longest time between two mounts that came about while it went on, or right after.
+    pub longest_gap_us: u64,
 }
 
 /// See [`EventKind::EnvironmentReady`].
@@ -146,6 +228,65 @@ pub struct EnvironmentReady {
     pub capabilities: Vec<Capability>,
     /// Facts that change how figures are read: the clock's factor, tmpfs or a plain folder.
     pub notes: Vec<String>,
+    /// What was put on the nodes of a cluster; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Installed>,
+}
+
+/// Driver and provider on the nodes of a cluster, as the cluster tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Installed {
+    /// Both, the driver first.
+    pub parts: Vec<InstalledPart>,
+    /// `spec` of the driver's `CSIDriver` object, by field.
+    pub csi_driver: BTreeMap<String, serde_json::Value>,
+}
+
+/// One part on the nodes of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledPart {
+    /// `driver` or `provider`.
+    pub part: String,
+    /// Its version, by its image's tag, its chart or a label.
+    pub version: String,
+    /// Where its manifests come from: ours, a chart with its version, files.
+    pub origin: String,
+    /// Its `DaemonSet`, with the namespace.
+    pub daemon_set: String,
+    /// Images of its pods.
+    pub images: Vec<InstalledImage>,
+    /// What its own container is started with.
+    pub flags: Vec<String>,
+    /// The `ServiceAccount` that it runs as, with the namespace.
+    pub account: String,
+    /// What that may do.
+    pub roles: Vec<InstalledRole>,
+    /// What was set in its manifests for the run, and what there is to know of them.
+    pub remarks: Vec<String>,
+}
+
+/// An image of an installed part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledImage {
+    /// The container's name.
+    pub container: String,
+    /// As its manifest names it.
+    pub image: String,
+    /// As the nodes have it: one where all have the same.
+    pub digests: Vec<String>,
+}
+
+/// A role of an installed part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstalledRole {
+    /// Its kind and name, such as `ClusterRole secretproviderclasses-role`.
+    pub role: String,
+    /// Such as `get, list, watch pods`.
+    pub rules: Vec<String>,
 }
 
 /// What stands at one seam.

@@ -8,10 +8,12 @@ mod error;
 mod events;
 mod forward;
 mod incidents;
+mod log;
 mod nodes;
 mod object;
 mod pods;
 mod program_logs;
+mod replace;
 
 use std::{
     collections::BTreeMap,
@@ -35,6 +37,7 @@ pub use self::{
     error::KubernetesError,
     events::{EventView, Events},
     forward::{Forwarded, PodPort},
+    log::ContainerRef,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
@@ -89,12 +92,13 @@ pub struct SyncedSecret {
 /// The API's kinds of the driver.
 pub const SECRETS_STORE: &str = "secrets-store.csi.x-k8s.io/v1";
 
-/// A connection to a cluster.
+/// A connection to a cluster; clones share it and its watches.
+#[derive(Clone)]
 pub struct Kubernetes {
     client: Client,
     retries: Arc<AtomicU64>,
-    pods: Pods,
-    events: Events,
+    pods: Arc<Pods>,
+    events: Arc<Events>,
     incidents: Arc<Incidents>,
 }
 
@@ -104,8 +108,12 @@ impl Kubernetes {
         let (client, retries) = access::client(access)?;
         version(&client).await?;
         let incidents = Arc::new(Incidents::new());
-        let pods = Pods::follow(Api::all(client.clone()), marks, Arc::clone(&incidents));
-        let events = Events::follow(Api::all(client.clone()));
+        let pods = Arc::new(Pods::follow(
+            Api::all(client.clone()),
+            marks,
+            Arc::clone(&incidents),
+        ));
+        let events = Arc::new(Events::follow(Api::all(client.clone())));
         Ok(Self {
             client,
             retries,

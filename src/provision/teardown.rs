@@ -22,6 +22,10 @@ use crate::{
 /// Removals at a time.
 const PARALLEL: usize = 16;
 
+/// Shortest and longest pause between two looks for pods.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
 /// Namespaces that are waited for at a time.
 const NAMESPACES: usize = 128;
 
@@ -147,6 +151,7 @@ impl Teardown {
             after,
         } = Plan::of(standing.filter(answers).collect());
         work.remove_all(loose).await;
+        work.end_workloads(inside.values().flatten()).await;
         let gone = work.remove_namespaces(namespaces).await;
         let mut orphans = Vec::new();
         for (namespace, objects) in inside {
@@ -370,6 +375,11 @@ fn is_in_a_world(object: &Object) -> bool {
     )
 }
 
+/// Whether it is a pod, or has some.
+fn is_workload(reference: &ObjectRef) -> bool {
+    matches!(reference.kind.as_str(), "Pod" | "Deployment")
+}
+
 fn namespace_of(object: &Object) -> Option<Object> {
     match object {
         Object::Kubernetes(ObjectRef {
@@ -398,6 +408,43 @@ impl Work<'_> {
     /// answer.
     async fn remove_all(&mut self, objects: Vec<Object>) -> BTreeMap<Object, Removal> {
         self.remove_at_once(objects, PARALLEL, &|_, _| ()).await
+    }
+
+    /// Asks workloads to go, and waits until no pod of the run's is there, or for as long as that may take.
+    ///
+    /// Before their namespaces: a kubelet that has a mount still to try needs a token for it, which a namespace that is going
+    /// does not give, and lets go neither of the pod nor, so, of the namespace (seen with 1.36).
+    async fn end_workloads(&mut self, objects: impl Iterator<Item = &Object>) {
+        let Some(kubernetes) = self.worlds.kubernetes else {
+            return;
+        };
+        let workloads = objects.filter_map(|object| match object {
+            Object::Kubernetes(reference) if is_workload(reference) => Some(reference),
+            _ => None,
+        });
+        let (marks, worlds) = (self.marks, self.worlds);
+        stream::iter(workloads)
+            .map(|reference| async move {
+                // What cannot be asked now is asked for with its namespace.
+                if let Some(kubernetes) = worlds.kubernetes
+                    && kubernetes.is_marked(reference, marks).await.unwrap_or(false)
+                {
+                    let _ = kubernetes.delete(reference).await;
+                }
+            })
+            .buffer_unordered(PARALLEL)
+            .collect::<()>()
+            .await;
+        let until = Instant::now() + PATIENCE;
+        let mut pause = FIRST_LOOK;
+        while Instant::now() < until {
+            match kubernetes.list("v1", "Pod", None, Some(marks)).await {
+                Ok(pods) if !pods.is_empty() => {}
+                _ => return,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_LOOK);
+        }
     }
 
     /// All are asked to go first: that they go is the cluster's work, some at a time, and only waited for here.

@@ -1,6 +1,6 @@
 //! PURE: `JUnit` XML, within the subset that every common consumer reads.
 //!
-//! One suite a profile and one, `mountproof.run`, for the run itself; no nested suites; unique
+//! One suite a profile (and phase of an upgrade) and one, `mountproof.run`, for the run itself; no nested suites; unique
 //! `classname` + `name`; seconds with three decimals; times with a zone; one failure element whose
 //! message is one line under 200 characters; no control characters. Properties belong to suites, and
 //! no attribute stands where the strict schema of Jenkins' xUnit plugin has none: what cases have
@@ -34,15 +34,20 @@ const MOST_OUTPUT: usize = 16 * 1024 * 1024;
 pub fn render(summary: &RunSummary) -> String {
     let mut report = Report::new("mountproof");
     report.set_time(duration(summary.took_us));
-    let mut profiles: Vec<&str> = Vec::new();
+    let suite_of = |case: &CaseSummary| match case.plan.phase {
+        Some(phase) => format!("mountproof.{}@{phase}", case.plan.profile),
+        None => format!("mountproof.{}", case.plan.profile),
+    };
+    let mut suites: Vec<String> = Vec::new();
     for case in &summary.cases {
-        if !profiles.contains(&case.plan.profile.as_str()) {
-            profiles.push(&case.plan.profile);
+        let name = suite_of(case);
+        if !suites.contains(&name) {
+            suites.push(name);
         }
     }
-    for profile in profiles {
-        let cases = summary.cases.iter().filter(|case| case.plan.profile == profile);
-        let mut suite = TestSuite::new(figure::printable(&format!("mountproof.{profile}")));
+    for name in suites {
+        let cases = summary.cases.iter().filter(|case| suite_of(case) == name);
+        let mut suite = TestSuite::new(figure::printable(&name));
         suite.set_time(duration(cases.clone().map(|case| case.took_us).sum()));
         let measured = cases.clone().flat_map(|case| measured(summary, case));
         suite.add_properties(measured.map(property));

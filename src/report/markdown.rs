@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use super::{
     calls::{self, COLUMNS},
     exit::{self, ExitCode},
-    figure,
+    figure, installed,
     nodes::{NODE_COLUMNS, node_row},
     summary::{CaseSummary, RunSummary},
+    upgrade,
 };
 use crate::{
-    journal::{Access, Verdict},
+    journal::{Access, Installed, Verdict},
     load::percentiles::needed,
 };
 
@@ -29,6 +30,7 @@ pub fn render(summary: &RunSummary) -> String {
     let mut text = String::new();
     header(summary, &mut text);
     known_isolation(summary, &mut text);
+    upgrade(summary, &mut text);
     trouble(summary, &mut text);
     failures(summary, &mut text);
     known_issues(summary, &mut text);
@@ -86,6 +88,36 @@ fn header(summary: &RunSummary, text: &mut String) {
         summary.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         cell(&run.version)
     );
+}
+
+/// What held before an upgrade and does not any more is what such a run is for.
+fn upgrade(summary: &RunSummary, text: &mut String) {
+    if summary.phases.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "## Upgrade\n");
+    for broken in upgrade::broken_since(summary).iter().take(MOST_FAILURES) {
+        let _ = writeln!(text, "- **{}**", cell(broken));
+    }
+    let _ = writeln!(
+        text,
+        "\n| phase | cases | on the nodes | longest time without a mount |\n|---|---|---|---|"
+    );
+    for row in upgrade::rows(summary) {
+        let cases = if row.bad {
+            format!("❌ **{}**", cell(&row.cases))
+        } else {
+            cell(&row.cases)
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {cases} | {} | {} |",
+            row.phase,
+            cell(&row.what),
+            cell(&row.gap)
+        );
+    }
+    text.push('\n');
 }
 
 /// No failure of the run, and still the first thing to read.
@@ -222,19 +254,18 @@ fn cases(summary: &RunSummary, text: &mut String) {
         "## Cases\n\n| verdict | case | time | seen |\n|---|---|--:|---|"
     );
     let passed = |case: &CaseSummary| case.verdict == Verdict::Passed;
-    let mut alike: Vec<(&str, usize)> = Vec::new();
+    let mut alike: Vec<(String, usize)> = Vec::new();
     for case in summary.cases.iter().filter(|case| passed(case)) {
-        match alike
-            .iter_mut()
-            .find(|(scenario, _)| *scenario == case.plan.scenario)
-        {
+        let name = case.plan.measured_as();
+        match alike.iter_mut().find(|(scenario, _)| *scenario == name) {
             Some((_, number)) => *number += 1,
-            None => alike.push((&case.plan.scenario, 1)),
+            None => alike.push((name, 1)),
         }
     }
     alike.retain(|(_, number)| *number > MOST_ALIKE);
     let folded = |case: &CaseSummary| {
-        passed(case) && alike.iter().any(|(scenario, _)| *scenario == case.plan.scenario)
+        let name = case.plan.measured_as();
+        passed(case) && alike.iter().any(|(scenario, _)| *scenario == name)
     };
     for (scenario, number) in &alike {
         let number = figure::count(*number as u64);
@@ -405,7 +436,7 @@ fn by_node(summary: &RunSummary, text: &mut String) {
             for (at_us, incident) in &measurement.incidents {
                 let what = format!("{}: {}", incident.what, incident.kind);
                 let cells = [&figure::seconds(*at_us), &incident.node, &what, &incident.because];
-                let _ = writeln!(text, "| {} |", cells.map(|text| cell(text)).join(" | "));
+                let _ = writeln!(text, "| {} |", cells.map(String::as_str).map(cell).join(" | "));
             }
             text.push('\n');
         }
@@ -460,8 +491,29 @@ fn environment(summary: &RunSummary, text: &mut String) {
         for note in &ready.notes {
             let _ = writeln!(text, "- {}", cell(note));
         }
+        if let Some(installed) = &ready.installed {
+            text.push_str(&installation(installed));
+        }
     }
     let _ = writeln!(text, "\nAgain: `{}`", cell(summary.run.command.join(" ")));
+}
+
+/// What is on the nodes, folded away: most readers want to know it only when something is wrong.
+fn installation(installed: &Installed) -> String {
+    let versions: Vec<String> = installed
+        .parts
+        .iter()
+        .map(|part| format!("{} {}", part.part, part.version))
+        .collect();
+    let mut text = format!(
+        "\n<details><summary>What is installed: {}</summary>\n\n| | driver and provider |\n|---|---|\n",
+        cell(versions.join(", "))
+    );
+    for (what, said) in installed::rows(installed) {
+        let _ = writeln!(text, "| {} | {} |", cell(what), cell(said));
+    }
+    text.push_str("\n</details>\n");
+    text
 }
 
 fn word(verdict: Verdict) -> &'static str {

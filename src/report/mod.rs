@@ -8,6 +8,7 @@ pub mod exit;
 pub mod figure;
 pub mod files;
 pub mod html;
+mod installed;
 pub mod junit;
 pub mod latency;
 pub mod markdown;
@@ -15,6 +16,7 @@ mod nodes;
 pub mod results;
 pub mod summary;
 pub mod terminal;
+mod upgrade;
 pub mod write;
 
 pub use exit::{ExitCode, outcome, recorded};

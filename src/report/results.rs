@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     journal::{
-        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured,
-        IncidentKind, IncidentSeen, KnownIssue, LeftoverFound, Machine, MeasurementFinished, RefreshedBy,
-        Verdict,
+        AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, GapMeasured,
+        IncidentKind, IncidentSeen, Installed, KnownIssue, LeftoverFound, Machine, MeasurementFinished,
+        PhaseBegan, RefreshedBy, Verdict,
     },
     load::calls,
 };
@@ -59,6 +59,9 @@ pub struct Results {
     pub machine: Machine,
     /// What it ran against.
     pub environment: Environment,
+    /// The parts of an upgrade in the middle of the run; none without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
     /// The run's tenants.
     pub tenants: Vec<Tenant>,
     /// How many cases ended how.
@@ -107,6 +110,19 @@ pub struct Environment {
     pub capabilities: Vec<Capability>,
     /// Facts that change how figures are read.
     pub notes: Vec<String>,
+    /// What was put on the nodes of a cluster; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Installed>,
+}
+
+/// A part of an upgrade.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// What was on the nodes, and since when.
+    pub began: PhaseBegan,
+    /// How long mounting did not work in the roll-out before it, by node.
+    pub gaps: Vec<GapMeasured>,
 }
 
 /// One tenant.
@@ -430,6 +446,14 @@ impl Results {
                 .map(|finished| finished.peak_memory_bytes),
             machine: run.machine.clone(),
             environment: environment(summary),
+            phases: summary
+                .phases
+                .iter()
+                .map(|phase| Phase {
+                    began: phase.began.clone(),
+                    gaps: phase.gaps.clone(),
+                })
+                .collect(),
             tenants: summary
                 .tenants
                 .iter()
@@ -486,7 +510,11 @@ fn environment(summary: &RunSummary) -> Environment {
             .as_ref()
             .map(|ready| ready.capabilities.clone())
             .unwrap_or_default(),
-        notes: ready.map(|ready| ready.notes).unwrap_or_default(),
+        notes: ready
+            .as_ref()
+            .map(|ready| ready.notes.clone())
+            .unwrap_or_default(),
+        installed: ready.and_then(|ready| ready.installed),
     }
 }
 

@@ -11,6 +11,7 @@ mod ending;
 mod endpoint;
 mod endpoint_faults;
 mod faults;
+mod installation;
 mod kind;
 mod selection;
 mod support;

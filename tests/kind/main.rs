@@ -9,6 +9,7 @@
 
 mod aws;
 mod catalogue;
+mod install;
 mod life;
 mod load;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
@@ -25,19 +26,31 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let lacking = world::lacking();
-    let trials = [aws::CASES, catalogue::CASES, life::CASES, load::CASES]
-        .into_iter()
-        .flatten()
-        .map(|&(name, case)| {
-            let name = lacking
-                .as_ref()
-                .map_or_else(|| name.to_owned(), |lacking| format!("{name} (needs {lacking})"));
-            let trial = Trial::test(name, move || {
-                case();
-                Ok(())
-            });
-            trial.with_ignored_flag(lacking.is_some())
-        })
-        .collect();
+    let without =
+        |cases: &'static [Case], lacking: Option<&'static str>| cases.iter().map(move |case| (case, lacking));
+    let trials = [
+        aws::CASES,
+        catalogue::CASES,
+        install::CASES,
+        life::CASES,
+        load::CASES,
+    ]
+    .into_iter()
+    .flat_map(|cases| without(cases, lacking))
+    .chain(without(
+        install::WITH_HELM,
+        lacking.or_else(install::helm_lacking),
+    ))
+    .map(|(&(name, case), lacking)| {
+        let name = lacking
+            .as_ref()
+            .map_or_else(|| name.to_owned(), |lacking| format!("{name} (needs {lacking})"));
+        let trial = Trial::test(name, move || {
+            case();
+            Ok(())
+        });
+        trial.with_ignored_flag(lacking.is_some())
+    })
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

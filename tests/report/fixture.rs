@@ -9,7 +9,7 @@ use mountproof::{
         Access, AccessChecked, CallCounted, CallsCounted, Capability, CaseFinished, CasePlan, CaseStarted,
         Component, EnvironmentReady, Event, EventKind, EvidenceCollected, Fact, Failure, FloorMeasured,
         FloorPart, HistogramRecorded, Interrupted, KnownIssue, LeftoverFound, Machine, MeasurementFinished,
-        MeasurementStarted, MountFinished, MountOutcome, RefreshedBy, RunFinished, RunStarted,
+        MeasurementStarted, MountFinished, MountOutcome, Phase, RefreshedBy, RunFinished, RunStarted,
         SCHEMA_VERSION, StepFinished, StepStarted, TeardownFinished, TenantReady, Verdict, WarningRaised,
     },
     load::histogram,
@@ -98,6 +98,7 @@ impl Builder {
                     capability("tmpfs", false, "mount(2): operation not permitted"),
                 ],
                 notes: vec!["Mounts are private folders, for tmpfs may not be mounted here.".to_owned()],
+                installed: None,
             }))
     }
 
@@ -465,7 +466,8 @@ pub(crate) fn jsonl(events: &[Event]) -> String {
 }
 
 fn plan(case: &str, profile: &str) -> CasePlan {
-    let scenario = case.split('[').next().unwrap();
+    let (bound, phase) = case.split_once('@').unwrap_or((case, ""));
+    let scenario = bound.split('[').next().unwrap();
     CasePlan {
         case: case.to_owned(),
         scenario: scenario.to_owned(),
@@ -481,6 +483,7 @@ fn plan(case: &str, profile: &str) -> CasePlan {
         } else {
             Vec::new()
         },
+        phase: Phase::ALL.into_iter().find(|known| known.to_string() == phase),
     }
 }
 

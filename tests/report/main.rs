@@ -8,4 +8,6 @@ mod fixture;
 mod forms;
 mod journal;
 mod judging;
+mod nodes;
 mod scale;
+mod upgrade;

@@ -63,6 +63,9 @@ pub enum ArchiveError {
         /// Name of the entry.
         entry: String,
     },
+    /// Saved by its digest.
+    #[error("its image has no name: save it by name and tag, with docker save NAME:TAG")]
+    NoName,
     /// More than one that would do.
     #[error("it has several images ({names}): save only one")]
     ManyImages {
@@ -100,6 +103,33 @@ const MOST_ENTRIES: usize = 100_000;
 const LARGEST_DOCUMENT_BYTES: u64 = 4 << 20;
 /// Indexes in indexes.
 const DEEPEST: usize = 4;
+
+/// The name under which the one image of an archive was saved, `NAME:TAG`. What is packed is unpacked in `work`.
+///
+/// # Errors
+///
+/// When it is no image, or several, or has no name.
+pub fn saved_name(path: &Path, work: &Path) -> Result<String, ArchiveError> {
+    let archive = Archive::open(path, &Cache::open(work)?)?;
+    // `docker save` of today writes both, and what reads the archive into a cluster goes by the first.
+    let named = if archive.has("manifest.json") {
+        let images: Vec<Saved> = serde_json::from_slice(&archive.document("manifest.json")?)
+            .map_err(|error| ImageError::malformed("manifest.json", error))?;
+        images.iter().filter_map(Saved::tag).collect::<Vec<_>>()
+    } else if archive.has("index.json") {
+        let index = Manifest::parse(&archive.document("index.json")?)?;
+        index.manifests.iter().filter_map(name_of).collect()
+    } else {
+        return Err(ArchiveError::NotAnImage);
+    };
+    match &named[..] {
+        [one] if one.contains(':') => Ok(one.clone()),
+        [] | [_] => Err(ArchiveError::NoName),
+        several => Err(ArchiveError::ManyImages {
+            names: several.join(", "),
+        }),
+    }
+}
 
 /// An archive that was looked through.
 #[derive(Debug)]

@@ -36,7 +36,7 @@ mod release;
 mod source;
 mod unpack;
 
-pub use archive::ArchiveError;
+pub use archive::{ArchiveError, saved_name};
 pub use cache::CacheError;
 pub use image::ImageError;
 pub use obtain::{ObtainError, obtain};

@@ -95,7 +95,7 @@ fn libraries(maps: &str) -> BTreeSet<PathBuf> {
     let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
     let is_library = |path: &&str| {
         let name = path.rsplit('/').next().unwrap_or_default();
-        path.starts_with('/') && (name.ends_with(".so") || name.contains(".so."))
+        path.starts_with('/') && name.split('.').any(|part| part == "so")
     };
     paths.filter(is_library).map(PathBuf::from).collect()
 }

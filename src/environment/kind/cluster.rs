@@ -1,6 +1,7 @@
 //! A cluster while it stands.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -10,9 +11,12 @@ use std::{
 use super::{
     KindOptions, Node, config,
     kept::{Hold, KeptClusters, KeptNode},
-    program::{Kind, KindError, docker},
+    program::{Kind, KindError, Load, docker},
 };
-use crate::environment::progress::Stage;
+use crate::environment::{
+    installation::Installation,
+    progress::{Stage, Told},
+};
 
 /// Longest wait for Docker to tell something.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -142,6 +146,35 @@ impl Cluster {
         self.host
     }
 
+    /// Brings the images of an installation into every node, archives first and then what Docker has here; any other is
+    /// kubelet's to pull. Says which are stand-ins', by their label.
+    pub(super) async fn load_all(
+        &self,
+        kind: &Kind,
+        installation: &Installation,
+        archives: &[(String, PathBuf)],
+        scratch: &Path,
+        told: &Told,
+    ) -> Result<BTreeSet<String>, KindError> {
+        let stage = Stage::begin(told, "images", "loading");
+        for (name, archive) in archives {
+            stage.goes_on(format!("loading {name}"));
+            kind.load(&self.name, Load::Archive(archive), scratch).await?;
+        }
+        let images = installation.images();
+        let mut stand_ins = BTreeSet::new();
+        for image in &images {
+            stage.goes_on(format!("loading {image}"));
+            // A digest is a registry's: what Docker would save of it has no name that a node could find it by.
+            let brought = archives.iter().any(|(name, _)| name == image);
+            if !brought && !image.contains('@') && self.load_if_here(kind, image, scratch).await? {
+                stand_ins.insert((*image).to_owned());
+            }
+        }
+        stage.ends(format!("{} for {} nodes", images.len(), self.nodes.len()));
+        Ok(stand_ins)
+    }
+
     /// Brings an image into every node that Docker has here; any other is kubelet's to pull. Says whether it is a
     /// stand-in's, by its label.
     pub(super) async fn load_if_here(
@@ -153,7 +186,7 @@ impl Cluster {
         let format = "{{index .Config.Labels \"mountproof.stand-in\"}}";
         match docker(["image", "inspect", "--format", format, image], ANSWER).await {
             Ok(label) => {
-                kind.load(&self.name, image, scratch).await?;
+                kind.load(&self.name, Load::Image(image), scratch).await?;
                 Ok(label == "true")
             }
             Err(KindError::Failed { .. }) => Ok(false),

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    KindOptions, images_of,
+    super::installation,
     kept::KeptClusters,
     program::{Kind, docker},
 };
@@ -86,9 +86,8 @@ fn cgroups(version: &str) -> Found {
 
 /// Which of the images that are taken by default need not be pulled.
 async fn images() -> Found {
-    let newest = images_of(&KindOptions::default(), None);
-    let mut pulled = Vec::new();
-    for image in [newest.driver, newest.provider, newest.registrar] {
+    let mut pulled: Vec<String> = Vec::new();
+    for image in installation::default_images() {
         if docker(["image", "inspect", "--format", "{{.Id}}", &image], ANSWER)
             .await
             .is_err()

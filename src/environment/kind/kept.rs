@@ -13,7 +13,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::provision::Process;
+use crate::{
+    environment::installation::{Installation, InstallationOptions},
+    kubernetes::ObjectRef,
+    provision::Process,
+};
 
 /// Name of a cluster where none is given.
 pub const DEFAULT_NAME: &str = "mountproof";
@@ -41,6 +45,9 @@ pub struct KeptCluster {
     /// What is on its nodes.
     #[serde(default)]
     pub images: Option<Images>,
+    /// What was made for that, in the cluster: what another installation does not have goes with this one.
+    #[serde(default)]
+    pub objects: Vec<ObjectRef>,
 }
 
 impl KeptCluster {
@@ -102,6 +109,22 @@ pub struct Images {
     pub provider: String,
     /// Of what registers the driver with kubelet.
     pub registrar: String,
+}
+
+impl Images {
+    /// Those of an installation.
+    pub(super) fn of(installation: &Installation) -> Self {
+        Self {
+            driver: installation.driver.image.clone(),
+            provider: installation.provider.image.clone(),
+            registrar: installation.registrar().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// What is asked for, and where nothing is, these images.
+    pub(super) fn unless_asked(&self, options: &InstallationOptions) -> InstallationOptions {
+        options.or_images(&self.driver, &self.provider, &self.registrar)
+    }
 }
 
 /// Whether a cluster, and its nodes, may have this name: kind's rule, with room for the names of nodes.
@@ -354,6 +377,7 @@ pub(super) mod tests {
                 id: "0123".to_owned(),
             }],
             images: None,
+            objects: Vec::new(),
         }
     }
 

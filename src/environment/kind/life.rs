@@ -13,7 +13,7 @@ use crate::{
         StartError,
         progress::{Stage, Told},
     },
-    kubernetes::{Kubernetes, KubernetesAccess},
+    kubernetes::{Kubernetes, KubernetesAccess, ObjectRef},
     provision::{KubernetesIn, Ledger, Object, Process},
     tenant::{Marks, RUN_LABEL},
 };
@@ -132,6 +132,7 @@ pub(super) async fn obtain_kept(
         asked: asked(options),
         nodes: Vec::new(),
         images: None,
+        objects: Vec::new(),
     };
     let object = Object::KindCluster(name.to_owned());
     // Until it stands it is the run's.
@@ -161,10 +162,15 @@ pub(super) async fn obtain_kept(
     })
 }
 
-/// Puts on record what is on the nodes of a cluster that is kept.
-pub(super) fn has_images(record: &KeptCluster, images: Images) -> Result<(), StartError> {
+/// Puts on record what is on the nodes of a cluster that is kept, or about to be.
+pub(super) fn has(
+    record: &KeptCluster,
+    images: Option<Images>,
+    objects: Vec<ObjectRef>,
+) -> Result<(), StartError> {
     let record = KeptCluster {
-        images: Some(images),
+        images,
+        objects,
         ..record.clone()
     };
     KeptClusters::of_this_user()
@@ -215,6 +221,7 @@ pub(crate) async fn keep(
             asked: asked(options),
             nodes,
             images: None,
+            objects: Vec::new(),
         })?;
         clusters.write_kubeconfig(name, &way_in)
     };

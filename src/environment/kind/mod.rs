@@ -11,11 +11,10 @@
 mod agent;
 mod cluster;
 mod config;
+mod control;
 mod doctor;
-mod install;
 mod kept;
 mod life;
-mod manifests;
 mod node_logs;
 mod planned;
 mod program;
@@ -24,23 +23,18 @@ mod up;
 mod watch;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use mountproof_releases::Part;
 use mountproof_run_tls::RunCa;
 
 pub(super) use self::life::keep;
-use self::{
-    cluster::Cluster,
-    life::Obtained,
-    manifests::{AwsWay, Installed},
-    node_logs::KindNodeLogs,
-    program::Kind,
-    watch::Watch,
-};
+use self::{cluster::Cluster, life::Obtained, node_logs::KindNodeLogs, program::Kind, watch::Watch};
 pub use self::{
     doctor::{Found, look},
     kept::{DEFAULT_NAME, Images, KeptCluster, KeptClusters, Stage, Why, checked_name},
@@ -53,7 +47,8 @@ use super::{
     aws_side::AwsSide,
     daemon_logs::DaemonLogs,
     described, fault,
-    local::{failover_region, prepare, whole},
+    installation::{self, AwsWay, Installation, InstallationOptions, Upgrade},
+    local::{failover_region, prepare},
     progress,
 };
 use crate::{
@@ -62,15 +57,6 @@ use crate::{
     provision::{KubernetesIn, Ledger},
     tenant::Marks,
 };
-
-/// The releases whose images are taken where none are named: the newest that the manifests were tried with.
-const DRIVER: (&str, &str) = ("registry.k8s.io/csi-secrets-store/driver", "v1.6.0");
-const PROVIDER: (&str, &str) = (
-    "public.ecr.aws/aws-secrets-manager/secrets-store-csi-driver-provider-aws",
-    "3.1.1",
-);
-/// The sidecar that the driver's chart 1.6.0 has.
-const REGISTRAR: &str = "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.16.0";
 
 /// How to stand up a cluster.
 #[derive(Debug, Clone, Default)]
@@ -85,16 +71,10 @@ pub struct KindOptions {
     pub workers: u32,
     /// Kubelet's limit of pods on a node; `None` is its own 110.
     pub max_pods: Option<u32>,
-    /// Image of the driver; `None` is the newest release that is known.
-    pub driver: Option<String>,
-    /// Image of the provider.
-    pub provider: Option<String>,
-    /// Image of what registers the driver with kubelet.
-    pub registrar: Option<String>,
-    /// `--rotation-poll-interval`.
-    pub rotation: Duration,
-    /// `--qps` of the provider.
-    pub provider_qps: f64,
+    /// Driver and provider.
+    pub installation: InstallationOptions,
+    /// What comes in the place of both in the middle of the run.
+    pub then: Option<InstallationOptions>,
     /// What keeps the secrets.
     pub aws: AwsOptions,
     /// Defects to plant, of AWS.
@@ -136,6 +116,12 @@ pub(super) async fn start(
     let options = &room::enough(options)?;
     options.aws.check().await?;
     prepare(scratch).map_err(StartError::of("environment"))?;
+    // What cannot be installed needs no cluster.
+    let mut prepared = installation::prepare(&options.installation, scratch).await?;
+    let then = match &options.then {
+        Some(then) => Some(installation::prepare(then, scratch).await?),
+        None => None,
+    };
     let kind = Kind::find(options.program.as_deref())
         .await
         .map_err(StartError::of("kind cluster"))?;
@@ -178,60 +164,90 @@ pub(super) async fn start(
         trust_pem: ca.certificate_pem().to_owned(),
         region: region.to_owned(),
     };
-    let images = images_of(
-        options,
-        kept.as_ref().and_then(|kept| kept.record.images.as_ref()),
-    );
-    let installed = installed_of(options, &images, way.clone());
-    let stand_ins = if let Some(kept) = &kept {
+    let version = kubernetes
+        .version()
+        .await
+        .map_err(StartError::of("Kubernetes client"))?;
+    if let Some(had) = kept.as_ref().and_then(|kept| kept.record.images.as_ref()) {
+        let installation = had.unless_asked(&options.installation);
+        prepared = installation::prepare(&installation, scratch).await?;
+    }
+    let (installation, stand_ins) = if let Some(kept) = &kept {
         life::vacant(&kubernetes, cluster.name()).await?;
-        up::furnish(
-            &kind,
-            &cluster,
+        let marks = Marks::of_run(cluster.name());
+        let installation = prepared.finish(&version, &marks, Some(&way)).await?;
+        let nodes = up::Nodes {
+            kind: &kind,
+            cluster: &cluster,
+            kubernetes: &kubernetes,
             kept,
-            &kubernetes,
-            options,
-            way,
-            marks.run(),
-            scratch,
-            told,
-        )
-        .await?
+        };
+        let stand_ins = nodes
+            .furnish(&installation, &prepared.archives, marks.run(), scratch, told)
+            .await?;
+        (installation, stand_ins)
     } else {
-        let stand_ins = install::images(&kind, &cluster, &installed, scratch, told).await?;
+        let installation = prepared.finish(&version, marks, Some(&way)).await?;
+        let stand_ins = cluster
+            .load_all(&kind, &installation, &prepared.archives, scratch, told)
+            .await
+            .map_err(StartError::of("kind cluster"))?;
         let stage = progress::Stage::begin(told, "driver", "installing");
-        install::definitions(&kubernetes, ledger, marks, &installed).await?;
-        install::node_parts(&kubernetes, &installed).await?;
-        install::await_rollout(&kubernetes, cluster.nodes().len(), stage).await?;
-        stand_ins
+        installation::install(&kubernetes, ledger, &installation).await?;
+        installation::await_ready(&kubernetes, &installation, stage).await?;
+        (installation, stand_ins)
     };
+    let upgrade = match &then {
+        None => None,
+        Some(then) => {
+            let to = then.finish(&version, marks, Some(&way)).await?;
+            let loaded = cluster.load_all(&kind, &to, &then.archives, scratch, told).await;
+            loaded.map_err(StartError::of("kind cluster"))?;
+            Some(Upgrade::new(installation.clone(), to))
+        }
+    };
+    let installed = installation::observed(&kubernetes, &installation).await;
+    let installed = installed.map_err(StartError::of("Kubernetes client"))?;
     let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
     let mut nodes = cluster.nodes().to_vec();
     let no_agent = agent
         .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
         .await;
 
-    kubernetes.watch_nodes(&[manifests::NAMESPACE, super::agent::NAMESPACE]);
+    let control = control::Control::of(&kubernetes)
+        .await
+        .map_err(StartError::of("driver"))?;
+    let mut namespaces: Vec<&str> = Part::ALL
+        .iter()
+        .filter_map(|part| installation.of(*part).daemon_set.namespace.as_deref())
+        .collect();
+    namespaces.push(super::agent::NAMESPACE);
+    namespaces.dedup();
+    kubernetes.watch_nodes(&namespaces);
 
     let aws = aws_side.administrator(&ca, region)?;
-    let version = kubernetes
-        .version()
-        .await
-        .map_err(StartError::of("Kubernetes client"))?;
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: components(&kind, &cluster, &version, &installed, stand_ins, &aws_side),
+        components: components(
+            &kind,
+            &cluster,
+            &version,
+            &installation,
+            &stand_ins,
+            (&aws_side, &way),
+        ),
         capabilities: Vec::new(),
         notes: notes(options, &cluster),
+        installed: Some(installed),
     };
     let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
         programs: Some(Arc::new(watch)),
-        control: None,
+        control: control.map(|control| Arc::new(control) as _),
         aws_faults: Some(Arc::clone(&aws_side) as _),
         logs: Some(Arc::new(DaemonLogs::of(kubernetes.pod_logs()))),
         node_logs: Some(Arc::new(KindNodeLogs)),
-        rotation: Some(options.rotation),
+        rotation: Some(options.installation.rotation),
         republish: None,
         failover_region: Some(failover_region(region).to_owned()),
         counts: None,
@@ -249,6 +265,7 @@ pub(super) async fn start(
         pace: None,
         expired: None,
         workload_controllers: true,
+        upgrade,
         stop: Mutex::new(Some(Box::new(move || {
             // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
             Box::pin(async move {
@@ -297,53 +314,14 @@ fn access(cluster: &Cluster) -> Result<KubernetesAccess, StartError> {
     })
 }
 
-fn image(named: Option<&str>, (repository, tag): (&str, &str)) -> String {
-    named.map_or_else(|| format!("{repository}:{tag}"), str::to_owned)
-}
-
-/// The images that are asked for, or else those of a cluster that has some, or else the newest releases'.
-fn images_of(options: &KindOptions, had: Option<&Images>) -> Images {
-    let newest = Images {
-        driver: image(None, DRIVER),
-        provider: image(None, PROVIDER),
-        registrar: REGISTRAR.to_owned(),
-    };
-    let had = had.unwrap_or(&newest);
-    Images {
-        driver: options.driver.as_ref().unwrap_or(&had.driver).clone(),
-        provider: options.provider.as_ref().unwrap_or(&had.provider).clone(),
-        registrar: options.registrar.as_ref().unwrap_or(&had.registrar).clone(),
-    }
-}
-
-fn installed_of(options: &KindOptions, images: &Images, way: AwsWay) -> Installed {
-    Installed {
-        driver: images.driver.clone(),
-        provider: images.provider.clone(),
-        registrar: images.registrar.clone(),
-        rotation: options.rotation,
-        provider_qps: whole(options.provider_qps),
-        aws: way,
-    }
-}
-
-/// The tag of an image.
-fn version_of(image: &str) -> &str {
-    let name = image.split('@').next().unwrap_or(image);
-    name.rsplit('/')
-        .next()
-        .and_then(|last| last.split_once(':'))
-        .map_or("unknown", |(_, tag)| tag)
-}
-
-/// What stands at each seam; `stand_ins` says it of driver and provider.
+/// What stands at each seam; `stand_ins` has the images of our own.
 fn components(
     kind: &Kind,
     cluster: &Cluster,
     version: &str,
-    installed: &Installed,
-    stand_ins: [bool; 2],
-    aws: &AwsSide,
+    installation: &Installation,
+    stand_ins: &BTreeSet<String>,
+    (aws, way): (&AwsSide, &AwsWay),
 ) -> Vec<Component> {
     let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
         seam: seam.to_owned(),
@@ -351,6 +329,15 @@ fn components(
         version: version.trim_start_matches('v').to_owned(),
         stand_in: false,
         notes,
+    };
+    let part = |part: Part| {
+        let placed = installation.of(part);
+        let mut notes = vec![format!("by {}", placed.origin)];
+        notes.extend(placed.remarks.iter().cloned());
+        Component {
+            stand_in: stand_ins.contains(&placed.image),
+            ..component(part.name(), &placed.image, &placed.version, notes)
+        }
     };
     vec![
         component(
@@ -365,25 +352,9 @@ fn components(
             version,
             vec![format!("{} nodes", cluster.nodes().len())],
         ),
-        Component {
-            stand_in: stand_ins[0],
-            ..component(
-                "driver",
-                &installed.driver,
-                version_of(&installed.driver),
-                Vec::new(),
-            )
-        },
-        Component {
-            stand_in: stand_ins[1],
-            ..component(
-                "provider",
-                &installed.provider,
-                version_of(&installed.provider),
-                vec![installed.aws.note(), format!("--qps={}", installed.provider_qps)],
-            )
-        },
-        aws.component(Some(installed.aws.reached())),
+        part(Part::Driver),
+        part(Part::Provider),
+        aws.component(Some(way.reached())),
     ]
 }
 
@@ -393,26 +364,9 @@ fn notes(options: &KindOptions, cluster: &Cluster) -> Vec<String> {
             "the endpoint is at the host's address on Docker's network, {}",
             cluster.host_address()
         ),
-        format!("rotation poll interval {:?}", options.rotation),
+        format!("rotation poll interval {:?}", options.installation.rotation),
     ];
     notes.extend(options.notes.iter().cloned());
     notes.extend(described::trouble(&options.plants, &options.faults));
     notes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_images_version_is_its_tag() {
-        for (image, version) in [
-            ("registry.k8s.io/csi-secrets-store/driver:v1.6.0", "v1.6.0"),
-            ("localhost:5000/driver", "unknown"),
-            ("localhost:5000/driver:3.1.1@sha256:00", "3.1.1"),
-            ("driver", "unknown"),
-        ] {
-            assert_eq!(version_of(image), version, "{image}");
-        }
-    }
 }

@@ -176,15 +176,20 @@ impl Kind {
         Ok(said.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Brings an image that Docker has into every node of a cluster.
+    /// Brings an image into every node of a cluster.
     ///
     /// What it writes on the way goes below `scratch`, which is removed whatever becomes of it.
-    pub(super) async fn load(&self, cluster: &str, image: &str, scratch: &Path) -> Result<(), KindError> {
-        let arguments = ["load", "docker-image", image, "--name", cluster];
+    pub(super) async fn load(&self, cluster: &str, image: Load<'_>, scratch: &Path) -> Result<(), KindError> {
+        let (what, image) = match image {
+            Load::Image(image) => ("docker-image", OsStr::new(image)),
+            Load::Archive(path) => ("image-archive", path.as_os_str()),
+        };
+        let [load, what, name, cluster] = ["load", what, "--name", cluster].map(OsStr::new);
+        let arguments = [load, what, image, name, cluster];
         let loaded = watched(&self.program, arguments, WORK, Some(scratch), &|_| ()).await;
         loaded
             .map(drop)
-            .map_err(|trouble| trouble.of(&self.program, "load docker-image"))
+            .map_err(|trouble| trouble.of(&self.program, "load"))
     }
 
     /// Brings the images of an archive into every node of a cluster.
@@ -211,6 +216,15 @@ impl Kind {
             .map(drop)
             .map_err(|trouble| trouble.of(&self.program, "export logs"))
     }
+}
+
+/// An image that can be brought into nodes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Load<'a> {
+    /// One that Docker has here.
+    Image(&'a str),
+    /// What `docker save` wrote.
+    Archive(&'a Path),
 }
 
 /// Asks `docker`; what it wrote to standard output, trimmed.

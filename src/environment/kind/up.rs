@@ -1,6 +1,9 @@
 //! A cluster that is made to be used by many runs, with driver and provider on its nodes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use mountproof_run_tls::RunCa;
 use serde_json::{Value, json};
@@ -8,18 +11,17 @@ use serde_json::{Value, json};
 use super::{
     KindOptions, access,
     cluster::Cluster,
-    images_of, install, installed_of,
     kept::{Images, KeptClusters},
     life::{self, Kept, MARK, Obtained},
-    manifests::AwsWay,
     program::Kind,
 };
 use crate::{
     environment::{
         StartError,
+        installation::{self, AwsWay, Installation},
         progress::{Stage, Told},
     },
-    kubernetes::Kubernetes,
+    kubernetes::{Kubernetes, ObjectRef},
     tenant::Marks,
 };
 
@@ -75,6 +77,8 @@ async fn stand(
     scratch: &Path,
     told: &Told,
 ) -> Result<Up, StartError> {
+    // What cannot be installed needs no cluster.
+    let mut prepared = installation::prepare(&options.installation, scratch).await?;
     let Obtained { cluster, kept } = life::obtain_kept(kind, name, options, None, scratch, told).await?;
     let Some(kept) = kept else {
         return Err(StartError::of("kind cluster")(format!("{name} is not kept")));
@@ -89,22 +93,25 @@ async fn stand(
     let kubernetes = Kubernetes::connect(&access(&cluster)?, &marks)
         .await
         .map_err(StartError::of("Kubernetes client"))?;
+    let version = kubernetes.version().await;
+    let version = version.map_err(StartError::of("Kubernetes client"))?;
     let had = kept.record.images.clone();
-    let images = images_of(options, had.as_ref());
-    if had.as_ref() != Some(&images) {
-        // One that is used by runs has the way of the last.
-        furnish(
+    if let Some(had) = &had {
+        prepared = installation::prepare(&had.unless_asked(&options.installation), scratch).await?;
+    }
+    let installation = prepared.finish(&version, &marks, Some(&nowhere)).await?;
+    let images = Images::of(&installation);
+    // One that is used by runs has the way of the last.
+    if had.as_ref() != Some(&images) || kept.record.objects != references(&installation) {
+        let nodes = Nodes {
             kind,
-            &cluster,
-            &kept,
-            &kubernetes,
-            options,
-            nowhere,
-            name,
-            scratch,
-            told,
-        )
-        .await?;
+            cluster: &cluster,
+            kubernetes: &kubernetes,
+            kept: &kept,
+        };
+        nodes
+            .furnish(&installation, &prepared.archives, name, scratch, told)
+            .await?;
     }
     Ok(Up {
         name: name.to_owned(),
@@ -116,50 +123,75 @@ async fn stand(
     })
 }
 
-/// Puts driver and provider onto the nodes of a cluster that is kept, or brings those that are there to what is asked for, and
-/// sends the provider this way to AWS on behalf of `run`. Says whose images of driver and provider are stand-ins'.
-#[expect(clippy::too_many_arguments, reason = "each is another part of the cluster")]
-pub(super) async fn furnish(
-    kind: &Kind,
-    cluster: &Cluster,
-    kept: &Kept,
-    kubernetes: &Kubernetes,
-    options: &KindOptions,
-    way: AwsWay,
-    run: &str,
-    scratch: &Path,
-    told: &Told,
-) -> Result<[bool; 2], StartError> {
-    let images = images_of(options, kept.record.images.as_ref());
-    let installed = installed_of(options, &images, way);
-    let stand_ins = install::images(kind, cluster, &installed, scratch, told).await?;
-    let name = cluster.name();
-    let marks = Marks::of_run(name);
-    let (namespace, mark) = MARK;
-    let mark = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": { "name": mark, "namespace": namespace },
-        "data": { "cluster": name, "version": env!("CARGO_PKG_VERSION") },
-    });
-    let mut objects = vec![mark];
-    objects.extend(install::defined(&marks, &installed));
-    objects.extend(rolled(install::placed(&installed), run));
-    let stage = Stage::begin(told, "driver", "installing");
-    for object in &objects {
-        kubernetes.apply(object).await.map_err(StartError::of("driver"))?;
-    }
-    install::await_rollout(kubernetes, cluster.nodes().len(), stage).await?;
-    life::has_images(&kept.record, images)?;
-    Ok(stand_ins)
+/// The nodes of a cluster that is kept.
+pub(super) struct Nodes<'a> {
+    pub(super) kind: &'a Kind,
+    pub(super) cluster: &'a Cluster,
+    pub(super) kubernetes: &'a Kubernetes,
+    pub(super) kept: &'a Kept,
 }
 
-/// The same objects, with the pods of those `DaemonSet`s rolled that read what a run changes only when they start.
-fn rolled(mut objects: Vec<Value>, run: &str) -> Vec<Value> {
+impl Nodes<'_> {
+    /// Puts driver and provider onto them, or brings those that are there to this installation, which sends the provider its
+    /// way to AWS on behalf of `run`. What another installation had besides goes. Says whose images are stand-ins'.
+    pub(super) async fn furnish(
+        &self,
+        installation: &Installation,
+        archives: &[(String, PathBuf)],
+        run: &str,
+        scratch: &Path,
+        told: &Told,
+    ) -> Result<BTreeSet<String>, StartError> {
+        let failed = StartError::of("driver");
+        let stand_ins = self
+            .cluster
+            .load_all(self.kind, installation, archives, scratch, told)
+            .await
+            .map_err(StartError::of("kind cluster"))?;
+        let record = &self.kept.record;
+        let references = references(installation);
+        let former: Vec<&ObjectRef> = record
+            .objects
+            .iter()
+            .filter(|object| !references.contains(object))
+            .collect();
+        let both = former.iter().copied().chain(&references).cloned().collect();
+        life::has(record, record.images.clone(), both)?;
+        let name = self.cluster.name();
+        let (namespace, mark) = MARK;
+        let mark = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": mark, "namespace": namespace },
+            "data": { "cluster": name, "version": env!("CARGO_PKG_VERSION") },
+        });
+        let stage = Stage::begin(told, "driver", "installing");
+        let objects = rolled(
+            installation.objects.clone(),
+            &installation.provider.daemon_set.name,
+            run,
+        );
+        for object in std::iter::once(&mark).chain(&objects) {
+            self.kubernetes.apply(object).await.map_err(failed)?;
+        }
+        for object in former {
+            self.kubernetes.delete(object).await.map_err(failed)?;
+        }
+        installation::await_ready(self.kubernetes, installation, stage).await?;
+        life::has(record, Some(Images::of(installation)), references)?;
+        Ok(stand_ins)
+    }
+}
+
+fn references(installation: &Installation) -> Vec<ObjectRef> {
+    installation.objects.iter().map(ObjectRef::of).collect()
+}
+
+/// The same objects, with the pods of that `DaemonSet` rolled that read what a run changes only when they start.
+fn rolled(mut objects: Vec<Value>, provider: &str, run: &str) -> Vec<Value> {
     for object in &mut objects {
-        let of_provider = object["metadata"]["name"] == super::manifests::PROVIDER;
-        if object["kind"] == "DaemonSet" && of_provider {
-            object["spec"]["template"]["metadata"]["annotations"] = json!({ ROLLED_FOR: run });
+        if object["kind"] == "DaemonSet" && object["metadata"]["name"] == provider {
+            object["spec"]["template"]["metadata"]["annotations"][ROLLED_FOR] = json!(run);
         }
     }
     objects
@@ -175,11 +207,8 @@ mod tests {
             json!({ "kind": "DaemonSet", "metadata": { "name": name },
                     "spec": { "template": { "metadata": { "labels": {} } } } })
         };
-        let objects = vec![
-            set(super::super::manifests::DRIVER),
-            set(super::super::manifests::PROVIDER),
-        ];
-        let rolled = rolled(objects.clone(), "7f3k");
+        let objects = vec![set("driver"), set("provider")];
+        let rolled = rolled(objects.clone(), "provider", "7f3k");
         assert_eq!(rolled[0], objects[0]);
         let template = &rolled[1]["spec"]["template"]["metadata"];
         assert_eq!(template["annotations"], json!({ ROLLED_FOR: "7f3k" }));

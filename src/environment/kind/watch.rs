@@ -17,7 +17,6 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::manifests::NAMESPACE;
 use crate::{
     environment::{Node, NodeProcess, NodePrograms, Restarts},
     kubernetes::Kubernetes,
@@ -75,7 +74,7 @@ impl NodePrograms for Watch {
 
     fn restarts<'a>(&'a self, kubernetes: &'a Kubernetes) -> BoxFuture<'a, Restarts> {
         async {
-            let pods = kubernetes.list("v1", "Pod", Some(NAMESPACE), None).await;
+            let pods = kubernetes.list("v1", "Pod", None, None).await;
             // What cannot be asked for tells nothing; that nothing answers is told by whoever needs an answer.
             restarts(&pods.unwrap_or_default())
         }

@@ -9,10 +9,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     exit::{self, ExitCode},
-    figure,
+    figure, installed,
     markdown::verdict_line,
     summary::RunSummary,
+    upgrade,
 };
+use crate::journal::Installed;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -41,6 +43,7 @@ pub fn render(summary: &RunSummary) -> String {
             body {
                 (header(summary, exit))
                 main {
+                    (upgraded(summary))
                     (trouble(summary))
                     (cases::failures(summary, &mut room))
                     (matrix::section(summary))
@@ -110,6 +113,54 @@ fn header(summary: &RunSummary, exit: ExitCode) -> Markup {
                 }
                 dl class="meta" {
                     @for (name, value) in meta { div { dt { (name) } dd { (value) } } }
+                }
+            }
+        }
+    }
+}
+
+fn upgraded(summary: &RunSummary) -> Markup {
+    html! {
+        @if !summary.phases.is_empty() {
+            section {
+                h2 { "Upgrade" }
+                @for broken in upgrade::broken_since(summary).iter().take(MOST_NOTES) { p class="note bad" { (broken) } }
+                div class="card scroll" {
+                    table {
+                        thead { tr { th { "Phase" } th { "Cases" } th { "On the nodes" } th { "Longest time without a mount" } } }
+                        tbody {
+                            @for row in upgrade::rows(summary) {
+                                tr {
+                                    td { (row.phase) }
+                                    td { span class=(if row.bad { "badge bad-tone" } else { "badge good-tone" }) { (row.cases) } }
+                                    td { (row.what) }
+                                    td class="small" { (row.gap) }
+                                }
+                            }
+                        }
+                    }
+                }
+                @for phase in &summary.phases {
+                    @if let Some(installed) = &phase.began.installed { (installation(installed)) }
+                }
+            }
+        }
+    }
+}
+
+fn installation(installed: &Installed) -> Markup {
+    html! {
+        div class="card" {
+            details {
+                summary {
+                    "What is installed: "
+                    @for part in &installed.parts { span class="badge" { (part.part) " " (part.version) } " " }
+                }
+                dl class="facts" {
+                    @for (what, said) in installed::rows(installed) {
+                        dt { (what) }
+                        dd class="small" { (said) }
+                    }
                 }
             }
         }
@@ -222,6 +273,9 @@ fn environment(summary: &RunSummary) -> Markup {
                         }
                     }
                 }
+            }
+            @if let Some(installed) = summary.environment.as_ref().and_then(|ready| ready.installed.as_ref()) {
+                (installation(installed))
             }
             div class="card" {
                 h3 { "Machine and command" }

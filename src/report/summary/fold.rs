@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Attempt, CaseSummary, MeasurementSummary, RunSummary, StepSummary, evidence_folders, figures};
+use super::{
+    Attempt, CaseSummary, MeasurementSummary, PhaseSummary, RunSummary, StepSummary, evidence_folders,
+    figures,
+};
 use crate::{
     journal::{
         AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured,
@@ -20,6 +23,7 @@ pub struct Fold {
     run: Option<(RunStarted, Timestamp)>,
     took_us: u64,
     environment: Option<EnvironmentReady>,
+    phases: Vec<PhaseSummary>,
     tenants: Vec<TenantReady>,
     cases: Vec<OpenCase>,
     accesses: Vec<AccessChecked>,
@@ -67,6 +71,19 @@ impl Fold {
                 self.run = Some((started.clone(), event.at));
             }
             EventKind::EnvironmentReady(ready) => self.environment = Some(ready.clone()),
+            EventKind::PhaseBegan(began) => self.phases.push(PhaseSummary {
+                began: began.clone(),
+                gaps: Vec::new(),
+            }),
+            EventKind::GapMeasured(gap) => {
+                let mut phases = self.phases.iter_mut().rev();
+                match phases.find(|phase| phase.began.phase == gap.phase) {
+                    Some(phase) => phase.gaps.push(gap.clone()),
+                    None => self
+                        .problems
+                        .push(format!("event {} is of a phase that never began", event.sequence)),
+                }
+            }
             EventKind::TenantReady(ready) => self.tenants.push(ready.clone()),
             EventKind::CaseStarted(started) => {
                 self.attempt(&started.case, started.attempt, event);
@@ -213,6 +230,7 @@ impl Fold {
             started_at,
             took_us: self.took_us,
             environment: self.environment.clone(),
+            phases: self.phases.clone(),
             tenants: self.tenants.clone(),
             cases,
             accesses: self.accesses.clone(),
@@ -324,6 +342,7 @@ fn unplanned(case: &str) -> CasePlan {
         file: String::new(),
         tenants: BTreeMap::new(),
         requires: Vec::new(),
+        phase: None,
     }
 }
 

@@ -14,9 +14,9 @@ use super::latency::{Latency, Series};
 use crate::{
     journal::{
         AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure,
-        FloorMeasured, HistogramRecorded, IncidentSeen, Interrupted, KnownIssue, LeftoverFound,
-        MeasurementFinished, MeasurementStarted, MountFinished, MountOutcome, RunFinished, RunStarted,
-        TeardownFinished, TenantReady, Verdict,
+        FloorMeasured, GapMeasured, HistogramRecorded, IncidentSeen, Interrupted, KnownIssue, LeftoverFound,
+        MeasurementFinished, MeasurementStarted, MountFinished, MountOutcome, PhaseBegan, RunFinished,
+        RunStarted, TeardownFinished, TenantReady, Verdict,
     },
     load::statistics::{Stationarity, stationarity},
 };
@@ -38,6 +38,8 @@ pub struct RunSummary {
     pub took_us: u64,
     /// What stood at each seam; absent when the environment never answered.
     pub environment: Option<EnvironmentReady>,
+    /// The parts of an upgrade that began; empty in a run without one.
+    pub phases: Vec<PhaseSummary>,
     /// Tenants in the order in which they were ready.
     pub tenants: Vec<TenantReady>,
     /// Every planned case, in the order of the plan.
@@ -67,6 +69,15 @@ pub struct RunSummary {
     /// What does not add up: sums, series that cannot be read, events out of place. Any of these
     /// makes the run invalid.
     pub problems: Vec<String>,
+}
+
+/// A part of an upgrade.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseSummary {
+    /// What it began with.
+    pub began: PhaseBegan,
+    /// How long mounting did not work in the roll-out before it, by node.
+    pub gaps: Vec<GapMeasured>,
 }
 
 /// A case with all its attempts.

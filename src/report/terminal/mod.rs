@@ -11,13 +11,14 @@ mod screen;
 
 use std::collections::BTreeMap;
 
-use self::lines::{GREEN, RED, YELLOW};
+use self::lines::{BLUE, GREEN, RED, YELLOW};
 pub use self::screen::Terminal;
 use super::{
     exit::{self, ExitCode},
     figure,
     markdown::verdict_line,
     summary::{Fold, RunSummary, evidence_folders},
+    upgrade,
 };
 use crate::journal::{Event, EventKind};
 
@@ -116,6 +117,14 @@ impl Display {
         match &event.event {
             EventKind::RunStarted(started) if !quiet => vec![self.header(started), String::new()],
             EventKind::EnvironmentReady(ready) if !quiet => vec![self.environment(ready)],
+            EventKind::PhaseBegan(began) if !quiet => {
+                let text = format!("{:<7} {}", began.phase.to_string(), began.said);
+                vec![self.labelled(BLUE, "PHASE", &text)]
+            }
+            EventKind::GapMeasured(gap) if !quiet => {
+                let text = format!("{:<7} {}", gap.phase.to_string(), upgrade::told(gap));
+                vec![self.labelled(BLUE, "GAP", &text)]
+            }
             EventKind::TenantReady(ready) if ready.case.is_none() && !quiet => self.tenants(),
             EventKind::CaseFinished(finished) => self.case(finished),
             EventKind::MeasurementFinished(finished) => self
