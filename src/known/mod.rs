@@ -23,6 +23,8 @@ pub struct KnownIssues {
     pub issues: Vec<Issue>,
     /// A known issue that shows fails the run like any other failure.
     pub strict: bool,
+    /// They are of releases: a stand-in has none of them but those that were planted.
+    pub of_releases: bool,
 }
 
 /// One known issue.
@@ -68,7 +70,7 @@ impl KnownIssues {
             .iter()
             .filter(|issue| issue.scenario == ended.scenario);
         candidates
-            .filter_map(|issue| Some((issue, issue.version_among(components)?)))
+            .filter_map(|issue| Some((issue, self.version_among(issue, components)?)))
             .find_map(|(issue, version)| {
                 let shows = issue.shows(ended)?;
                 Some(KnownIssue {
@@ -84,20 +86,23 @@ impl KnownIssues {
                 })
             })
     }
-}
 
-impl Issue {
-    /// The version of its component, where that is one that has it.
-    fn version_among(&self, components: &[Component]) -> Option<String> {
+    /// The version of an issue's component, where that is one that has it.
+    fn version_among(&self, issue: &Issue, components: &[Component]) -> Option<String> {
         let component = components
             .iter()
-            .find(|component| component.seam == self.component)?;
+            .find(|component| component.seam == issue.component)?;
+        if self.of_releases && component.stand_in {
+            return None;
+        }
         let version = component.version.trim_start_matches('v');
         // A version that says nothing, such as `local-dev`, is nobody's excuse.
         let read = Version::parse(version).ok()?;
-        self.versions.matches(&read).then(|| version.to_owned())
+        issue.versions.matches(&read).then(|| version.to_owned())
     }
+}
 
+impl Issue {
     /// Whether it shows; nothing where the end says nothing about it.
     fn shows(&self, ended: Ended<'_>) -> Option<bool> {
         match ended.verdict {
@@ -148,6 +153,7 @@ knownIssues:
         KnownIssues {
             issues: read.issues,
             strict,
+            of_releases: false,
         }
     }
 
@@ -191,6 +197,32 @@ knownIssues:
             let told = found.as_ref().map(|known| (known.id.as_str(), known.shows));
             assert_eq!(told, expected, "{scenario} {verdict} {headline:?} {version}");
             assert!(found.is_none_or(|known| known.excused == known.shows));
+        }
+    }
+
+    #[test]
+    fn issues_of_releases_are_none_of_a_stand_ins() {
+        let failure = verdict::failure("the folder is empty");
+        let ended = Ended {
+            scenario: "slow",
+            verdict: Verdict::Failed,
+            failure: Some(&failure),
+        };
+        for (of_releases, stand_in, shows) in [(true, false, true), (true, true, false), (false, true, true)]
+        {
+            let known = KnownIssues {
+                of_releases,
+                ..issues(false)
+            };
+            let driver = Component {
+                stand_in,
+                ..component("driver", "1.6.0")
+            };
+            assert_eq!(
+                known.of(ended, &[driver]).is_some(),
+                shows,
+                "{of_releases} {stand_in}"
+            );
         }
     }
 
