@@ -22,6 +22,8 @@ use crate::{
 
 /// Longest wait for an agent to answer on every node, its image to be pulled included.
 const READY: Duration = Duration::from_mins(2);
+/// How long a pull may go on failing: kubelet tries again after 10 s.
+const FAILING: Duration = Duration::from_secs(30);
 /// Pause between two tries.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -74,6 +76,7 @@ pub(super) async fn installed(
 /// Waits until every pod of the `DaemonSet` is of this image: one of another would be ended in the middle.
 async fn rolled_out(kubernetes: &Kubernetes, until: Instant) -> Result<(), String> {
     let set = manifests::set();
+    let began = Instant::now();
     loop {
         let seen = kubernetes
             .read(&set)
@@ -91,13 +94,16 @@ async fn rolled_out(kubernetes: &Kubernetes, until: Instant) -> Result<(), Strin
         {
             return Ok(());
         }
-        if Instant::now() >= until {
-            let why = waiting(kubernetes)
-                .await
-                .map_or_else(String::new, |why| format!(" ({why})"));
+        let why = waiting(kubernetes).await;
+        // Kubelet has tried again by then.
+        let hopeless =
+            began.elapsed() >= FAILING && why.as_ref().is_some_and(|why| why.contains("ImagePull"));
+        if hopeless || Instant::now() >= until {
+            let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             return Err(format!(
-                "{} of {wanted} are ready after {READY:?}{why}",
-                number("numberReady")
+                "{} of {wanted} are ready after {} s{why}",
+                number("numberReady"),
+                began.elapsed().as_secs()
             ));
         }
         tokio::time::sleep(LOOK).await;
