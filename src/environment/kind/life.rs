@@ -464,7 +464,7 @@ mod tests {
             match refused {
                 None => assert_eq!(said, Ok(())),
                 Some(words) => {
-                    assert!(said.is_err_and(|said| said.contains(words) && said.contains("down c")))
+                    assert!(said.is_err_and(|said| said.contains(words) && said.contains("down c")));
                 }
             }
         }

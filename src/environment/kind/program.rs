@@ -520,7 +520,7 @@ mod tests {
         let talks = program(folder.path(), "echo one >&2; echo two >&2; echo out");
         let heard = std::sync::Mutex::new(Vec::new());
         let note = |line: &str| heard.lock().unwrap().push(line.to_owned());
-        let said = watched(&talks, ["x"], Duration::from_secs(60), None, &note)
+        let said = watched(&talks, ["x"], Duration::from_mins(1), None, &note)
             .await
             .unwrap();
         assert_eq!(
