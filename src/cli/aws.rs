@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::run::EnvironmentName;
 use crate::{
-    environment::{AwsOptions, BackendChoice, Defect, Fault, Plant, Trouble},
+    environment::{AwsOptions, BackendChoice, Defect, EndpointDefect, Fault, Plant, Trouble},
     localstack,
 };
 
@@ -80,6 +80,20 @@ impl AwsArgs {
             return Some(format!(
                 "--fault {} needs a LocalStack of the run's own: add --aws localstack",
                 Trouble::LocalStackDies.name()
+            ));
+        }
+        let of_own_store = |plant: &&Plant| {
+            let defect = plant.defect();
+            matches!(
+                defect,
+                Defect::Endpoint(EndpointDefect::StaleAfterPut | EndpointDefect::OtherTenantsSecret)
+            )
+        };
+        if options.backend.is_some()
+            && let Some(plant) = plants.iter().find(of_own_store)
+        {
+            return Some(format!(
+                "--plant {plant} is for secrets that the endpoint itself keeps: add --aws embedded"
             ));
         }
         if environment != EnvironmentName::Kind {
@@ -171,6 +185,22 @@ mod tests {
                 "driver:empty-mount",
                 "",
                 Some("--env kind out"),
+            ),
+            (
+                Kind,
+                false,
+                args(None, None),
+                "endpoint:stale-after-put",
+                "",
+                Some("add --aws embedded"),
+            ),
+            (
+                Kind,
+                false,
+                args(Some("embedded"), None),
+                "endpoint:stale-after-put",
+                "",
+                None,
             ),
             (
                 Kind,

@@ -133,7 +133,7 @@ pub struct DownArgs {
     pub list: bool,
 
     /// The program kind [default: kind in PATH]
-    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND")]
+    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND", hide_env_values = true)]
     pub kind: Option<std::path::PathBuf>,
 }
 

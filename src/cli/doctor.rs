@@ -22,7 +22,7 @@ pub struct DoctorArgs {
     pub out: PathBuf,
 
     /// The program kind [default: kind in PATH].
-    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND")]
+    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND", hide_env_values = true)]
     pub kind: Option<PathBuf>,
 }
 

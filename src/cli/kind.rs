@@ -22,7 +22,7 @@ pub(super) fn pod_rate() -> f64 {
 #[command(next_help_heading = "Kind environment (--env kind)")]
 pub struct KindArgs {
     /// The program kind [default: kind in PATH].
-    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND")]
+    #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND", hide_env_values = true)]
     pub kind: Option<PathBuf>,
 
     /// Image of the nodes, which decides the version of Kubernetes [default: kind's own].

@@ -86,7 +86,9 @@ impl Life {
             let Object::KindCluster(name) = &object else {
                 continue;
             };
-            if self.outcome().await != Some(ExitCode::Passed) {
+            // One that was interrupted is to end soon, and tells nothing.
+            let outcome = self.outcome().await;
+            if !matches!(outcome, Some(ExitCode::Passed | ExitCode::Interrupted)) {
                 self.keep_node_logs(name).await;
             }
             self.told()(ProgressMade {

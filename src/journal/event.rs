@@ -210,10 +210,12 @@ pub struct GapMeasured {
     pub started: u32,
     /// Those that had their secret within their time.
     pub mounted: u32,
-    /// Longest time between two mounts that came about before the roll-out began.
+    /// Longest time without a mount that came about, before the roll-out began; 0 where none did.
     pub usual_gap_us: u64,
-    /// Longest time between two mounts that came about while it went on, or right after.
+    /// The same while it went on, and right after.
     pub longest_gap_us: u64,
+    /// Whether that still lasted when the last pod was started: it is a lower bound then.
+    pub lasting: bool,
 }
 
 /// See [`EventKind::EnvironmentReady`].

@@ -29,7 +29,7 @@ pub struct DaemonView {
     /// Its containers, in order.
     pub containers: Vec<DaemonContainer>,
     /// Of its pods, `key=value,...`.
-    selector: String,
+    pub selector: String,
 }
 
 /// A container of a `DaemonSet`'s pods.

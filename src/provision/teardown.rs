@@ -210,7 +210,9 @@ impl Teardown {
             let mut gone: Vec<String> = in_memory.iter().map(ToString::to_string).collect();
             gone.push(world.everything());
             self.left.retain(|left| !gone.contains(&left.object));
-            in_memory.iter().for_each(|object| ledger.removed(object));
+            for object in in_memory {
+                ledger.removed(object);
+            }
             said.push(format!(
                 "{} did not answer in teardown: what the run has there ({count} on record) went with it, and \
                  nobody could look for more ({})",

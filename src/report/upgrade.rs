@@ -95,15 +95,24 @@ fn longest(phase: &PhaseSummary) -> Option<&GapMeasured> {
 pub(super) fn told(gap: &GapMeasured) -> String {
     let missed = gap.started.saturating_sub(gap.mounted);
     let missed = if missed > 0 {
-        format!(", {missed} of {} pods without their secret", gap.started)
+        format!("{missed} of {} never had their secret", gap.started)
     } else {
-        format!(", all {} pods had their secret in the end", gap.started)
+        format!("all {} had their secret in the end", gap.started)
+    };
+    let usual = if gap.usual_gap_us == 0 {
+        "none before, either".to_owned()
+    } else {
+        format!("usually {}", figure::seconds(gap.usual_gap_us))
+    };
+    let longest = figure::seconds(gap.longest_gap_us);
+    let longest = if gap.lasting {
+        format!("at least {longest}, to the end,")
+    } else {
+        longest
     };
     format!(
-        "no mount for {} on {} (usually {}; a pod every {}{missed})",
-        figure::seconds(gap.longest_gap_us),
+        "no mount for {longest} on {} ({usual}; a pod every {}, {missed})",
         gap.node,
-        figure::seconds(gap.usual_gap_us),
         figure::seconds(gap.every_us),
     )
 }

@@ -185,6 +185,7 @@ fn upgrade_is_tried_in_three_phases() {
         let gap = &phase["gaps"][0];
         assert_eq!(gap["started"], gap["mounted"], "{gap}");
         assert!(gap["longest_gap_us"].as_u64().unwrap() > 0, "{gap}");
+        assert_eq!(gap["lasting"], false, "{gap}");
     }
     let part = &phases[2]["began"]["installed"]["parts"][1];
     assert_eq!(

@@ -294,7 +294,8 @@ fn killed() {
     other.await_hold(&mut beside);
     running.signal(Signal::KILL);
     drop(ended(running));
-    assert_eq!(containers(&place), [node(&cluster(&place))]);
+    let left = containers(&place);
+    assert!(left.contains(&node(&cluster(&place))), "{left:?}");
     command(&place, &["sweep", "--reports", "out"])
         .exits(0)
         .prints(&["  removed  kind cluster mountproof-"]);

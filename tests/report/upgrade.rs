@@ -41,6 +41,7 @@ fn gap(phase: Phase, node: &str, longest_gap_us: u64) -> EventKind {
         mounted: 19,
         usual_gap_us: 2_100_000,
         longest_gap_us,
+        lasting: node == "n1",
     })
 }
 
@@ -81,8 +82,7 @@ fn what_fails_only_since_the_upgrade_is_said_first() {
         text.contains("| during | ❌ **1 failed** | new on n1, old on n2 |"),
         "{text}"
     );
-    let gap =
-        "no mount for 7.40 s on n1 (usually 2.10 s; a pod every 2.00 s, 1 of 20 pods without their secret)";
+    let gap = "no mount for at least 7.40 s, to the end, on n1 (usually 2.10 s; a pod every 2.00 s, 1 of 20 never had their secret)";
     assert!(text.contains(gap), "{text}");
     let page = html::render(&summary);
     assert!(page.contains("passed before the upgrade and failed during it"));

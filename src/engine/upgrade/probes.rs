@@ -1,8 +1,8 @@
 //! Whether mounting works while driver and provider are replaced: a pod on every node, again and again.
 //!
-//! What is measured is the time between two mounts that came about. While a driver is away no mount comes about, and the
-//! first pod that is started after it is back has its secret at once: so nothing shorter than the time between two starts, and
-//! the time that a mount takes, shows.
+//! What is measured is the time without a mount that came about. While a driver is away none comes about, and the first pod
+//! that is started after it is back has its secret at once: so nothing shorter than the time between two starts, and the time
+//! that a mount takes, shows. Where mounting does not work any more at all, the time goes up to the last start.
 
 use std::{
     collections::BTreeMap,
@@ -71,14 +71,19 @@ impl<'a> Probes<'a> {
             let rolling = self.began.elapsed();
             let worked = work.await;
             tokio::time::sleep(EVERY * AROUND).await;
+            let stopped = self.began.elapsed();
             self.stop.cancel();
-            (rolling, worked)
+            (rolling, stopped, worked)
         };
-        let (_, (rolling, worked)) = future::join(probing, working).await;
+        let (_, (rolling, stopped, worked)) = future::join(probing, working).await;
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let gaps = nodes.iter().map(|node| {
             let seen = seen.get(node).cloned().unwrap_or_default();
-            let (usual, longest) = gaps(seen.mounted.clone(), rolling);
+            let Gaps {
+                usual,
+                longest,
+                lasting,
+            } = gaps(seen.mounted.clone(), rolling, stopped);
             GapMeasured {
                 phase: self.phase,
                 node: node.clone(),
@@ -87,6 +92,7 @@ impl<'a> Probes<'a> {
                 mounted: u32::try_from(seen.mounted.len()).unwrap_or(u32::MAX),
                 usual_gap_us: micros(usual),
                 longest_gap_us: micros(longest),
+                lasting,
             }
         });
         (worked, gaps.collect())
@@ -157,19 +163,39 @@ impl<'a> Probes<'a> {
     }
 }
 
-/// PURE. The longest time between two mounts that came about, before `rolling` began and from then on.
-fn gaps(mut mounted: Vec<Duration>, rolling: Duration) -> (Duration, Duration) {
+/// Times without a mount.
+#[derive(Debug, PartialEq, Eq)]
+struct Gaps {
+    usual: Duration,
+    longest: Duration,
+    lasting: bool,
+}
+
+/// PURE. The longest time without a mount that came about, from the first start on: up to where `rolling` began, and from
+/// then on to where the starts `stopped`.
+fn gaps(mut mounted: Vec<Duration>, rolling: Duration, stopped: Duration) -> Gaps {
     mounted.sort();
-    let (mut usual, mut longest) = (Duration::ZERO, Duration::ZERO);
-    for pair in mounted.windows(2) {
-        let gap = pair[1].saturating_sub(pair[0]);
-        if pair[1] <= rolling {
-            usual = usual.max(gap);
+    let mut gaps = Gaps {
+        usual: Duration::ZERO,
+        longest: Duration::ZERO,
+        lasting: false,
+    };
+    let mut last = Duration::ZERO;
+    for at in mounted {
+        let gap = at.saturating_sub(last);
+        if at <= rolling {
+            gaps.usual = gaps.usual.max(gap);
         } else {
-            longest = longest.max(gap);
+            gaps.longest = gaps.longest.max(gap);
         }
+        last = at;
     }
-    (usual, longest)
+    let open = stopped.saturating_sub(last);
+    if open > gaps.longest {
+        gaps.longest = open;
+        gaps.lasting = true;
+    }
+    gaps
 }
 
 #[cfg(test)]
@@ -178,22 +204,28 @@ mod tests {
 
     #[test]
     fn a_gap_is_between_mounts_and_belongs_to_where_it_ends() {
-        let seconds = |list: &[u64]| list.iter().map(|second| Duration::from_secs(*second)).collect();
-        for (mounted, rolling, usual, longest) in [
-            (&[1, 3, 5, 12, 13][..], 6, 2, 7),
+        let second = Duration::from_secs;
+        for (mounted, usual, longest, lasting) in [
+            (&[1, 3, 5, 12, 13, 15, 21][..], 2, 7, false),
             // They come about in any order.
-            (&[5, 1, 3], 10, 2, 0),
-            (&[1], 1, 0, 0),
-            (&[], 1, 0, 0),
-            // One that begins before and ends after is the roll-out's.
-            (&[1, 20], 5, 0, 19),
+            (&[5, 1, 3, 21], 2, 16, false),
+            // Before the first there was none, too.
+            (&[9, 21], 0, 12, false),
+            // None any more since then.
+            (&[1, 3, 5, 8], 2, 12, true),
+            (&[], 0, 20, true),
         ] {
-            let seen = gaps(seconds(mounted), Duration::from_secs(rolling));
-            assert_eq!(
-                seen,
-                (Duration::from_secs(usual), Duration::from_secs(longest)),
-                "{mounted:?}"
+            let seen = gaps(
+                mounted.iter().copied().map(second).collect(),
+                second(6),
+                second(20),
             );
+            let expected = Gaps {
+                usual: second(usual),
+                longest: second(longest),
+                lasting,
+            };
+            assert_eq!(seen, expected, "{mounted:?}");
         }
     }
 }

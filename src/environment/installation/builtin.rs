@@ -100,6 +100,7 @@ pub(super) fn image(part: Part, repositories: &Repositories, version: &str) -> S
 }
 
 /// The images that are taken where nothing is asked for: driver, provider and what registers the driver.
+#[must_use]
 pub fn default_images() -> Vec<String> {
     let repositories = Repositories::default();
     let mut images: Vec<String> = Part::ALL

@@ -171,7 +171,11 @@ impl Cluster {
                 stand_ins.insert((*image).to_owned());
             }
         }
-        stage.ends(format!("{} for {} nodes", images.len(), self.nodes.len()));
+        let nodes = match self.nodes.len() {
+            1 => "1 node".to_owned(),
+            nodes => format!("{nodes} nodes"),
+        };
+        stage.ends(format!("{} images for {nodes}", images.len()));
         Ok(stand_ins)
     }
 

@@ -43,7 +43,10 @@ impl Display {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::DisplayOptions, *};
+    use super::{
+        super::{DisplayOptions, MOST_RUNNING},
+        *,
+    };
 
     fn made(stage: &str, text: &str, took_us: Option<u64>) -> ProgressMade {
         ProgressMade {
@@ -86,6 +89,22 @@ mod tests {
             assert_eq!(display.progress_lines(&step), lines, "{step:?}");
             let shown: Vec<&str> = display.running().iter().map(|line| line.text.as_str()).collect();
             assert_eq!(shown, running, "{step:?}");
+        }
+    }
+
+    #[test]
+    fn how_many_cases_have_ended_is_said_where_they_do_not_all_have_a_line() {
+        for (cases, ended, line) in [
+            (MOST_RUNNING, 1, None),
+            (MOST_RUNNING + 1, 0, Some("cases         0 of 9")),
+            (MOST_RUNNING + 1, 4, Some("cases         4 of 9")),
+            (MOST_RUNNING + 1, 9, None),
+        ] {
+            let mut display = Display::new(DisplayOptions::default());
+            (display.cases, display.ended_cases) = (cases, ended);
+            display.follow_cases();
+            let shown = display.running().first().map(|running| running.text.as_str());
+            assert_eq!(shown, line);
         }
     }
 
