@@ -178,7 +178,10 @@ fn clients_and_stand_ins_are_named_in_one_place_each() {
             &["mountproof_aws_endpoint"],
             &["src/environment", "src/cli/endpoint.rs"],
         ),
-        (&["serde_saphyr"], &["src/scenario"]),
+        (
+            &["serde_saphyr"],
+            &["src/scenario", "src/environment/installation"],
+        ),
     ];
     let mut found = Vec::new();
     for source in sources(Path::new("src")) {

@@ -180,6 +180,10 @@ mod tests {
     use super::*;
     use crate::kubernetes::DaemonContainer;
 
+    #[expect(
+        clippy::field_reassign_with_default,
+        reason = "its selector is nobody else's to give"
+    )]
     fn daemon(containers: &[&str], folder: &str) -> DaemonView {
         let containers = containers.iter().map(|arguments| DaemonContainer {
             name: "it".to_owned(),
