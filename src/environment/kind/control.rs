@@ -46,7 +46,7 @@ pub(super) struct Control {
 /// One program, by its `DaemonSet`.
 struct Program {
     set: ObjectRef,
-    /// Its containers as they were when the environment stood.
+    /// `containers` and `volumes` of its pods, as they were when the environment stood.
     first: Value,
     /// As they are.
     now: Value,
@@ -79,16 +79,16 @@ impl Control {
         }))
     }
 
-    /// Gives a program these containers, in pods that are new in any case, and waits until it is well on every node.
-    async fn restart(&self, program: &mut Program, containers: Value) -> Result<(), String> {
+    /// Gives a program's pods this shape, in pods that are new in any case, and waits until it is well on every node.
+    async fn restart(&self, program: &mut Program, shape: Value) -> Result<(), String> {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed).to_string();
         let patch = json!({ "spec": { "template": {
             "metadata": { "annotations": { "mountproof.dev/turn": turn } },
-            "spec": { "containers": containers },
+            "spec": shape,
         } } });
         let patched = self.kubernetes.merge(&program.set, &patch).await;
         patched.map_err(|error| error.to_string())?;
-        program.now = containers;
+        program.now = shape;
         program.killed = false;
         let until = Instant::now() + ANEW;
         let mut well_since = None;
@@ -127,10 +127,7 @@ impl Control {
 
     async fn killed(&self) -> Result<(), String> {
         let mut driver = self.driver.lock().await;
-        let name = driver.now[driver.container]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let name = driver.container()["name"].as_str().unwrap_or_default().to_owned();
         let namespace = driver.set.namespace.clone();
         let pods = self
             .kubernetes
@@ -148,7 +145,8 @@ impl Control {
 
 impl Program {
     fn of(set: &Value, container: usize) -> Self {
-        let containers = set["spec"]["template"]["spec"]["containers"].clone();
+        let spec = &set["spec"]["template"]["spec"];
+        let shape = json!({ "containers": spec["containers"], "volumes": spec["volumes"] });
         let metadata = &set["metadata"];
         Self {
             set: ObjectRef::new(
@@ -157,22 +155,26 @@ impl Program {
                 metadata["namespace"].as_str(),
                 metadata["name"].as_str().unwrap_or_default(),
             ),
-            now: containers.clone(),
-            first: containers,
+            now: shape.clone(),
+            first: shape,
             container,
             killed: false,
         }
     }
 
-    /// Its containers with these flags set.
+    fn container(&self) -> &Value {
+        &self.now["containers"][self.container]
+    }
+
+    /// Its shape with these flags set.
     fn with(&self, flags: &[(&str, String)]) -> Value {
-        let mut containers = self.now.clone();
-        set_flags(&mut containers[self.container], flags);
-        containers
+        let mut shape = self.now.clone();
+        set_flags(&mut shape["containers"][self.container], flags);
+        shape
     }
 
     fn flag(&self, flag: &str) -> Option<&str> {
-        let args = self.now[self.container]["args"].as_array()?;
+        let args = self.container()["args"].as_array()?;
         args.iter()
             .filter_map(Value::as_str)
             .find_map(|argument| argument.strip_prefix(flag)?.strip_prefix('='))
@@ -193,7 +195,7 @@ impl ProgramControl for Control {
     fn restart_driver(&self, rotation: Option<Rotation>) -> BoxFuture<'_, Result<(), String>> {
         async move {
             let mut driver = self.driver.lock().await;
-            let containers = match rotation {
+            let shape = match rotation {
                 None => driver.now.clone(),
                 Some(Rotation::Off) => driver.with(&[("--enable-secret-rotation", "false".to_owned())]),
                 Some(Rotation::Every(interval)) => driver.with(&[
@@ -201,7 +203,7 @@ impl ProgramControl for Control {
                     ("--rotation-poll-interval", format!("{}s", interval.as_secs_f64())),
                 ]),
             };
-            self.restart(&mut driver, containers).await
+            self.restart(&mut driver, shape).await
         }
         .boxed()
     }
@@ -218,14 +220,15 @@ impl ProgramControl for Control {
                 .unwrap_or(FOLDERS[0])
                 .to_owned();
             let other = if at == FOLDERS[0] { FOLDERS[1] } else { FOLDERS[0] };
-            let folder = if moves { other.to_owned() } else { at };
-            let mut flags = vec![("--provider-volume", folder)];
+            let folder = if moves { other.to_owned() } else { at.clone() };
+            let mut flags = vec![("--provider-volume", folder.clone())];
             // Releases before it do not know it.
             if driver_writes_secrets || provider.flag(WRITES).is_some() {
                 flags.push((WRITES, driver_writes_secrets.to_string()));
             }
-            let containers = provider.with(&flags);
-            self.restart(&mut provider, containers).await
+            let mut shape = provider.with(&flags);
+            moved(&mut shape, provider.container, &at, &folder);
+            self.restart(&mut provider, shape).await
         }
         .boxed()
     }
@@ -285,6 +288,27 @@ fn set_flags(container: &mut Value, flags: &[(&str, String)]) {
     container["args"] = Value::Array(arguments);
 }
 
+/// PURE: gives a container a folder of the node in the place of another, as the manifests of a release do that serves
+/// elsewhere; one that it has already stays as it is.
+fn moved(shape: &mut Value, container: usize, from: &str, to: &str) {
+    let mounts = &mut shape["containers"][container]["volumeMounts"];
+    let Some(mounts) = mounts.as_array_mut() else {
+        return;
+    };
+    if mounts.iter().any(|mount| mount["mountPath"] == to) {
+        return;
+    }
+    let Some(mount) = mounts.iter_mut().find(|mount| mount["mountPath"] == from) else {
+        return;
+    };
+    mount["mountPath"] = to.into();
+    let name = mount["name"].clone();
+    let volumes = shape["volumes"].as_array_mut().into_iter().flatten();
+    for volume in volumes.filter(|volume| volume["name"] == name) {
+        volume["hostPath"]["path"] = to.into();
+    }
+}
+
 /// PURE: ids of the containers of this name in the pods of a `DaemonSet`, as the runtime has them.
 fn container_ids(pods: &[Value], set: &str, container: &str) -> Vec<String> {
     let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
@@ -318,6 +342,22 @@ fn processes_of(container: &str) -> Vec<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_that_moves_takes_its_folder_along() {
+        let mut shape = json!({
+            "containers": [{ "volumeMounts": [{ "name": "other", "mountPath": "/x" }, { "name": "p", "mountPath": "/old" }] }],
+            "volumes": [{ "name": "p", "hostPath": { "path": "/old" } }, { "name": "other", "hostPath": { "path": "/x" } }],
+        });
+        moved(&mut shape, 0, "/old", "/new");
+        let expected = json!({
+            "containers": [{ "volumeMounts": [{ "name": "other", "mountPath": "/x" }, { "name": "p", "mountPath": "/new" }] }],
+            "volumes": [{ "name": "p", "hostPath": { "path": "/new" } }, { "name": "other", "hostPath": { "path": "/x" } }],
+        });
+        assert_eq!(shape, expected);
+        moved(&mut shape, 0, "/new", "/x");
+        assert_eq!(shape, expected, "it has that one already");
+    }
 
     #[test]
     fn a_flag_takes_the_place_of_one_of_its_name_and_no_other() {
