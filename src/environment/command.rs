@@ -2,7 +2,12 @@
 
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
-use tokio::{process::Command, time::timeout};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
+    process::Command,
+    time::timeout,
+};
 
 /// How a program went wrong.
 #[derive(Debug)]
@@ -15,38 +20,104 @@ pub(super) enum Trouble {
     Slow(Duration),
 }
 
-/// Runs a program to its end, for what it writes to standard output; it is killed when it takes longer, or when nobody waits
-/// any more. In a process group of its own, so that Ctrl-C in a terminal is for the harness, which takes down what the
-/// program made.
+/// Runs a program to its end, for what it writes to standard output; see [`watched`].
 pub(super) async fn run<S: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = S>,
     environment: &[(&str, &OsStr)],
     within: Duration,
 ) -> Result<String, Trouble> {
-    let child = Command::new(program)
-        .args(arguments)
+    watched(program, arguments, environment, within, &|_| ()).await
+}
+
+/// Runs a program to its end, while `heard` hears what it complains of, line by line. It is killed, with every program that it
+/// runs, when it takes longer, or when nobody waits any more. In a process group of its own, so that Ctrl-C in a terminal is
+/// for the harness, which takes down what the program made.
+pub(super) async fn watched<S: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = S>,
+    environment: &[(&str, &OsStr)],
+    within: Duration,
+    heard: &(dyn Fn(&str) + Sync),
+) -> Result<String, Trouble> {
+    let not_run = |error: std::io::Error| Trouble::NotRun(error.to_string());
+    let mut child = Command::new(program)
         .envs(environment.iter().copied())
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| Trouble::NotRun(error.to_string()))?;
-    let ended = timeout(within, child.wait_with_output()).await;
-    let ended = ended
-        .map_err(|_| Trouble::Slow(within))?
-        .map_err(|error| Trouble::NotRun(error.to_string()))?;
-    if ended.status.success() {
-        return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
+        .map_err(not_run)?;
+    let group = Group::of(&child);
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let reading = async {
+        let (said, complained) = tokio::join!(whole(out), lines(err, heard));
+        Ok((said?, complained?, child.wait().await?))
+    };
+    let ended = timeout(within, reading).await;
+    let (said, complained, status) = ended.map_err(|_| Trouble::Slow(within))?.map_err(not_run)?;
+    group.has_ended();
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&said).into_owned());
     }
-    Err(Trouble::Failed(last_words(&ended.stderr, &ended.stdout)))
+    Err(Trouble::Failed(last_words(&complained, &said)))
 }
 
-/// The lines that tell why: those from one that begins with `ERROR` or `Error` on, else the last few.
+async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut read).await?;
+    }
+    Ok(read)
+}
+
+async fn lines(
+    pipe: Option<impl AsyncRead + Unpin>,
+    heard: &(dyn Fn(&str) + Sync),
+) -> std::io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    let Some(pipe) = pipe else { return Ok(read) };
+    let mut pipe = BufReader::new(pipe);
+    loop {
+        let from = read.len();
+        if pipe.read_until(b'\n', &mut read).await? == 0 {
+            return Ok(read);
+        }
+        heard(&String::from_utf8_lossy(&read[from..]));
+    }
+}
+
+/// A program and every program that it runs: killed when this is dropped before it has ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(leader: &tokio::process::Child) -> Self {
+        let leader = leader.id().and_then(|id| i32::try_from(id).ok());
+        Self(leader.and_then(Pid::from_raw))
+    }
+
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // One that has just ended is no error.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// The lines that tell why: those from one that begins with `ERROR` or `Error` on, as kind's and helm's do, else the last few.
 fn last_words(complained: &[u8], said: &[u8]) -> String {
     const LINES: usize = 4;
+    /// In characters: kind repeats every command that failed.
+    const LONGEST: usize = 500;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (complained, said) = (text(complained), text(said));
     let lines: Vec<&str> = complained
@@ -59,10 +130,11 @@ fn last_words(complained: &[u8], said: &[u8]) -> String {
         .iter()
         .position(|line| line.starts_with("ERROR") || line.starts_with("Error"));
     let from = own.unwrap_or_else(|| lines.len().saturating_sub(LINES));
-    lines[from..]
-        .iter()
-        .take(LINES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" | ")
+    let last = lines[from..].iter().take(LINES).copied().collect::<Vec<_>>();
+    let mut last = last.join(" | ");
+    if let Some((end, _)) = last.char_indices().nth(LONGEST) {
+        last.truncate(end);
+        last.push_str(" ...");
+    }
+    last
 }

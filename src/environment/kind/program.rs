@@ -3,18 +3,13 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
-    process::Command,
-    time::timeout,
+use crate::{
+    environment::command::{Trouble, run as run_with, watched},
+    generation::Version,
 };
-
-use crate::generation::Version;
 
 /// The oldest `kind` that knows what is asked of it: `kubeadmConfigPatches` of kubeadm's v1beta4.
 const OLDEST: Version = Version::new(0, 25, 0);
@@ -155,7 +150,7 @@ impl Kind {
                 .map(OsStr::new),
         );
         let heard = |line: &str| step_of(line).map_or((), step);
-        let made = watched(&self.program, arguments, CREATE, None, &heard).await;
+        let made = watched(&self.program, arguments, &[], CREATE, &heard).await;
         made.map(drop)
             .map_err(|trouble| trouble.of(&self.program, "create cluster"))
     }
@@ -186,7 +181,9 @@ impl Kind {
         };
         let [load, what, name, cluster] = ["load", what, "--name", cluster].map(OsStr::new);
         let arguments = [load, what, image, name, cluster];
-        let loaded = watched(&self.program, arguments, WORK, Some(scratch), &|_| ()).await;
+        // It writes whole images to a temporary folder.
+        let environment = [("TMPDIR", scratch.as_os_str())];
+        let loaded = run_with(&self.program, arguments, &environment, WORK).await;
         loaded
             .map(drop)
             .map_err(|trouble| trouble.of(&self.program, "load"))
@@ -245,14 +242,6 @@ pub(super) async fn docker<'a>(
     }
 }
 
-/// How a command went wrong.
-#[derive(Debug)]
-enum Trouble {
-    NotRun(String),
-    Failed(String),
-    Slow(Duration),
-}
-
 impl Trouble {
     fn of(self, program: &Path, what: &str) -> KindError {
         let name = program.file_name().unwrap_or(program.as_os_str()).display();
@@ -306,121 +295,13 @@ fn step_of(line: &str) -> Option<&str> {
     )
 }
 
-/// Runs a program to its end; see [`watched`].
+/// Runs a program to its end.
 async fn run<S: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = S>,
     within: Duration,
 ) -> Result<String, Trouble> {
-    watched(program, arguments, within, None, &|_| ()).await
-}
-
-/// Runs a program to its end, with `scratch` for what it writes to a temporary folder, while `heard` hears what it complains
-/// of, line by line. It is killed, with every program that it
-/// runs, when it takes longer, or when nobody waits any more. In a process group of its own, so that Ctrl-C in a terminal is
-/// for the harness, which takes down what the program made.
-async fn watched<S: AsRef<OsStr>>(
-    program: &Path,
-    arguments: impl IntoIterator<Item = S>,
-    within: Duration,
-    scratch: Option<&Path>,
-    heard: &(dyn Fn(&str) + Sync),
-) -> Result<String, Trouble> {
-    let not_run = |error: std::io::Error| Trouble::NotRun(error.to_string());
-    let mut child = Command::new(program)
-        .envs(scratch.map(|scratch| ("TMPDIR", scratch)))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(not_run)?;
-    let group = Group::of(&child);
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let reading = async {
-        let (said, complained) = tokio::join!(whole(out), lines(err, heard));
-        Ok((said?, complained?, child.wait().await?))
-    };
-    let ended = timeout(within, reading).await;
-    let (said, complained, status) = ended.map_err(|_| Trouble::Slow(within))?.map_err(not_run)?;
-    group.has_ended();
-    if status.success() {
-        return Ok(String::from_utf8_lossy(&said).into_owned());
-    }
-    Err(Trouble::Failed(last_words(&complained, &said)))
-}
-
-async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut read = Vec::new();
-    if let Some(mut pipe) = pipe {
-        pipe.read_to_end(&mut read).await?;
-    }
-    Ok(read)
-}
-
-async fn lines(
-    pipe: Option<impl AsyncRead + Unpin>,
-    heard: &(dyn Fn(&str) + Sync),
-) -> std::io::Result<Vec<u8>> {
-    let mut read = Vec::new();
-    let Some(pipe) = pipe else { return Ok(read) };
-    let mut pipe = BufReader::new(pipe);
-    loop {
-        let from = read.len();
-        if pipe.read_until(b'\n', &mut read).await? == 0 {
-            return Ok(read);
-        }
-        heard(&String::from_utf8_lossy(&read[from..]));
-    }
-}
-
-/// A program and every program that it runs: killed when this is dropped before it has ended.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(leader: &tokio::process::Child) -> Self {
-        let leader = leader.id().and_then(|id| i32::try_from(id).ok());
-        Self(leader.and_then(Pid::from_raw))
-    }
-
-    fn has_ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // One that has just ended is no error.
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-    }
-}
-
-/// The lines that tell why: kind's own begin with `ERROR`, else the last few.
-fn last_words(complained: &[u8], said: &[u8]) -> String {
-    const LINES: usize = 4;
-    /// In characters: kind repeats every command that failed.
-    const LONGEST: usize = 500;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (complained, said) = (text(complained), text(said));
-    let lines: Vec<&str> = complained
-        .lines()
-        .chain(said.lines())
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let own = lines.iter().position(|line| line.starts_with("ERROR"));
-    let from = own.unwrap_or_else(|| lines.len().saturating_sub(LINES));
-    let last = lines[from..].iter().take(LINES).copied().collect::<Vec<_>>();
-    let mut last = last.join(" | ");
-    if let Some((end, _)) = last.char_indices().nth(LONGEST) {
-        last.truncate(end);
-        last.push_str(" ...");
-    }
-    last
+    run_with(program, arguments, &[], within).await
 }
 
 #[cfg(test)]
@@ -520,7 +401,7 @@ mod tests {
         let talks = program(folder.path(), "echo one >&2; echo two >&2; echo out");
         let heard = std::sync::Mutex::new(Vec::new());
         let note = |line: &str| heard.lock().unwrap().push(line.to_owned());
-        let said = watched(&talks, ["x"], Duration::from_mins(1), None, &note)
+        let said = watched(&talks, ["x"], &[], Duration::from_mins(1), &note)
             .await
             .unwrap();
         assert_eq!(
