@@ -118,7 +118,8 @@ fn said(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no text")
 }
 
-fn skip(world: &World, case: &Case, verdict: Verdict, because: &str) {
+/// Ends a case that is not tried.
+pub(super) fn skip(world: &World, case: &Case, verdict: Verdict, because: &str) {
     let end = AttemptEnd {
         verdict,
         summary: because.to_owned(),

@@ -4,12 +4,10 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    super::{
-        case::{self, Attempt},
-        world::World,
-    },
-    not_tried,
+use super::super::{
+    case::{self, Attempt},
+    dispatch::skip,
+    world::World,
 };
 use crate::{
     journal::{CaseStarted, EventKind, Phase, Verdict},
@@ -68,11 +66,11 @@ impl<'a> Kept<'a> {
     pub(super) async fn look(&mut self, phase: Phase) {
         let case = self.case(phase);
         if let Some(missing) = self.world.missing_capability(case) {
-            return not_tried(self.world, case, Verdict::NotSupported, &missing);
+            return skip(self.world, case, Verdict::NotSupported, &missing);
         }
         if phase != Phase::Before && !self.stand {
             let because = "not tried: its pods were not mounted before the upgrade";
-            return not_tried(self.world, case, Verdict::Skipped, because);
+            return skip(self.world, case, Verdict::Skipped, because);
         }
         self.world.record(EventKind::CaseStarted(CaseStarted {
             case: case.plan.case.clone(),

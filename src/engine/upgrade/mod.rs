@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{kept::Kept, probes::Probes};
 use super::{
-    case::{self, AttemptEnd},
-    dispatch::{Dispatch, dispatch},
+    dispatch::{Dispatch, dispatch, skip},
     micros, probe,
     world::{Standing, World},
 };
@@ -86,7 +85,7 @@ pub(super) async fn run(
                     .map(AsRef::as_ref)
                     .chain(kept.iter().map(|kept| kept.case(phase)))
                 {
-                    not_tried(world, case, Verdict::NotSupported, &because);
+                    skip(world, case, Verdict::NotSupported, &because);
                 }
             }
             Err(because) => {
@@ -180,17 +179,6 @@ async fn standing(world: &World, upgrade: &Upgrade, phase: Phase) -> Standing {
         components,
         capabilities,
     }
-}
-
-/// A case that is not tried in its phase.
-fn not_tried(world: &World, case: &Case, verdict: Verdict, because: &str) {
-    let end = AttemptEnd {
-        verdict,
-        summary: because.to_owned(),
-        failure: None,
-    };
-    let finished = case::finished(world, case, 0, &end, false, std::time::Duration::ZERO);
-    world.record(EventKind::CaseFinished(finished));
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, FutureExt as _, join_all};
 pub(super) use self::image::AgentImage;
 pub(super) use self::manifests::NAMESPACE;
 use self::manifests::SELECTOR;
-use super::Node;
+use super::{Node, installation::ready};
 use crate::{
     agent::{Agent, AgentError, Dial, PORT, Stream},
     kubernetes::{Kubernetes, PodPort},
@@ -78,20 +78,8 @@ async fn rolled_out(kubernetes: &Kubernetes, until: Instant) -> Result<(), Strin
     let set = manifests::set();
     let began = Instant::now();
     loop {
-        let seen = kubernetes
-            .read(&set)
-            .await
-            .map_err(|error| error.to_string())?
-            .unwrap_or_default();
-        let status = &seen["status"];
-        let number = |name: &str| status[name].as_u64().unwrap_or(0);
-        let known = status["observedGeneration"] == seen["metadata"]["generation"];
-        let wanted = number("desiredNumberScheduled");
-        if known
-            && wanted > 0
-            && number("updatedNumberScheduled") == wanted
-            && number("numberReady") == wanted
-        {
+        let (ready, wanted) = ready(kubernetes, &set).await.map_err(|error| error.to_string())?;
+        if wanted > 0 && ready >= wanted {
             return Ok(());
         }
         let why = waiting(kubernetes).await;
@@ -101,8 +89,7 @@ async fn rolled_out(kubernetes: &Kubernetes, until: Instant) -> Result<(), Strin
         if hopeless || Instant::now() >= until {
             let why = why.map_or_else(String::new, |why| format!(" ({why})"));
             return Err(format!(
-                "{} of {wanted} are ready after {} s{why}",
-                number("numberReady"),
+                "{ready} of {wanted} are ready after {} s{why}",
                 began.elapsed().as_secs()
             ));
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use mountproof_releases::Part;
 
 /// A container of a `DaemonSet` that can be changed.
-pub(super) struct Container<'a>(pub(super) &'a mut Value);
+pub(in crate::environment) struct Container<'a>(pub(in crate::environment) &'a mut Value);
 
 /// Which part's container this is, by what it is started with.
 ///
@@ -21,6 +21,12 @@ pub(super) fn part_of(container: &Value) -> Option<Part> {
     } else {
         None
     }
+}
+
+/// The place of a part's container among those of a pod.
+pub(in crate::environment) fn position(containers: &Value, part: Part) -> Option<usize> {
+    let mut containers = containers.as_array()?.iter();
+    containers.position(|container| part_of(container) == Some(part))
 }
 
 /// Whether it registers a driver with kubelet.
@@ -42,7 +48,7 @@ pub(super) fn arguments(container: &Value) -> Vec<String> {
 }
 
 /// The value of a flag, the last one that is given; empty where it has none.
-pub(super) fn flag(container: &Value, name: &str) -> Option<String> {
+pub(in crate::environment) fn flag(container: &Value, name: &str) -> Option<String> {
     let arguments = arguments(container);
     let found = arguments.iter().rposition(|argument| names(argument, name))?;
     let value = match arguments[found].split_once('=') {
@@ -72,7 +78,7 @@ impl Container<'_> {
     }
 
     /// Sets a flag; says whether that changed anything.
-    pub(super) fn set_flag(&mut self, name: &str, value: &str) -> bool {
+    pub(in crate::environment) fn set_flag(&mut self, name: &str, value: &str) -> bool {
         if flag(self.0, name).as_deref() == Some(value) {
             return false;
         }
@@ -179,6 +185,20 @@ mod tests {
             assert_eq!(container["args"], after);
             assert_eq!(changed, before != after);
         }
+    }
+
+    #[test]
+    fn a_flag_takes_the_place_of_one_of_its_name_and_no_other() {
+        let mut container = json!({ "args": ["--rotation-poll-interval=2s", "--rotation", "--v=5"] });
+        let mut set = Container(&mut container);
+        assert!(set.set_flag("rotation-poll-interval", "3600s") && set.set_flag("enable", "false"));
+        let expected = json!([
+            "--rotation",
+            "--v=5",
+            "--rotation-poll-interval=3600s",
+            "--enable=false"
+        ]);
+        assert_eq!(container["args"], expected);
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub use self::{
 };
 
 pub(crate) use self::ready::await_ready;
+pub(super) use self::{
+    container::{Container, flag, position},
+    ready::{pods, ready},
+};
 use super::local::{StartError, install as recorded};
 use crate::{kubernetes::Kubernetes, provision::Ledger};
 

@@ -35,7 +35,7 @@ pub async fn observed(
     for part in Part::ALL {
         let placed = installation.of(part);
         let daemon_set = kubernetes.read(&placed.daemon_set).await?.unwrap_or_default();
-        let pods = pods(kubernetes, placed).await?;
+        let pods = pods(kubernetes, &placed.daemon_set).await?;
         let mut roles = Vec::new();
         for reference in roles_of(&bindings, placed) {
             let role = kubernetes.read(&reference).await?.unwrap_or_default();

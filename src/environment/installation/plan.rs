@@ -379,8 +379,7 @@ fn container_of(object: &Value, part: Part) -> Option<usize> {
     if object["kind"] != "DaemonSet" || spec["nodeSelector"]["kubernetes.io/os"] == "windows" {
         return None;
     }
-    let mut containers = spec["containers"].as_array()?.iter();
-    containers.position(|container| container::part_of(container) == Some(part))
+    container::position(&spec["containers"], part)
 }
 
 /// The version that was said, or that the image's tag, or a label, says.

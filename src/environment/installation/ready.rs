@@ -13,7 +13,7 @@ use super::{
     plan::{Installation, Placed},
 };
 use crate::{
-    kubernetes::{ContainerRef, Kubernetes, KubernetesError},
+    kubernetes::{ContainerRef, Kubernetes, KubernetesError, ObjectRef},
     tenant,
 };
 
@@ -48,7 +48,7 @@ pub(crate) async fn await_ready(
         for part in Part::ALL {
             let failed = StartError::of::<KubernetesError>(part.name());
             let placed = installation.of(part);
-            let (ready, wanted) = ready(kubernetes, placed).await.map_err(failed)?;
+            let (ready, wanted) = ready(kubernetes, &placed.daemon_set).await.map_err(failed)?;
             if wanted == 0 {
                 waiting.push(format!("no node was chosen for {}", placed.daemon_set));
             } else if ready < wanted {
@@ -56,7 +56,7 @@ pub(crate) async fn await_ready(
                     "{} is ready on {ready} of {wanted} nodes",
                     placed.daemon_set
                 ));
-                let pods = pods(kubernetes, placed).await.map_err(failed)?;
+                let pods = pods(kubernetes, &placed.daemon_set).await.map_err(failed)?;
                 troubles.extend(pods.iter().flat_map(troubles_of).map(|trouble| (part, trouble)));
             }
             if part == Part::Driver && wanted > 0 {
@@ -129,7 +129,9 @@ pub(super) async fn await_new(
         let mut troubles = Vec::new();
         for &part in parts {
             let failed = StartError::of::<KubernetesError>(part.name());
-            let mut pods = pods(kubernetes, installation.of(part)).await.map_err(failed)?;
+            let mut pods = pods(kubernetes, &installation.of(part).daemon_set)
+                .await
+                .map_err(failed)?;
             pods.retain(|pod| {
                 let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
                 pod["spec"]["nodeName"] == node && !former.contains(uid)
@@ -168,9 +170,12 @@ fn is_ready(pod: &Value) -> bool {
             .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-/// On how many nodes a part is Ready, of how many that it is for.
-pub(super) async fn ready(kubernetes: &Kubernetes, placed: &Placed) -> Result<(u64, u64), KubernetesError> {
-    let object = kubernetes.read(&placed.daemon_set).await?.unwrap_or_default();
+/// On how many nodes a `DaemonSet`'s pods are Ready and of its newest shape, of how many that it is for.
+pub(in crate::environment) async fn ready(
+    kubernetes: &Kubernetes,
+    daemon_set: &ObjectRef,
+) -> Result<(u64, u64), KubernetesError> {
+    let object = kubernetes.read(daemon_set).await?.unwrap_or_default();
     let wanted = object["status"]["desiredNumberScheduled"].as_u64().unwrap_or(0);
     Ok((rolled_out(&object), wanted))
 }
@@ -187,16 +192,19 @@ fn rolled_out(object: &Value) -> u64 {
     updated.min(number("numberReady"))
 }
 
-/// The pods of a part.
-pub(super) async fn pods(kubernetes: &Kubernetes, placed: &Placed) -> Result<Vec<Value>, KubernetesError> {
-    let namespace = placed.daemon_set.namespace.as_deref();
+/// The pods of a `DaemonSet`.
+pub(in crate::environment) async fn pods(
+    kubernetes: &Kubernetes,
+    daemon_set: &ObjectRef,
+) -> Result<Vec<Value>, KubernetesError> {
+    let namespace = daemon_set.namespace.as_deref();
     let mut pods = kubernetes.list("v1", "Pod", namespace, None).await?;
     pods.retain(|pod| {
         let owners = pod["metadata"]["ownerReferences"].as_array();
         owners
             .into_iter()
             .flatten()
-            .any(|owner| owner["kind"] == "DaemonSet" && owner["name"] == placed.daemon_set.name.as_str())
+            .any(|owner| owner["kind"] == "DaemonSet" && owner["name"] == daemon_set.name.as_str())
     });
     Ok(pods)
 }
@@ -380,6 +388,7 @@ mod tests {
             (set(2, 3, 3, 0), 3),
             (set(2, 1, 3, 0), 1),
             (set(2, 2, 2, 1), 1),
+            (set(2, 3, 2, 0), 2),
             (set(1, 3, 3, 0), 0),
             (Value::Null, 0),
         ] {

@@ -133,7 +133,9 @@ impl Upgrade {
     /// The nodes that the driver is on, by name.
     async fn nodes(&self, kubernetes: &Kubernetes) -> Result<Vec<OfNode>, StartError> {
         let failed = StartError::of::<KubernetesError>("nodes");
-        let pods = pods(kubernetes, &self.from.driver).await.map_err(failed)?;
+        let pods = pods(kubernetes, &self.from.driver.daemon_set)
+            .await
+            .map_err(failed)?;
         let with_driver: BTreeSet<&str> = pods
             .iter()
             .filter_map(|pod| pod["spec"]["nodeName"].as_str())
@@ -197,7 +199,10 @@ impl Upgrade {
             };
             let mut former = BTreeSet::new();
             for &part in &due {
-                for pod in pods(kubernetes, self.to.of(part)).await.map_err(failed)? {
+                for pod in pods(kubernetes, &self.to.of(part).daemon_set)
+                    .await
+                    .map_err(failed)?
+                {
                     if pod["spec"]["nodeName"] == node.as_str() {
                         former.extend(pod["metadata"]["uid"].as_str().map(str::to_owned));
                         kubernetes.delete(&ObjectRef::of(&pod)).await.map_err(failed)?;

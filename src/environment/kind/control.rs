@@ -8,12 +8,16 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _};
+use mountproof_releases::Part;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
-    environment::ProgramControl,
+    environment::{
+        ProgramControl,
+        installation::{Container, Installation, flag, pods, position, ready},
+    },
     kubernetes::{Kubernetes, KubernetesError, ObjectRef},
     scenario::model::Rotation,
     tenant,
@@ -25,10 +29,10 @@ const ANEW: Duration = Duration::from_mins(2);
 const SETTLED: Duration = Duration::from_secs(2);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(200);
-/// Part of the path of the folder that driver and provider share on a node, in the manifests and charts of all releases.
-const SHARED_FOLDER: &str = "secrets-store-csi-providers";
+/// Names the folder where a provider serves.
+const FOLDER: &str = "provider-volume";
 /// Has the provider hand files to the driver, which writes them.
-const WRITES: &str = "--driver-writes-secrets";
+const WRITES: &str = "driver-writes-secrets";
 /// Where providers serve, since 1.0.0 and before.
 const FOLDERS: [&str; 2] = [
     "/var/run/secrets-store-csi-providers",
@@ -45,42 +49,62 @@ pub(super) struct Control {
 
 /// One program, by its `DaemonSet`.
 struct Program {
+    part: Part,
     set: ObjectRef,
-    /// `containers` and `volumes` of its pods, as they were when the environment stood.
-    first: Value,
-    /// As they are.
-    now: Value,
-    /// Place in those of the one that matters: the driver's pods have what registers it, too.
-    container: usize,
+    /// `containers` and `volumes` of its pods, as they were before a scenario changed them.
+    before: Option<Value>,
     killed: bool,
 }
 
+impl Program {
+    fn of(part: Part, installation: &Installation) -> Mutex<Self> {
+        Mutex::new(Self {
+            part,
+            set: installation.of(part).daemon_set.clone(),
+            before: None,
+            killed: false,
+        })
+    }
+}
+
 impl Control {
-    /// Finds both; nothing where one of them is not to be found.
-    pub(super) async fn of(kubernetes: &Kubernetes) -> Result<Option<Self>, KubernetesError> {
-        let sets = kubernetes.list("apps/v1", "DaemonSet", None, None).await?;
-        let (mut driver, mut provider) = (None, None);
-        for set in sets.iter().filter(|set| set.to_string().contains(SHARED_FOLDER)) {
-            let containers = &set["spec"]["template"]["spec"]["containers"];
-            match (
-                with_flag(containers, "--nodeid"),
-                with_flag(containers, "--provider-volume"),
-            ) {
-                (Some(container), _) => driver = Some(Program::of(set, container)),
-                (None, Some(container)) => provider = Some(Program::of(set, container)),
-                (None, None) => {}
-            }
-        }
-        Ok(driver.zip(provider).map(|(driver, provider)| Self {
+    pub(super) fn of(kubernetes: &Kubernetes, installation: &Installation) -> Self {
+        Self {
             kubernetes: kubernetes.clone(),
-            driver: Mutex::new(driver),
-            provider: Mutex::new(provider),
+            driver: Program::of(Part::Driver, installation),
+            provider: Program::of(Part::Provider, installation),
             turns: AtomicU64::new(1),
-        }))
+        }
+    }
+
+    /// `containers` and `volumes` of a program's pods as they are now, and the place of its own container.
+    async fn shape(&self, program: &Program) -> Result<(Value, usize), String> {
+        let seen = self.kubernetes.read(&program.set).await;
+        let seen = seen.map_err(|error| error.to_string())?.unwrap_or_default();
+        let spec = &seen["spec"]["template"]["spec"];
+        let container = position(&spec["containers"], program.part)
+            .ok_or_else(|| format!("{} has no {}", program.set, program.part.name()))?;
+        let shape = json!({ "containers": spec["containers"], "volumes": spec["volumes"] });
+        Ok((shape, container))
+    }
+
+    /// Changes the shape of a program's pods, and has it run in new ones in any case.
+    async fn restart(
+        &self,
+        program: &mut Program,
+        change: impl FnOnce(&mut Value, usize),
+    ) -> Result<(), String> {
+        let (before, container) = self.shape(program).await?;
+        let mut shape = before.clone();
+        change(&mut shape, container);
+        if shape != before {
+            program.before.get_or_insert(before);
+        }
+        self.replace(program, shape).await
     }
 
     /// Gives a program's pods this shape, in pods that are new in any case, and waits until it is well on every node.
-    async fn restart(&self, program: &mut Program, shape: Value) -> Result<(), String> {
+    async fn replace(&self, program: &mut Program, shape: Value) -> Result<(), String> {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed).to_string();
         let patch = json!({ "spec": { "template": {
             "metadata": { "annotations": { "mountproof.dev/turn": turn } },
@@ -88,7 +112,6 @@ impl Control {
         } } });
         let patched = self.kubernetes.merge(&program.set, &patch).await;
         patched.map_err(|error| error.to_string())?;
-        program.now = shape;
         program.killed = false;
         let until = Instant::now() + ANEW;
         let mut well_since = None;
@@ -117,67 +140,30 @@ impl Control {
 
     /// Whether every pod of the set is new and Ready, and every node of theirs has the driver.
     async fn is_well(&self, set: &ObjectRef) -> Result<bool, KubernetesError> {
-        let seen = self.kubernetes.read(set).await?.unwrap_or_default();
-        let Some(wanted) = rolled_out(&seen) else {
+        let (ready, wanted) = ready(&self.kubernetes, set).await?;
+        if wanted == 0 || ready < wanted {
             return Ok(false);
-        };
+        }
         let registered = self.kubernetes.nodes_with_driver(tenant::CSI_DRIVER).await?;
-        Ok(registered.len() >= wanted)
+        Ok(registered.len() as u64 >= wanted)
     }
 
     async fn killed(&self) -> Result<(), String> {
         let mut driver = self.driver.lock().await;
-        let name = driver.container()["name"].as_str().unwrap_or_default().to_owned();
-        let namespace = driver.set.namespace.clone();
-        let pods = self
-            .kubernetes
-            .list("v1", "Pod", namespace.as_deref(), None)
-            .await;
-        for id in container_ids(&pods.map_err(|error| error.to_string())?, &driver.set.name, &name) {
+        let (shape, container) = self.shape(&driver).await?;
+        let name = shape["containers"][container]["name"]
+            .as_str()
+            .unwrap_or_default();
+        let pods = pods(&self.kubernetes, &driver.set)
+            .await
+            .map_err(|error| error.to_string())?;
+        for id in container_ids(&pods, name) {
             for process in processes_of(&id) {
                 kill_process(process, Signal::KILL).map_err(|error| error.to_string())?;
             }
         }
         driver.killed = true;
         Ok(())
-    }
-}
-
-impl Program {
-    fn of(set: &Value, container: usize) -> Self {
-        let spec = &set["spec"]["template"]["spec"];
-        let shape = json!({ "containers": spec["containers"], "volumes": spec["volumes"] });
-        let metadata = &set["metadata"];
-        Self {
-            set: ObjectRef::new(
-                "apps/v1",
-                "DaemonSet",
-                metadata["namespace"].as_str(),
-                metadata["name"].as_str().unwrap_or_default(),
-            ),
-            now: shape.clone(),
-            first: shape,
-            container,
-            killed: false,
-        }
-    }
-
-    fn container(&self) -> &Value {
-        &self.now["containers"][self.container]
-    }
-
-    /// Its shape with these flags set.
-    fn with(&self, flags: &[(&str, String)]) -> Value {
-        let mut shape = self.now.clone();
-        set_flags(&mut shape["containers"][self.container], flags);
-        shape
-    }
-
-    fn flag(&self, flag: &str) -> Option<&str> {
-        let args = self.container()["args"].as_array()?;
-        args.iter()
-            .filter_map(Value::as_str)
-            .find_map(|argument| argument.strip_prefix(flag)?.strip_prefix('='))
     }
 }
 
@@ -195,15 +181,17 @@ impl ProgramControl for Control {
     fn restart_driver(&self, rotation: Option<Rotation>) -> BoxFuture<'_, Result<(), String>> {
         async move {
             let mut driver = self.driver.lock().await;
-            let shape = match rotation {
-                None => driver.now.clone(),
-                Some(Rotation::Off) => driver.with(&[("--enable-secret-rotation", "false".to_owned())]),
-                Some(Rotation::Every(interval)) => driver.with(&[
-                    ("--enable-secret-rotation", "true".to_owned()),
-                    ("--rotation-poll-interval", format!("{}s", interval.as_secs_f64())),
-                ]),
+            let change = |shape: &mut Value, container: usize| {
+                let mut driver = Container(&mut shape["containers"][container]);
+                if let Some(rotation) = rotation {
+                    let on = rotation != Rotation::Off;
+                    driver.set_flag("enable-secret-rotation", &on.to_string());
+                }
+                if let Some(Rotation::Every(interval)) = rotation {
+                    driver.set_flag("rotation-poll-interval", &format!("{}s", interval.as_secs_f64()));
+                }
             };
-            self.restart(&mut driver, shape).await
+            self.restart(&mut driver, change).await
         }
         .boxed()
     }
@@ -215,20 +203,20 @@ impl ProgramControl for Control {
     ) -> BoxFuture<'_, Result<(), String>> {
         async move {
             let mut provider = self.provider.lock().await;
-            let at = provider
-                .flag("--provider-volume")
-                .unwrap_or(FOLDERS[0])
-                .to_owned();
-            let other = if at == FOLDERS[0] { FOLDERS[1] } else { FOLDERS[0] };
-            let folder = if moves { other.to_owned() } else { at.clone() };
-            let mut flags = vec![("--provider-volume", folder.clone())];
-            // Releases before it do not know it.
-            if driver_writes_secrets || provider.flag(WRITES).is_some() {
-                flags.push((WRITES, driver_writes_secrets.to_string()));
-            }
-            let mut shape = provider.with(&flags);
-            moved(&mut shape, provider.container, &at, &folder);
-            self.restart(&mut provider, shape).await
+            let change = |shape: &mut Value, container: usize| {
+                let provider = &mut shape["containers"][container];
+                // Releases before it do not know it.
+                if driver_writes_secrets || flag(provider, WRITES).is_some() {
+                    Container(provider).set_flag(WRITES, &driver_writes_secrets.to_string());
+                }
+                if moves {
+                    let at = flag(provider, FOLDER).unwrap_or_else(|| FOLDERS[0].to_owned());
+                    let other = if at == FOLDERS[0] { FOLDERS[1] } else { FOLDERS[0] };
+                    Container(provider).set_flag(FOLDER, other);
+                    moved(shape, container, &at, other);
+                }
+            };
+            self.restart(&mut provider, change).await
         }
         .boxed()
     }
@@ -238,54 +226,16 @@ impl ProgramControl for Control {
             // The provider first: a driver that is started anew finds it where it stays.
             for program in [&self.provider, &self.driver] {
                 let mut program = program.lock().await;
-                if program.killed || program.now != program.first {
-                    let first = program.first.clone();
-                    self.restart(&mut program, first).await?;
+                match program.before.take() {
+                    Some(before) => self.replace(&mut program, before).await?,
+                    None if program.killed => self.restart(&mut program, |_, _| ()).await?,
+                    None => {}
                 }
             }
             Ok(())
         }
         .boxed()
     }
-}
-
-/// PURE: on how many nodes a `DaemonSet` should run, where it does on all, in its newest shape.
-fn rolled_out(set: &Value) -> Option<usize> {
-    let status = &set["status"];
-    let number = |name: &str| status[name].as_u64().unwrap_or(0);
-    let wanted = number("desiredNumberScheduled");
-    let known = status["observedGeneration"] == set["metadata"]["generation"];
-    let all = ["updatedNumberScheduled", "numberReady", "currentNumberScheduled"];
-    (known && wanted > 0 && all.iter().all(|name| number(name) == wanted))
-        .then_some(usize::try_from(wanted).ok()?)
-}
-
-/// PURE: the first container that is given a flag.
-fn with_flag(containers: &Value, flag: &str) -> Option<usize> {
-    let has = |container: &Value| {
-        let arguments = container["args"].as_array().into_iter().flatten();
-        arguments
-            .filter_map(Value::as_str)
-            .any(|argument| argument.starts_with(flag))
-    };
-    containers.as_array()?.iter().position(has)
-}
-
-/// PURE: gives a container these flags, in the places of those of the same names.
-fn set_flags(container: &mut Value, flags: &[(&str, String)]) {
-    let mut arguments = container["args"].as_array().cloned().unwrap_or_default();
-    for (flag, value) in flags {
-        let given = json!(format!("{flag}={value}"));
-        let same = |argument: &&mut Value| {
-            let text = argument.as_str().and_then(|text| text.strip_prefix(flag));
-            text.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-        };
-        match arguments.iter_mut().find(same) {
-            Some(argument) => *argument = given,
-            None => arguments.push(given),
-        }
-    }
-    container["args"] = Value::Array(arguments);
 }
 
 /// PURE: gives a container a folder of the node in the place of another, as the manifests of a release do that serves
@@ -309,16 +259,15 @@ fn moved(shape: &mut Value, container: usize, from: &str, to: &str) {
     }
 }
 
-/// PURE: ids of the containers of this name in the pods of a `DaemonSet`, as the runtime has them.
-fn container_ids(pods: &[Value], set: &str, container: &str) -> Vec<String> {
-    let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
-    pods.iter()
-        .filter(|pod| {
-            each(&pod["metadata"]["ownerReferences"])
-                .iter()
-                .any(|owner| owner["name"] == set)
-        })
-        .flat_map(|pod| each(&pod["status"]["containerStatuses"]))
+/// PURE: ids of the containers of this name in pods, as the runtime has them.
+fn container_ids(pods: &[Value], container: &str) -> Vec<String> {
+    let statuses = pods.iter().flat_map(|pod| {
+        pod["status"]["containerStatuses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+    });
+    statuses
         .filter(|status| status["name"] == container)
         .filter_map(|status| {
             let id = status["containerID"].as_str()?;
@@ -360,56 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_takes_the_place_of_one_of_its_name_and_no_other() {
-        let mut container = json!({ "args": ["--rotation-poll-interval=2s", "--rotation", "--v=5"] });
-        let flags = [
-            ("--rotation-poll-interval", "3600s".to_owned()),
-            ("--enable", "false".to_owned()),
-        ];
-        set_flags(&mut container, &flags);
-        let expected = json!([
-            "--rotation-poll-interval=3600s",
-            "--rotation",
-            "--v=5",
-            "--enable=false"
-        ]);
-        assert_eq!(container["args"], expected);
-    }
-
-    #[test]
-    fn containers_are_found_by_their_set_and_name() {
-        let pod = |set: &str, id: &str| {
-            json!({
-                "metadata": { "ownerReferences": [{ "name": set }] },
-                "status": { "containerStatuses": [
-                    { "name": "node-driver-registrar", "containerID": "containerd://r" },
-                    { "name": "secrets-store", "containerID": format!("containerd://{id}") },
-                ] },
-            })
+    fn containers_are_found_by_their_name() {
+        let pod = |id: &str| {
+            json!({ "status": { "containerStatuses": [
+                { "name": "node-driver-registrar", "containerID": "containerd://r" },
+                { "name": "secrets-store", "containerID": format!("containerd://{id}") },
+            ] } })
         };
-        let pods = [pod("driver", "a"), pod("other", "b"), pod("driver", "c")];
-        assert_eq!(container_ids(&pods, "driver", "secrets-store"), ["a", "c"]);
-    }
-
-    #[test]
-    fn a_set_is_rolled_out_when_every_pod_is_new_and_ready() {
-        let set = |generation: u64, updated: u64, ready: u64| {
-            json!({
-                "metadata": { "generation": 2 },
-                "status": {
-                    "observedGeneration": generation, "desiredNumberScheduled": 3, "currentNumberScheduled": 3,
-                    "updatedNumberScheduled": updated, "numberReady": ready,
-                },
-            })
-        };
-        for (seen, expected) in [
-            (set(2, 3, 3), Some(3)),
-            (set(1, 3, 3), None),
-            (set(2, 2, 3), None),
-            (set(2, 3, 2), None),
-        ] {
-            assert_eq!(rolled_out(&seen), expected, "{seen}");
-        }
-        assert_eq!(rolled_out(&Value::Null), None, "one that is not there");
+        let pods = [pod("a"), pod("c")];
+        assert_eq!(container_ids(&pods, "secrets-store"), ["a", "c"]);
     }
 }

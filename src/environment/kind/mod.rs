@@ -214,9 +214,7 @@ pub(super) async fn start(
         .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
         .await;
 
-    let control = control::Control::of(&kubernetes)
-        .await
-        .map_err(StartError::of("driver"))?;
+    let control = control::Control::of(&kubernetes, &installation);
     let mut namespaces: Vec<&str> = Part::ALL
         .iter()
         .filter_map(|part| installation.of(*part).daemon_set.namespace.as_deref())
@@ -243,7 +241,7 @@ pub(super) async fn start(
     let striking = fault::strike(&aws_side, &options.faults, struck).await;
     Ok(Environment {
         programs: Some(Arc::new(watch)),
-        control: control.map(|control| Arc::new(control) as _),
+        control: Some(Arc::new(control)),
         aws_faults: Some(Arc::clone(&aws_side) as _),
         logs: Some(Arc::new(DaemonLogs::of(kubernetes.pod_logs()))),
         node_logs: Some(Arc::new(KindNodeLogs)),
