@@ -137,7 +137,7 @@ fn what_cannot_be_installed_needs_no_cluster_and_leaves_nothing() {
         let place = Place::new();
         helm(&place, line);
         fs::write(place.path("account.yaml"), account).unwrap();
-        let mut all = vec!["run", "--env", "kind", "positive"];
+        let mut all = vec!["run", "--env", "kind", "--aws", "embedded", "positive"];
         all.extend(arguments);
         place.run(&all).exits(3).says(said);
         let results = place.results();

@@ -49,6 +49,9 @@ esac
 exit 0
 "#;
 
+/// What asks Docker itself, and not by the script in its place, finds none on any machine.
+const NO_DOCKER: &str = "unix:///nonexistent/docker.sock";
+
 /// A machine with these programs.
 struct Machine {
     place: Place,
@@ -99,13 +102,15 @@ impl Machine {
         command
             .env("PATH", &bin)
             .env("HOME", self.place.path("home"))
+            .env("DOCKER_HOST", NO_DOCKER)
             .env_remove("XDG_STATE_HOME")
             .env_remove("MOUNTPROOF_KIND");
         command
     }
 
     fn start(&self, arguments: &[&str]) -> Running {
-        let mut all = vec!["run", "--env", "kind", "positive"];
+        // Without LocalStack, for which Docker itself is asked.
+        let mut all = vec!["run", "--env", "kind", "--aws", "embedded", "positive"];
         all.extend(arguments);
         Running::start(self.command(&all))
     }
@@ -204,6 +209,20 @@ fn a_machine_without_a_usable_kind_or_docker_is_told_what_to_install() {
         );
         machine.assert_nothing_left();
     }
+}
+
+#[test]
+fn localstack_without_docker_is_told_before_a_cluster_is_made() {
+    let machine = Machine::new();
+    Running::start(machine.command(&["run", "--env", "kind", "positive"]))
+        .end()
+        .exits(3)
+        .says(&[
+            "cannot start the LocalStack: Docker is not there",
+            "nothing left behind",
+        ]);
+    assert!(!machine.calls().iter().any(|call| call.contains("create")));
+    machine.assert_nothing_left();
 }
 
 #[test]
@@ -360,7 +379,15 @@ fn down_deletes_what_is_ours_and_nothing_else() {
     down(&["--list"])
         .exits(0)
         .prints(&["ours  being made, or never finished"]);
-    let mut again = machine.command(&["run", "--env", "kind", "--reuse=ours", "positive"]);
+    let mut again = machine.command(&[
+        "run",
+        "--env",
+        "kind",
+        "--aws",
+        "embedded",
+        "--reuse=ours",
+        "positive",
+    ]);
     again.env("TMPDIR", machine.place.path("t"));
     Running::start(again)
         .end()

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     environment::installation::{Rolled, Upgrade},
     journal::{Capability, Component, EventKind, Phase, PhaseBegan, Verdict},
-    scenario::Case,
+    scenario::{Case, capability::PROGRAM_CONTROL},
 };
 
 /// Every case in each phase, those first that are kept mounted through all of them. A phase is a part of a case's name.
@@ -173,6 +173,15 @@ async fn standing(world: &World, upgrade: &Upgrade, phase: Phase) -> Standing {
                 Some(_) => {}
                 None => capabilities.push(capability),
             }
+        }
+    }
+    if phase == Phase::During {
+        let control = capabilities
+            .iter_mut()
+            .find(|known| known.name == PROGRAM_CONTROL);
+        if let Some(control) = control {
+            control.present = false;
+            "the roll-out is held half-way: a restart would go on with it".clone_into(&mut control.evidence);
         }
     }
     Standing {

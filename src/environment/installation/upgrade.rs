@@ -84,7 +84,7 @@ impl Upgrade {
         match half_of(&nodes, &changing) {
             Half::None(because) => Ok(Err(because)),
             Half::Nodes(chosen) => {
-                self.objects(kubernetes, &changing).await?;
+                self.objects(kubernetes, &changing, Strategy::Held).await?;
                 self.roll(kubernetes, &changing, &chosen).await?;
                 let others = nodes.iter().filter(|node| !chosen.contains(&node.name));
                 let others: Vec<&str> = others.map(|node| node.name.as_str()).collect();
@@ -93,7 +93,7 @@ impl Upgrade {
             }
             Half::Driver => {
                 let all: Vec<String> = nodes.into_iter().map(|node| node.name).collect();
-                self.objects(kubernetes, &[Part::Driver]).await?;
+                self.objects(kubernetes, &[Part::Driver], Strategy::Held).await?;
                 self.roll(kubernetes, &[Part::Driver], &all).await?;
                 let [_, driver] = self.versions(Part::Driver);
                 let [provider, _] = self.versions(Part::Provider);
@@ -116,8 +116,10 @@ impl Upgrade {
             .map(|node| node.name)
             .collect();
         let changing: Vec<Part> = Part::ALL.into_iter().filter(|part| self.changes(*part)).collect();
-        self.objects(kubernetes, &changing).await?;
+        self.objects(kubernetes, &changing, Strategy::Held).await?;
         self.roll(kubernetes, &changing, &nodes).await?;
+        // Nothing is held any more: what changes from now on rolls as its manifests say.
+        self.objects(kubernetes, &changing, Strategy::AsGiven).await?;
         self.rolled(kubernetes, "new on every node".to_owned()).await
     }
 
@@ -156,7 +158,12 @@ impl Upgrade {
     }
 
     /// Brings everything of these parts but their pods to its new shape.
-    async fn objects(&self, kubernetes: &Kubernetes, parts: &[Part]) -> Result<(), StartError> {
+    async fn objects(
+        &self,
+        kubernetes: &Kubernetes,
+        parts: &[Part],
+        strategy: Strategy,
+    ) -> Result<(), StartError> {
         let failed = StartError::of::<KubernetesError>("upgrade");
         let mut kept = BTreeSet::new();
         for object in &self.to.objects {
@@ -169,7 +176,7 @@ impl Upgrade {
                 continue;
             }
             let mut object = object.clone();
-            if object["kind"] == "DaemonSet" {
+            if object["kind"] == "DaemonSet" && strategy == Strategy::Held {
                 object["spec"]["updateStrategy"] = json!({ "type": "OnDelete" });
             }
             kubernetes.replace(&object).await.map_err(failed)?;
@@ -225,6 +232,15 @@ impl Upgrade {
             installed: installed.map_err(StartError::of("Kubernetes client"))?,
         })
     }
+}
+
+/// How a `DaemonSet` replaces its pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strategy {
+    /// When we delete them.
+    Held,
+    /// As its manifests say.
+    AsGiven,
 }
 
 /// A node with the driver.
