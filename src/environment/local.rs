@@ -270,11 +270,11 @@ pub(super) async fn start(
     let provider_limit = (provider_config.qps, provider_config.burst);
     let provider = ProviderPart::start(options, provider_config, &logs).await?;
     let kubernetes = Kubernetes::connect(
-        &KubernetesAccess {
-            url: api.url(),
-            trust_pem: ca.certificate_pem().to_owned(),
-            identity: Identity::Token(api.admin_token()),
-        },
+        &KubernetesAccess::new(
+            api.url(),
+            ca.certificate_pem(),
+            Identity::Token(api.admin_token()),
+        ),
         marks,
     )
     .await

@@ -10,7 +10,6 @@ mod aws_side;
 mod call_counts;
 mod call_log;
 mod clusters;
-mod command;
 mod control_plane;
 mod daemon_logs;
 mod described;
