@@ -240,6 +240,8 @@ pub struct Environment {
     pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
+    /// The EKS cluster that it is, by name, in which pods are associated with roles; none where it is no cluster of EKS's.
+    pub eks_cluster: Option<String>,
     /// Image of workloads where the run names none.
     pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
@@ -294,6 +296,7 @@ impl Environment {
             republish: None,
             failover_region: None,
             issuer,
+            eks_cluster: None,
             workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
             no_agent: None,
