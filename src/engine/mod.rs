@@ -24,6 +24,7 @@ mod impostor;
 mod load;
 mod logs;
 mod machine;
+mod mounted;
 mod needs;
 mod options;
 mod overrides;

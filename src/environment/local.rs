@@ -355,7 +355,7 @@ pub(super) async fn start(
             name: NODE.to_owned(),
             csi_socket: Some(csi_socket),
             agent: None,
-            kubelet_root: root,
+            kubelet_root: Some(root),
         }],
         no_agent: None,
         calls: Some(aws_side.log()),
@@ -365,6 +365,7 @@ pub(super) async fn start(
         expired: Some(expired),
         workload_controllers,
         upgrade: None,
+        lacks: Vec::new(),
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);

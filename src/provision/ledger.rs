@@ -102,6 +102,8 @@ pub enum Object {
     Container(String),
     /// A Kubernetes object.
     Kubernetes(ObjectRef),
+    /// A Kubernetes object of what is installed for the run in a cluster that stays: it goes after everything that mounts.
+    Installed(ObjectRef),
     /// An IAM identity provider, by ARN.
     OidcProvider(String),
     /// An IAM managed policy, by ARN.
@@ -118,7 +120,7 @@ impl std::fmt::Display for Object {
             Self::Scratch(path) => write!(f, "folder {}", path.display()),
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Container(name) => write!(f, "container {name}"),
-            Self::Kubernetes(reference) => reference.fmt(f),
+            Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
             Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
             Self::Policy(arn) => write!(f, "iam policy {arn}"),
             Self::Role(name) => write!(f, "iam role {name}"),
