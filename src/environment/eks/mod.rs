@@ -9,6 +9,7 @@
 
 mod cost;
 mod creation;
+mod doctor;
 mod kubeconfig;
 mod options;
 mod planned;
@@ -23,8 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::options::{
-    AddonWanted, Creation, EksCluster, EksOptions, Nodes, POD_IDENTITY_ADDON, PROVIDER_ADDON,
+pub use self::{
+    doctor::look,
+    options::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, POD_IDENTITY_ADDON, PROVIDER_ADDON},
 };
 use self::{creation::PART, kubeconfig::Written, tokens::EksTokens};
 use super::{

@@ -9,6 +9,7 @@
 //! The cluster stays, with everything in it that is not the run's. What is found there is never changed unless that was asked
 //! for. What the run makes carries its label, is on record before it is made, and goes after everything that mounts by it.
 
+mod doctor;
 mod judge;
 mod look;
 mod made;
@@ -23,7 +24,7 @@ use std::{
 
 use mountproof_releases::Part;
 
-pub(super) use self::look::look;
+pub(super) use self::{doctor::doctor, look::look};
 pub use self::{
     judge::{Choice, Judgement, Problem, Wanted, judge},
     seen::{Managed, SeenCsiDriver, SeenNode, SeenPart, Sighting},
