@@ -10,7 +10,6 @@ mod aws_side;
 mod call_counts;
 mod call_log;
 mod clusters;
-mod command;
 mod control_plane;
 mod daemon_logs;
 mod described;
@@ -26,6 +25,8 @@ mod placement;
 mod plant;
 mod planted;
 pub(crate) mod progress;
+mod restarts;
+pub mod standing;
 
 use std::{
     collections::BTreeMap,
@@ -241,6 +242,8 @@ pub struct Environment {
     pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
+    /// The EKS cluster that it is, by name, in which pods are associated with roles; none where it is no cluster of EKS's.
+    pub eks_cluster: Option<String>,
     /// Image of workloads where the run names none.
     pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
@@ -267,6 +270,8 @@ pub struct Environment {
     pub workload_controllers: bool,
     /// What comes in the place of driver and provider in the middle of the run, where that was asked for.
     pub upgrade: Option<installation::Upgrade>,
+    /// Capabilities that it is known not to have, whatever else it looks like, and why.
+    pub lacks: Vec<(&'static str, String)>,
     /// What becomes of it without this process.
     pub reach: Reach,
     /// Where what is in Kubernetes is.
@@ -295,6 +300,7 @@ impl Environment {
             republish: None,
             failover_region: None,
             issuer,
+            eks_cluster: None,
             workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
             no_agent: None,
@@ -308,6 +314,7 @@ impl Environment {
             expired: None,
             workload_controllers: true,
             upgrade: None,
+            lacks: Vec::new(),
             reach: Reach::Embedded,
             kubernetes_in: KubernetesIn::Process,
             stop: Mutex::new(None),
@@ -438,8 +445,8 @@ impl Drop for RealPace<'_> {
 pub struct Node {
     /// The node's name.
     pub name: String,
-    /// Kubelet's root folder.
-    pub kubelet_root: PathBuf,
+    /// Kubelet's root folder, where the harness stands on the node, or beside it.
+    pub kubelet_root: Option<PathBuf>,
     /// The driver's CSI socket, where the harness stands on the node and can call it.
     pub csi_socket: Option<PathBuf>,
     /// The agent that calls it, where the harness does not stand on the node.

@@ -48,11 +48,11 @@ impl Stage {
         let kubernetes_front = Front::start(&api.url(), World::Kubernetes, &ca).await;
         let marks = Marks::of_run(RUN);
         let kubernetes = Kubernetes::connect(
-            &KubernetesAccess {
-                url: kubernetes_front.url(),
-                trust_pem: ca.certificate_pem().to_owned(),
-                identity: Identity::Token(Credential::new(api.admin_token().expose())),
-            },
+            &KubernetesAccess::new(
+                kubernetes_front.url(),
+                ca.certificate_pem(),
+                Identity::Token(Credential::new(api.admin_token().expose())),
+            ),
             &marks,
         )
         .await
