@@ -1,8 +1,10 @@
 //! The command line, one file per command.
 
 pub mod agent;
+pub mod allowed;
 pub mod aws;
 pub mod cluster;
+pub mod cluster_env;
 pub mod completions;
 pub mod doctor;
 pub mod endpoint;

@@ -139,6 +139,7 @@ fn environment(args: &RunArgs, options: &EnvironmentOptions) -> Vec<String> {
             ]
         }
         EnvironmentOptions::Kind(kind) => kind.planned(),
+        EnvironmentOptions::Cluster(cluster) => cluster.planned(),
     }
 }
 

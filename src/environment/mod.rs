@@ -9,6 +9,7 @@ mod agent;
 mod aws_side;
 mod call_counts;
 mod call_log;
+mod cluster;
 mod clusters;
 mod control_plane;
 mod daemon_logs;
@@ -38,6 +39,7 @@ use std::{
 
 pub use self::{
     aws_side::{AwsAgain, AwsOptions, BackendChoice},
+    cluster::{ClusterAws, ClusterOptions},
     clusters::StandInClusters,
     disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Struck, Trouble},
@@ -78,15 +80,18 @@ pub enum EnvironmentOptions {
     Local(Box<LocalOptions>),
     /// A cluster of kind.
     Kind(Box<KindOptions>),
+    /// Any cluster that is there.
+    Cluster(Box<ClusterOptions>),
 }
 
 impl EnvironmentOptions {
-    /// `embedded`, `host` or `kind`.
+    /// `embedded`, `host`, `kind` or `cluster`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local(options) => options.name(),
             Self::Kind(_) => "kind",
+            Self::Cluster(_) => "cluster",
         }
     }
 
@@ -96,6 +101,7 @@ impl EnvironmentOptions {
         match self {
             Self::Local(options) => options.aws.reach(region),
             Self::Kind(options) => options.aws.reach(region),
+            Self::Cluster(options) => options.reach(region),
         }
     }
 
@@ -104,7 +110,7 @@ impl EnvironmentOptions {
     pub fn clock(&self) -> f64 {
         match self {
             Self::Local(options) => options.clock,
-            Self::Kind(_) => 1.0,
+            Self::Kind(_) | Self::Cluster(_) => 1.0,
         }
     }
 
@@ -114,6 +120,7 @@ impl EnvironmentOptions {
         match self {
             Self::Local(options) => options.rotation,
             Self::Kind(options) => options.installation.rotation,
+            Self::Cluster(options) => options.shared.rotation(),
         }
     }
 
@@ -123,6 +130,7 @@ impl EnvironmentOptions {
         match self {
             Self::Local(_) => false,
             Self::Kind(options) => options.then.is_some(),
+            Self::Cluster(options) => options.shared.then.is_some(),
         }
     }
 
@@ -133,7 +141,7 @@ impl EnvironmentOptions {
     /// Why it is still there, in words.
     pub async fn remove_cluster(&self, name: &str) -> Result<(), String> {
         let program = match self {
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Cluster(_) => None,
             Self::Kind(options) => options.program.as_deref(),
         };
         let gone = kind::remove(name, program).await;
@@ -154,7 +162,7 @@ impl EnvironmentOptions {
     /// Whether it takes so long to stand up that a run which is asked to end does not wait for it.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        matches!(self, Self::Kind(_))
+        matches!(self, Self::Kind(_) | Self::Cluster(_))
     }
 
     /// The command that looks into a cluster that is kept.
@@ -201,6 +209,9 @@ impl EnvironmentOptions {
                 local::start(options, scratch, region, seed, marks, ledger, heard.struck).await
             }
             Self::Kind(options) => kind::start(options, scratch, region, seed, marks, ledger, heard).await,
+            Self::Cluster(options) => {
+                cluster::start(options, scratch, region, seed, marks, ledger, heard).await
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ enum Line {
     Removed(Object),
     Kept(Object),
     Within(String),
+    WithinCluster(ClusterReach),
     Closed,
 }
 
@@ -76,6 +77,37 @@ pub enum KubernetesIn {
     OwnCluster,
     /// In a cluster of kind that outlives the run, by name: it is removed there object by object.
     KeptCluster(String),
+    /// In a cluster that somebody else has, reached like this: likewise.
+    Standing(ClusterReach),
+}
+
+impl KubernetesIn {
+    /// Whether the cluster is there still when the run has ended, with whatever was left in it.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        matches!(self, Self::KeptCluster(_) | Self::Standing(_))
+    }
+}
+
+/// How a cluster that somebody else has is reached by a later process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterReach {
+    /// By a kubeconfig, as `kubectl` does.
+    Context {
+        /// Its files, the first of which wins.
+        kubeconfig: Vec<PathBuf>,
+        /// The context in them.
+        context: String,
+    },
+}
+
+impl std::fmt::Display for ClusterReach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Context { context, .. } => write!(f, "the cluster of context {context}"),
+        }
+    }
 }
 
 /// The process that wrote a ledger, told apart from a later one with the same number.
@@ -259,6 +291,11 @@ impl Ledger {
         self.write(&[Line::Within(cluster.to_owned())])
     }
 
+    /// Records that what the run makes in Kubernetes from now on is in a cluster of somebody else's.
+    pub fn within_cluster(&self, cluster: &ClusterReach) -> Result<(), LedgerError> {
+        self.write(&[Line::WithinCluster(cluster.clone())])
+    }
+
     /// Records that an object stays on purpose, and is somebody else's to remove from now on.
     ///
     /// # Errors
@@ -394,6 +431,8 @@ pub struct Found {
     pub kept: Vec<Object>,
     /// The cluster of kind that outlives the run and has in it what that made in Kubernetes.
     pub within: Option<String>,
+    /// Likewise, a cluster of somebody else's.
+    pub within_cluster: Option<ClusterReach>,
     /// Whether its teardown came to its end.
     pub closed: bool,
 }
@@ -456,6 +495,7 @@ pub fn read(path: &Path) -> io::Result<Found> {
                     standing: Vec::new(),
                     kept: Vec::new(),
                     within: None,
+                    within_cluster: None,
                     closed: false,
                 });
             }
@@ -468,6 +508,7 @@ pub fn read(path: &Path) -> io::Result<Found> {
                 found.kept.push(object);
             }
             (Line::Within(cluster), Some(found)) => found.within = Some(cluster),
+            (Line::WithinCluster(cluster), Some(found)) => found.within_cluster = Some(cluster),
             (Line::Closed, Some(found)) => found.closed = true,
         }
     }
@@ -560,6 +601,19 @@ mod tests {
     }
 
     #[test]
+    fn where_somebody_elses_cluster_is_is_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let ledger = Ledger::create(&path, "r1").unwrap();
+        let reach = ClusterReach::Context {
+            kubeconfig: vec!["/home/me/.kube/config".into()],
+            context: "prod".to_owned(),
+        };
+        ledger.within_cluster(&reach).unwrap();
+        assert_eq!(read(&path).unwrap().within_cluster, Some(reach));
+    }
+
+    #[test]
     fn a_torn_last_line_is_passed_over_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
@@ -584,6 +638,7 @@ mod tests {
             reach: Reach::Embedded,
             kept: Vec::new(),
             within: None,
+            within_cluster: None,
             standing: Vec::new(),
             closed: false,
         };
@@ -645,6 +700,12 @@ mod tests {
             Object::Container("mountproof-r1-localstack".into()),
             Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, "team-red")),
             Object::Kubernetes(ObjectRef::new("v1", "Pod", Some("team-red"), "app")),
+            Object::Installed(ObjectRef::new(
+                "apps/v1",
+                "DaemonSet",
+                Some("kube-system"),
+                "driver",
+            )),
             Object::OidcProvider("arn:aws:iam::000000000000:oidc-provider/127.0.0.1".into()),
             Object::Policy("arn:aws:iam::000000000000:policy/p".into()),
             role("r"),

@@ -9,7 +9,7 @@ mod tenants;
 mod tests;
 
 pub use self::{
-    ledger::{KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
+    ledger::{ClusterReach, KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
     teardown::{Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
