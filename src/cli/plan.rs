@@ -140,6 +140,7 @@ fn environment(args: &RunArgs, options: &EnvironmentOptions) -> Vec<String> {
         }
         EnvironmentOptions::Kind(kind) => kind.planned(),
         EnvironmentOptions::Cluster(cluster) => cluster.planned(),
+        EnvironmentOptions::Eks(eks) => eks.planned(0, 0),
     }
 }
 

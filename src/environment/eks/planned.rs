@@ -13,7 +13,11 @@ impl EksOptions {
     /// What would be made, what becomes of it and what it costs: a line each. So many secrets, read so many times.
     #[must_use]
     pub fn planned(&self, secrets: usize, calls: u64) -> Vec<String> {
-        let region = self.account.region.as_deref().unwrap_or("the region of the credentials");
+        let region = self
+            .account
+            .region
+            .as_deref()
+            .unwrap_or("the region of the credentials");
         let mut lines = match &self.cluster {
             EksCluster::Existing(name) => vec![
                 format!("eks: the cluster {name} in {region}, which stays as it is"),
@@ -23,7 +27,9 @@ impl EksOptions {
             EksCluster::Created(creation) => self.made(creation, region),
         };
         let account = match self.account_id.as_str() {
-            "" => "the account of the credentials; without a terminal it has to be agreed to: --allow-account ID",
+            "" => {
+                "the account of the credentials; without a terminal it has to be agreed to: --allow-account ID"
+            }
             agreed => agreed,
         };
         lines.push(format!("account: {account}"));
@@ -63,7 +69,8 @@ impl EksOptions {
                 "node group  mountproof-RUNID, {} of {} ({} to {})",
                 nodes.desired, nodes.instance_type, nodes.least, nodes.most
             ),
-            "roles       mountproof-RUNID-cluster, mountproof-RUNID-node, with policies that AWS manages".to_owned(),
+            "roles       mountproof-RUNID-cluster, mountproof-RUNID-node, with policies that AWS manages"
+                .to_owned(),
         ];
         for addon in &creation.addons {
             let version = addon.version.as_deref().unwrap_or("of EKS's choice");

@@ -15,7 +15,11 @@ pub(in crate::environment) async fn doctor(
         Err(error) => return vec![("kubernetes", Found::Missing(error.to_string()))],
     };
     let of_use = seen.nodes.iter().filter(|node| node.is_of_use()).count();
-    let nodes = format!("{}, {of_use} of {} nodes take pods", seen.kubernetes, seen.nodes.len());
+    let nodes = format!(
+        "{}, {of_use} of {} nodes take pods",
+        seen.kubernetes,
+        seen.nodes.len()
+    );
     let mut found = vec![(
         "kubernetes",
         if of_use == 0 {
@@ -31,7 +35,9 @@ pub(in crate::environment) async fn doctor(
                 "{} by {}, ready on {} of {} nodes",
                 seen.version, seen.managed, seen.ready, seen.wanted
             ),
-            Choice::Install => "none there: installed for a run where that is asked for (--install)".to_owned(),
+            Choice::Install => {
+                "none there: installed for a run where that is asked for (--install)".to_owned()
+            }
             Choice::Replace(_) => "replaced for a run, and put back after it".to_owned(),
         };
         found.push((part.name(), Found::Good(said)));
