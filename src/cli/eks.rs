@@ -147,7 +147,10 @@ impl EksArgs {
             }
         };
         let access = aws.access();
-        if !allowed(Place::Account, &access.account, &self.allow_account, output)? {
+        // The variable may be there and empty.
+        let mut allow = self.allow_account.clone();
+        allow.retain(|account| !account.is_empty());
+        if !allowed(Place::Account, &access.account, &allow, output)? {
             return Ok(Err(USAGE));
         }
         options.account_id.clone_from(&access.account);
