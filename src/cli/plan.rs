@@ -15,7 +15,7 @@ use crate::{
         Case,
         model::{Action, Load},
     },
-    tenant::{ClusterName, TenantNames},
+    tenant::{ClusterName, TENANT_SECRET, TenantNames},
 };
 
 /// Runs the command.
@@ -41,8 +41,8 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let totals = Totals::of(&cases);
     let strong = style::STRONG;
 
-    let cluster = args
-        .cluster_name
+    let cluster = options
+        .cluster
         .clone()
         .unwrap_or_else(|| "mountproof-RUNID".to_lowercase());
     for (number, line) in environment(args, &options.environment, &totals)
@@ -69,6 +69,22 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         }
         if names.len() > 5 {
             writeln!(output.out, "  and {} more", names.len() - 5)?;
+        }
+        if let EnvironmentOptions::Eks(_) = &options.environment {
+            let own = cases.iter().flat_map(|case| &case.tenants);
+            let own = own
+                .filter(|tenant| tenant.shared.is_none())
+                .map(|tenant| tenant.name.as_str());
+            let all: Vec<&str> = names.iter().map(String::as_str).chain(own).collect();
+            writeln!(
+                output.out,
+                "{strong}objects{strong:#}       of every tenant, of cases' own too"
+            )?;
+            for name in all {
+                for line in objects(&cluster, name) {
+                    writeln!(output.out, "  {line}")?;
+                }
+            }
         }
     }
     writeln!(
@@ -103,6 +119,21 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         longest_time(args.deadline)
     )?;
     Ok(OK)
+}
+
+/// What one tenant is, by name.
+fn objects(cluster: &ClusterName, name: &str) -> Vec<String> {
+    let Ok(tenant) = TenantNames::new(cluster, name) else {
+        return Vec::new();
+    };
+    let secret = tenant.secret(TENANT_SECRET).unwrap_or_default();
+    vec![
+        format!("Namespace            {}", tenant.namespace()),
+        format!("IAM policy           {}", tenant.policy()),
+        format!("IAM role             {}", tenant.role()),
+        format!("secret               {secret}"),
+        format!("SecretProviderClass  {}/{}", tenant.namespace(), tenant.class()),
+    ]
 }
 
 /// What the cases of a run make and do.

@@ -1,10 +1,14 @@
 //! PURE. What a run in an account makes there, in words.
 
+use std::collections::BTreeMap;
+
 use super::{
     EksOptions,
     cost::{self, Priced},
     options::{Creation, EksCluster},
+    policy::{self, Scope},
 };
+use crate::tenant::Identity;
 
 /// What a cluster and its nodes take to come up and to go, about.
 const TAKES: &str = "about 13 minutes to come up and 10 to go, beside the run itself";
@@ -37,6 +41,7 @@ impl EksOptions {
             "every object's name begins with mountproof-RUNID; tags mountproof:run=RUNID and, of a tenant, mountproof:tenant=NAME"
                 .to_owned(),
         );
+        lines.extend(self.permissions(region));
         let (cluster, nodes, instance_type) = match &self.cluster {
             EksCluster::Existing(_) => (false, 0, ""),
             EksCluster::Created(creation) => (
@@ -52,6 +57,45 @@ impl EksOptions {
             secrets,
             calls,
         }));
+        lines
+    }
+
+    /// What has to be allowed, by service.
+    fn permissions(&self, region: &str) -> Vec<String> {
+        let (cluster, created) = match &self.cluster {
+            EksCluster::Existing(name) => (Some(name.as_str()), None),
+            EksCluster::Created(creation) => (None, creation.name.as_deref()),
+        };
+        let identities: Vec<Identity> = Identity::ALL
+            .into_iter()
+            .filter(|identity| match identity {
+                Identity::Irsa => self.shared.irsa,
+                Identity::PodIdentity => self.shared.pod_identity,
+            })
+            .collect();
+        let actions = policy::actions(&Scope {
+            partition: "aws",
+            account: &self.account_id,
+            region,
+            cluster,
+            created,
+            identities: &identities,
+        });
+        let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for action in &actions {
+            if let Some((service, name)) = action.split_once(':') {
+                services.entry(service).or_default().push(name);
+            }
+        }
+        let mut lines = vec![format!(
+            "permissions: {} actions, on names of runs only; `mountproof doctor --env eks --print-policy iam` prints the policy",
+            actions.len()
+        )];
+        lines.extend(
+            services
+                .iter()
+                .map(|(service, names)| format!("  {service}: {}", names.join(" "))),
+        );
         lines
     }
 
