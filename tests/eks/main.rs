@@ -7,6 +7,8 @@
 
 mod created;
 mod ending;
+mod existing;
+mod safety;
 mod site;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]

@@ -1,8 +1,17 @@
 //! An account of AWS's for a test: the endpoint with EKS, whose clusters are API servers of the Kubernetes stand-in with nodes.
 
-use std::{fs, process::Command, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use mountproof::environment::StandInClusters;
+use mountproof::{
+    aws::{AddonRequest, AdminKey, Aws, AwsAccess, ClusterRequest, NodegroupRequest, service_trust},
+    environment::StandInClusters,
+};
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
 use mountproof_run_tls::RunCa;
 use tokio::runtime::{Builder, Runtime};
@@ -22,6 +31,8 @@ pub(crate) const CREATE: [&str; 6] = [
     "--subnets",
     "subnet-1,subnet-2",
 ];
+/// Name of a cluster that is a team's own.
+pub(crate) const TEAMS: &str = "prod";
 /// Longest time for a run.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -61,6 +72,80 @@ impl Site {
             runtime,
             place,
         }
+    }
+
+    /// The account, as its root.
+    pub(crate) fn aws(&self) -> Aws {
+        let root = self.endpoint().root_credentials();
+        let access = AwsAccess {
+            region: REGION.to_owned(),
+            account: ACCOUNT.to_owned(),
+            partition: "aws".to_owned(),
+            endpoint: Some(self.address.clone()),
+            trust_pem: Some(fs::read_to_string(self.place.path("ca.pem")).unwrap()),
+            proxy: None,
+        };
+        Aws::connect(access, AdminKey::new(&root.access_key_id, root.secret_access_key())).unwrap()
+    }
+
+    /// A team's own cluster of two nodes, with these add-ons.
+    pub(crate) fn teams_cluster(&self, addons: &[&str]) {
+        let aws = self.aws();
+        let tags = BTreeMap::from([("team".to_owned(), "platform".to_owned())]);
+        let subnets = vec!["subnet-1".to_owned(), "subnet-2".to_owned()];
+        let soon = || Instant::now() + Duration::from_mins(1);
+        let making = async {
+            let managed = |name: &str| format!("arn:aws:iam::aws:policy/{name}");
+            let policy = managed("AmazonEKSClusterPolicy");
+            let role = service_trust("eks.amazonaws.com");
+            let role = aws.provide_role("cluster", &role, &policy, &tags).await?;
+            let wanted = ClusterRequest {
+                name: TEAMS.to_owned(),
+                version: None,
+                role_arn: role,
+                subnets: subnets.clone(),
+                security_groups: Vec::new(),
+                tags: tags.clone(),
+            };
+            aws.create_cluster(&wanted).await?;
+            aws.await_cluster(TEAMS, soon(), &|_| ()).await?;
+            let policy = managed("AmazonEKSWorkerNodePolicy");
+            let role = service_trust("ec2.amazonaws.com");
+            let role = aws.provide_role("node", &role, &policy, &tags).await?;
+            let wanted = NodegroupRequest {
+                cluster: TEAMS.to_owned(),
+                name: "workers".to_owned(),
+                role_arn: role,
+                subnets,
+                instance_type: "t3.medium".to_owned(),
+                min: 1,
+                max: 3,
+                desired: 2,
+                version: None,
+                tags: tags.clone(),
+            };
+            aws.create_nodegroup(&wanted).await?;
+            aws.await_nodegroup(TEAMS, "workers", soon(), &|_| ()).await?;
+            for addon in addons {
+                let wanted = AddonRequest {
+                    cluster: TEAMS.to_owned(),
+                    name: (*addon).to_owned(),
+                    version: None,
+                    configuration: None,
+                    overwrite: false,
+                    tags: tags.clone(),
+                };
+                aws.create_addon(&wanted).await?;
+                aws.await_addon(TEAMS, addon, soon(), &|_| ()).await?;
+            }
+            Ok::<(), mountproof::aws::AwsError>(())
+        };
+        self.runtime.block_on(making).unwrap();
+    }
+
+    /// Everything in the account.
+    pub(crate) fn everything(&self) -> Vec<String> {
+        self.endpoint().leftovers()
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -106,7 +191,7 @@ impl Site {
     /// Nothing is in the account.
     #[track_caller]
     pub(crate) fn assert_empty(&self) {
-        let left = self.endpoint().leftovers();
+        let left = self.everything();
         assert_eq!(left, Vec::<String>::new(), "left in the account");
     }
 }
