@@ -37,7 +37,7 @@ use std::{
 
 pub use self::{
     aws_side::{AwsAgain, AwsOptions, BackendChoice},
-    clusters::StandInClusters,
+    clusters::{NodeOptions, StandInClusters},
     disturb::{AwsFaults, ProgramControl},
     fault::{Fault, Struck, Trouble},
     issuer::TokenIssuer,

@@ -33,7 +33,7 @@ pub use self::{
 
 pub(crate) use self::ready::await_ready;
 pub(super) use self::{
-    container::{Container, flag, position},
+    container::{Container, flag, is_registrar, part_of, position},
     ready::{pods, ready},
 };
 use super::local::{StartError, install as recorded};
