@@ -247,8 +247,9 @@ impl Site {
             AwsAccess {
                 region: REGION.to_owned(),
                 account: ACCOUNT.to_owned(),
-                endpoint: format!("https://{}", self.endpoint.address()),
-                trust_pem: self.ca.certificate_pem().to_owned(),
+                partition: "aws".to_owned(),
+                endpoint: Some(format!("https://{}", self.endpoint.address())),
+                trust_pem: Some(self.ca.certificate_pem().to_owned()),
                 proxy: None,
             },
             AdminKey::new(&root.access_key_id, root.secret_access_key()),

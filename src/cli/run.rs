@@ -15,6 +15,7 @@ use super::{
     aws::AwsArgs,
     cluster::StayArgs,
     cluster_env::{self, ClusterArgs, StandingArgs},
+    eks::EksArgs,
     host::{self, HostArgs},
     installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
@@ -23,7 +24,7 @@ use super::{
     scenarios::{SelectionArgs, read_start},
 };
 use crate::{
-    engine::{self, LoadOverrides, RunOptions},
+    engine::{self, EndAt, LoadOverrides, RunOptions},
     environment::{
         ClusterAws, EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant, standing::SharedOptions,
     },
@@ -40,6 +41,9 @@ use crate::{
         render,
     },
 };
+
+/// Where secrets are where no account has a say.
+const REGION: &str = "us-east-1";
 
 /// Stand up an environment, prove the scenarios in it, measure, report, and take it all down.
 #[derive(Debug, Clone, Args)]
@@ -80,9 +84,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub cluster_name: Option<String>,
 
-    /// Region that secrets are kept in.
-    #[arg(long, default_value = "us-east-1")]
-    pub region: String,
+    /// Region that secrets are kept in [default: us-east-1; in an account the one that AWS's own tools take].
+    #[arg(long)]
+    pub region: Option<String>,
 
     /// Image of the workloads; in a cluster of kind one that Docker has here is loaded into the nodes, another is pulled by
     /// each before anything is measured [default: registry.k8s.io/pause:3.10; what the nodes have for their sandboxes, where
@@ -177,6 +181,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "FAULT[@TIME]", help_heading = "Testing the tester")]
     pub fault: Vec<Fault>,
 
+    /// End the run when its N-th object is about to be made, as Ctrl-C (`interrupt@N`) or `kill -9` (`kill@N`) would, to see
+    /// that nothing is left, and that `sweep` finishes the rest.
+    #[arg(long, value_name = "HOW@N", help_heading = "Testing the tester")]
+    pub end: Option<EndAt>,
+
     /// How many times faster than a real kubelet the stand-in waits between syncs and retries.
     #[arg(long, value_name = "FACTOR", value_parser = positive, default_value = "20", help_heading = "Embedded environment")]
     pub kubelet_clock: f64,
@@ -202,6 +211,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
+    /// Which cluster of EKS.
+    #[command(flatten)]
+    pub eks: EksArgs,
+
     /// What becomes of what is in it.
     #[command(flatten)]
     pub standing: StandingArgs,
@@ -226,6 +239,8 @@ pub enum EnvironmentName {
     Kind,
     /// Any cluster that a kubeconfig is the way to, with the driver and provider that are there; it is left as it was.
     Cluster,
+    /// A cluster of Amazon EKS in an account of AWS's: one that is there, or one that is made for the run (--create).
+    Eks,
 }
 
 /// See [`Arrival`].
@@ -289,15 +304,19 @@ impl RunArgs {
         RunOptions {
             cases,
             tenants: self.tenants.names(),
-            cluster: self.cluster_name.clone(),
-            region: self.region.clone(),
+            // There it is the cluster's own.
+            cluster: self
+                .cluster_name
+                .clone()
+                .filter(|_| self.env != EnvironmentName::Eks),
+            region: self.region.clone().unwrap_or_else(|| REGION.to_owned()),
             image: self.image.clone(),
             load: LoadOverrides {
                 pods: self.pods.map(NonZeroU32::get),
                 rate: self.rate,
                 pod_rate: match self.env {
                     EnvironmentName::Kind => Some(kind::pod_rate()),
-                    EnvironmentName::Cluster => Some(cluster_env::POD_RATE),
+                    EnvironmentName::Cluster | EnvironmentName::Eks => Some(cluster_env::POD_RATE),
                     EnvironmentName::Embedded | EnvironmentName::Host => None,
                 },
                 arrival: self.arrival.map(Arrival::from),
@@ -315,6 +334,7 @@ impl RunArgs {
             deadline: self.deadline,
             out: self.out.clone(),
             known,
+            end: self.end,
             command,
             environment,
         }
@@ -342,6 +362,12 @@ impl RunArgs {
             let aws = self.cluster_aws()?;
             let options = self.cluster.options(aws, self.shared()?);
             return Ok(EnvironmentOptions::Cluster(Box::new(options)));
+        }
+        if self.env == EnvironmentName::Eks {
+            let options =
+                self.eks
+                    .options(self.cluster_name.as_deref(), self.region.clone(), self.shared()?)?;
+            return Ok(EnvironmentOptions::Eks(Box::new(options)));
         }
         Ok(EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
@@ -417,11 +443,24 @@ impl RunArgs {
             .or_else(|| self.then.then.is_some().then_some("--then"))
             .or_else(|| self.kind.agent_image.is_some().then_some("--agent-image"))
             .filter(|_| matches!(self.env, EnvironmentName::Embedded | EnvironmentName::Host));
-        let of_standing = self
+        let of_cluster = self
             .cluster
             .first_given()
-            .or_else(|| self.standing.first_given())
             .filter(|_| self.env != EnvironmentName::Cluster);
+        let of_standing = self
+            .standing
+            .first_given()
+            .filter(|_| !matches!(self.env, EnvironmentName::Cluster | EnvironmentName::Eks));
+        let of_eks = self
+            .eks
+            .first_given()
+            .filter(|_| self.env != EnvironmentName::Eks);
+        let broken = match (self.plant.first(), self.fault.first()) {
+            (Some(plant), _) => Some(format!("--plant {plant}")),
+            (None, Some(fault)) => Some(format!("--fault {fault}")),
+            (None, None) => None,
+        };
+        let broken = broken.filter(|_| self.env == EnvironmentName::Eks);
         let reached = !self.aws_listen.ip().is_loopback() && self.env != EnvironmentName::Cluster;
         of_host
             .map(|flag| format!("{flag} is for real releases: add --env host"))
@@ -430,7 +469,16 @@ impl RunArgs {
             })
             .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
             .or_else(|| of_nodes.map(|flag| format!("{flag} is for the nodes of a cluster: add --env kind, or --env cluster")))
-            .or_else(|| of_standing.map(|flag| format!("{flag} is for a cluster that is there: add --env cluster")))
+            .or_else(|| of_cluster.map(|flag| format!("{flag} is for a cluster that is there: add --env cluster")))
+            .or_else(|| {
+                of_standing.map(|flag| {
+                    format!("{flag} is for a cluster that is there: add --env cluster, or --env eks")
+                })
+            })
+            .or_else(|| of_eks.map(|flag| format!("{flag} is for a cluster of EKS: add --env eks")))
+            .or_else(|| {
+                broken.map(|flag| format!("{flag} is for a part of ours, and in an account none is: leave --env eks out"))
+            })
             .or_else(|| {
                 reached.then(|| {
                     format!(
@@ -473,6 +521,12 @@ pub async fn run(
     };
     if let EnvironmentOptions::Cluster(cluster) = &environment
         && let Err(code) = args.cluster.may_be_used(cluster, output)?
+    {
+        return Ok(code);
+    }
+    let mut environment = environment;
+    if let EnvironmentOptions::Eks(eks) = &mut environment
+        && let Err(code) = args.eks.agree(eks, output).await?
     {
         return Ok(code);
     }
@@ -532,6 +586,10 @@ pub async fn run(
         EnvironmentOptions::Cluster(cluster) => {
             cluster.shared.notes = notes;
             cluster.shared.needs = needs;
+        }
+        EnvironmentOptions::Eks(eks) => {
+            eks.shared.notes = notes;
+            eks.shared.needs = needs;
         }
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();

@@ -185,10 +185,7 @@ fn of_provider(components: &[Component], name: &str, since: Since) -> Capability
 /// scenarios to find: it does not make them `not-supported`.
 async fn iam_enforcement(environment: &Environment) -> Capability {
     let garbage = Credential::new("not.a.token");
-    let role = format!(
-        "arn:aws:iam::{}:role/mountproof-no-such-role",
-        environment.aws.access().account
-    );
+    let role = environment.aws.role_arn("mountproof-no-such-role");
     match environment.aws.assume(&role, &garbage).await {
         Err(error) if error.is_answer() => capability(
             IAM_ENFORCEMENT,

@@ -349,6 +349,7 @@ pub(super) async fn start(
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,
+        eks_cluster: None,
         workload_image: WORKLOAD_IMAGE.to_owned(),
         nodes: vec![Node {
             name: NODE.to_owned(),

@@ -15,6 +15,7 @@ mod control_plane;
 mod daemon_logs;
 mod described;
 mod disturb;
+pub mod eks;
 mod fault;
 pub mod installation;
 mod issuer;
@@ -39,9 +40,10 @@ use std::{
 
 pub use self::{
     aws_side::{AwsAgain, AwsOptions, BackendChoice},
-    cluster::{ClusterAws, ClusterOptions},
+    cluster::{ClusterAws, ClusterOptions, look as look_for_cluster},
     clusters::StandInClusters,
     disturb::{AwsFaults, ProgramControl},
+    eks::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, look as look_for_eks},
     fault::{Fault, Struck, Trouble},
     issuer::TokenIssuer,
     kind::{
@@ -82,26 +84,30 @@ pub enum EnvironmentOptions {
     Kind(Box<KindOptions>),
     /// Any cluster that is there.
     Cluster(Box<ClusterOptions>),
+    /// A cluster of EKS, that is there or is made for the run.
+    Eks(Box<EksOptions>),
 }
 
 impl EnvironmentOptions {
-    /// `embedded`, `host`, `kind` or `cluster`.
+    /// `embedded`, `host`, `kind`, `cluster` or `eks`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local(options) => options.name(),
             Self::Kind(_) => "kind",
             Self::Cluster(_) => "cluster",
+            Self::Eks(_) => "eks",
         }
     }
 
-    /// How what is made in it is reached without this process.
+    /// How what the run with this id makes in it is reached without this process.
     #[must_use]
-    pub fn reach(&self, region: &str) -> Reach {
+    pub fn reach(&self, run_id: &str, region: &str) -> Reach {
         match self {
             Self::Local(options) => options.aws.reach(region),
             Self::Kind(options) => options.aws.reach(region),
             Self::Cluster(options) => options.reach(region),
+            Self::Eks(options) => options.reach(run_id, region),
         }
     }
 
@@ -110,7 +116,7 @@ impl EnvironmentOptions {
     pub fn clock(&self) -> f64 {
         match self {
             Self::Local(options) => options.clock,
-            Self::Kind(_) | Self::Cluster(_) => 1.0,
+            Self::Kind(_) | Self::Cluster(_) | Self::Eks(_) => 1.0,
         }
     }
 
@@ -121,6 +127,7 @@ impl EnvironmentOptions {
             Self::Local(options) => options.rotation,
             Self::Kind(options) => options.installation.rotation,
             Self::Cluster(options) => options.shared.rotation(),
+            Self::Eks(options) => options.shared.rotation(),
         }
     }
 
@@ -131,6 +138,7 @@ impl EnvironmentOptions {
             Self::Local(_) => false,
             Self::Kind(options) => options.then.is_some(),
             Self::Cluster(options) => options.shared.then.is_some(),
+            Self::Eks(options) => options.shared.then.is_some(),
         }
     }
 
@@ -141,7 +149,7 @@ impl EnvironmentOptions {
     /// Why it is still there, in words.
     pub async fn remove_cluster(&self, name: &str) -> Result<(), String> {
         let program = match self {
-            Self::Local(_) | Self::Cluster(_) => None,
+            Self::Local(_) | Self::Cluster(_) | Self::Eks(_) => None,
             Self::Kind(options) => options.program.as_deref(),
         };
         let gone = kind::remove(name, program).await;
@@ -162,7 +170,7 @@ impl EnvironmentOptions {
     /// Whether it takes so long to stand up that a run which is asked to end does not wait for it.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        matches!(self, Self::Kind(_) | Self::Cluster(_))
+        matches!(self, Self::Kind(_) | Self::Cluster(_) | Self::Eks(_))
     }
 
     /// The command that looks into a cluster that is kept.
@@ -212,6 +220,7 @@ impl EnvironmentOptions {
             Self::Cluster(options) => {
                 cluster::start(options, scratch, region, seed, marks, ledger, heard).await
             }
+            Self::Eks(options) => eks::start(options, scratch, marks, ledger, heard).await,
         }
     }
 }
@@ -253,6 +262,8 @@ pub struct Environment {
     pub failover_region: Option<String>,
     /// Issuer of service-account tokens: an HTTPS URL.
     pub issuer: String,
+    /// The EKS cluster that it is, by name, in which pods are associated with roles; none where it is no cluster of EKS's.
+    pub eks_cluster: Option<String>,
     /// Image of workloads where the run names none.
     pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
@@ -309,6 +320,7 @@ impl Environment {
             republish: None,
             failover_region: None,
             issuer,
+            eks_cluster: None,
             workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
             no_agent: None,

@@ -245,7 +245,9 @@ async fn removed_within(cluster: &str, ledger: &Ledger, marks: &Marks) -> Vec<Le
 /// Removes what is in a cluster of somebody else's; what is left of it.
 async fn removed_from(cluster: &ClusterReach, ledger: &Ledger, marks: &Marks) -> Vec<LeftoverFound> {
     let connected = async {
-        let ClusterReach::Context { kubeconfig, context } = cluster;
+        let ClusterReach::Context { kubeconfig, context } = cluster else {
+            return Err("not yet".to_owned());
+        };
         let files = Kubeconfigs::at(kubeconfig.clone());
         let access = KubernetesAccess::of_context(&files, Some(context))?.access;
         let connected = Kubernetes::connect(&access, marks).await;

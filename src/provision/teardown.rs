@@ -345,6 +345,10 @@ impl Plan {
                 Object::Kubernetes(reference) if reference.kind == "Namespace" => {
                     plan.namespaces.push(object);
                 }
+                Object::EksCluster(_)
+                | Object::Nodegroup { .. }
+                | Object::Addon { .. }
+                | Object::PodIdentityAssociation { .. } => {}
                 Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
                 Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
                 Object::Kubernetes(_) | Object::Installed(_) => plan.after[2].push(object),
@@ -539,6 +543,10 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.secret_tags(name).await,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::EksCluster(_)
+        | Object::Nodegroup { .. }
+        | Object::Addon { .. }
+        | Object::PodIdentityAssociation { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_) => Ok(Tags::new()),
@@ -556,6 +564,10 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.remove_secret(name).await?,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::EksCluster(_)
+        | Object::Nodegroup { .. }
+        | Object::Addon { .. }
+        | Object::PodIdentityAssociation { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_) => {}

@@ -255,6 +255,7 @@ pub(super) async fn start(
         kubernetes,
         aws,
         issuer,
+        eks_cluster: None,
         workload_image,
         nodes,
         no_agent,

@@ -10,6 +10,7 @@
 //! for. What the run makes carries its label, is on record before it is made, and goes after everything that mounts by it.
 
 mod asked;
+mod doctor;
 mod judge;
 mod look;
 mod made;
@@ -26,7 +27,7 @@ use std::{
 
 use mountproof_releases::Part;
 
-pub(super) use self::look::look;
+pub(super) use self::{doctor::doctor, look::look};
 pub use self::{
     judge::{Choice, Judgement, Problem, Wanted, judge},
     rights::{Does, Right, cluster_role, required_rights},
@@ -313,6 +314,7 @@ pub(super) async fn environment(
         republish: None,
         failover_region,
         issuer,
+        eks_cluster: None,
         workload_image,
         nodes,
         no_agent,

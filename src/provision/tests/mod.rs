@@ -62,8 +62,9 @@ impl Stage {
         let access = AwsAccess {
             region: "eu-central-1".to_owned(),
             account: ACCOUNT.to_owned(),
-            endpoint: aws_front.url(),
-            trust_pem: ca.certificate_pem().to_owned(),
+            partition: "aws".to_owned(),
+            endpoint: Some(aws_front.url()),
+            trust_pem: Some(ca.certificate_pem().to_owned()),
             proxy: None,
         };
         let aws = Aws::connect(access, key).unwrap();
