@@ -364,6 +364,7 @@ pub(super) async fn start(
         pace: Some(pace),
         expired: Some(expired),
         workload_controllers,
+        room: None,
         upgrade: None,
         lacks: Vec::new(),
         stop: Mutex::new(Some(Box::new(move || {

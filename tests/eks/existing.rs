@@ -22,7 +22,10 @@ fn what_a_team_has_is_found_used_and_left_as_it_was() {
         assert_eq!(verdict, "passed", "{case}");
     }
     let summary = std::fs::read_to_string(site.place.only_run().join("summary.md")).unwrap();
-    assert!(summary.contains("the EKS add-on"), "whose driver it was: {summary}");
+    assert!(
+        summary.contains("the EKS add-on"),
+        "whose driver it was: {summary}"
+    );
     assert_eq!((site.everything(), site.objects()), before);
 }
 

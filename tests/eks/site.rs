@@ -85,7 +85,11 @@ impl Site {
             trust_pem: Some(fs::read_to_string(self.place.path("ca.pem")).unwrap()),
             proxy: None,
         };
-        Aws::connect(access, AdminKey::new(&root.access_key_id, root.secret_access_key())).unwrap()
+        Aws::connect(
+            access,
+            AdminKey::new(&root.access_key_id, root.secret_access_key()),
+        )
+        .unwrap()
     }
 
     /// A team's own cluster of two nodes, with these add-ons.
