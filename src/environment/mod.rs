@@ -41,7 +41,7 @@ use std::{
 pub use self::{
     aws_side::{AwsAgain, AwsOptions, BackendChoice},
     cluster::{ClusterAws, ClusterOptions, look as look_for_cluster},
-    clusters::StandInClusters,
+    clusters::{NodeOptions, StandInClusters},
     disturb::{AwsFaults, ProgramControl},
     eks::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, look as look_for_eks},
     fault::{Fault, Struck, Trouble},
