@@ -150,6 +150,7 @@ impl ClusterBackend for StandInClusters {
             let logs = Arc::new(NodeLogs::default());
             let api = ApiServer::start(ApiServerConfig {
                 logs: Some(Arc::clone(&logs) as _),
+                ports: Some(Arc::clone(&logs) as _),
                 issuer: Some(wanted.issuer.clone()),
                 webhook: Some(webhook(callers)),
                 ..ApiServerConfig::on_loopback(Arc::clone(&self.ca))

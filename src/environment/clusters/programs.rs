@@ -11,7 +11,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,19 +22,23 @@ use mountproof_stand_ins::{
     ProgramLog,
     driver::{Driver, DriverConfig, MountKind, NodeMounts},
     kubelet::Containers,
-    kubernetes::{ContainerLogs, WrittenLine},
+    kubernetes::{ContainerLogs, PodPorts, PodStream, WrittenLine},
     programs::standin::{DriverStart, NotStarted, ProviderStart, RegistrarStart, Surroundings},
     provider::Provider,
     rest::{ApiAccess, ApiClient, BearerToken},
 };
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::installation::{is_registrar, part_of},
+    super::installation::{flag, is_registrar, part_of},
     given::{Given, Place, config_maps},
 };
+use crate::agent;
 
 /// As whom kubelet asks for what its pods are given.
 const AGENT: &str = "kubelet/v1.36.3 (linux/amd64) mountproof-stand-in";
@@ -85,6 +89,11 @@ enum Program {
         ends: CancellationToken,
         task: JoinHandle<()>,
     },
+    /// The harness's own hand on the node, which listens there.
+    Agent {
+        task: AbortHandle,
+        listens: SocketAddr,
+    },
 }
 
 impl Programs {
@@ -123,6 +132,10 @@ impl Programs {
         container: &Value,
     ) -> Result<Option<(Program, ProgramLog)>, NotStarted> {
         let part = part_of(container);
+        if is_agent(container) {
+            let given = Given::read(pod, container, &self.config_maps(pod).await);
+            return agent(&given, &self.site, self.own_folder(pod)).await.map(Some);
+        }
         if part.is_none() && !is_registrar(container) {
             return Ok(None);
         }
@@ -254,6 +267,7 @@ impl Program {
             // What is mounted stays, as on any node.
             Self::Driver(driver) => driver.leave().await,
             Self::Provider(provider) => provider.stop().await,
+            Self::Agent { task, .. } => task.abort(),
             Self::Registrar { ends, task } => {
                 ends.cancel();
                 // Its only error is a panic, and it is to end.
@@ -279,6 +293,35 @@ fn registrar(start: RegistrarStart) -> (Program, ProgramLog) {
         }
     });
     (Program::Registrar { ends, task }, log)
+}
+
+/// Starts an agent with a container's arguments, in this process: its paths are the node's, its loopback is this machine's.
+async fn agent(given: &Given, site: &Site, own: PathBuf) -> Result<(Program, ProgramLog), NotStarted> {
+    let container = json!({ "args": given.arguments });
+    let path = |name| PathBuf::from(flag(&container, name).unwrap_or_default());
+    let log = ProgramLog::of("agent.rs");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(told)?;
+    let listens = listener.local_addr().map_err(told)?;
+    furnished(&[&own]);
+    let place = agent::Place {
+        socket: site.on_node(&path("socket")),
+        kubelet_root: site.on_node(&path("kubelet-root")),
+        pod_uid: flag(&container, "pod-uid"),
+        scratch: own,
+    };
+    log.say(format!("the agent listens at {listens}"));
+    let task = tokio::spawn(async move {
+        if let Err(error) = agent::serve(listener, place).await {
+            tracing::debug!(%error, "agent");
+        }
+    });
+    let task = task.abort_handle();
+    Ok((Program::Agent { task, listens }, log))
+}
+
+/// Whether it is what the harness puts on nodes: told where kubelet's folder is, and no driver.
+fn is_agent(container: &Value) -> bool {
+    flag(container, "kubelet-root").is_some() && flag(container, "socket").is_some()
 }
 
 fn told(error: impl std::fmt::Display) -> NotStarted {
@@ -411,5 +454,33 @@ impl ContainerLogs for NodeLogs {
             .into_iter()
             .map(|(at, text)| WrittenLine { at, text })
             .collect()
+    }
+}
+
+impl PodPorts for NodeLogs {
+    fn dial<'a>(
+        &'a self,
+        node: &'a str,
+        pod_uid: &'a str,
+        _: u16,
+    ) -> BoxFuture<'a, io::Result<Box<dyn PodStream>>> {
+        async move {
+            let programs = self.nodes().get(node).cloned();
+            let listens = programs.and_then(|programs| {
+                let hosted = programs.hosted();
+                hosted
+                    .get(pod_uid)?
+                    .values()
+                    .find_map(|hosted| match hosted.program {
+                        // It has one port, whatever that is called in its pod.
+                        Some(Program::Agent { listens, .. }) => Some(listens),
+                        _ => None,
+                    })
+            });
+            let listens = listens.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let stream = TcpStream::connect(listens).await?;
+            Ok(Box::new(stream) as Box<dyn PodStream>)
+        }
+        .boxed()
     }
 }
