@@ -9,6 +9,7 @@ mod budget;
 mod eks;
 mod error;
 mod iam;
+mod inventory;
 mod judge;
 mod leftovers;
 mod probe;
@@ -38,6 +39,7 @@ pub use self::{
     },
     error::AwsError,
     iam::Tags,
+    inventory::{Owned, OwnedKind},
     judge::{Answer, Genuine, Judged, judge},
     leftovers::AwsLeftovers,
     probe::{Probe, probe_resource_enforcement, probe_token_verification},
@@ -88,7 +90,8 @@ impl AdminKey {
     }
 }
 
-/// AWS, as the administrator of the account.
+/// AWS, as the administrator of the account. Clones share connections and budget.
+#[derive(Clone)]
 pub struct Aws {
     access: AwsAccess,
     /// What every client shares: no credentials, no retries.

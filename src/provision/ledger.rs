@@ -55,15 +55,36 @@ pub enum Reach {
         /// The region that they are in.
         region: String,
     },
+    /// By the ordinary credential chain: everything is in an account of AWS's, and in a cluster.
+    Account {
+        /// Twelve digits.
+        account: String,
+        /// The region that it is in.
+        region: String,
+        /// The profile that the run was told to use, if it was.
+        profile: Option<String>,
+        /// The cluster.
+        cluster: ClusterReach,
+    },
 }
 
 impl Reach {
-    /// Whether an object of the two worlds is there still when the run's process is gone.
-    pub(super) fn outlives(&self, object: &Object) -> bool {
+    /// Whether an object of the two worlds is there still when the run's process is gone. What is in a cluster that stays is
+    /// on record as such, with the cluster.
+    pub(crate) fn outlives(&self, object: &Object) -> bool {
         match self {
             Self::Embedded => false,
             Self::Backend { .. } => matches!(object, Object::Secret(_)),
+            Self::Account { .. } => !matches!(
+                object,
+                Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_)
+            ),
         }
+    }
+
+    /// Whether AWS is an account, and no part of the run's process.
+    pub(super) fn is_account(&self) -> bool {
+        matches!(self, Self::Account { .. })
     }
 }
 
@@ -73,7 +94,7 @@ pub enum KubernetesIn {
     /// In its process, which takes it along.
     #[default]
     Process,
-    /// In an [`Object::KindCluster`] of its own, which takes it along.
+    /// In an [`Object::KindCluster`] or [`Object::EksCluster`] of its own, which takes it along.
     OwnCluster,
     /// In a cluster of kind that outlives the run, by name: it is removed there object by object.
     KeptCluster(String),
@@ -100,12 +121,15 @@ pub enum ClusterReach {
         /// The context in them.
         context: String,
     },
+    /// By EKS, with the account's credentials: the cluster of this name, a run's own or not.
+    Eks(String),
 }
 
 impl std::fmt::Display for ClusterReach {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Context { context, .. } => write!(f, "the cluster of context {context}"),
+            Self::Eks(name) => write!(f, "the EKS cluster {name}"),
         }
     }
 }
@@ -136,6 +160,31 @@ pub enum Object {
     Kubernetes(ObjectRef),
     /// A Kubernetes object of what is installed for the run in a cluster that stays: it goes after everything that mounts.
     Installed(ObjectRef),
+    /// An EKS cluster with everything in it, by name.
+    EksCluster(String),
+    /// A managed node group with its nodes.
+    Nodegroup {
+        /// The EKS cluster that it is of.
+        cluster: String,
+        /// Its name.
+        name: String,
+    },
+    /// An add-on of an EKS cluster.
+    Addon {
+        /// The EKS cluster that it is of.
+        cluster: String,
+        /// Its name.
+        name: String,
+    },
+    /// The role that EKS gives to the pods of a `ServiceAccount`.
+    PodIdentityAssociation {
+        /// The EKS cluster that it is of.
+        cluster: String,
+        /// The `ServiceAccount`'s namespace.
+        namespace: String,
+        /// The `ServiceAccount`.
+        service_account: String,
+    },
     /// An IAM identity provider, by ARN.
     OidcProvider(String),
     /// An IAM managed policy, by ARN.
@@ -153,6 +202,17 @@ impl std::fmt::Display for Object {
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Container(name) => write!(f, "container {name}"),
             Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
+            Self::EksCluster(name) => write!(f, "EKS cluster {name}"),
+            Self::Nodegroup { cluster, name } => write!(f, "node group {name} of EKS cluster {cluster}"),
+            Self::Addon { cluster, name } => write!(f, "add-on {name} of EKS cluster {cluster}"),
+            Self::PodIdentityAssociation {
+                cluster,
+                namespace,
+                service_account,
+            } => write!(
+                f,
+                "Pod Identity association of {namespace}/{service_account} in EKS cluster {cluster}"
+            ),
             Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
             Self::Policy(arn) => write!(f, "iam policy {arn}"),
             Self::Role(name) => write!(f, "iam role {name}"),
@@ -614,6 +674,22 @@ mod tests {
     }
 
     #[test]
+    fn how_an_account_is_reached_is_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let reach = Reach::Account {
+            account: "000000000000".to_owned(),
+            region: "eu-west-1".to_owned(),
+            profile: Some("ci".to_owned()),
+            cluster: ClusterReach::Eks("demo".to_owned()),
+        };
+        Ledger::create_reaching(&path, "r1", reach.clone()).unwrap();
+        assert_eq!(read(&path).unwrap().reach, reach);
+        assert!(reach.outlives(&role("a")) && reach.outlives(&Object::EksCluster("demo".to_owned())));
+        assert!(!reach.outlives(&Object::Scratch("/tmp/x".into())));
+    }
+
+    #[test]
     fn a_torn_last_line_is_passed_over_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
@@ -706,6 +782,20 @@ mod tests {
                 Some("kube-system"),
                 "driver",
             )),
+            Object::EksCluster("demo".into()),
+            Object::Nodegroup {
+                cluster: "demo".into(),
+                name: "nodes".into(),
+            },
+            Object::Addon {
+                cluster: "demo".into(),
+                name: "coredns".into(),
+            },
+            Object::PodIdentityAssociation {
+                cluster: "demo".into(),
+                namespace: "team-red".into(),
+                service_account: "default".into(),
+            },
             Object::OidcProvider("arn:aws:iam::000000000000:oidc-provider/127.0.0.1".into()),
             Object::Policy("arn:aws:iam::000000000000:policy/p".into()),
             role("r"),

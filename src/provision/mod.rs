@@ -1,16 +1,23 @@
 //! Tenants into the two worlds and out of them again, with everything on record.
 
+mod account;
+mod aged;
+mod eks;
 pub mod ledger;
+mod order;
 mod scratch;
 pub mod sweep;
 mod teardown;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use self::{
+    account::{AccountTrouble, finish_account},
+    aged::{Aged, AgedOutcome, sweep_account},
     ledger::{ClusterReach, KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
-    teardown::{Teardown, Went},
+    teardown::{Going, Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
 };

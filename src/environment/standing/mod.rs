@@ -313,6 +313,7 @@ pub(super) async fn environment(
         republish: None,
         failover_region,
         issuer,
+        eks_cluster: None,
         workload_image,
         nodes,
         no_agent,
