@@ -7,6 +7,8 @@ pub mod cluster;
 pub mod cluster_env;
 pub mod completions;
 pub mod doctor;
+pub mod doctor_cluster;
+pub mod eks;
 pub mod endpoint;
 pub mod explain;
 pub mod host;

@@ -15,6 +15,7 @@ use super::{
     aws::AwsArgs,
     cluster::StayArgs,
     cluster_env::{self, ClusterArgs, StandingArgs},
+    eks::EksArgs,
     host::{self, HostArgs},
     installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
@@ -210,6 +211,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,
 
+    /// Which cluster of EKS.
+    #[command(flatten)]
+    pub eks: EksArgs,
+
     /// What becomes of what is in it.
     #[command(flatten)]
     pub standing: StandingArgs,
@@ -234,6 +239,8 @@ pub enum EnvironmentName {
     Kind,
     /// Any cluster that a kubeconfig is the way to, with the driver and provider that are there; it is left as it was.
     Cluster,
+    /// A cluster of Amazon EKS in an account of AWS's: one that is there, or one that is made for the run (--create).
+    Eks,
 }
 
 /// See [`Arrival`].
@@ -297,7 +304,11 @@ impl RunArgs {
         RunOptions {
             cases,
             tenants: self.tenants.names(),
-            cluster: self.cluster_name.clone(),
+            // There it is the cluster's own.
+            cluster: self
+                .cluster_name
+                .clone()
+                .filter(|_| self.env != EnvironmentName::Eks),
             region: self.region.clone().unwrap_or_else(|| REGION.to_owned()),
             image: self.image.clone(),
             load: LoadOverrides {
@@ -305,7 +316,7 @@ impl RunArgs {
                 rate: self.rate,
                 pod_rate: match self.env {
                     EnvironmentName::Kind => Some(kind::pod_rate()),
-                    EnvironmentName::Cluster => Some(cluster_env::POD_RATE),
+                    EnvironmentName::Cluster | EnvironmentName::Eks => Some(cluster_env::POD_RATE),
                     EnvironmentName::Embedded | EnvironmentName::Host => None,
                 },
                 arrival: self.arrival.map(Arrival::from),
@@ -351,6 +362,12 @@ impl RunArgs {
             let aws = self.cluster_aws()?;
             let options = self.cluster.options(aws, self.shared()?);
             return Ok(EnvironmentOptions::Cluster(Box::new(options)));
+        }
+        if self.env == EnvironmentName::Eks {
+            let options =
+                self.eks
+                    .options(self.cluster_name.as_deref(), self.region.clone(), self.shared()?)?;
+            return Ok(EnvironmentOptions::Eks(Box::new(options)));
         }
         Ok(EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
@@ -426,11 +443,24 @@ impl RunArgs {
             .or_else(|| self.then.then.is_some().then_some("--then"))
             .or_else(|| self.kind.agent_image.is_some().then_some("--agent-image"))
             .filter(|_| matches!(self.env, EnvironmentName::Embedded | EnvironmentName::Host));
-        let of_standing = self
+        let of_cluster = self
             .cluster
             .first_given()
-            .or_else(|| self.standing.first_given())
             .filter(|_| self.env != EnvironmentName::Cluster);
+        let of_standing = self
+            .standing
+            .first_given()
+            .filter(|_| !matches!(self.env, EnvironmentName::Cluster | EnvironmentName::Eks));
+        let of_eks = self
+            .eks
+            .first_given()
+            .filter(|_| self.env != EnvironmentName::Eks);
+        let broken = match (self.plant.first(), self.fault.first()) {
+            (Some(plant), _) => Some(format!("--plant {plant}")),
+            (None, Some(fault)) => Some(format!("--fault {fault}")),
+            (None, None) => None,
+        };
+        let broken = broken.filter(|_| self.env == EnvironmentName::Eks);
         let reached = !self.aws_listen.ip().is_loopback() && self.env != EnvironmentName::Cluster;
         of_host
             .map(|flag| format!("{flag} is for real releases: add --env host"))
@@ -439,7 +469,16 @@ impl RunArgs {
             })
             .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
             .or_else(|| of_nodes.map(|flag| format!("{flag} is for the nodes of a cluster: add --env kind, or --env cluster")))
-            .or_else(|| of_standing.map(|flag| format!("{flag} is for a cluster that is there: add --env cluster")))
+            .or_else(|| of_cluster.map(|flag| format!("{flag} is for a cluster that is there: add --env cluster")))
+            .or_else(|| {
+                of_standing.map(|flag| {
+                    format!("{flag} is for a cluster that is there: add --env cluster, or --env eks")
+                })
+            })
+            .or_else(|| of_eks.map(|flag| format!("{flag} is for a cluster of EKS: add --env eks")))
+            .or_else(|| {
+                broken.map(|flag| format!("{flag} is for a part of ours, and in an account none is: leave --env eks out"))
+            })
             .or_else(|| {
                 reached.then(|| {
                     format!(
@@ -482,6 +521,12 @@ pub async fn run(
     };
     if let EnvironmentOptions::Cluster(cluster) = &environment
         && let Err(code) = args.cluster.may_be_used(cluster, output)?
+    {
+        return Ok(code);
+    }
+    let mut environment = environment;
+    if let EnvironmentOptions::Eks(eks) = &mut environment
+        && let Err(code) = args.eks.agree(eks, output).await?
     {
         return Ok(code);
     }
@@ -541,6 +586,10 @@ pub async fn run(
         EnvironmentOptions::Cluster(cluster) => {
             cluster.shared.notes = notes;
             cluster.shared.needs = needs;
+        }
+        EnvironmentOptions::Eks(eks) => {
+            eks.shared.notes = notes;
+            eks.shared.needs = needs;
         }
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();

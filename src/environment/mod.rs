@@ -15,6 +15,7 @@ mod control_plane;
 mod daemon_logs;
 mod described;
 mod disturb;
+pub mod eks;
 mod fault;
 pub mod installation;
 mod issuer;
@@ -39,9 +40,10 @@ use std::{
 
 pub use self::{
     aws_side::{AwsAgain, AwsOptions, BackendChoice},
-    cluster::{ClusterAws, ClusterOptions},
-    clusters::StandInClusters,
+    cluster::{ClusterAws, ClusterOptions, look as look_for_cluster},
+    clusters::{NodeOptions, StandInClusters},
     disturb::{AwsFaults, ProgramControl},
+    eks::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, look as look_for_eks},
     fault::{Fault, Struck, Trouble},
     issuer::TokenIssuer,
     kind::{
@@ -82,26 +84,30 @@ pub enum EnvironmentOptions {
     Kind(Box<KindOptions>),
     /// Any cluster that is there.
     Cluster(Box<ClusterOptions>),
+    /// A cluster of EKS, that is there or is made for the run.
+    Eks(Box<EksOptions>),
 }
 
 impl EnvironmentOptions {
-    /// `embedded`, `host`, `kind` or `cluster`.
+    /// `embedded`, `host`, `kind`, `cluster` or `eks`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local(options) => options.name(),
             Self::Kind(_) => "kind",
             Self::Cluster(_) => "cluster",
+            Self::Eks(_) => "eks",
         }
     }
 
-    /// How what is made in it is reached without this process.
+    /// How what the run with this id makes in it is reached without this process.
     #[must_use]
-    pub fn reach(&self, region: &str) -> Reach {
+    pub fn reach(&self, run_id: &str, region: &str) -> Reach {
         match self {
             Self::Local(options) => options.aws.reach(region),
             Self::Kind(options) => options.aws.reach(region),
             Self::Cluster(options) => options.reach(region),
+            Self::Eks(options) => options.reach(run_id, region),
         }
     }
 
@@ -110,7 +116,7 @@ impl EnvironmentOptions {
     pub fn clock(&self) -> f64 {
         match self {
             Self::Local(options) => options.clock,
-            Self::Kind(_) | Self::Cluster(_) => 1.0,
+            Self::Kind(_) | Self::Cluster(_) | Self::Eks(_) => 1.0,
         }
     }
 
@@ -121,6 +127,7 @@ impl EnvironmentOptions {
             Self::Local(options) => options.rotation,
             Self::Kind(options) => options.installation.rotation,
             Self::Cluster(options) => options.shared.rotation(),
+            Self::Eks(options) => options.shared.rotation(),
         }
     }
 
@@ -131,6 +138,7 @@ impl EnvironmentOptions {
             Self::Local(_) => false,
             Self::Kind(options) => options.then.is_some(),
             Self::Cluster(options) => options.shared.then.is_some(),
+            Self::Eks(options) => options.shared.then.is_some(),
         }
     }
 
@@ -141,7 +149,7 @@ impl EnvironmentOptions {
     /// Why it is still there, in words.
     pub async fn remove_cluster(&self, name: &str) -> Result<(), String> {
         let program = match self {
-            Self::Local(_) | Self::Cluster(_) => None,
+            Self::Local(_) | Self::Cluster(_) | Self::Eks(_) => None,
             Self::Kind(options) => options.program.as_deref(),
         };
         let gone = kind::remove(name, program).await;
@@ -162,7 +170,7 @@ impl EnvironmentOptions {
     /// Whether it takes so long to stand up that a run which is asked to end does not wait for it.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        matches!(self, Self::Kind(_) | Self::Cluster(_))
+        matches!(self, Self::Kind(_) | Self::Cluster(_) | Self::Eks(_))
     }
 
     /// The command that looks into a cluster that is kept.
@@ -212,6 +220,7 @@ impl EnvironmentOptions {
             Self::Cluster(options) => {
                 cluster::start(options, scratch, region, seed, marks, ledger, heard).await
             }
+            Self::Eks(options) => eks::start(options, scratch, marks, ledger, heard).await,
         }
     }
 }
@@ -279,6 +288,8 @@ pub struct Environment {
     pub expired: Option<Box<dyn ExpiredTokens>>,
     /// Whether the controllers of workloads run.
     pub workload_controllers: bool,
+    /// How many pods at once its nodes have room for, where nobody saw to it that there is enough.
+    pub room: Option<usize>,
     /// What comes in the place of driver and provider in the middle of the run, where that was asked for.
     pub upgrade: Option<installation::Upgrade>,
     /// Capabilities that it is known not to have, whatever else it looks like, and why.
@@ -324,6 +335,7 @@ impl Environment {
             pace: None,
             expired: None,
             workload_controllers: true,
+            room: None,
             upgrade: None,
             lacks: Vec::new(),
             reach: Reach::Embedded,

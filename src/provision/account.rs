@@ -6,12 +6,12 @@ use super::{
     Teardown, Went,
     ledger::{ClusterReach, Ledger, Object, Reach},
     teardown::Record,
-    tokens::ClusterTokens,
 };
 use crate::{
     aws::{AccountOptions, Aws, AwsError},
+    environment::eks,
     journal::LeftoverFound,
-    kubernetes::{Identity, Kubeconfigs, Kubernetes, KubernetesAccess},
+    kubernetes::{Kubeconfigs, Kubernetes, KubernetesAccess},
     tenant::{ClusterName, Marks},
 };
 
@@ -136,14 +136,7 @@ async fn reach_cluster(aws: &Arc<Aws>, reach: &ClusterReach, marks: &Marks) -> I
         ClusterReach::Eks(name) => match aws.cluster(name).await {
             Err(error) if error.is_not_found() => return InCluster::Gone,
             Err(error) => Err(error.to_string()),
-            Ok(found) => match (found.endpoint, found.ca_pem) {
-                (Some(endpoint), Some(ca_pem)) => Ok(KubernetesAccess::new(
-                    endpoint,
-                    ca_pem,
-                    Identity::Renewed(ClusterTokens::new(aws, name)),
-                )),
-                _ => Err(format!("it is {} and has no address", found.status)),
-            },
+            Ok(found) => eks::access(aws, &found).map_err(|error| error.to_string()),
         },
     };
     let access = match access {

@@ -11,7 +11,6 @@ mod teardown;
 mod tenants;
 #[cfg(test)]
 mod tests;
-mod tokens;
 
 pub use self::{
     account::{AccountTrouble, finish_account},

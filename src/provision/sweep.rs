@@ -226,7 +226,12 @@ async fn removed(ledger: &Ledger, mut found: Found, how: Sweeping<'_>) -> Outcom
         let went = there.iter().filter(|object| !standing.contains(object));
         removed.extend(went.cloned());
     }
-    if let Some(cluster) = &found.within_cluster {
+    // Of an account, the cluster was finished with it.
+    if let Some(cluster) = found
+        .within_cluster
+        .as_ref()
+        .filter(|_| !found.reach.is_account())
+    {
         left.extend(removed_from(cluster, ledger, &marks).await);
         let standing = ledger.standing();
         let went = there.iter().filter(|object| !standing.contains(object));

@@ -180,7 +180,9 @@ fn credentials_region_and_endpoint_are_found_as_any_aws_tool_finds_them() {
 fn what_is_missing_is_said_with_what_to_do() {
     let account = Account::open();
     let run = |variables: &[&str]| Running::start(account.command(&SWEEP, variables)).end();
-    run(&WAY).exits(3).says(&["find AWS credentials", "AWS_PROFILE", "aws sso login"]);
+    run(&WAY)
+        .exits(3)
+        .says(&["find AWS credentials", "AWS_PROFILE", "aws sso login"]);
     run(&[&WAY[..2], &KEY].concat())
         .exits(3)
         .says(&["find the AWS region", "--region"]);
@@ -195,7 +197,9 @@ fn what_is_missing_is_said_with_what_to_do() {
             .says(&["AWS_CA_BUNDLE", says]);
     }
     fs::remove_file(account.place.path("ca.pem")).unwrap();
-    run(&[&WAY[..], &KEY].concat()).exits(3).says(&["AWS_CA_BUNDLE", "No such file"]);
+    run(&[&WAY[..], &KEY].concat())
+        .exits(3)
+        .says(&["AWS_CA_BUNDLE", "No such file"]);
 }
 
 #[test]
@@ -257,10 +261,12 @@ fn a_killed_run_in_an_account_is_finished_with_the_credentials_of_that_account()
     let sweep = ["sweep", "--reports", "out"];
 
     account.killed("111122223333", &objects);
-    account
-        .run(&sweep)
-        .exits(3)
-        .prints(&["not touched", "account 111122223333", "account 000000000000", "--profile"]);
+    account.run(&sweep).exits(3).prints(&[
+        "not touched",
+        "account 111122223333",
+        "account 000000000000",
+        "--profile",
+    ]);
     fs::remove_dir_all(account.place.path("out")).unwrap();
     account.killed(ACCOUNT, &objects);
     let without = Running::start(account.command(&sweep, &WAY)).end();
@@ -298,16 +304,22 @@ fn an_account_is_swept_without_a_ledger_but_not_of_runs_that_are_going_on_here()
     account
         .run(&["sweep", "--env", "eks", "--older-than", "6h"])
         .exits(0)
-        .prints(&["gone  0m old, 1 objects; left alone", "here  still running here; left alone"]);
+        .prints(&[
+            "gone  0m old, 1 objects; left alone",
+            "here  still running here; left alone",
+        ]);
     account
         .run(&[&SWEEP[..], &["--dry-run"]].concat())
         .exits(0)
-        .prints(&["gone  0m old; 1 to remove", "would remove  secret mountproof-gone/secret"]);
+        .prints(&[
+            "gone  0m old; 1 to remove",
+            "would remove  secret mountproof-gone/secret",
+        ]);
     assert_eq!(account.leftovers().len(), 2);
-    account
-        .run(&SWEEP)
-        .exits(0)
-        .prints(&["gone  0m old; 1 removed", "removed  secret mountproof-gone/secret"]);
+    account.run(&SWEEP).exits(0).prints(&[
+        "gone  0m old; 1 removed",
+        "removed  secret mountproof-gone/secret",
+    ]);
     assert_eq!(account.leftovers(), ["secret mountproof-here/secret"]);
     drop(ledger);
     account.run(&["sweep", "--env", "eks"]).exits(2);

@@ -12,3 +12,6 @@ mod log;
 pub mod programs;
 pub mod provider;
 pub mod rest;
+pub mod scheduler;
+
+pub use log::ProgramLog;

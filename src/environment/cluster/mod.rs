@@ -13,7 +13,7 @@ use std::{net::SocketAddr, path::Path, time::Instant};
 use mountproof_run_tls::RunCa;
 
 use super::{
-    AwsOptions, Environment, Heard, StartError,
+    AwsOptions, Environment, Found, Heard, StartError,
     aws_side::AwsSide,
     installation::AwsWay,
     local::{failover_region, prepare},
@@ -141,4 +141,27 @@ pub(super) async fn start(
     };
     let run = Run { marks, ledger, heard };
     standing::environment(stands, &options.shared, at_hand, run).await
+}
+
+/// Looks at what a run needs of a cluster. By name, in reading order; what needs something that is missing is not looked at.
+/// Nothing is made.
+pub async fn look(
+    kubeconfig: &Kubeconfigs,
+    context: Option<&str>,
+    shared: &SharedOptions,
+) -> Vec<(&'static str, Found)> {
+    let FoundContext { name, access } = match KubernetesAccess::of_context(kubeconfig, context) {
+        Ok(found) => found,
+        Err(because) => return vec![("kubeconfig", Found::Missing(because))],
+    };
+    let mut found = vec![(
+        "kubeconfig",
+        Found::Good(format!("context {name}, {}", access.url)),
+    )];
+    // As a run does, which is none.
+    match Kubernetes::connect(&access, &Marks::of_run("doctor")).await {
+        Ok(kubernetes) => found.extend(standing::doctor(&kubernetes, shared).await),
+        Err(error) => found.push(("kubernetes", Found::Missing(error.to_string()))),
+    }
+    found
 }

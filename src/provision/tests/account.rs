@@ -14,9 +14,9 @@ use serde_json::json;
 use super::{super::account::finish_with, ACCOUNT, RUN};
 use crate::{
     aws::{AddonRequest, AdminKey, Aws, AwsAccess, ClusterRequest, NodegroupRequest, Tags, service_trust},
-    environment::StandInClusters,
-    kubernetes::{Identity, Kubernetes, KubernetesAccess, ObjectRef},
-    provision::{AgedOutcome, ClusterReach, Ledger, Object, Teardown, sweep_account, tokens::ClusterTokens},
+    environment::{StandInClusters, eks},
+    kubernetes::{Kubernetes, ObjectRef},
+    provision::{AgedOutcome, ClusterReach, Ledger, Object, Teardown, sweep_account},
     secret::SecretValue,
     tenant::{self, ClusterName, Marks},
 };
@@ -176,11 +176,7 @@ impl Account {
 
     async fn kubernetes(&self, cluster: &str) -> Kubernetes {
         let found = self.aws.cluster(cluster).await.unwrap();
-        let access = KubernetesAccess::new(
-            found.endpoint.unwrap(),
-            found.ca_pem.unwrap(),
-            Identity::Renewed(ClusterTokens::new(&self.aws, cluster)),
-        );
+        let access = eks::access(&self.aws, &found).unwrap();
         Kubernetes::connect(&access, &self.marks).await.unwrap()
     }
 }

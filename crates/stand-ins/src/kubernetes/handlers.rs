@@ -3,6 +3,7 @@
 mod answer;
 mod asked;
 mod collections;
+mod logs;
 mod objects;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use mountproof_run_tls::FirstOfConnection;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+pub use self::logs::{ContainerLogs, WrittenLine};
 use self::{answer::Answer, asked::Asked};
 use super::{
     RequestCounts, RequestKind,
@@ -33,6 +35,8 @@ pub(super) struct App {
     pub(super) tokens: StaticTokens,
     /// Asked about the tokens that are none of the server's own.
     pub(super) webhook: Option<TokenWebhook>,
+    /// What containers have written, where anybody knows.
+    pub(super) logs: Option<Arc<dyn ContainerLogs>>,
     pub(super) requests: RequestCounts,
     /// Host and port, as discovery tells it.
     pub(super) address: String,

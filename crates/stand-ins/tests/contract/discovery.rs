@@ -30,6 +30,7 @@ const SERVED: &[(&str, &[&str])] = &[
             "pods",
             "pods/binding",
             "pods/eviction",
+            "pods/log",
             "pods/status",
             "secrets",
             "serviceaccounts",

@@ -1,8 +1,10 @@
-//! Keeps one pod of each `DaemonSet` on every node it selects.
+//! Keeps one pod of each `DaemonSet` on every node that takes it: by selector, affinity and taints.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
+
+use crate::scheduler::fit::{Offer, Wishes, fits};
 
 use super::{
     super::{
@@ -68,7 +70,7 @@ impl Controller for DaemonSets {
         let nodes: Vec<Arc<Stored>> = self
             .list(NODES)
             .into_iter()
-            .filter(|node| selected(&template["spec"]["nodeSelector"], node))
+            .filter(|node| takes(&template["spec"], node))
             .collect();
         let resource = self.cluster.built_in(PODS);
         let mut kept: Vec<Arc<Stored>> = Vec::new();
@@ -148,10 +150,14 @@ fn node_of(pod: &Stored) -> String {
     meant.as_str().unwrap_or_default().to_owned()
 }
 
-fn selected(node_selector: &Value, node: &Stored) -> bool {
-    node_selector
-        .as_object()
-        .into_iter()
-        .flatten()
-        .all(|(label, value)| node.label(label) == value.as_str())
+/// Whether a node takes the daemon's pods: only there is one wanted.
+fn takes(spec: &Value, node: &Stored) -> bool {
+    let node_selector = serde_json::from_value(spec["nodeSelector"].clone()).unwrap_or_default();
+    let wishes = Wishes {
+        node_selector: &node_selector,
+        affinity: &spec["affinity"],
+        tolerations: spec["tolerations"].as_array().map_or(&[], Vec::as_slice),
+        of_daemon: true,
+    };
+    fits(wishes, &Offer::of(&node.value())).is_ok()
 }
