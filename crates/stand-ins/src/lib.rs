@@ -9,6 +9,8 @@ pub mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
 mod log;
+pub mod pod_identity_agent;
 pub mod programs;
 pub mod provider;
 pub mod rest;
+mod signing;

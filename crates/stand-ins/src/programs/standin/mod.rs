@@ -192,7 +192,12 @@ const PROVIDER: &[Flag] = &[
     flag("qps", Kind::Int, "5", "requests per second to the API server"),
     flag("burst", Kind::Int, "10", "requests at once to the API server"),
     flag("eks-addon-version", Kind::Text, "", IGNORED),
-    flag("pod-identity-http-timeout", Kind::Text, "", IGNORED),
+    flag(
+        "pod-identity-http-timeout",
+        Kind::Text,
+        "",
+        "longest wait for the Pod Identity Agent's answer",
+    ),
 ];
 
 /// Why a stand-in cannot run.
@@ -374,6 +379,9 @@ async fn serve_provider(given: &Given) -> Result<(), Trouble> {
         region: env::var("AWS_REGION").ok().filter(|region| !region.is_empty()),
         https_proxy: proxy()?,
         driver_writes_secrets: given.on("driver-writes-secrets"),
+        // What is no duration counts as none, as with the real one.
+        pod_identity_timeout: go_flags::duration(given.text("pod-identity-http-timeout"))
+            .filter(|time| !time.is_zero()),
         qps: f64::from(given.number("qps")),
         burst: given.number("burst"),
         log_to_stderr: true,
