@@ -37,8 +37,8 @@ use serde_json::Value;
 
 pub use adopted::adopted;
 pub use backend::{
-    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, MemberKey,
-    NodegroupWanted,
+    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, InstanceKeys,
+    MemberKey, NodegroupWanted,
 };
 pub use clusters::{arrived, failed};
 pub(crate) use clusters::{bereaved, failed_with, held, released, wanted};
