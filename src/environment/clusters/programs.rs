@@ -1,7 +1,8 @@
 //! What runs on a node of a cluster: the stand-ins of the programs that pods' containers have, in this process.
 //!
 //! A container of the driver gets the driver stand-in, one of the provider the provider's, and what registers a driver with
-//! kubelet its own, each with the container's arguments, variables and folders, whatever its image is called. All others
+//! kubelet its own, each with the container's arguments, variables and folders, whatever its image is called; the EKS Pod
+//! Identity Agent and the harness's own agent run too. All others
 //! count as running, as on any node of the stand-ins.
 //!
 //! A path of the node is one below the node's folder: `/var/lib/kubelet` has a short name there, all others their own. The
@@ -23,6 +24,7 @@ use mountproof_stand_ins::{
     driver::{Driver, DriverConfig, MountKind, NodeMounts},
     kubelet::Containers,
     kubernetes::{ContainerLogs, PodPorts, PodStream, WrittenLine},
+    pod_identity_agent::PodIdentityAgent,
     programs::standin::{DriverStart, NotStarted, ProviderStart, RegistrarStart, Surroundings},
     provider::Provider,
     rest::{ApiAccess, ApiClient, BearerToken},
@@ -37,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::installation::{flag, is_registrar, part_of},
     given::{Given, Place, config_maps},
+    identity::{self, IdentityAddress, Instance},
 };
 use crate::agent;
 
@@ -60,6 +63,8 @@ pub(super) struct Site {
     pub(super) trust_pem: String,
     /// Kubelet's own way to the API server.
     pub(super) api: ApiAccess,
+    /// What the node is for EC2.
+    pub(super) instance: Instance,
 }
 
 /// The programs of a node, by the pod and the container that they are of.
@@ -68,6 +73,7 @@ pub(super) struct Programs {
     site: Site,
     api: ApiClient,
     mounts: NodeMounts,
+    identity: IdentityAddress,
     hosted: Mutex<HashMap<String, BTreeMap<String, Hosted>>>,
 }
 
@@ -89,6 +95,8 @@ enum Program {
         ends: CancellationToken,
         task: JoinHandle<()>,
     },
+    /// What gives pods credentials by EKS Pod Identity.
+    Identity(Box<PodIdentityAgent>),
     /// The harness's own hand on the node, which listens there.
     Agent {
         task: AbortHandle,
@@ -102,6 +110,7 @@ impl Programs {
         Ok(Arc::new(Self {
             api: ApiClient::new(&site.api, AGENT)?,
             mounts: NodeMounts::new(MountKind::Auto, &site.folder),
+            identity: IdentityAddress::reserved(),
             hosted: Mutex::default(),
             site,
         }))
@@ -136,6 +145,11 @@ impl Programs {
             let given = Given::read(pod, container, &self.config_maps(pod).await);
             return agent(&given, &self.site, self.own_folder(pod)).await.map(Some);
         }
+        if identity::is_agent(container) {
+            let given = Given::read(pod, container, &self.config_maps(pod).await);
+            let started = identity::started(&given, &self.site, &self.identity).await?;
+            return Ok(Some((Program::Identity(Box::new(started.0)), started.1)));
+        }
         if part.is_none() && !is_registrar(container) {
             return Ok(None);
         }
@@ -159,7 +173,10 @@ impl Programs {
                 (Program::Driver(Box::new(driver)), log)
             }
             Some(Part::Provider) => {
-                let config = ProviderStart::new(&given.arguments, &around)?.into_config();
+                let mut config = ProviderStart::new(&given.arguments, &around)?.into_config();
+                if let Some(agents) = self.identity.agents() {
+                    config.pod_identity_agents = agents;
+                }
                 furnished(&[&config.socket_dir]);
                 let provider = Provider::start(config).map_err(told)?;
                 let log = provider.program_log();
@@ -267,6 +284,7 @@ impl Program {
             // What is mounted stays, as on any node.
             Self::Driver(driver) => driver.leave().await,
             Self::Provider(provider) => provider.stop().await,
+            Self::Identity(agent) => agent.stop().await,
             Self::Agent { task, .. } => task.abort(),
             Self::Registrar { ends, task } => {
                 ends.cancel();
@@ -324,7 +342,7 @@ fn is_agent(container: &Value) -> bool {
     flag(container, "kubelet-root").is_some() && flag(container, "socket").is_some()
 }
 
-fn told(error: impl std::fmt::Display) -> NotStarted {
+pub(super) fn told(error: impl std::fmt::Display) -> NotStarted {
     NotStarted::Failed(error.to_string())
 }
 
