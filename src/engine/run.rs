@@ -43,6 +43,8 @@ const PARALLEL_TENANTS: usize = 16;
 const JOURNAL: Duration = Duration::from_secs(30);
 /// Longest wait for what is under way when the run is asked to end: clean-up of cases has a minute.
 const WIND_UP: Duration = Duration::from_secs(90);
+/// Longest wait for what is being made when the run is asked to end: a call has 30 s, and is tried again.
+const LANDING: Duration = Duration::from_mins(1);
 /// Longest wait for the parts of an environment to end.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -428,6 +430,11 @@ impl Life {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        if !self.ledger.all_landed(LANDING).await {
+            self.warn(format!(
+                "what was being made is under way still after {LANDING:?}"
+            ));
+        }
         let mut report;
         let told = self.told();
         let went = |going: Going<'_>| {
