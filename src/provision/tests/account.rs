@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{super::account::finish_with, ACCOUNT, RUN};
 use crate::{
     aws::{AddonRequest, AdminKey, Aws, AwsAccess, ClusterRequest, NodegroupRequest, Tags, service_trust},
-    environment::{StandInClusters, eks},
+    environment::{NodeOptions, StandInClusters, eks},
     kubernetes::{Kubernetes, ObjectRef},
     provision::{AgedOutcome, ClusterReach, Ledger, Object, Teardown, sweep_account},
     secret::SecretValue,
@@ -40,7 +40,7 @@ impl Account {
     async fn open() -> Self {
         let ca = RunCa::generate(RUN).unwrap();
         let endpoint = Endpoint::start(EndpointConfig {
-            cluster_backend: Some(Arc::new(StandInClusters::new(&ca))),
+            cluster_backend: Some(Arc::new(StandInClusters::new(&ca, NodeOptions::default()))),
             cluster_settling: SETTLING,
             ..EndpointConfig::new(ACCOUNT, &ca)
         })
@@ -466,7 +466,9 @@ async fn an_account_is_swept_of_what_is_old_enough() {
         let running: BTreeSet<String> = running.iter().map(|run| (*run).to_owned()).collect();
         let swept = sweep_account(&account.aws, six_hours, now, &running, dry, &|_| ()).await;
         let swept = swept.unwrap();
+        assert_eq!(swept.hidden, Vec::<String>::new());
         swept
+            .runs
             .into_iter()
             .map(|run| (run.run_id, run.found.len(), run.outcome))
             .collect::<Vec<_>>()
