@@ -16,6 +16,7 @@
 mod addons;
 mod given;
 mod groups;
+mod identity;
 mod node;
 mod programs;
 
@@ -29,8 +30,8 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use mountproof_aws_endpoint::eks::{
-    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, MemberKey,
-    NodegroupWanted,
+    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, InstanceKeys,
+    MemberKey, NodegroupWanted,
 };
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
@@ -150,6 +151,7 @@ impl ClusterBackend for StandInClusters {
             let logs = Arc::new(NodeLogs::default());
             let api = ApiServer::start(ApiServerConfig {
                 logs: Some(Arc::clone(&logs) as _),
+                ports: Some(Arc::clone(&logs) as _),
                 issuer: Some(wanted.issuer.clone()),
                 webhook: Some(webhook(callers)),
                 ..ApiServerConfig::on_loopback(Arc::clone(&self.ca))
@@ -185,10 +187,14 @@ impl ClusterBackend for StandInClusters {
         let _ = self.endpoint.set(endpoint);
     }
 
-    fn provide_nodes(&self, wanted: NodegroupWanted) -> BoxFuture<'_, Result<(), BackendTrouble>> {
+    fn provide_nodes(
+        &self,
+        wanted: NodegroupWanted,
+        keys: InstanceKeys,
+    ) -> BoxFuture<'_, Result<(), BackendTrouble>> {
         async move {
             let cluster = self.cluster_of(&wanted.key)?;
-            cluster.groups.provide(&cluster, &wanted, self).await
+            cluster.groups.provide(&cluster, &wanted, &keys, self).await
         }
         .boxed()
     }

@@ -3,6 +3,7 @@
 mod answer;
 mod asked;
 mod collections;
+mod forward;
 mod logs;
 mod objects;
 
@@ -14,8 +15,11 @@ use mountproof_run_tls::FirstOfConnection;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-pub use self::logs::{ContainerLogs, WrittenLine};
 use self::{answer::Answer, asked::Asked};
+pub use self::{
+    forward::{PodPorts, PodStream},
+    logs::{ContainerLogs, WrittenLine},
+};
 use super::{
     RequestCounts, RequestKind,
     account::{StaticTokens, TokenWebhook, User},
@@ -37,6 +41,8 @@ pub(super) struct App {
     pub(super) webhook: Option<TokenWebhook>,
     /// What containers have written, where anybody knows.
     pub(super) logs: Option<Arc<dyn ContainerLogs>>,
+    /// Who listens in pods, where anybody does.
+    pub(super) ports: Option<Arc<dyn PodPorts>>,
     pub(super) requests: RequestCounts,
     /// Host and port, as discovery tells it.
     pub(super) address: String,
@@ -45,7 +51,10 @@ pub(super) struct App {
 
 impl App {
     /// Answers a request.
-    pub(super) async fn answer(self: Arc<Self>, request: Request) -> Response {
+    pub(super) async fn answer(self: Arc<Self>, mut request: Request) -> Response {
+        if let Some(forwarded) = self.forwarded(&mut request) {
+            return forwarded;
+        }
         let answer = match self.dispatch(request).await {
             Ok(answer) => answer,
             Err(failure) => Answer::failure(&failure),
