@@ -6,6 +6,7 @@ mod eks;
 pub mod ledger;
 mod order;
 mod scratch;
+mod strays;
 pub mod sweep;
 mod teardown;
 mod tenants;
@@ -14,7 +15,7 @@ mod tests;
 
 pub use self::{
     account::{AccountTrouble, finish_account},
-    aged::{Aged, AgedOutcome, sweep_account},
+    aged::{AccountSwept, Aged, AgedOutcome, sweep_account},
     ledger::{ClusterReach, KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
     teardown::{Going, Teardown, Went},
