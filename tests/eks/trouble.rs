@@ -17,47 +17,55 @@ fn faults(text: &str) -> Faults {
 
 #[test]
 fn what_eks_cannot_make_is_told_and_taken_away() {
-    for (fault, arguments, words) in [
+    for (fault, arguments, code, words) in [
         (
             "eks:cluster:fails:Ec2SubnetNotFound",
             &["positive"][..],
+            3,
             &["Ec2SubnetNotFound", "FAILED"][..],
         ),
         (
             "eks:nodegroup:fails:NodeCreationFailure",
             &["positive"],
+            3,
             &["NodeCreationFailure", "CREATE_FAILED"],
         ),
         (
             "eks:addon:fails:ConfigurationConflict",
             &["positive", "--addon", "vpc-cni"],
+            3,
             &["vpc-cni", "ConfigurationConflict"],
         ),
         (
             "error:eks:CreateCluster:ResourceLimitExceededException:100%",
             &["positive"],
+            3,
             &["eks:CreateCluster", "ResourceLimitExceededException"],
         ),
         (
             "error:eks:CreateNodegroup:ResourceLimitExceededException:100%",
             &["positive"],
+            3,
             &["eks:CreateNodegroup", "ResourceLimitExceededException"],
         ),
         (
             "error:iam:CreateRole:LimitExceeded:100%",
             &["positive"],
+            3,
             &["iam:CreateRole", "LimitExceeded"],
         ),
         (
             "error:secretsmanager:CreateSecret:LimitExceededException:100%",
             &["positive"],
+            // Everything stood but the tenants.
+            6,
             &["secretsmanager:CreateSecret", "LimitExceededException"],
         ),
     ] {
         let site = Site::start();
         site.endpoint().set_faults(faults(fault));
         site.create(arguments)
-            .exits(3)
+            .exits(code)
             .says(words)
             .says(&["nothing left behind"]);
         site.assert_empty();
@@ -113,10 +121,11 @@ fn an_action_that_is_not_allowed_is_named() {
 fn a_cluster_that_is_stuck_goes_once_it_can() {
     let site = Site::start();
     site.endpoint().set_faults(faults("eks:cluster:stuck"));
-    let running = site.start_run(&[&CREATE[..], &["positive"]].concat());
-    running.await_said("CREATING");
+    let mut running = site.start_run(&[&CREATE[..], &["positive"]].concat());
+    site.place
+        .await_line(&mut running, &["\"progress-made\"", "CREATING"]);
     running.signal(Signal::INT);
-    running.await_said("teardown");
+    site.place.await_line(&mut running, &["\"teardown\"", "CREATING"]);
     site.endpoint().set_faults(Faults::default());
     running.end().exits(130).says(&["nothing left behind"]);
     site.assert_empty();
