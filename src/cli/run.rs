@@ -607,6 +607,10 @@ pub async fn run(
         EnvironmentOptions::Eks(eks) => {
             eks.shared.notes = notes;
             eks.shared.needs = needs;
+            // The account's own, where none was named.
+            if let Some(region) = &eks.account.region {
+                options.region.clone_from(region);
+            }
         }
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();

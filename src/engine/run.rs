@@ -490,7 +490,10 @@ impl Life {
             }
         }
         // An environment that never stood took what was planned in it along, and so does a cluster that is gone.
-        let reach = self.options.environment.reach(&self.options.region);
+        let reach = self
+            .options
+            .environment
+            .reach(self.marks.run(), &self.options.region);
         for object in self.ledger.standing() {
             if !reach.outlives(&object) && !report.left.iter().any(|left| left.object == object.to_string()) {
                 self.ledger.removed(&object);
@@ -531,7 +534,10 @@ impl Life {
 
     /// Takes down what was made in an account until the environment did not come to stand.
     async fn half_made_in_account(&self, went: &(dyn Fn(Going<'_>) + Sync)) -> Teardown {
-        let reach = self.options.environment.reach(&self.options.region);
+        let reach = self
+            .options
+            .environment
+            .reach(self.marks.run(), &self.options.region);
         if !self.ledger.standing().iter().any(|object| reach.outlives(object)) {
             return Teardown::default();
         }

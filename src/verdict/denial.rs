@@ -317,7 +317,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
         } => {
             let says = says.as_deref();
             let Some(calls) = &seen.calls else {
-                return reason_in_text(claim, seen, [error, action, role], says);
+                return reason_in_text(claim, seen, [error, action, role], says, asked);
             };
             let denied = calls.iter().rev().find(|call| {
                 !call.allowed
@@ -364,17 +364,22 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
     }
 }
 
-/// Without a call log the provider's log, or the event of an old provider, must name error, action and role, and
+/// Without a call log the provider's log, or the event of an old provider, must name error, action, role and secret, and
 /// say what AWS must say.
 fn reason_in_text(
     claim: &Claim,
     seen: &Seen,
     named: [&str; 3],
     says: Option<&str>,
+    asked: &[String],
 ) -> Result<Finding, Failure> {
     let [error, _, role] = named;
     let mut texts = seen.provider_log.iter().chain(&seen.refusals);
-    if let Some(text) = texts.find(|text| named.into_iter().chain(says).all(|part| text.contains(part))) {
+    let tells = |text: &&String| {
+        let of_it = asked.is_empty() || asked.iter().any(|secret| text.contains(secret.as_str()));
+        of_it && named.into_iter().chain(says).all(|part| text.contains(part))
+    };
+    if let Some(text) = texts.find(tells) {
         return Ok(Finding {
             brief: format!("denied as {}: {error}", own_part(role, &claim.tenant)),
             detail: format!("denied as {role}: {text}"),

@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc, ti
 
 use mountproof::{
     aws::{AdminKey, Aws, AwsAccess, ClusterRequest, service_trust},
-    environment::StandInClusters,
+    environment::{NodeOptions, StandInClusters},
     provision::{ClusterReach, Ledger, Object, Reach},
     secret::SecretValue,
     tenant::Marks,
@@ -43,7 +43,7 @@ impl Account {
         fs::create_dir(place.path("home")).unwrap();
         let endpoint = runtime
             .block_on(Endpoint::start(EndpointConfig {
-                cluster_backend: Some(Arc::new(StandInClusters::new(&ca))),
+                cluster_backend: Some(Arc::new(StandInClusters::new(&ca, NodeOptions::default()))),
                 cluster_settling: Duration::from_millis(50),
                 ..EndpointConfig::new(ACCOUNT, &ca)
             }))

@@ -26,13 +26,15 @@ use crate::{
 /// The account's number, and where its clusters are.
 pub(crate) use crate::account::{ACCOUNT, REGION};
 /// What every run that makes a cluster is told.
-pub(crate) const CREATE: [&str; 6] = [
+pub(crate) const CREATE: [&str; 8] = [
     "run",
     "--env",
     "eks",
     "--create",
     "--subnets",
     "subnet-1,subnet-2",
+    "--agent-image",
+    "mountproof:test",
 ];
 /// Name of a cluster that is a team's own.
 pub(crate) const TEAMS: &str = "prod";

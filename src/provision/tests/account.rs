@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{super::account::finish_with, ACCOUNT, RUN};
 use crate::{
     aws::{AddonRequest, AdminKey, Aws, AwsAccess, ClusterRequest, NodegroupRequest, Tags, service_trust},
-    environment::{StandInClusters, eks},
+    environment::{NodeOptions, StandInClusters, eks},
     kubernetes::{Kubernetes, ObjectRef},
     provision::{AgedOutcome, ClusterReach, Ledger, Object, Teardown, sweep_account},
     secret::SecretValue,
@@ -40,7 +40,7 @@ impl Account {
     async fn open() -> Self {
         let ca = RunCa::generate(RUN).unwrap();
         let endpoint = Endpoint::start(EndpointConfig {
-            cluster_backend: Some(Arc::new(StandInClusters::new(&ca))),
+            cluster_backend: Some(Arc::new(StandInClusters::new(&ca, NodeOptions::default()))),
             cluster_settling: SETTLING,
             ..EndpointConfig::new(ACCOUNT, &ca)
         })
