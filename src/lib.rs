@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod aws;
 pub mod cli;
+mod command;
 pub mod engine;
 pub mod environment;
 pub mod generation;

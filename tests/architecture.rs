@@ -101,6 +101,7 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
     ("src/engine/as_kubelet.rs", "tokens say when they expire"),
+    ("src/kubernetes/tokens.rs", "tokens say when they end"),
     ("src/engine/evidence.rs", "a timeline says when things were"),
     (
         "crates/aws-endpoint/src/state.rs",

@@ -247,8 +247,9 @@ impl Site {
             AwsAccess {
                 region: REGION.to_owned(),
                 account: ACCOUNT.to_owned(),
-                endpoint: format!("https://{}", self.endpoint.address()),
-                trust_pem: self.ca.certificate_pem().to_owned(),
+                partition: "aws".to_owned(),
+                endpoint: Some(format!("https://{}", self.endpoint.address())),
+                trust_pem: Some(self.ca.certificate_pem().to_owned()),
                 proxy: None,
             },
             AdminKey::new(&root.access_key_id, root.secret_access_key()),
@@ -317,11 +318,11 @@ impl Site {
     async fn connect(&self, cluster: &Value, token: &str) -> Kubernetes {
         let data = cluster["certificateAuthority"]["data"].as_str().unwrap();
         let pem = BASE64_STANDARD.decode(data).unwrap();
-        let access = KubernetesAccess {
-            url: cluster["endpoint"].as_str().unwrap().to_owned(),
-            trust_pem: String::from_utf8(pem).unwrap(),
-            identity: Identity::Token(Credential::new(token)),
-        };
+        let access = KubernetesAccess::new(
+            cluster["endpoint"].as_str().unwrap(),
+            String::from_utf8(pem).unwrap(),
+            Identity::Token(Credential::new(token)),
+        );
         let connected = Kubernetes::connect(&access, &Marks::of_run("clusters")).await;
         connected.unwrap()
     }

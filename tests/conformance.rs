@@ -294,6 +294,7 @@ fn sound(end: RunEnd) -> Result<RunSummary, String> {
 
 fn options(cases: Vec<Case>, plants: Vec<Plant>, out: &Path) -> RunOptions {
     RunOptions {
+        end: None,
         cases,
         tenants: TENANTS.map(str::to_owned).to_vec(),
         cluster: None,

@@ -177,6 +177,24 @@ impl Agent {
         }
     }
 
+    /// What stands where kubelet has a volume of the pod mounted, looked at again and again `during` so long, or until a file is
+    /// seen.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot say.
+    pub async fn look_at_pod(&self, uid: &str, volume: &str, during: Duration) -> Result<Looked, AgentError> {
+        let request = Request::LookAtPod {
+            uid: uid.to_owned(),
+            volume: volume.to_owned(),
+            during,
+        };
+        match self.asked(&request, during + ANSWER).await? {
+            Answer::Looked(looked) => Ok(looked),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
     /// Waits until the driver has begun to mount the volume of a pod.
     ///
     /// # Errors

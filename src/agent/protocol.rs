@@ -31,6 +31,13 @@ pub(super) enum Request {
     Unpublish { uids: Vec<String>, deadline: Duration },
     /// What stands where the volume of the pod with this uid is mounted.
     Look { uid: String },
+    /// What stands where kubelet has the volume of this pod mounted, of all that it saw: at once, or once a file was seen, or for so
+    /// long.
+    LookAtPod {
+        uid: String,
+        volume: String,
+        during: Duration,
+    },
     /// To be answered when the driver has begun to mount the volume.
     Begun { uid: String },
     /// A share of a measurement. The agent prepares, answers `ready`, and waits for `go`.
@@ -240,6 +247,8 @@ pub(super) struct Left {
 pub struct Looked {
     /// Whether something is mounted there; a folder alone is nothing.
     pub mounted: bool,
+    /// Whether there is a folder at all.
+    pub there: bool,
     /// Every file as a pod would see it.
     pub files: Vec<SeenPrint>,
     /// Why the files could not be read, where they could not.

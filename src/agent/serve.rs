@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// Pause before a volume that could not be unpublished is tried again: kubelet's first one.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Pause between two looks for files that should not be there.
+const EACH: Duration = Duration::from_millis(20);
+
 /// Where an agent stands.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -128,7 +131,21 @@ async fn answer(request: Request, place: &Place) -> Answer {
         Request::Unpublish { uids, deadline } => Answer::Unpublished {
             left: unpublish(place, uids, deadline).await,
         },
-        Request::Look { uid } => Answer::Looked(look(place, &uid).await),
+        Request::Look { uid } => {
+            let target = place.client(place.pod_uid.clone()).target(&uid);
+            Answer::Looked(look(MountPoint::at(&target)).await)
+        }
+        Request::LookAtPod { uid, volume, during } => {
+            // Of one component each, whoever asks.
+            if [&uid, &volume]
+                .iter()
+                .any(|part| part.contains('/') || part.contains(".."))
+            {
+                return trouble(&"that is no pod's volume");
+            }
+            let mount = MountPoint::of([place.kubelet_root.as_path()], &uid, &volume);
+            Answer::Looked(look_during(&mount, during).await)
+        }
         Request::Begun { uid } => {
             begun(&place.client(place.pod_uid.clone()).target(&uid)).await;
             Answer::Begun
@@ -198,10 +215,22 @@ fn left_of(uid: &str, leftover: &Leftover) -> Left {
     }
 }
 
-async fn look(place: &Place, uid: &str) -> Looked {
-    let target = place.client(place.pod_uid.clone()).target(uid);
-    let mounted = is_mount_point(&target).await;
-    let read = tokio::task::spawn_blocking(move || MountPoint::at(&target).files()).await;
+/// Looks again and again, so that a file that is there for a moment only is seen.
+async fn look_during(mount: &MountPoint, during: Duration) -> Looked {
+    let until = Instant::now() + during;
+    loop {
+        let looked = look(mount.clone()).await;
+        if !looked.files.is_empty() || looked.trouble.is_some() || Instant::now() >= until {
+            return looked;
+        }
+        tokio::time::sleep(EACH).await;
+    }
+}
+
+async fn look(mount: MountPoint) -> Looked {
+    let mounted = is_mount_point(mount.path()).await;
+    let there = !mount.is_gone();
+    let read = tokio::task::spawn_blocking(move || mount.files()).await;
     let (files, trouble) = match read {
         Ok(Ok(files)) => (files.iter().map(SeenPrint::from).collect(), None),
         Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
@@ -209,6 +238,7 @@ async fn look(place: &Place, uid: &str) -> Looked {
     };
     Looked {
         mounted,
+        there,
         files,
         trouble,
     }

@@ -1,5 +1,6 @@
 //! An AWS call that did not work, in AWS's own terms.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
@@ -12,9 +13,30 @@ const THROTTLING: [&str; 5] = [
     "TooManyRequestsException",
 ];
 
+/// Codes that say that credentials were good once.
+const EXPIRED: [&str; 4] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "TokenRefreshRequired",
+];
+
+/// Codes that say that the account has as many of something as it may have.
+const QUOTA: [&str; 5] = [
+    "LimitExceeded",
+    "LimitExceededException",
+    "ResourceLimitExceededException",
+    "ServiceQuotaExceededException",
+    "QuotaExceeded",
+];
+
+/// What to do about credentials that are no longer good.
+const RENEW: &str = "renew them (`aws sso login` for a profile of IAM Identity Center, else where they came from), then \
+                     `mountproof sweep` finishes what was begun";
+
 /// An AWS call that did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{operation}: {}{message}", code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default())]
+#[error("{operation}: {}{message}{}", code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(), self.advice())]
 pub struct AwsError {
     /// `service:Operation`.
     operation: String,
@@ -24,6 +46,20 @@ pub struct AwsError {
     message: String,
     /// HTTP status; none when nothing answered.
     status: Option<u16>,
+    /// Whether there were credentials to ask with.
+    credentials: Credentials,
+}
+
+/// Whether there were credentials to ask with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Credentials {
+    /// There were, as far as is known.
+    #[default]
+    There,
+    /// There were none.
+    Absent,
+    /// There were, and they are no longer good.
+    Expired,
 }
 
 impl AwsError {
@@ -47,6 +83,7 @@ impl AwsError {
             code,
             message,
             status,
+            credentials: of_cause(&error),
         }
     }
 
@@ -62,6 +99,15 @@ impl AwsError {
             code: None,
             message,
             status: None,
+            credentials: Credentials::There,
+        }
+    }
+
+    /// The chain gave no credentials, or none that are good.
+    pub(super) fn credentials(credentials: Credentials, message: String) -> Self {
+        Self {
+            credentials,
+            ..Self::because("find AWS credentials", message)
         }
     }
 
@@ -117,7 +163,7 @@ impl AwsError {
         matches!(
             self.code(),
             Some("EntityAlreadyExists" | "ResourceExistsException")
-        )
+        ) || (self.is_in_use() && self.message.contains("already exists"))
     }
 
     /// Whether the principal may not do this.
@@ -149,6 +195,32 @@ impl AwsError {
         )
     }
 
+    /// Whether it is of credentials that were good once: the run's own, not a tenant's token.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.credentials == Credentials::Expired
+            || (self.operation != "sts:AssumeRoleWithWebIdentity"
+                && self.code().is_some_and(|code| EXPIRED.contains(&code)))
+    }
+
+    /// Whether there were no credentials to ask with.
+    #[must_use]
+    pub fn is_without_credentials(&self) -> bool {
+        self.credentials == Credentials::Absent
+    }
+
+    /// Whether the account has as many of it as it may have.
+    #[must_use]
+    pub fn is_quota(&self) -> bool {
+        self.code().is_some_and(|code| QUOTA.contains(&code))
+    }
+
+    /// Whether something is in a state, or has something in it, that does not allow it yet.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.code() == Some("ResourceInUseException")
+    }
+
     /// Whether the answer said to slow down.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
@@ -158,7 +230,19 @@ impl AwsError {
     /// Whether the same call may work later: nothing answered, throttling, a server's own error.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.status.is_none_or(|status| status >= 500) || self.is_throttled()
+        self.credentials == Credentials::There
+            && (self.status.is_none_or(|status| status >= 500) || self.is_throttled())
+    }
+
+    /// What to do next, where AWS does not say it.
+    fn advice(&self) -> String {
+        if self.is_expired() {
+            format!("; {RENEW}")
+        } else if self.is_quota() {
+            "; ask for more in Service Quotas, or delete what is not needed".to_owned()
+        } else {
+            String::new()
+        }
     }
 
     /// Whether a secret, or one of that name, is marked for deletion.
@@ -175,8 +259,32 @@ pub(super) fn absent_is_fine(result: Result<(), AwsError>) -> Result<(), AwsErro
     }
 }
 
+/// Whether a chain of causes ends in credentials.
+fn of_cause(error: &(dyn std::error::Error + 'static)) -> Credentials {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<CredentialsError>() {
+            return of_credentials(error);
+        }
+        cause = error.source();
+    }
+    Credentials::There
+}
+
+/// What a failure of the chain says about credentials. The SDK has no kind of its own for those that were good once.
+pub(super) fn of_credentials(error: &CredentialsError) -> Credentials {
+    let text = chain(error);
+    let expired = text.contains("expired") || EXPIRED.iter().any(|code| text.contains(code));
+    // A profile that is not as it should be, or whose source does not answer, is nothing to ask with either.
+    if expired {
+        Credentials::Expired
+    } else {
+        Credentials::Absent
+    }
+}
+
 /// An error and its causes on one line: the SDK's own text is only "dispatch failure".
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -197,6 +305,7 @@ mod tests {
             code: Some(code.to_owned()),
             message: "why".to_owned(),
             status: Some(status),
+            credentials: Credentials::There,
         }
     }
 
@@ -214,6 +323,62 @@ mod tests {
         assert!(!answered("AccessDenied", 403).is_retryable());
         let silent = AwsError::because("iam:CreateRole", "nothing answered".to_owned());
         assert!(silent.is_retryable() && !silent.is_answer() && !silent.is_denied());
+    }
+
+    #[test]
+    fn credentials_and_quotas_are_told_from_refusals() {
+        for code in EXPIRED {
+            let expired = answered(code, 400);
+            assert!(expired.is_expired() && !expired.is_denied(), "{code}");
+            assert!(expired.to_string().contains("aws sso login"), "{expired}");
+        }
+        let of_tenant = AwsError {
+            operation: "sts:AssumeRoleWithWebIdentity".to_owned(),
+            ..answered("ExpiredTokenException", 400)
+        };
+        assert!(of_tenant.is_bad_token() && !of_tenant.is_expired());
+        for code in QUOTA {
+            assert!(answered(code, 409).is_quota(), "{code}");
+        }
+        let none = AwsError::credentials(Credentials::Absent, "none".to_owned());
+        assert!(none.is_without_credentials() && !none.is_expired() && !none.is_retryable());
+        let stale = AwsError::credentials(Credentials::Expired, "the SSO token has expired".to_owned());
+        assert!(stale.is_expired() && !stale.is_retryable());
+    }
+
+    #[test]
+    fn what_the_chain_says_is_read() {
+        for (error, expected) in [
+            (
+                CredentialsError::not_loaded("no providers in chain provided credentials"),
+                Credentials::Absent,
+            ),
+            (
+                CredentialsError::provider_error("the SSO token has expired and cannot be refreshed"),
+                Credentials::Expired,
+            ),
+            (
+                CredentialsError::provider_error("ExpiredTokenException: no"),
+                Credentials::Expired,
+            ),
+            (
+                CredentialsError::invalid_configuration("profile `x` was not defined"),
+                Credentials::Absent,
+            ),
+        ] {
+            assert_eq!(of_credentials(&error), expected, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn something_that_is_there_is_told_from_something_that_is_busy() {
+        let in_use = |message: &str| AwsError {
+            message: message.to_owned(),
+            ..answered("ResourceInUseException", 409)
+        };
+        assert!(in_use("Cluster already exists with name: demo").already_exists());
+        let busy = in_use("Cluster has nodegroups attached");
+        assert!(busy.is_in_use() && !busy.already_exists());
     }
 
     #[test]

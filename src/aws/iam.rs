@@ -44,7 +44,7 @@ impl Aws {
     #[must_use]
     pub fn oidc_arn(&self, issuer: &str) -> String {
         let issuer = issuer.strip_prefix("https://").unwrap_or(issuer);
-        format!("arn:aws:iam::{}:oidc-provider/{issuer}", self.access.account)
+        self.arn(&format!("oidc-provider/{issuer}"))
     }
 
     /// Removes an identity provider; none is fine.
@@ -97,12 +97,25 @@ impl Aws {
     /// ARN that the managed policy `name` has.
     #[must_use]
     pub fn policy_arn(&self, name: &str) -> String {
-        format!("arn:aws:iam::{}:policy/{name}", self.access.account)
+        self.arn(&format!("policy/{name}"))
     }
 
     /// Removes a managed policy, its versions and attachments; none is fine.
     pub async fn remove_policy(&self, arn: &str) -> Result<(), AwsError> {
         absent_is_fine(self.remove_present_policy(arn).await)
+    }
+
+    /// ARN that the role `name` has.
+    #[must_use]
+    pub fn role_arn(&self, name: &str) -> String {
+        self.arn(&format!("role/{name}"))
+    }
+
+    fn arn(&self, rest: &str) -> String {
+        format!(
+            "arn:{}:iam::{}:{rest}",
+            self.access.partition, self.access.account
+        )
     }
 
     /// A role with this trust and one managed policy attached; returns the role's ARN.
@@ -111,6 +124,17 @@ impl Aws {
         name: &str,
         trust: &Value,
         policy_arn: &str,
+        tags: &Tags,
+    ) -> Result<String, AwsError> {
+        self.provide_role_with(name, trust, &[policy_arn], tags).await
+    }
+
+    /// A role with this trust and these managed policies attached; returns the role's ARN.
+    pub async fn provide_role_with(
+        &self,
+        name: &str,
+        trust: &Value,
+        policies: &[&str],
         tags: &Tags,
     ) -> Result<String, AwsError> {
         const OPERATION: &str = "iam:CreateRole";
@@ -139,14 +163,16 @@ impl Aws {
             }
             Err(error) => return Err(error),
         }
-        self.iam
-            .attach_role_policy()
-            .role_name(name)
-            .policy_arn(policy_arn)
-            .send()
-            .await
-            .map_err(|error| AwsError::of("iam:AttachRolePolicy", error))?;
-        Ok(format!("arn:aws:iam::{}:role/{name}", self.access.account))
+        for policy in policies {
+            self.iam
+                .attach_role_policy()
+                .role_name(name)
+                .policy_arn(*policy)
+                .send()
+                .await
+                .map_err(|error| AwsError::of("iam:AttachRolePolicy", error))?;
+        }
+        Ok(self.role_arn(name))
     }
 
     /// Limits a role by a managed policy, whatever its own policies allow.

@@ -235,9 +235,9 @@ async fn resource_policies(aws: &Aws, session: &Session, own: &Tenant) -> Result
 }
 
 async fn provide(aws: &Aws, tenant: &Tenant, tags: &Tags) -> Result<String, AwsError> {
-    let (region, account) = (&aws.access().region, &aws.access().account);
+    let (region, account, partition) = (&aws.access().region, &aws.access().account, aws.partition());
     let secret = format!(
-        "arn:aws:secretsmanager:{region}:{account}:secret:{}-??????",
+        "arn:{partition}:secretsmanager:{region}:{account}:secret:{}-??????",
         tenant.secret
     );
     let own = allow(&json!({
@@ -245,7 +245,7 @@ async fn provide(aws: &Aws, tenant: &Tenant, tags: &Tags) -> Result<String, AwsE
     }));
     let trust = allow(&json!({
         "Effect": "Allow", "Action": "sts:AssumeRole",
-        "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
+        "Principal": {"AWS": format!("arn:{partition}:iam::{account}:root")},
     }));
     aws.provide_secret(&tenant.secret, &SecretValue::text("of no worth"), tags)
         .await?;

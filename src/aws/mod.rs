@@ -1,9 +1,12 @@
 //! AWS as the harness uses it: the only module that names the AWS SDK.
 //!
 //! [`Aws`] acts as the administrator who provisions; a [`Session`] acts with the credentials that a
-//! tenant's own token is worth. Every call goes where [`AwsAccess`] says and trusts what it says:
-//! the proxy and CA variables of the process are left alone.
+//! tenant's own token is worth. [`Aws::connect`] goes where [`AwsAccess`] says and trusts what it says:
+//! the proxy and CA variables of the process are left alone. [`Aws::of_account`] finds everything as any AWS tool does.
 
+mod account;
+mod budget;
+mod eks;
 mod error;
 mod iam;
 mod judge;
@@ -12,7 +15,7 @@ mod probe;
 mod secrets;
 mod session;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
@@ -25,7 +28,14 @@ use aws_smithy_runtime_api::client::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use self::budget::Budget;
 pub use self::{
+    account::AccountOptions,
+    budget::{HeldBack, Share},
+    eks::{
+        AddonRequest, AddonView, AssociationRef, AssociationView, ClusterRequest, ClusterToken, ClusterView,
+        Hears, Issue, NodegroupRequest, NodegroupView, service_trust,
+    },
     error::AwsError,
     iam::Tags,
     judge::{Answer, Genuine, Judged, judge},
@@ -43,17 +53,19 @@ const CALL: Duration = Duration::from_secs(40);
 /// Attempts at a call of the administrator's. A tenant's session has one.
 const ATTEMPTS: u32 = 4;
 
-/// How to reach an AWS endpoint.
+/// How to reach AWS.
 #[derive(Clone)]
 pub struct AwsAccess {
     /// Region that secrets are kept in.
     pub region: String,
     /// Account id, 12 digits.
     pub account: String,
-    /// Base URL of every service.
-    pub endpoint: String,
-    /// Authorities to trust, as PEM.
-    pub trust_pem: String,
+    /// What ARNs begin with behind `arn:`: `aws`, `aws-cn` or `aws-us-gov`.
+    pub partition: String,
+    /// Base URL of every service; absent where each has the host that AWS gives it.
+    pub endpoint: Option<String>,
+    /// Authorities to trust, as PEM; the platform's own where absent.
+    pub trust_pem: Option<String>,
     /// URL of the HTTP proxy behind which AWS's own host names are this endpoint; absent where they are not.
     pub proxy: Option<String>,
 }
@@ -79,7 +91,14 @@ impl AdminKey {
 /// AWS, as the administrator of the account.
 pub struct Aws {
     access: AwsAccess,
-    http: SharedHttpClient,
+    /// What every client shares: no credentials, no retries.
+    unsigned: SdkConfig,
+    credentials: SharedCredentialsProvider,
+    /// Absent where no account's quotas are used up.
+    budget: Option<Arc<Budget>>,
+    /// ARN of the administrator, where it was asked for.
+    caller: Option<String>,
+    eks: aws_sdk_eks::Client,
     iam: aws_sdk_iam::Client,
     sts: aws_sdk_sts::Client,
     secrets: aws_sdk_secretsmanager::Client,
@@ -92,30 +111,56 @@ impl Aws {
     ///
     /// When `trust_pem` holds no certificate.
     pub fn connect(access: AwsAccess, key: AdminKey) -> Result<Self, AwsError> {
-        check_trust(&access.trust_pem)?;
+        let trust = access.trust_pem.as_deref().unwrap_or_default();
+        check_trust(trust)?;
         let http = Builder::new()
             .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
             .tls_context(tls_context(&access)?)
             .pool_max_idle_per_host(256)
             .build_https();
-        let config = config(&access, &http)
-            .into_builder()
-            .credentials_provider(SharedCredentialsProvider::new(key.0))
+        let unsigned = config(&access, &http);
+        Ok(Self::over(
+            access,
+            unsigned,
+            SharedCredentialsProvider::new(key.0),
+        ))
+    }
+
+    fn over(access: AwsAccess, unsigned: SdkConfig, credentials: SharedCredentialsProvider) -> Self {
+        let config = unsigned
+            .to_builder()
+            .credentials_provider(credentials.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .build();
-        Ok(Self {
+        Self {
+            eks: aws_sdk_eks::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
+            budget: None,
+            caller: None,
             access,
-            http,
-        })
+            unsigned,
+            credentials,
+        }
     }
 
     /// Where it goes.
     #[must_use]
     pub fn access(&self) -> &AwsAccess {
         &self.access
+    }
+
+    /// What ARNs begin with behind `arn:`.
+    #[must_use]
+    pub fn partition(&self) -> &str {
+        &self.access.partition
+    }
+
+    /// ARN of a policy that AWS itself manages, by its name with its path, such as `AmazonEKSClusterPolicy`.
+    #[must_use]
+    pub fn managed_policy_arn(&self, name: &str) -> String {
+        format!("arn:{}:iam::aws:policy/{name}", self.access.partition)
     }
 
     /// Whether AWS answers: STS, and what keeps the secrets, which can be another program.
@@ -146,19 +191,21 @@ impl Aws {
 
 /// Trusts what the endpoint is to be trusted by, and nothing else.
 fn tls_context(access: &AwsAccess) -> Result<TlsContext, AwsError> {
-    let trust = TrustStore::empty().with_pem_certificate(access.trust_pem.as_bytes());
+    let pem = access.trust_pem.as_deref().unwrap_or_default();
+    let trust = TrustStore::empty().with_pem_certificate(pem.as_bytes());
     TlsContext::builder()
         .with_trust_store(trust)
         .build()
         .map_err(|error| AwsError::local("connect to AWS", &error))
 }
 
-/// What every client shares: no credentials, no retries.
+/// What every client of an endpoint shares: no credentials, no retries.
 fn config(access: &AwsAccess, http: &SharedHttpClient) -> SdkConfig {
-    SdkConfig::builder()
+    let mut config = SdkConfig::builder();
+    config.set_endpoint_url(access.endpoint.clone());
+    config
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(access.region.clone()))
-        .endpoint_url(access.endpoint.clone())
         .http_client(http.clone())
         .timeout_config(
             TimeoutConfig::builder()
@@ -205,8 +252,9 @@ mod tests {
             let access = AwsAccess {
                 region: "eu-central-1".to_owned(),
                 account: "000000000000".to_owned(),
-                endpoint: "https://127.0.0.1:1".to_owned(),
-                trust_pem: pem.to_owned(),
+                partition: "aws".to_owned(),
+                endpoint: Some("https://127.0.0.1:1".to_owned()),
+                trust_pem: Some(pem.to_owned()),
                 proxy: None,
             };
             assert!(

@@ -1,14 +1,15 @@
 //! AWS with the credentials that a `ServiceAccount`'s token is worth.
 
+use aws_config::{Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_http_client::{
     Builder, Connector,
     proxy::ProxyConfig,
     tls::{self, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::{http::SharedHttpClient, runtime_components::RuntimeComponents};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
-use super::{Aws, AwsAccess, AwsError, config, secrets::current_value, tls_context};
+use super::{Aws, AwsAccess, AwsError, secrets::current_value, tls_context};
 use crate::secret::{Credential, SecretValue};
 
 /// Name of the harness's own sessions.
@@ -18,7 +19,8 @@ const SESSION: &str = "mountproof";
 #[derive(Clone)]
 pub struct Session {
     access: AwsAccess,
-    http: SharedHttpClient,
+    /// What every client shares: no credentials, no retries.
+    unsigned: SdkConfig,
     credentials: Credentials,
     secrets: aws_sdk_secretsmanager::Client,
 }
@@ -27,8 +29,7 @@ impl Aws {
     /// Presents a token for a role, as a pod's provider does. Not retried.
     pub async fn assume(&self, role_arn: &str, token: &Credential) -> Result<Session, AwsError> {
         const OPERATION: &str = "sts:AssumeRoleWithWebIdentity";
-        let unsigned = config(&self.access, &self.http);
-        let answer = aws_sdk_sts::Client::new(&unsigned)
+        let answer = aws_sdk_sts::Client::new(&self.unsigned)
             .assume_role_with_web_identity()
             .role_arn(role_arn)
             .role_session_name(SESSION)
@@ -68,20 +69,24 @@ impl Aws {
             None,
             "sts",
         );
-        Ok(Session::new(self.access.clone(), self.http.clone(), credentials))
+        Ok(Session::new(
+            self.access.clone(),
+            self.unsigned.clone(),
+            credentials,
+        ))
     }
 }
 
 impl Session {
-    fn new(access: AwsAccess, http: SharedHttpClient, credentials: Credentials) -> Self {
-        let config = config(&access, &http)
-            .into_builder()
+    fn new(access: AwsAccess, unsigned: SdkConfig, credentials: Credentials) -> Self {
+        let config = unsigned
+            .to_builder()
             .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
             .build();
         Self {
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             access,
-            http,
+            unsigned,
             credentials,
         }
     }
@@ -99,6 +104,26 @@ impl Session {
     /// When no host of this endpoint names a region.
     pub fn at_regional_host(&self, region: &str) -> Result<Self, AwsError> {
         const OPERATION: &str = "reach Secrets Manager at its regional host";
+        let mut unsigned = self.unsigned.to_builder();
+        unsigned
+            .set_region(Region::new(region.to_owned()))
+            .set_endpoint_url(Some(format!(
+                "https://secretsmanager.{}.amazonaws.com{}",
+                self.access.region,
+                if self.access.partition == "aws-cn" {
+                    ".cn"
+                } else {
+                    ""
+                }
+            )));
+        let access = AwsAccess {
+            region: region.to_owned(),
+            ..self.access.clone()
+        };
+        // AWS's own hosts are where their names say.
+        if self.access.endpoint.is_none() {
+            return Ok(Self::new(access, unsigned.build(), self.credentials.clone()));
+        }
         let proxy = self.access.proxy.as_ref().ok_or_else(|| {
             AwsError::because(
                 OPERATION,
@@ -116,12 +141,8 @@ impl Session {
             connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
             connector.build()
         });
-        let access = AwsAccess {
-            region: region.to_owned(),
-            endpoint: format!("https://secretsmanager.{}.amazonaws.com", self.access.region),
-            ..self.access.clone()
-        };
-        Ok(Self::new(access, http, self.credentials.clone()))
+        let unsigned = unsigned.http_client(http).build();
+        Ok(Self::new(access, unsigned, self.credentials.clone()))
     }
 
     /// The same session with a secret key that is not its own: its requests carry wrong signatures.
@@ -135,6 +156,6 @@ impl Session {
             None,
             "another-key",
         );
-        Self::new(self.access.clone(), self.http.clone(), credentials)
+        Self::new(self.access.clone(), self.unsigned.clone(), credentials)
     }
 }

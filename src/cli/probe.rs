@@ -100,8 +100,9 @@ pub async fn run(args: &ProbeArgs, redactor: &Redactor, output: &mut Output<'_>)
     let access = AwsAccess {
         region: args.region.clone(),
         account: String::new(),
-        endpoint: args.url.clone(),
-        trust_pem: trust,
+        partition: "aws".to_owned(),
+        endpoint: Some(args.url.clone()),
+        trust_pem: Some(trust),
         proxy: None,
     };
     let issuer = match &args.issuer_ca_out {

@@ -22,7 +22,7 @@ use super::{
     scenarios::{SelectionArgs, read_start},
 };
 use crate::{
-    engine::{self, LoadOverrides, RunOptions},
+    engine::{self, EndAt, LoadOverrides, RunOptions},
     environment::{EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant},
     journal::Sink,
     known::{self, Issue, KnownIssues},
@@ -37,6 +37,9 @@ use crate::{
         render,
     },
 };
+
+/// Where secrets are where no account has a say.
+const REGION: &str = "us-east-1";
 
 /// Stand up an environment, prove the scenarios in it, measure, report, and take it all down.
 #[derive(Debug, Clone, Args)]
@@ -77,9 +80,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub cluster_name: Option<String>,
 
-    /// Region that secrets are kept in.
-    #[arg(long, default_value = "us-east-1")]
-    pub region: String,
+    /// Region that secrets are kept in [default: us-east-1; in an account the one that AWS's own tools take].
+    #[arg(long)]
+    pub region: Option<String>,
 
     /// Image of the workloads; in a cluster of kind one that Docker has here is loaded into the nodes, another is pulled by
     /// each before anything is measured [default: registry.k8s.io/pause:3.10; what the nodes have for their sandboxes, where
@@ -172,6 +175,11 @@ pub struct RunArgs {
     /// localstack:dies, kubernetes:dies, kubelet:no-images, harness:panics.
     #[arg(long, value_name = "FAULT[@TIME]", help_heading = "Testing the tester")]
     pub fault: Vec<Fault>,
+
+    /// End the run when its N-th object is about to be made, as Ctrl-C (`interrupt@N`) or `kill -9` (`kill@N`) would, to see
+    /// that nothing is left, and that `sweep` finishes the rest.
+    #[arg(long, value_name = "HOW@N", help_heading = "Testing the tester")]
+    pub end: Option<EndAt>,
 
     /// How many times faster than a real kubelet the stand-in waits between syncs and retries.
     #[arg(long, value_name = "FACTOR", value_parser = positive, default_value = "20", help_heading = "Embedded environment")]
@@ -273,7 +281,7 @@ impl RunArgs {
             cases,
             tenants: self.tenants.names(),
             cluster: self.cluster_name.clone(),
-            region: self.region.clone(),
+            region: self.region.clone().unwrap_or_else(|| REGION.to_owned()),
             image: self.image.clone(),
             load: LoadOverrides {
                 pods: self.pods.map(NonZeroU32::get),
@@ -294,6 +302,7 @@ impl RunArgs {
             deadline: self.deadline,
             out: self.out.clone(),
             known,
+            end: self.end,
             command,
             environment,
         }

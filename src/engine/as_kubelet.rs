@@ -63,7 +63,7 @@ impl Handed {
 pub(super) fn csi_client(world: &World) -> Result<CsiClient, StepError> {
     let mut nodes = world.environment.nodes.iter();
     let (socket, root) = nodes
-        .find_map(|node| Some((node.csi_socket.as_deref()?, node.kubelet_root.as_path())))
+        .find_map(|node| Some((node.csi_socket.as_deref()?, node.kubelet_root.as_deref()?)))
         .ok_or_else(StepError::no_socket)?;
     Ok(CsiClient::new(socket, root))
 }
@@ -133,6 +133,7 @@ impl DriverSocket {
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
         Ok(Looked {
+            there: mounted,
             mounted,
             files,
             trouble,

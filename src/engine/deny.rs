@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     case::{Attempt, judged},
+    mounted::Mounted,
     step::{StepError, StepResult},
-    workload::{self, LOOK, LiveWorkload, record_access, unreadable},
+    workload::{self, LOOK, LiveWorkload, record_access},
 };
 use crate::{
     journal::Access,
@@ -62,14 +63,8 @@ async fn watch(
     loop {
         for pod in live.pods(world) {
             seen.ready |= pod.ready();
-            for file in LiveWorkload::mount_point(world, &pod.uid)
-                .files()
-                .map_err(unreadable)?
-            {
-                let owner = world
-                    .values
-                    .owner_of(&file.content)
-                    .map(|owner| owner.to_string());
+            for file in Mounted::of(world, &pod).files_for_a_while().await? {
+                let owner = world.values.owner_of(&file.print).map(|owner| owner.to_string());
                 files.insert(file.name, owner);
             }
         }

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::{
     case::{Attempt, judged},
     fetches, files, logs,
+    mounted::Mounted,
     step::{StepError, StepResult},
     synced,
-    workload::{self, LOOK, LiveWorkload, Value, unreadable},
+    workload::{self, LOOK, LiveWorkload, Value},
 };
 use crate::{
     scenario::{
@@ -91,7 +92,7 @@ async fn check(
                 return Ok(Judgement::Broken(failure(format!("{} has no pod", live.name))));
             }
             for pod in &pods {
-                let seen = files::settled(world, &pod.uid, &expected).await?;
+                let seen = files::settled(world, pod, &expected).await?;
                 let judgement = files::holds(attempt, tenant, &live.name, &expected, &seen);
                 if !matches!(judgement, Judgement::Holds(_)) {
                     return Ok(judgement);
@@ -101,9 +102,7 @@ async fn check(
         }
         Condition::Unmounted => {
             for pod in &pods {
-                let seen = LiveWorkload::mount_point(world, &pod.uid)
-                    .files()
-                    .map_err(unreadable)?;
+                let seen = Mounted::of(world, pod).files().await?;
                 if let Some(file) = seen.first() {
                     return Ok(Judgement::Broken(failure(format!("{} is mounted", file.name))));
                 }

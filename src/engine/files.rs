@@ -2,15 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    case::Attempt,
-    step::StepError,
-    workload::{LOOK, LiveWorkload, unreadable},
-    world::World,
-};
+use super::{case::Attempt, mounted::Mounted, step::StepError, workload::LOOK, world::World};
+use crate::kubernetes::PodView;
 use crate::verdict::{
     Judgement, failure,
-    files::{ExpectedFile, SeenFile, differences, only_on_their_way},
+    files::{ExpectedFile, ExpectedPrint, SeenPrint, differences_of_prints, only_on_their_way},
 };
 
 /// Longest time that a provider may take between a new file's first byte and its place.
@@ -19,18 +15,18 @@ const REPLACED: Duration = Duration::from_secs(1);
 /// The files of a pod's mount; where one of them is just being replaced, what there is after that.
 pub(super) async fn settled(
     world: &World,
-    uid: &str,
+    pod: &PodView,
     expected: &[ExpectedFile],
-) -> Result<Vec<SeenFile>, StepError> {
+) -> Result<Vec<SeenPrint>, StepError> {
     let until = Instant::now() + REPLACED;
+    let mounted = Mounted::of(world, pod);
+    let expected = prints(expected);
     loop {
-        let seen = LiveWorkload::mount_point(world, uid)
-            .files()
-            .map_err(unreadable)?;
-        if !only_on_their_way(expected, &seen) || Instant::now() >= until {
+        let seen = mounted.files().await?;
+        if !only_on_their_way(&expected, &seen) || Instant::now() >= until {
             return Ok(seen);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(mounted.pause(LOOK)).await;
     }
 }
 
@@ -40,19 +36,17 @@ pub(super) fn holds(
     tenant: &str,
     target: &str,
     expected: &[ExpectedFile],
-    seen: &[SeenFile],
+    seen: &[SeenPrint],
 ) -> Judgement {
-    let wrong = differences(expected, seen);
+    let expected = prints(expected);
+    let wrong = differences_of_prints(&expected, seen);
     let Some(first) = wrong.first() else {
         return Judgement::Holds("".into());
     };
     let foreign = seen.iter().find_map(|file| {
-        let owner = attempt.world.values.owner_of(&file.content)?;
-        (owner.tenant != tenant
-            && !expected
-                .iter()
-                .any(|wanted| wanted.content.matches(file.content.expose())))
-        .then_some((file, owner))
+        let owner = attempt.world.values.owner_of(&file.print)?;
+        (owner.tenant != tenant && !expected.iter().any(|wanted| wanted.print == file.print))
+            .then_some((file, owner))
     });
     let mut broken = match foreign {
         Some((file, owner)) => failure(format!(
@@ -66,4 +60,8 @@ pub(super) fn holds(
         broken = broken.fact("difference", difference.0.clone());
     }
     Judgement::Broken(broken)
+}
+
+fn prints(expected: &[ExpectedFile]) -> Vec<ExpectedPrint> {
+    expected.iter().map(ExpectedPrint::from).collect()
 }

@@ -15,6 +15,7 @@ mod case;
 mod clusters;
 mod deny;
 mod dispatch;
+mod ending;
 mod evidence;
 mod expect;
 mod fetches;
@@ -23,6 +24,7 @@ mod impostor;
 mod load;
 mod logs;
 mod machine;
+mod mounted;
 mod needs;
 mod options;
 mod overrides;
@@ -42,6 +44,7 @@ mod world;
 use crate::mount_point;
 
 pub use self::{
+    ending::{EndAt, HowEnded},
     needs::needs,
     options::{LoadOverrides, RunOptions},
     run::{AtOnce, RunEnd, StartError, plan, run},

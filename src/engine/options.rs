@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::EndAt;
 use crate::{
     environment::EnvironmentOptions,
     known::KnownIssues,
@@ -42,6 +43,8 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// Upstream defects that are known.
     pub known: KnownIssues,
+    /// An end before its time, to see that nothing is left.
+    pub end: Option<EndAt>,
     /// The command line, for reports.
     pub command: Vec<String>,
     /// The environment.

@@ -8,8 +8,8 @@ use crate::{
     journal::{Capability, Component},
     scenario::capability::{
         AWS_FAULTS, CALL_COUNTS, CALL_LOG, CSI_SOCKET, EXPIRED_TOKENS, FAILOVER_REGION, FILE_PERMISSION,
-        IAM_ENFORCEMENT, PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC, SECRET_TWICE,
-        WORKLOADS,
+        IAM_ENFORCEMENT, MOUNTED_FILES, PROGRAM_CONTROL, PROGRAM_LOGS, REPUBLISH, ROTATION, SECRET_SYNC,
+        SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
 };
@@ -25,7 +25,7 @@ pub(super) async fn capabilities(environment: &Environment, components: &[Compon
         .iter()
         .filter(|node| node.agent.is_some())
         .count();
-    vec![
+    let mut probed = vec![
         iam_enforcement(environment).await,
         capability(
             CALL_LOG,
@@ -54,6 +54,7 @@ pub(super) async fn capabilities(environment: &Environment, components: &[Compon
                 (None, None) => "the harness does not stand on the node".to_owned(),
             },
         ),
+        mounted_files(environment),
         of_provider(components, FILE_PERMISSION, generation::FILE_PERMISSION),
         of_provider(components, SECRET_TWICE, generation::SECRET_TWICE),
         capability(
@@ -117,7 +118,30 @@ pub(super) async fn capabilities(environment: &Environment, components: &[Compon
                 "there is no kube-controller-manager beside the API server"
             },
         ),
-    ]
+    ];
+    for (name, because) in &environment.lacks {
+        if let Some(lacking) = probed.iter_mut().find(|probed| probed.name == *name) {
+            *lacking = capability(name, false, because);
+        }
+    }
+    probed
+}
+
+fn mounted_files(environment: &Environment) -> Capability {
+    let here = environment.nodes.iter().any(|node| node.kubelet_root.is_some());
+    let agents = environment
+        .nodes
+        .iter()
+        .filter(|node| node.agent.is_some())
+        .count();
+    let far = environment.nodes.len().saturating_sub(agents);
+    let evidence = match (here, &environment.no_agent) {
+        (true, _) => "kubelet's folders are read here".to_owned(),
+        (false, Some(because)) => because.clone(),
+        (false, None) if agents > 0 && far > 0 => format!("{far} nodes have no agent"),
+        (false, None) => format!("an agent on {agents} nodes looks"),
+    };
+    capability(MOUNTED_FILES, here || (agents > 0 && far == 0), &evidence)
 }
 
 async fn program_logs(environment: &Environment) -> Capability {
@@ -161,10 +185,7 @@ fn of_provider(components: &[Component], name: &str, since: Since) -> Capability
 /// scenarios to find: it does not make them `not-supported`.
 async fn iam_enforcement(environment: &Environment) -> Capability {
     let garbage = Credential::new("not.a.token");
-    let role = format!(
-        "arn:aws:iam::{}:role/mountproof-no-such-role",
-        environment.aws.access().account
-    );
+    let role = environment.aws.role_arn("mountproof-no-such-role");
     match environment.aws.assume(&role, &garbage).await {
         Err(error) if error.is_answer() => capability(
             IAM_ENFORCEMENT,

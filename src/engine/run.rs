@@ -129,6 +129,9 @@ pub async fn run(
     let ledger = folder.path.join("ledger.jsonl");
     let reach = options.environment.reach(&options.region);
     let ledger = Arc::new(Ledger::create_reaching(&ledger, &run_id, reach)?);
+    if let Some(end) = options.end {
+        end.arm(&ledger);
+    }
     let journal = Journal::create(
         &folder.path.join("journal.jsonl"),
         redactor.clone(),

@@ -43,7 +43,7 @@ pub(super) async fn scale(
     let tenant = attempt.tenants[live.tenant].name();
     let expected = live.expected(&attempt.tenants, Value::Current)?;
     for pod in &pods {
-        let seen = files::settled(world, &pod.uid, &expected).await?;
+        let seen = files::settled(world, pod, &expected).await?;
         judged(files::holds(attempt, tenant, name, &expected, &seen))?;
     }
     Ok(Finding {

@@ -9,7 +9,7 @@ use std::{
 use super::{
     case::{Attempt, judged},
     files,
-    mount_point::MountPoint,
+    mounted::Mounted,
     step::{StepError, StepResult},
     synced::{self, Settled},
     world::{CaseTenant, World},
@@ -266,7 +266,7 @@ async fn mounted(attempt: &Attempt<'_>, live: &LiveWorkload, planned: &Mount, un
     };
     let expected = live.expected(&attempt.tenants, Value::Current)?;
     for pod in &pods {
-        let seen = files::settled(world, &pod.uid, &expected).await?;
+        let seen = files::settled(world, pod, &expected).await?;
         judged(files::holds(attempt, tenant, &target, &expected, &seen))?;
         if planned.pod_status {
             judged(pod_status(attempt, live, &pod.name, until).await?)?;
@@ -340,20 +340,21 @@ pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Ins
     let live = attempt.workload(workload)?;
     live.remove(world).await;
     for pod in pods {
-        let mount = LiveWorkload::mount_point(world, &pod.uid);
+        let mount = Mounted::of(world, &pod);
         let object = ObjectRef::new("v1", "Pod", Some(&live.namespace), &pod.name);
         loop {
-            let files = mount.files().map_err(unreadable)?;
+            let files = mount.files().await?;
+            let folder = mount.folder().await?;
             let there = world.environment.kubernetes.read(&object).await?;
             let gone = there.is_none_or(|object| object["metadata"]["uid"] != pod.uid.as_str());
-            if files.is_empty() && gone && mount.is_gone() {
+            if files.is_empty() && gone && folder.is_none() {
                 break;
             }
             if Instant::now() >= until {
                 let left = if let Some(file) = files.first() {
                     format!("its file {} is still there", file.name)
-                } else if gone {
-                    format!("its mount folder {} is still there", mount.path().display())
+                } else if let Some(folder) = folder.filter(|_| gone) {
+                    format!("its mount folder {folder} is still there")
                 } else {
                     "its pod is still there".to_owned()
                 };
@@ -361,7 +362,7 @@ pub(super) async fn delete(attempt: &mut Attempt<'_>, workload: &str, until: Ins
                     .blame(failure(format!("{workload} was deleted, but {left}")))
                     .await);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(mount.pause(LOOK)).await;
         }
     }
     Ok("unmount leaves nothing".into())
@@ -445,16 +446,6 @@ impl LiveWorkload {
             .fact("event", pulling.message.clone())
             .fact("help", "give an image that the node has or can pull with --image"),
         )
-    }
-
-    /// Where a pod of it mounts.
-    pub(super) fn mount_point(world: &World, uid: &str) -> MountPoint {
-        let roots = world
-            .environment
-            .nodes
-            .iter()
-            .map(|node| node.kubelet_root.as_path());
-        MountPoint::of(roots, uid, tenant::VOLUME)
     }
 
     /// Events of its pods.
@@ -581,9 +572,4 @@ pub(super) fn record_access(
         expected,
         seen,
     }));
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-pub(super) fn unreadable(error: std::io::Error) -> StepError {
-    StepError::trouble(format!("cannot read the mount on the node: {error}"))
 }

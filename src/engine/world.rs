@@ -19,10 +19,12 @@ use crate::{
     redact::Redactor,
     scenario::{
         Case,
-        model::{Content, RoleAnnotation, TenantSpec},
+        capability::MOUNTED_FILES,
+        model::{Action, Condition, Content, RoleAnnotation, TenantSpec},
     },
     secret::{Credential, SecretValue},
     tenant::{Marks, TENANT_SECRET},
+    verdict::files::Print,
 };
 
 /// Bytes of the secret that every tenant has.
@@ -111,13 +113,27 @@ impl Values {
     }
 
     /// Whose value this is, if it is one of the run's.
-    pub(super) fn owner_of(&self, value: &SecretValue) -> Option<Owner> {
+    pub(super) fn owner_of(&self, print: &Print) -> Option<Owner> {
         self.owners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&value.fingerprint())
+            .get(print.fingerprint())
             .cloned()
     }
+}
+
+/// What a case needs: what its scenario says, and a look at mounts where a step of its is about one.
+fn needed(case: &Case) -> impl Iterator<Item = &str> {
+    let looks = case.scenario.steps.iter().any(|step| match &step.action {
+        Action::Mount(_) | Action::Deny(_) | Action::Delete { .. } | Action::Scale { .. } => true,
+        Action::Expect(expect) => matches!(
+            expect.condition,
+            Condition::FilesCurrent | Condition::FilesPrevious | Condition::Unmounted
+        ),
+        _ => false,
+    });
+    let asked = case.scenario.requires.iter().map(String::as_str);
+    asked.chain(looks.then_some(MOUNTED_FILES))
 }
 
 /// A tenant as one case sees it: a shared one with the case's own secrets, or one of its own.
@@ -263,7 +279,7 @@ impl World {
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
         let standing = self.standing();
-        case.scenario.requires.iter().find_map(|needed| {
+        needed(case).find_map(|needed| {
             match standing
                 .capabilities
                 .iter()

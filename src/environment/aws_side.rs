@@ -240,8 +240,9 @@ impl AwsSide {
         let access = AwsAccess {
             region: region.to_owned(),
             account: ACCOUNT.to_owned(),
-            endpoint: format!("https://{}", self.address),
-            trust_pem: ca.certificate_pem().to_owned(),
+            partition: "aws".to_owned(),
+            endpoint: Some(format!("https://{}", self.address)),
+            trust_pem: Some(ca.certificate_pem().to_owned()),
             proxy: Some(format!("http://{}", self.address)),
         };
         let key = AdminKey::new(&self.root.access_key_id, self.root.secret_access_key());

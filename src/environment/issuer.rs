@@ -42,11 +42,8 @@ impl TokenIssuer {
     /// # Errors
     /// As the API server says.
     pub async fn tokens(&self, run: &str) -> Result<Genuine, String> {
-        let access = KubernetesAccess {
-            url: self.api.url(),
-            trust_pem: self.api.ca_pem().to_owned(),
-            identity: Identity::Token(Credential::new(self.api.admin_token().expose())),
-        };
+        let identity = Identity::Token(Credential::new(self.api.admin_token().expose()));
+        let access = KubernetesAccess::new(self.api.url(), self.api.ca_pem(), identity);
         let said = |error: KubernetesError| error.to_string();
         let cluster = Kubernetes::connect(&access, &Marks::of_run(run))
             .await

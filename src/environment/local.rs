@@ -270,11 +270,11 @@ pub(super) async fn start(
     let provider_limit = (provider_config.qps, provider_config.burst);
     let provider = ProviderPart::start(options, provider_config, &logs).await?;
     let kubernetes = Kubernetes::connect(
-        &KubernetesAccess {
-            url: api.url(),
-            trust_pem: ca.certificate_pem().to_owned(),
-            identity: Identity::Token(api.admin_token()),
-        },
+        &KubernetesAccess::new(
+            api.url(),
+            ca.certificate_pem(),
+            Identity::Token(api.admin_token()),
+        ),
         marks,
     )
     .await
@@ -355,7 +355,7 @@ pub(super) async fn start(
             name: NODE.to_owned(),
             csi_socket: Some(csi_socket),
             agent: None,
-            kubelet_root: root,
+            kubelet_root: Some(root),
         }],
         no_agent: None,
         calls: Some(aws_side.log()),
@@ -365,6 +365,7 @@ pub(super) async fn start(
         expired: Some(expired),
         workload_controllers,
         upgrade: None,
+        lacks: Vec::new(),
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);

@@ -10,7 +10,6 @@ mod aws_side;
 mod call_counts;
 mod call_log;
 mod clusters;
-mod command;
 mod control_plane;
 mod daemon_logs;
 mod described;
@@ -26,6 +25,8 @@ mod placement;
 mod plant;
 mod planted;
 pub(crate) mod progress;
+mod restarts;
+pub mod standing;
 
 use std::{
     collections::BTreeMap,
@@ -269,6 +270,8 @@ pub struct Environment {
     pub workload_controllers: bool,
     /// What comes in the place of driver and provider in the middle of the run, where that was asked for.
     pub upgrade: Option<installation::Upgrade>,
+    /// Capabilities that it is known not to have, whatever else it looks like, and why.
+    pub lacks: Vec<(&'static str, String)>,
     /// What becomes of it without this process.
     pub reach: Reach,
     /// Where what is in Kubernetes is.
@@ -311,6 +314,7 @@ impl Environment {
             expired: None,
             workload_controllers: true,
             upgrade: None,
+            lacks: Vec::new(),
             reach: Reach::Embedded,
             kubernetes_in: KubernetesIn::Process,
             stop: Mutex::new(None),
@@ -441,8 +445,8 @@ impl Drop for RealPace<'_> {
 pub struct Node {
     /// The node's name.
     pub name: String,
-    /// Kubelet's root folder.
-    pub kubelet_root: PathBuf,
+    /// Kubelet's root folder, where the harness stands on the node, or beside it.
+    pub kubelet_root: Option<PathBuf>,
     /// The driver's CSI socket, where the harness stands on the node and can call it.
     pub csi_socket: Option<PathBuf>,
     /// The agent that calls it, where the harness does not stand on the node.

@@ -9,21 +9,23 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
-use http::{Request, Response};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder, retry::RetryPolicy},
     config::AuthInfo,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use serde::Deserialize;
 use tower::{
     BoxError,
     buffer::BufferLayer,
+    filter::{AsyncFilterLayer, AsyncPredicate},
     retry::{Policy, RetryLayer},
+    util::option_layer,
 };
 
-use super::{KubernetesError, error::chain};
+use super::{KubernetesError, Tokens, error::chain};
 use crate::secret::Credential;
 
 /// Shortest and longest pause before a retry, and how many there are. The client's own policy would
@@ -37,8 +39,10 @@ const QUEUE: usize = 4_096;
 pub struct KubernetesAccess {
     /// `https://host:port`.
     pub url: String,
-    /// Authorities to trust, as PEM.
-    pub trust_pem: String,
+    /// Authorities to trust, as PEM; none are those of the platform.
+    pub trust_pem: Option<String>,
+    /// The name that its certificate is for, where that is not the one in `url`.
+    pub server_name: Option<String>,
     /// Who asks.
     pub identity: Identity,
 }
@@ -47,6 +51,9 @@ pub struct KubernetesAccess {
 pub enum Identity {
     /// A bearer token.
     Token(Credential),
+    /// Bearer tokens that end and are had anew: each request asks for the one to send, that of a watch that begins again
+    /// too.
+    Renewed(Arc<dyn Tokens>),
     /// A certificate and its key, both as PEM.
     Certificate {
         /// The certificate.
@@ -57,80 +64,16 @@ pub enum Identity {
 }
 
 impl KubernetesAccess {
-    /// What a kubeconfig says of its current context, where that has a certificate in the file, as kind's have.
-    ///
-    /// # Errors
-    ///
-    /// In words, when it has not.
-    pub fn of_kubeconfig(text: &str) -> Result<Self, String> {
-        let read = kube::config::Kubeconfig::from_yaml(text).map_err(|error| error.to_string())?;
-        // By way of JSON, in which its key is not hidden.
-        let kubeconfig: Kubeconfig = serde_json::to_value(read)
-            .and_then(serde_json::from_value)
-            .map_err(|error| error.to_string())?;
-        let context = named(&kubeconfig.contexts, &kubeconfig.current_context, "context")?;
-        let cluster = named(&kubeconfig.clusters, &context.cluster, "cluster")?;
-        let user = named(&kubeconfig.users, &context.user, "user")?;
-        let decoded = |what: &str, data: &str| -> Result<String, String> {
-            let bytes = STANDARD
-                .decode(data)
-                .map_err(|error| format!("{what}: {error}"))?;
-            String::from_utf8(bytes).map_err(|error| format!("{what}: {error}"))
-        };
-        Ok(Self {
-            url: cluster.server.clone(),
-            trust_pem: decoded("certificate-authority-data", &cluster.certificate_authority_data)?,
-            identity: Identity::Certificate {
-                certificate_pem: decoded("client-certificate-data", &user.client_certificate_data)?,
-                key_pem: Credential::new(&decoded("client-key-data", &user.client_key_data)?),
-            },
-        })
+    /// An API at `url` under its own name, whose certificate one of the authorities in `trust_pem` has signed.
+    #[must_use]
+    pub fn new(url: impl Into<String>, trust_pem: impl Into<String>, identity: Identity) -> Self {
+        Self {
+            url: url.into(),
+            trust_pem: Some(trust_pem.into()),
+            server_name: None,
+            identity,
+        }
     }
-}
-
-/// The parts of a kubeconfig that are read. Never shown: it holds a key.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Kubeconfig {
-    current_context: String,
-    contexts: Vec<Named<Context>>,
-    clusters: Vec<Named<Cluster>>,
-    users: Vec<Named<User>>,
-}
-
-#[derive(Deserialize)]
-struct Context {
-    cluster: String,
-    user: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Cluster {
-    server: String,
-    certificate_authority_data: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct User {
-    client_certificate_data: String,
-    client_key_data: String,
-}
-
-/// One of a list; each list has a key of its own for what is named.
-#[derive(Deserialize)]
-struct Named<T> {
-    name: String,
-    #[serde(alias = "context", alias = "cluster", alias = "user")]
-    what: T,
-}
-
-fn named<'a, T>(entries: &'a [Named<T>], name: &str, what: &str) -> Result<&'a T, String> {
-    let found = entries.iter().find(|entry| entry.name == name);
-    found
-        .map(|entry| &entry.what)
-        .ok_or_else(|| format!("it has no {what} {name}"))
 }
 
 impl Identity {
@@ -140,6 +83,8 @@ impl Identity {
                 token: Some(token.expose().to_owned().into()),
                 ..AuthInfo::default()
             },
+            // Each request's own.
+            Self::Renewed(_) => AuthInfo::default(),
             Self::Certificate {
                 certificate_pem,
                 key_pem,
@@ -148,6 +93,13 @@ impl Identity {
                 client_key_data: Some(STANDARD.encode(key_pem.expose()).into()),
                 ..AuthInfo::default()
             },
+        }
+    }
+
+    fn renewed(&self) -> Option<Bearer> {
+        match self {
+            Self::Renewed(tokens) => Some(Bearer(Arc::clone(tokens))),
+            Self::Token(_) | Self::Certificate { .. } => None,
         }
     }
 }
@@ -164,7 +116,9 @@ pub(super) fn client(access: &KubernetesAccess) -> Result<(Client, Arc<AtomicU64
         .parse::<http::Uri>()
         .map_err(|error| failed(format!("`{}` is no URL: {error}", access.url)))?;
     let mut config = Config::new(url);
-    config.root_cert = Some(certificates(&access.trust_pem).map_err(failed)?);
+    let trust = access.trust_pem.as_deref().map(certificates);
+    config.root_cert = trust.transpose().map_err(failed)?;
+    config.tls_server_name.clone_from(&access.server_name);
     config.auth_info = access.identity.auth_info();
     config.default_retry = false;
     let (shortest, longest, most) = PAUSES;
@@ -176,9 +130,35 @@ pub(super) fn client(access: &KubernetesAccess) -> Result<(Client, Arc<AtomicU64
     let client = ClientBuilder::try_from(config)
         .map_err(|error| failed(chain(&error)))?
         .with_layer(&BufferLayer::new(QUEUE))
+        // Within the retries: a second try has a token of its own.
+        .with_layer(&option_layer(
+            access.identity.renewed().map(AsyncFilterLayer::new),
+        ))
         .with_layer(&RetryLayer::new(policy))
         .build();
     Ok((client, retries))
+}
+
+/// Gives a request the token of its moment.
+#[derive(Clone)]
+struct Bearer(Arc<dyn Tokens>);
+
+impl AsyncPredicate<Request<Body>> for Bearer {
+    type Future = BoxFuture<'static, Result<Request<Body>, BoxError>>;
+    type Request = Request<Body>;
+
+    fn check(&mut self, mut request: Request<Body>) -> Self::Future {
+        let tokens = Arc::clone(&self.0);
+        async move {
+            let token = tokens.token().await?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose().trim()))
+                .map_err(|_| "the token cannot be sent: it is none")?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+            Ok(request)
+        }
+        .boxed()
+    }
 }
 
 /// The client's own policy, and a count: a latency with hidden retries in it lies.
@@ -237,39 +217,5 @@ mod tests {
         }
         let ca = mountproof_run_tls::RunCa::generate("test").expect("a CA can be made");
         assert_eq!(certificates(ca.certificate_pem()).map(|found| found.len()), Ok(1));
-    }
-
-    #[test]
-    fn a_kubeconfig_of_kind_is_read() {
-        let encoded = |text: &str| STANDARD.encode(text);
-        let text = format!(
-            "apiVersion: v1\nkind: Config\npreferences: {{}}\ncurrent-context: kind-a\ncontexts:\n- name: kind-b\n  context: \
-             {{cluster: kind-b, user: kind-b}}\n- name: kind-a\n  context: {{cluster: kind-a, user: kind-a}}\nclusters:\n- name: \
-             kind-a\n  cluster: {{server: 'https://127.0.0.1:40000', certificate-authority-data: {}}}\nusers:\n- name: kind-a\n  \
-             user: {{client-certificate-data: {}, client-key-data: {}}}\n",
-            encoded("CA"),
-            encoded("CERTIFICATE"),
-            encoded("KEY")
-        );
-        let access = KubernetesAccess::of_kubeconfig(&text);
-        let access = access.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(
-            (access.url.as_str(), access.trust_pem.as_str()),
-            ("https://127.0.0.1:40000", "CA")
-        );
-        let Identity::Certificate {
-            certificate_pem,
-            key_pem,
-        } = access.identity
-        else {
-            panic!("it has a certificate");
-        };
-        assert_eq!(
-            (certificate_pem.as_str(), key_pem.expose()),
-            ("CERTIFICATE", "KEY")
-        );
-        let missing = text.replace("current-context: kind-a", "current-context: kind-c");
-        let error = KubernetesAccess::of_kubeconfig(&missing).err();
-        assert_eq!(error.as_deref(), Some("it has no context kind-c"));
     }
 }

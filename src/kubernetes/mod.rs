@@ -8,12 +8,14 @@ mod error;
 mod events;
 mod forward;
 mod incidents;
+mod kubeconfig;
 mod log;
 mod nodes;
 mod object;
 mod pods;
 mod program_logs;
 mod replace;
+mod tokens;
 
 use std::{
     collections::BTreeMap,
@@ -37,11 +39,13 @@ pub use self::{
     error::KubernetesError,
     events::{EventView, Events},
     forward::{Forwarded, PodPort},
+    kubeconfig::Kubeconfigs,
     log::ContainerRef,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
     pods::{PodView, Pods},
     program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
+    tokens::Tokens,
 };
 use self::{
     incidents::Incidents,

@@ -11,7 +11,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,8 @@ pub enum Object {
     Container(String),
     /// A Kubernetes object.
     Kubernetes(ObjectRef),
+    /// A Kubernetes object of what is installed for the run in a cluster that stays: it goes after everything that mounts.
+    Installed(ObjectRef),
     /// An IAM identity provider, by ARN.
     OidcProvider(String),
     /// An IAM managed policy, by ARN.
@@ -118,7 +120,7 @@ impl std::fmt::Display for Object {
             Self::Scratch(path) => write!(f, "folder {}", path.display()),
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Container(name) => write!(f, "container {name}"),
-            Self::Kubernetes(reference) => reference.fmt(f),
+            Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
             Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
             Self::Policy(arn) => write!(f, "iam policy {arn}"),
             Self::Role(name) => write!(f, "iam role {name}"),
@@ -141,6 +143,13 @@ pub struct LedgerError {
 pub struct Ledger {
     path: PathBuf,
     open: Mutex<Open>,
+    tripwire: OnceLock<Tripwire>,
+}
+
+/// What happens as soon as so many objects have been put on record.
+struct Tripwire {
+    objects: usize,
+    then: Box<dyn Fn() + Send + Sync>,
 }
 
 struct Open {
@@ -148,6 +157,8 @@ struct Open {
     /// Bytes that are whole lines.
     length: u64,
     standing: Standing,
+    /// Objects that were put on record by this process.
+    planned: usize,
 }
 
 impl Ledger {
@@ -214,10 +225,23 @@ impl Ledger {
         open.append(&lines)
             .and_then(|()| open.file.sync_data())
             .map_err(|source| self.failed(source))?;
+        let before = open.planned;
+        open.planned += new.len();
+        let tripped = |wire: &&Tripwire| (before + 1..=open.planned).contains(&wire.objects);
+        if let Some(wire) = self.tripwire.get().filter(tripped) {
+            (wire.then)();
+        }
         for object in new {
             open.standing.add(object);
         }
         Ok(())
+    }
+
+    /// Calls `then` as soon as so many objects have been put on record, on disk, before the last of them is made. Once for a
+    /// ledger: later calls do nothing.
+    pub fn at(&self, objects: usize, then: impl Fn() + Send + Sync + 'static) {
+        let then = Box::new(then);
+        let _ = self.tripwire.set(Tripwire { objects, then });
     }
 
     /// Records that an object is gone. A line that is lost leaves it on record: the next removal
@@ -270,7 +294,9 @@ impl Ledger {
                 file,
                 length,
                 standing,
+                planned: 0,
             }),
+            tripwire: OnceLock::new(),
         }
     }
 

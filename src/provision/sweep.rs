@@ -251,7 +251,7 @@ fn still_kept(mut kept: Vec<Object>) -> Vec<Object> {
 fn by_reach(standing: Vec<Object>, reach: &Reach, within: bool) -> (Vec<Object>, Vec<Object>) {
     standing.into_iter().rev().partition(|object| match object {
         Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => true,
-        Object::Kubernetes(_) => within,
+        Object::Kubernetes(_) | Object::Installed(_) => within,
         _ => reach.outlives(object),
     })
 }

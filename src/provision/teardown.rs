@@ -77,7 +77,7 @@ enum World {
 impl World {
     fn holds(self, object: &Object) -> bool {
         match object {
-            Object::Kubernetes(_) => self == Self::Kubernetes,
+            Object::Kubernetes(_) | Object::Installed(_) => self == Self::Kubernetes,
             Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => false,
             _ => self == Self::Aws,
         }
@@ -304,7 +304,7 @@ pub(super) async fn remove(
 async fn remove_from(worlds: Worlds<'_>, marks: &Marks, object: &Object) -> Result<Removal, String> {
     match (object, worlds) {
         (
-            Object::Kubernetes(reference),
+            Object::Kubernetes(reference) | Object::Installed(reference),
             Worlds {
                 kubernetes: Some(kubernetes),
                 ..
@@ -347,7 +347,7 @@ impl Plan {
                 }
                 Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
                 Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
-                Object::Kubernetes(_) => plan.after[2].push(object),
+                Object::Kubernetes(_) | Object::Installed(_) => plan.after[2].push(object),
                 Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
             }
         }
@@ -537,9 +537,11 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Policy(arn) => aws.policy_tags(arn).await,
         Object::Role(name) => aws.role_tags(name).await,
         Object::Secret(name) => aws.secret_tags(name).await,
-        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {
-            Ok(Tags::new())
-        }
+        Object::Kubernetes(_)
+        | Object::Installed(_)
+        | Object::Scratch(_)
+        | Object::KindCluster(_)
+        | Object::Container(_) => Ok(Tags::new()),
     };
     match tags {
         Ok(tags) if tags.get(RUN_TAG).is_some_and(|run| run == marks.run()) => {}
@@ -552,7 +554,11 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Policy(arn) => aws.remove_policy(arn).await?,
         Object::Role(name) => aws.remove_role(name).await?,
         Object::Secret(name) => aws.remove_secret(name).await?,
-        Object::Kubernetes(_) | Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
+        Object::Kubernetes(_)
+        | Object::Installed(_)
+        | Object::Scratch(_)
+        | Object::KindCluster(_)
+        | Object::Container(_) => {}
     }
     Ok(Removal::Removed)
 }

@@ -26,9 +26,6 @@ use crate::{
     },
 };
 
-/// The only partition that is tried so far.
-const PARTITION: &str = "aws";
-
 /// Longest wait for a namespace to get its `default` `ServiceAccount`.
 const SERVICE_ACCOUNT_WAIT: Duration = Duration::from_secs(30);
 
@@ -186,9 +183,9 @@ impl Provisioner {
     async fn provide_one(&self, request: TenantRequest) -> Result<Tenant, ProvisionError> {
         let began = Instant::now();
         let names = TenantNames::new(&self.cluster, &request.name)?;
-        let account = &self.aws().access().account;
+        let (partition, account) = (self.aws().partition(), &self.aws().access().account);
         let mut planned = vec![
-            Object::Policy(names.policy_arn(PARTITION, account)),
+            Object::Policy(names.policy_arn(partition, account)),
             Object::Role(names.role()),
             Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, names.namespace())),
             Object::Kubernetes(ObjectRef::new(
@@ -212,9 +209,9 @@ impl Provisioner {
         let tags = marks.tags();
         let (aws, kubernetes) = (self.aws(), &self.environment.kubernetes);
         let in_aws = async {
-            let document = tenant::identity_policy(&names, PARTITION, account);
+            let document = tenant::identity_policy(&names, partition, account);
             let policy = aws.provide_policy(&names.policy(), &document, &tags).await?;
-            let trust = tenant::trust_policy(&names, PARTITION, account, &self.environment.issuer);
+            let trust = tenant::trust_policy(&names, partition, account, &self.environment.issuer);
             let role_arn = aws.provide_role(&names.role(), &trust, &policy, &tags).await?;
             if let Some((arn, document)) = &boundary {
                 aws.provide_policy(&names.boundary(), document, &tags).await?;
@@ -272,11 +269,11 @@ impl Provisioner {
         names: &TenantNames,
         within: &[String],
     ) -> Result<(String, serde_json::Value), ProvisionError> {
-        let account = &self.aws().access().account;
+        let (partition, account) = (self.aws().partition(), &self.aws().access().account);
         let paths: Result<Vec<String>, NameError> =
             within.iter().map(|secret| names.secret(secret)).collect();
-        let document = tenant::boundary_policy(&paths?, PARTITION, account);
-        Ok((names.boundary_arn(PARTITION, account), document))
+        let document = tenant::boundary_policy(&paths?, partition, account);
+        Ok((names.boundary_arn(partition, account), document))
     }
 
     /// Gives a tenant that stands one more secret.
@@ -311,7 +308,7 @@ impl Provisioner {
     /// What a tenant is made of, in the order in which it is removed.
     #[must_use]
     pub fn objects_of(&self, tenant: &Tenant) -> Vec<Object> {
-        let account = &self.aws().access().account;
+        let (partition, account) = (self.aws().partition(), &self.aws().access().account);
         let mut objects = vec![Object::Kubernetes(ObjectRef::new(
             "v1",
             "Namespace",
@@ -326,7 +323,7 @@ impl Provisioner {
         );
         objects.push(Object::Role(tenant.role.clone()));
         if let Ok(names) = TenantNames::new(&self.cluster, &tenant.name) {
-            objects.push(Object::Policy(names.policy_arn(PARTITION, account)));
+            objects.push(Object::Policy(names.policy_arn(partition, account)));
         }
         objects.extend(tenant.boundary.clone().map(Object::Policy));
         objects

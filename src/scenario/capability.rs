@@ -8,6 +8,9 @@ pub const CALL_LOG: &str = "call-log";
 pub const ROTATION: &str = "rotation";
 /// The driver's socket can be reached, so that the `csi` lens can look.
 pub const CSI_SOCKET: &str = "csi-socket";
+/// What pods have mounted can be looked at on their nodes. Whatever mounts, or proves that nothing is mounted, needs it and
+/// does not have to say so.
+pub const MOUNTED_FILES: &str = "mounted-files";
 /// A token can be had that its issuer signed and whose time is over: Kubernetes gives out none for less than ten
 /// minutes, so the issuer's key has to be at hand.
 pub const EXPIRED_TOKENS: &str = "expired-tokens";
@@ -46,6 +49,10 @@ pub const KNOWN: &[(&str, &str)] = &[
     (CALL_LOG, "the AWS endpoint's call log can be read"),
     (ROTATION, "mounted files follow a secret's new value"),
     (CSI_SOCKET, "the driver's socket can be reached"),
+    (
+        MOUNTED_FILES,
+        "what pods have mounted can be looked at on their nodes",
+    ),
     (
         FILE_PERMISSION,
         "the provider gives files the permissions that a class asks for",

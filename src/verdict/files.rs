@@ -46,12 +46,17 @@ impl Print {
             sha256: digest_of(content.expose()),
         }
     }
+
+    /// The first 12 digits of the sum, as [`SecretValue::fingerprint`] has them.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        self.sha256.get(..12).unwrap_or(&self.sha256)
+    }
 }
 
 impl fmt::Display for Print {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short = self.sha256.get(..12).unwrap_or(&self.sha256);
-        write!(f, "{} bytes with fingerprint {short}", self.bytes)
+        write!(f, "{} bytes with fingerprint {}", self.bytes, self.fingerprint())
     }
 }
 
@@ -157,26 +162,26 @@ pub fn differences_of_prints(expected: &[ExpectedPrint], seen: &[SeenPrint]) -> 
 }
 
 /// Whether all that is wrong with `seen` is files on their way: the provider writes a new file under the name of the one that it
-/// is to replace with digits behind it, and renames it. Such a file holds the beginning of that one's content, and is gone
-/// in a moment; one that stays is wrong.
+/// is to replace with digits behind it, and renames it. Such a file holds that one's content, or less of it, and is gone in a
+/// moment; one that stays is wrong.
 #[must_use]
-pub fn only_on_their_way(expected: &[ExpectedFile], seen: &[SeenFile]) -> bool {
-    let on_its_way = |file: &SeenFile| {
+pub fn only_on_their_way(expected: &[ExpectedPrint], seen: &[SeenPrint]) -> bool {
+    let on_its_way = |file: &SeenPrint| {
         expected.iter().any(|wanted| {
             let digits = file.name.strip_prefix(wanted.name.as_str()).unwrap_or_default();
             !digits.is_empty()
                 && digits.bytes().all(|byte| byte.is_ascii_digit())
-                && wanted.content.expose().starts_with(file.content.expose())
+                && (wanted.print == file.print || file.print.bytes < wanted.print.bytes)
         })
     };
-    let (on_their_way, settled): (Vec<&SeenFile>, Vec<&SeenFile>) =
+    let (on_their_way, settled): (Vec<&SeenPrint>, Vec<&SeenPrint>) =
         seen.iter().partition(|file| on_its_way(file));
     !on_their_way.is_empty()
         && settled.len() == expected.len()
         && expected.iter().all(|wanted| {
             settled
                 .iter()
-                .any(|there| there.name == wanted.name && wanted.content.matches(there.content.expose()))
+                .any(|there| there.name == wanted.name && wanted.print == there.print)
         })
 }
 
@@ -224,7 +229,10 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                only_on_their_way(&[expected("a", "value", 0o644)], &there),
+                only_on_their_way(
+                    &[ExpectedPrint::from(&expected("a", "value", 0o644))],
+                    &there.iter().map(SeenPrint::from).collect::<Vec<_>>()
+                ),
                 on_its_way,
                 "{what}"
             );

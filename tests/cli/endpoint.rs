@@ -64,8 +64,9 @@ fn client(about: &Value) -> Aws {
     let access = AwsAccess {
         region: "eu-west-1".to_owned(),
         account: "000000000000".to_owned(),
-        endpoint: about["http"].as_str().unwrap().to_owned(),
-        trust_pem: about["ca"].as_str().unwrap().to_owned(),
+        partition: "aws".to_owned(),
+        endpoint: Some(about["http"].as_str().unwrap().to_owned()),
+        trust_pem: Some(about["ca"].as_str().unwrap().to_owned()),
         proxy: None,
     };
     Aws::connect(access, AdminKey::new("test", "short")).unwrap()

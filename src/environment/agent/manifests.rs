@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::ObjectRef;
 
-/// A namespace of the agent's own: who may reach it is then a matter of rights in this one.
+/// A namespace of the agent's own, in a cluster that is the run's: who may reach it is then a matter of rights in this one.
 pub(in crate::environment) const NAMESPACE: &str = "mountproof-agent";
 /// Selects its pods.
 pub(super) const SELECTOR: &str = "app=mountproof-agent";
@@ -17,8 +17,8 @@ const PODS: &str = "/var/lib/kubelet/pods";
 const SCRATCH: &str = "/scratch";
 
 /// The `DaemonSet`.
-pub(super) fn set() -> ObjectRef {
-    ObjectRef::new("apps/v1", "DaemonSet", Some(NAMESPACE), NAME)
+pub(super) fn set(namespace: &str) -> ObjectRef {
+    ObjectRef::new("apps/v1", "DaemonSet", Some(namespace), NAME)
 }
 
 /// Everything, in the order in which it is created.
@@ -32,13 +32,13 @@ pub(super) fn set() -> ObjectRef {
 ///   the driver's too: the volumes that it publishes are made there, and looked at. Nothing else of the node.
 /// - No token of Kubernetes', no network of the node's, no port that anybody else reaches.
 /// - On every node that takes pods which tolerate nothing, as the workloads of a run do: on those nodes figures are of use.
-pub(super) fn all(image: &str) -> Vec<Value> {
+pub(super) fn all(image: &str, namespace: &str) -> Vec<Value> {
     vec![
         json!({
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {
-                "name": NAMESPACE,
+                "name": namespace,
                 // Paths of the node, and root: what only this level lets through.
                 "labels": { "pod-security.kubernetes.io/enforce": "privileged" },
             },
@@ -46,14 +46,14 @@ pub(super) fn all(image: &str) -> Vec<Value> {
         json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",
-            "metadata": { "name": NAME, "namespace": NAMESPACE },
+            "metadata": { "name": NAME, "namespace": namespace },
             "automountServiceAccountToken": false,
         }),
-        daemon_set(image),
+        daemon_set(image, namespace),
     ]
 }
 
-fn daemon_set(image: &str) -> Value {
+fn daemon_set(image: &str, namespace: &str) -> Value {
     let container = json!({
         "name": "agent",
         "image": image,
@@ -84,7 +84,7 @@ fn daemon_set(image: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": { "name": NAME, "namespace": NAMESPACE, "labels": { "app": NAME } },
+        "metadata": { "name": NAME, "namespace": namespace, "labels": { "app": NAME } },
         "spec": {
             "selector": { "matchLabels": { "app": NAME } },
             "updateStrategy": { "type": "RollingUpdate" },
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn spec() -> Value {
-        let objects = all("agent:1");
+        let objects = all("agent:1", NAMESPACE);
         let set = objects.iter().find(|object| object["kind"] == "DaemonSet");
         set.map(|set| set["spec"]["template"]["spec"].clone())
             .unwrap_or_default()

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
+use serde_json::Value;
 
 pub(super) use self::image::AgentImage;
 pub(super) use self::manifests::NAMESPACE;
@@ -37,27 +38,45 @@ pub(super) async fn installed(
     image: &str,
     nodes: &mut [Node],
 ) -> Result<usize, String> {
-    for object in manifests::all(image) {
+    for object in manifests::all(image, NAMESPACE) {
         // In a cluster that stays they may be there, of another image.
         kubernetes
             .apply(&object)
             .await
             .map_err(|error| error.to_string())?;
     }
+    answering(kubernetes, NAMESPACE, nodes).await
+}
+
+/// What puts agents of this image on nodes, in a namespace of theirs, in the order in which it is made.
+pub(super) fn objects(image: &str, namespace: &str) -> Vec<Value> {
+    manifests::all(image, namespace)
+}
+
+/// Hands each agent of a namespace to its node, once it answers; how many there are.
+///
+/// # Errors
+///
+/// Why they do not, in words.
+pub(super) async fn answering(
+    kubernetes: &Kubernetes,
+    namespace: &str,
+    nodes: &mut [Node],
+) -> Result<usize, String> {
     let until = Instant::now() + READY;
-    rolled_out(kubernetes, until).await?;
+    rolled_out(kubernetes, namespace, until).await?;
     let views = kubernetes.nodes().await.map_err(|error| error.to_string())?;
     let agents: Vec<Agent> = views
         .iter()
         .filter(|node| node.takes_pods && node.ready)
         .map(|node| {
-            let port = kubernetes.pod_port(NAMESPACE, SELECTOR, &node.name, PORT);
+            let port = kubernetes.pod_port(namespace, SELECTOR, &node.name, PORT);
             Agent::new(&node.name, Arc::new(Door(port)))
         })
         .collect();
     for answered in join_all(agents.iter().map(|agent| answers(agent, until))).await {
         if let Err(error) = answered {
-            let why = waiting(kubernetes)
+            let why = waiting(kubernetes, namespace)
                 .await
                 .map_or_else(String::new, |why| format!(" ({why})"));
             return Err(format!("{error} after {READY:?}{why}"));
@@ -74,15 +93,15 @@ pub(super) async fn installed(
 }
 
 /// Waits until every pod of the `DaemonSet` is of this image: one of another would be ended in the middle.
-async fn rolled_out(kubernetes: &Kubernetes, until: Instant) -> Result<(), String> {
-    let set = manifests::set();
+async fn rolled_out(kubernetes: &Kubernetes, namespace: &str, until: Instant) -> Result<(), String> {
+    let set = manifests::set(namespace);
     let began = Instant::now();
     loop {
         let (ready, wanted) = ready(kubernetes, &set).await.map_err(|error| error.to_string())?;
         if wanted > 0 && ready >= wanted {
             return Ok(());
         }
-        let why = waiting(kubernetes).await;
+        let why = waiting(kubernetes, namespace).await;
         // Kubelet has tried again by then.
         let hopeless =
             began.elapsed() >= FAILING && why.as_ref().is_some_and(|why| why.contains("ImagePull"));
@@ -108,8 +127,8 @@ async fn answers(agent: &Agent, until: Instant) -> Result<(), AgentError> {
 }
 
 /// What a pod of an agent waits for, in kubelet's words.
-async fn waiting(kubernetes: &Kubernetes) -> Option<String> {
-    let pods = kubernetes.list("v1", "Pod", Some(NAMESPACE), None).await.ok()?;
+async fn waiting(kubernetes: &Kubernetes, namespace: &str) -> Option<String> {
+    let pods = kubernetes.list("v1", "Pod", Some(namespace), None).await.ok()?;
     pods.iter().find_map(|pod| {
         let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
         let (reason, message) = (waiting["reason"].as_str()?, waiting["message"].as_str());

@@ -12,12 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    super::command::{Trouble, run},
     manifest::{Document, documents},
     options::ChartSource,
     plan::NAMESPACE,
 };
-use crate::tenant::AUDIENCE;
+use crate::{
+    command::{Trouble, run},
+    tenant::AUDIENCE,
+};
 
 /// Longest wait for a chart to be fetched.
 const FETCH: Duration = Duration::from_mins(2);

@@ -35,7 +35,7 @@ pub(super) fn is_registrar(container: &Value) -> bool {
 }
 
 /// Everything that it is started with, in order.
-pub(super) fn arguments(container: &Value) -> Vec<String> {
+pub(in crate::environment) fn arguments(container: &Value) -> Vec<String> {
     let texts = |list: &Value| -> Vec<String> {
         let texts = list.as_array().into_iter().flatten();
         texts

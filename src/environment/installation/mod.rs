@@ -33,7 +33,8 @@ pub use self::{
 
 pub(crate) use self::ready::await_ready;
 pub(super) use self::{
-    container::{Container, flag, position},
+    container::{Container, arguments, flag, position},
+    plan::version_of,
     ready::{pods, ready},
 };
 use super::local::{StartError, install as recorded};

@@ -70,6 +70,32 @@ impl Installation {
         }
     }
 
+    /// Both parts where they are already, and nothing to be made.
+    #[must_use]
+    pub fn found(driver: Placed, provider: Placed) -> Self {
+        Self {
+            objects: Vec::new(),
+            driver,
+            provider,
+            of_provider: BTreeSet::new(),
+        }
+    }
+
+    /// The same without the objects of one part, which is there already.
+    #[must_use]
+    pub fn without(mut self, part: Part, there: Placed) -> Self {
+        let objects = std::mem::take(&mut self.objects);
+        self.objects = objects
+            .into_iter()
+            .filter(|object| self.part_of(&ObjectRef::of(object)) != part)
+            .collect();
+        match part {
+            Part::Driver => self.driver = there,
+            Part::Provider => self.provider = there,
+        }
+        self
+    }
+
     /// Whose an object is.
     pub(super) fn part_of(&self, object: &ObjectRef) -> Part {
         if self.of_provider.contains(object) {
@@ -383,7 +409,7 @@ fn container_of(object: &Value, part: Part) -> Option<usize> {
 }
 
 /// The version that was said, or that the image's tag, or a label, says.
-fn version_of(said: Option<&str>, image: &str, daemon_set: &Value) -> String {
+pub(in crate::environment) fn version_of(said: Option<&str>, image: &str, daemon_set: &Value) -> String {
     let labels = [
         &daemon_set["metadata"],
         &daemon_set["spec"]["template"]["metadata"],

@@ -97,7 +97,7 @@ impl Cluster {
             let (pid, id) = said.split_once(' ').unwrap_or((&said, ""));
             nodes.push(Node {
                 // The node's own file system, its mounts included, as root on this machine may see it.
-                kubelet_root: Path::new("/proc").join(pid).join("root").join(KUBELET),
+                kubelet_root: Some(Path::new("/proc").join(pid).join("root").join(KUBELET)),
                 csi_socket: None,
                 agent: None,
                 name: node.clone(),

@@ -265,6 +265,7 @@ pub(super) async fn start(
         expired: None,
         workload_controllers: true,
         upgrade,
+        lacks: Vec::new(),
         stop: Mutex::new(Some(Box::new(move || {
             // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
             Box::pin(async move {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    environment::command::{Trouble, run as run_with, watched},
+    command::{Trouble, run as run_with, watched},
     generation::Version,
 };
 

@@ -10,7 +10,6 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::Command,
@@ -18,12 +17,9 @@ use tokio::{
 };
 
 use crate::{
-    environment::{Node, NodeProcess, NodePrograms, Restarts},
+    environment::{Node, NodeProcess, NodePrograms, Restarts, restarts::restarts},
     kubernetes::Kubernetes,
 };
-
-/// Part of the path of the folder that driver and provider share on a node, in the manifests and charts of all releases.
-const SHARED_FOLDER: &str = "secrets-store-csi-providers";
 
 /// Sees the nodes of a cluster end. Dropping it ends the watch.
 pub(super) struct Watch {
@@ -58,7 +54,10 @@ impl NodePrograms for Watch {
         let how = |node: &Node| match ended.get(&node.name) {
             Some(how) => Some(how.clone()),
             // Its files are gone before Docker has a word for it: what is not there is missed for that reason.
-            None => is_gone(&node.kubelet_root).then(|| "it has just gone".to_owned()),
+            None => {
+                let root = node.kubelet_root.as_deref();
+                root.is_some_and(is_gone).then(|| "it has just gone".to_owned())
+            }
         };
         let one = |node: &Node| NodeProcess {
             name: "node",
@@ -84,35 +83,6 @@ impl NodePrograms for Watch {
 
 fn is_gone(folder: &Path) -> bool {
     std::fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-/// PURE: how often the containers of driver and provider were restarted, of the pods that share their folder.
-fn restarts(pods: &[Value]) -> Restarts {
-    let mut restarts = BTreeMap::new();
-    let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
-    for pod in pods {
-        let shares = each(&pod["spec"]["volumes"]).iter().any(|volume| {
-            let path = volume["hostPath"]["path"].as_str().unwrap_or_default();
-            path.contains(SHARED_FOLDER)
-        });
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        for container in each(&pod["status"]["containerStatuses"])
-            .iter()
-            .filter(|_| shares)
-        {
-            let of = container["name"].as_str().unwrap_or_default();
-            let count = container["restartCount"].as_u64().unwrap_or(0);
-            // One that has just ended is about to be restarted.
-            let ended = u64::from(container["state"]["terminated"].is_object());
-            let last = &container["lastState"]["terminated"];
-            let why = match (last["reason"].as_str(), last["exitCode"].as_i64()) {
-                (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
-                _ => "it ended".to_owned(),
-            };
-            restarts.insert(format!("container {of} of pod {name}"), (count + ended, why));
-        }
-    }
-    restarts
 }
 
 /// Notes each container of the cluster that ends.
@@ -144,8 +114,6 @@ async fn follow(cluster: String, ended: Arc<Mutex<BTreeMap<String, String>>>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[tokio::test]
@@ -153,7 +121,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
         let node = |name: &str| Node {
             name: name.to_owned(),
-            kubelet_root: folder.path().join(name),
+            kubelet_root: Some(folder.path().join(name)),
             csi_socket: None,
             agent: None,
         };
@@ -161,45 +129,5 @@ mod tests {
         let watch = Watch::begin("no-such-cluster", &[node("lives"), node("gone")]);
         let ended: Vec<Option<String>> = watch.processes().into_iter().map(|node| node.ended).collect();
         assert_eq!(ended, [None, Some("gone, it has just gone".to_owned())]);
-    }
-
-    #[test]
-    fn restarts_of_driver_and_provider_are_counted_and_of_nobody_else() {
-        let pod = |name: &str, path: &str, status: Value| {
-            json!({
-                "metadata": { "name": name },
-                "spec": { "volumes": [{ "name": "v", "hostPath": { "path": path } }] },
-                "status": { "containerStatuses": [status] },
-            })
-        };
-        let running = json!({ "name": "provider", "restartCount": 0, "state": { "running": {} } });
-        let restarted = json!({ "name": "provider", "restartCount": 2, "state": { "running": {} },
-            "lastState": { "terminated": { "reason": "OOMKilled", "exitCode": 137 } } });
-        let ended = json!({ "name": "provider", "restartCount": 0,
-            "state": { "terminated": { "reason": "Error", "exitCode": 1 } } });
-        let folder = "/var/run/secrets-store-csi-providers";
-        let found = restarts(&[
-            pod("a", folder, running),
-            pod(
-                "b",
-                "/etc/kubernetes/secrets-store-csi-providers",
-                restarted.clone(),
-            ),
-            pod("c", folder, ended),
-            pod("other", "/var/lib", restarted),
-        ]);
-        let counts: Vec<(&str, u64)> = found
-            .iter()
-            .map(|(name, (count, _))| (name.as_str(), *count))
-            .collect();
-        assert_eq!(
-            counts,
-            [
-                ("container provider of pod a", 0),
-                ("container provider of pod b", 2),
-                ("container provider of pod c", 1),
-            ]
-        );
-        assert_eq!(found["container provider of pod b"].1, "OOMKilled, exit code 137");
     }
 }

@@ -48,11 +48,11 @@ impl Stage {
         let kubernetes_front = Front::start(&api.url(), World::Kubernetes, &ca).await;
         let marks = Marks::of_run(RUN);
         let kubernetes = Kubernetes::connect(
-            &KubernetesAccess {
-                url: kubernetes_front.url(),
-                trust_pem: ca.certificate_pem().to_owned(),
-                identity: Identity::Token(Credential::new(api.admin_token().expose())),
-            },
+            &KubernetesAccess::new(
+                kubernetes_front.url(),
+                ca.certificate_pem(),
+                Identity::Token(Credential::new(api.admin_token().expose())),
+            ),
             &marks,
         )
         .await
@@ -62,8 +62,9 @@ impl Stage {
         let access = AwsAccess {
             region: "eu-central-1".to_owned(),
             account: ACCOUNT.to_owned(),
-            endpoint: aws_front.url(),
-            trust_pem: ca.certificate_pem().to_owned(),
+            partition: "aws".to_owned(),
+            endpoint: Some(aws_front.url()),
+            trust_pem: Some(ca.certificate_pem().to_owned()),
             proxy: None,
         };
         let aws = Aws::connect(access, key).unwrap();

@@ -31,6 +31,8 @@ pub enum IamErrorKind {
     ValidationError,
     /// An operation that this service does not have.
     InvalidAction,
+    /// Something that nobody in the account may do.
+    AccessDenied,
 }
 
 impl IamError {
@@ -82,6 +84,7 @@ impl IamError {
             IamErrorKind::InvalidInput => "InvalidInput",
             IamErrorKind::ValidationError => "ValidationError",
             IamErrorKind::InvalidAction => "InvalidAction",
+            IamErrorKind::AccessDenied => "AccessDenied",
         }
     }
 
@@ -93,6 +96,7 @@ impl IamError {
             IamErrorKind::EntityAlreadyExists
             | IamErrorKind::DeleteConflict
             | IamErrorKind::LimitExceeded => 409,
+            IamErrorKind::AccessDenied => 403,
             IamErrorKind::MalformedPolicyDocument
             | IamErrorKind::InvalidInput
             | IamErrorKind::ValidationError

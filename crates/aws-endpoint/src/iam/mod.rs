@@ -5,6 +5,7 @@
 //! decided, and no part of it reads a clock or a socket. [`store`] holds the roles, policies and
 //! providers of one account; [`service`] is the IAM API over that store, without HTTP.
 
+mod aws_managed;
 pub mod condition;
 pub mod context;
 pub mod decision;

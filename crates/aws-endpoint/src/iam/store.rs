@@ -1,7 +1,7 @@
 //! The roles, managed policies and identity providers of one account.
 //!
 //! Changes hold at once (AWS's take seconds to reach every region). Left out: users, groups, instance
-//! profiles, service-linked roles, and the policies that AWS itself manages.
+//! profiles, service-linked roles, and most of the policies that AWS itself manages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
+use super::aws_managed;
 use super::evaluate::NamedPolicy;
 use super::policy::{Document, Policy, PolicyError};
 
@@ -196,9 +197,13 @@ impl IamState {
     /// A managed policy's version that counts.
     #[must_use]
     pub fn managed(&self, arn: &str) -> Option<NamedPolicy> {
-        self.policies
-            .get(arn)
+        self.any_policy(arn)
             .map(|policy| policy.default().document.named.clone())
+    }
+
+    /// A managed policy, the account's own or AWS's.
+    pub(super) fn any_policy(&self, arn: &str) -> Option<&ManagedPolicy> {
+        self.policies.get(arn).or_else(|| aws_managed::find(arn))
     }
 
     /// Everything there is, such as `role demo-team-red`, in a fixed order.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::roles::TAGS;
 use super::{Call, Outcome, counted_size, document, paged, tag_list, time, url_encoded};
+use crate::iam::aws_managed;
 use crate::iam::error::{IamError, IamErrorKind};
 use crate::iam::params::{Params, invalid, pattern};
 use crate::iam::policy::Document;
@@ -75,12 +76,12 @@ pub(super) fn get(state: &mut IamState, call: &Call<'_>) -> Outcome {
 }
 
 pub(super) fn delete(state: &mut IamState, call: &Call<'_>) -> Outcome {
-    let policy = policy(state, call.params)?;
-    let arn = policy.arn.clone();
+    let policy = policy_mut(state, call.params)?;
+    let (arn, versions) = (policy.arn.clone(), policy.versions.len());
     if state.attached_to(&arn).next().is_some() || state.bounded_by(&arn).next().is_some() {
         return Err(conflict("Cannot delete a policy attached to entities."));
     }
-    if policy.versions.len() > 1 {
+    if versions > 1 {
         return Err(conflict(
             "This policy has more than one version. Before you delete a policy, you must delete the policy's \
              versions. The default version is deleted with the policy.",
@@ -93,10 +94,10 @@ pub(super) fn delete(state: &mut IamState, call: &Call<'_>) -> Outcome {
 pub(super) fn list(state: &mut IamState, call: &Call<'_>) -> Outcome {
     let params = call.params;
     let prefix = params.path_prefix()?;
-    let local = match params.optional("Scope").unwrap_or("All") {
-        "All" | "Local" => true,
-        // There are none that AWS manages.
-        "AWS" => false,
+    let (local, of_aws) = match params.optional("Scope").unwrap_or("All") {
+        "All" => (true, true),
+        "Local" => (true, false),
+        "AWS" => (false, true),
         other => return Err(not_one_of("scope", other, "[Local, All, AWS]")),
     };
     let (attached_use, boundary_use) = match params.optional("PolicyUsageFilter") {
@@ -116,8 +117,9 @@ pub(super) fn list(state: &mut IamState, call: &Call<'_>) -> Outcome {
         (attached_use && state.attached_to(&policy.arn).next().is_some())
             || (boundary_use && state.bounded_by(&policy.arn).next().is_some())
     };
-    let mut policies: Vec<&ManagedPolicy> = state.policies.values().collect();
-    policies.retain(|policy| local && policy.path.starts_with(prefix) && (!only_used || used(policy)));
+    let own = state.policies.values().filter(|_| local);
+    let mut policies: Vec<&ManagedPolicy> = own.chain(aws_managed::all().filter(|_| of_aws)).collect();
+    policies.retain(|policy| policy.path.starts_with(prefix) && (!only_used || used(policy)));
     policies.sort_by(|a, b| a.name.cmp(&b.name));
     let page = params.page(policies, |policy| policy.name.clone())?;
     Ok(Some(paged(page, |policies| {
@@ -237,7 +239,7 @@ pub(super) fn list_entities(state: &mut IamState, call: &Call<'_>) -> Outcome {
 
 pub(super) fn policy<'a>(state: &'a IamState, params: &Params) -> Result<&'a ManagedPolicy, IamError> {
     let arn = checked_arn(params)?;
-    state.policies.get(arn).ok_or_else(|| no_such_policy(arn))
+    state.any_policy(arn).ok_or_else(|| no_such_policy(arn))
 }
 
 pub(super) fn policy_mut<'a>(
@@ -245,6 +247,13 @@ pub(super) fn policy_mut<'a>(
     params: &Params,
 ) -> Result<&'a mut ManagedPolicy, IamError> {
     let arn = checked_arn(params)?;
+    if aws_managed::find(arn).is_some() {
+        // Whose policies allow everything, too. Unverified.
+        return Err(IamError::new(
+            IamErrorKind::AccessDenied,
+            format!("Policy {arn} is managed by AWS and cannot be changed."),
+        ));
+    }
     state.policies.get_mut(arn).ok_or_else(|| no_such_policy(arn))
 }
 

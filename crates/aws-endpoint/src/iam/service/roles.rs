@@ -137,7 +137,7 @@ pub(super) fn list_attached(state: &mut IamState, call: &Call<'_>) -> Outcome {
     let mut policies: Vec<_> = role
         .attached
         .iter()
-        .filter_map(|arn| state.policies.get(arn))
+        .filter_map(|arn| state.any_policy(arn))
         .collect();
     policies.retain(|policy| policy.path.starts_with(prefix));
     policies.sort_by(|a, b| a.name.cmp(&b.name));
@@ -236,7 +236,7 @@ fn policy_arn(params: &Params) -> Result<&str, IamError> {
 }
 
 fn existing_policy(state: &IamState, arn: &str) -> Result<String, IamError> {
-    let known = state.policies.get(arn).map(|policy| policy.arn.clone());
+    let known = state.any_policy(arn).map(|policy| policy.arn.clone());
     known.ok_or_else(|| IamError::no_such(format!("Policy {arn} does not exist or is not attachable.")))
 }
 

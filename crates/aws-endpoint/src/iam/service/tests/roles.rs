@@ -331,3 +331,29 @@ fn inline_policies() {
     }
     service.ok("DeleteRole", &[named[0]]);
 }
+
+#[test]
+fn what_aws_manages_is_attached_and_never_changed() {
+    const MANAGED: &str = "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy";
+    let mut service = Service::new();
+    service.ok(
+        "CreateRole",
+        &[("RoleName", "node"), ("AssumeRolePolicyDocument", TRUST)],
+    );
+    service.ok(
+        "AttachRolePolicy",
+        &[("RoleName", "node"), ("PolicyArn", MANAGED)],
+    );
+    let attached = service.ok("ListAttachedRolePolicies", &[("RoleName", "node")]);
+    assert_eq!(texts(&attached, "PolicyArn"), [MANAGED]);
+    let listed = service.ok("ListPolicies", &[("Scope", "AWS"), ("OnlyAttached", "true")]);
+    assert_eq!(texts(&listed, "PolicyName"), ["AmazonEKSWorkerNodePolicy"]);
+    assert_eq!(service.0.role_policies("node").unwrap().identity.len(), 1);
+    service.refused(
+        "DeletePolicy",
+        &[("PolicyArn", MANAGED)],
+        "AccessDenied",
+        403,
+        &format!("Policy {MANAGED} is managed by AWS and cannot be changed."),
+    );
+}

@@ -11,7 +11,7 @@ use tokio::{
 
 /// How a program went wrong.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It could not be started.
     NotRun(String),
     /// It ended with another exit code than 0; the lines that tell why.
@@ -21,7 +21,7 @@ pub(super) enum Trouble {
 }
 
 /// Runs a program to its end, for what it writes to standard output; see [`watched`].
-pub(super) async fn run<S: AsRef<OsStr>>(
+pub(crate) async fn run<S: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = S>,
     environment: &[(&str, &OsStr)],
@@ -33,7 +33,7 @@ pub(super) async fn run<S: AsRef<OsStr>>(
 /// Runs a program to its end, while `heard` hears what it complains of, line by line. It is killed, with every program that it
 /// runs, when it takes longer, or when nobody waits any more. In a process group of its own, so that Ctrl-C in a terminal is
 /// for the harness, which takes down what the program made.
-pub(super) async fn watched<S: AsRef<OsStr>>(
+pub(crate) async fn watched<S: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = S>,
     environment: &[(&str, &OsStr)],

@@ -1,0 +1,156 @@
+//! The flags of `--env eks`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::environment::{AddonWanted, Creation, EksCluster, Nodes};
+
+/// Which cluster of EKS.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "EKS environment (--env eks)")]
+pub struct EksArgs {
+    /// Make a cluster for the run, with the name that --cluster-name gives or one of its own, and delete it at the end. Without
+    /// this the cluster of --cluster-name is used, and left as it is.
+    #[arg(long)]
+    pub create: bool,
+
+    /// Subnets of the cluster and its nodes, of two availability zones at least; nodes need a way out to AWS from there.
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',', requires = "create")]
+    pub subnets: Vec<String>,
+
+    /// Security groups of the cluster, beside the one that EKS makes.
+    #[arg(long, value_name = "ID,..", value_delimiter = ',', requires = "create")]
+    pub security_groups: Vec<String>,
+
+    /// Version of Kubernetes, such as 1.36 [default: EKS's own choice].
+    #[arg(long, value_name = "VERSION", requires = "create")]
+    pub kubernetes_version: Option<String>,
+
+    /// What the nodes are.
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "t3.medium",
+        requires = "create"
+    )]
+    pub instance_type: String,
+
+    /// How many nodes.
+    #[arg(long, value_name = "N", requires = "create")]
+    pub nodes: Option<u32>,
+
+    /// The node group's smallest size [default: 1].
+    #[arg(long, value_name = "N", requires = "create")]
+    pub nodes_min: Option<u32>,
+
+    /// The node group's largest size [default: 3, or --nodes].
+    #[arg(long, value_name = "N", requires = "create")]
+    pub nodes_max: Option<u32>,
+
+    /// An add-on to install, such as vpc-cni@v1.20.4-eksbuild.2; more than once for several. The add-on
+    /// aws-secrets-store-csi-driver-provider takes the place of driver and provider of ours.
+    #[arg(long, value_name = "NAME[@VERSION]", requires = "create")]
+    pub addon: Vec<AddonWanted>,
+
+    /// Write a kubeconfig for the cluster to this file; it asks the AWS CLI for its tokens.
+    #[arg(long, value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+}
+
+impl EksArgs {
+    /// The first flag that only means something with `--env eks`, if one was given.
+    #[must_use]
+    pub fn first_given(&self) -> Option<&'static str> {
+        [
+            (self.create, "--create"),
+            (!self.subnets.is_empty(), "--subnets"),
+            (!self.security_groups.is_empty(), "--security-groups"),
+            (self.kubernetes_version.is_some(), "--kubernetes-version"),
+            (self.nodes.is_some(), "--nodes"),
+            (self.nodes_min.is_some(), "--nodes-min"),
+            (self.nodes_max.is_some(), "--nodes-max"),
+            (!self.addon.is_empty(), "--addon"),
+            (self.write_kubeconfig.is_some(), "--write-kubeconfig"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// The cluster that is meant.
+    ///
+    /// # Errors
+    ///
+    /// In words, where none is.
+    pub fn cluster(&self, name: Option<&str>) -> Result<EksCluster, String> {
+        if !self.create {
+            return name.map(|name| EksCluster::Existing(name.to_owned())).ok_or_else(|| {
+                "--env eks needs a cluster: name one with --cluster-name, or have one made with --create \
+                 --subnets ID,ID"
+                    .to_owned()
+            });
+        }
+        if let Some(name) = name
+            && !is_cluster_name(name)
+        {
+            return Err(format!(
+                "--cluster-name: {name:?} is no name for a cluster: up to 100 letters, digits, dashes and underscores, a letter \
+                 or a digit first"
+            ));
+        }
+        if self.subnets.len() < 2 {
+            return Err(
+                "--create needs --subnets ID,ID: two at least, of different availability zones (`aws ec2 describe-subnets` \
+                 lists them)"
+                    .to_owned(),
+            );
+        }
+        Ok(EksCluster::Created(Box::new(Creation {
+            name: name.map(str::to_owned),
+            version: self.kubernetes_version.clone(),
+            subnets: self.subnets.clone(),
+            security_groups: self.security_groups.clone(),
+            nodes: Nodes::sized(&self.instance_type, self.nodes, self.nodes_min, self.nodes_max)?,
+            addons: self.addon.clone(),
+        })))
+    }
+}
+
+/// As EKS has it ("`CreateCluster`": `[0-9A-Za-z][A-Za-z0-9\-_]*`, up to 100).
+fn is_cluster_name(name: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    name.len() <= 100 && name.chars().all(fits) && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(create: bool, subnets: &[&str]) -> EksArgs {
+        EksArgs {
+            create,
+            subnets: subnets.iter().map(|&subnet| subnet.to_owned()).collect(),
+            instance_type: "t3.medium".to_owned(),
+            ..EksArgs::default()
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_named_or_made() {
+        for (create, subnets, name, said) in [
+            (false, &[][..], Some("prod"), Ok("existing")),
+            (false, &[], None, Err("--cluster-name")),
+            (true, &["a", "b"], None, Ok("created")),
+            (true, &["a", "b"], Some("test"), Ok("created")),
+            (true, &["a"], None, Err("--subnets")),
+            (true, &["a", "b"], Some("-test"), Err("no name")),
+        ] {
+            match (args(create, subnets).cluster(name), said) {
+                (Ok(EksCluster::Existing(found)), Ok("existing")) => assert_eq!(Some(found.as_str()), name),
+                (Ok(EksCluster::Created(made)), Ok("created")) => assert_eq!(made.name.as_deref(), name),
+                (Err(error), Err(words)) => assert!(error.contains(words), "{error}"),
+                (found, said) => panic!("{found:?} in the place of {said:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! PURE. What a run in an account makes there, in words.
+
+use super::{
+    EksOptions,
+    cost::{self, Priced},
+    options::{Creation, EksCluster},
+};
+
+/// What a cluster and its nodes take to come up and to go, about.
+const TAKES: &str = "about 13 minutes to come up and 10 to go, beside the run itself";
+
+impl EksOptions {
+    /// What would be made, what becomes of it and what it costs: a line each. So many secrets, read so many times.
+    #[must_use]
+    pub fn planned(&self, secrets: usize, calls: u64) -> Vec<String> {
+        let region = self.account.region.as_deref().unwrap_or("the region of the credentials");
+        let mut lines = match &self.cluster {
+            EksCluster::Existing(name) => vec![
+                format!("eks: the cluster {name} in {region}, which stays as it is"),
+                "in it and in the account only what the run makes, each with the run's tag or label, removed at the end"
+                    .to_owned(),
+            ],
+            EksCluster::Created(creation) => self.made(creation, region),
+        };
+        let account = match self.account_id.as_str() {
+            "" => "the account of the credentials; without a terminal it has to be agreed to: --allow-account ID",
+            agreed => agreed,
+        };
+        lines.push(format!("account: {account}"));
+        lines.push(
+            "every object's name begins with mountproof-RUNID; tags mountproof:run=RUNID and, of a tenant, mountproof:tenant=NAME"
+                .to_owned(),
+        );
+        let (cluster, nodes, instance_type) = match &self.cluster {
+            EksCluster::Existing(_) => (false, 0, ""),
+            EksCluster::Created(creation) => (
+                true,
+                creation.nodes.desired,
+                creation.nodes.instance_type.as_str(),
+            ),
+        };
+        lines.extend(cost::lines(Priced {
+            cluster,
+            nodes,
+            instance_type,
+            secrets,
+            calls,
+        }));
+        lines
+    }
+
+    fn made(&self, creation: &Creation, region: &str) -> Vec<String> {
+        let name = self.cluster_name("RUNID");
+        let nodes = &creation.nodes;
+        let version = creation.version.as_deref().unwrap_or("of EKS's choice");
+        let mut lines = vec![
+            format!("eks: a cluster of its own in {region}, deleted at the end; {TAKES}"),
+            format!(
+                "cluster     {name}, Kubernetes {version}, subnets {}",
+                creation.subnets.join(", ")
+            ),
+            format!(
+                "node group  mountproof-RUNID, {} of {} ({} to {})",
+                nodes.desired, nodes.instance_type, nodes.least, nodes.most
+            ),
+            "roles       mountproof-RUNID-cluster, mountproof-RUNID-node, with policies that AWS manages".to_owned(),
+        ];
+        for addon in &creation.addons {
+            let version = addon.version.as_deref().unwrap_or("of EKS's choice");
+            lines.push(format!("add-on      {} {version}", addon.name));
+        }
+        lines
+    }
+}

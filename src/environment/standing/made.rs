@@ -1,0 +1,163 @@
+//! What a run makes in a cluster that stays: driver, provider and agent, each object on record before it is made.
+
+use mountproof_releases::Part;
+use serde_json::Value;
+
+use super::{
+    SharedOptions, far_nodes,
+    judge::{Choice, Judgement},
+    seen::SeenPart,
+};
+use crate::{
+    environment::{
+        Node, StartError, agent,
+        installation::{Installation, Placed},
+        progress::{Stage, Told},
+    },
+    kubernetes::{Kubernetes, KubernetesError, ObjectRef},
+    provision::{Ledger, Object},
+    report::figure,
+    tenant::Marks,
+};
+
+/// What was found, as an installation of which nothing is made.
+pub(super) fn found(judgement: &Judgement) -> Installation {
+    let placed = |part| match judgement.of(part) {
+        Choice::Found(seen) => placed(seen),
+        Choice::Install | Choice::Replace(_) => unreachable!("nothing is installed"),
+    };
+    Installation::found(placed(Part::Driver), placed(Part::Provider))
+}
+
+/// What is to be installed of a plan for both parts: what is there already is none of ours to make.
+pub(super) fn fitting(planned: Installation, judgement: &Judgement) -> Installation {
+    let mut fitting = planned;
+    for part in Part::ALL {
+        if let Choice::Found(seen) = judgement.of(part) {
+            fitting = fitting.without(part, placed(seen));
+        }
+    }
+    fitting
+}
+
+/// Makes the objects of an installation, in order, each on record before it is made.
+///
+/// # Errors
+///
+/// When one cannot be made, or is there already and is somebody else's.
+pub(super) async fn install(
+    kubernetes: &Kubernetes,
+    ledger: &Ledger,
+    installation: &Installation,
+    marks: &Marks,
+) -> Result<(), StartError> {
+    for object in &installation.objects {
+        make(kubernetes, ledger, labelled(object.clone(), marks)).await?;
+    }
+    Ok(())
+}
+
+/// Puts on record what an upgrade will make, and labels it.
+pub(super) fn record(ledger: &Ledger, to: &mut Installation, marks: &Marks) -> Result<(), StartError> {
+    for object in &mut to.objects {
+        *object = labelled(std::mem::take(object), marks);
+    }
+    let objects: Vec<Object> = to
+        .objects
+        .iter()
+        .map(|object| Object::Installed(ObjectRef::of(object)))
+        .collect();
+    ledger.plan(&objects).map_err(StartError::of("installation"))
+}
+
+async fn make(kubernetes: &Kubernetes, ledger: &Ledger, object: Value) -> Result<(), StartError> {
+    let record = Object::Installed(ObjectRef::of(&object));
+    ledger.plan(&[record]).map_err(StartError::of("installation"))?;
+    kubernetes
+        .create(&object)
+        .await
+        .map_err(StartError::of("installation"))
+}
+
+/// An object with the run's label on it, which tells ours from others'. Not on what it makes: pods of a `DaemonSet` are none
+/// of a run's workloads.
+pub(super) fn labelled(mut object: Value, marks: &Marks) -> Value {
+    for (label, value) in marks.labels() {
+        object["metadata"]["labels"][label] = value;
+    }
+    object
+}
+
+fn placed(seen: &SeenPart) -> Placed {
+    Placed {
+        origin: seen.origin(),
+        version: seen.version.clone(),
+        image: seen.image.clone(),
+        daemon_set: seen.daemon_set.clone(),
+        container: seen.container.clone(),
+        account: seen.account.clone(),
+        remarks: Vec::new(),
+    }
+}
+
+/// Puts the agent on the nodes, where it has an image; the nodes, and why there is none on them. No run fails for that: the
+/// `pod` lens needs no agent.
+pub(super) async fn agent(
+    kubernetes: &Kubernetes,
+    ledger: &Ledger,
+    options: &SharedOptions,
+    marks: &Marks,
+    told: &Told,
+) -> Result<(Vec<Node>, Option<String>), StartError> {
+    let failed = StartError::of::<KubernetesError>("nodes");
+    let mut nodes = far_nodes(kubernetes).await.map_err(failed)?;
+    let Some(image) = &options.agent else {
+        let because = "no agent is on the nodes: give its image with --agent-image (Dockerfile)";
+        return Ok((nodes, Some(because.to_owned())));
+    };
+    let stage = Stage::begin(told, "agent", "onto the nodes");
+    let namespace = format!("mountproof-agent-{}", marks.run());
+    let objects: Vec<Value> = agent::objects(image, &namespace)
+        .into_iter()
+        .map(|object| labelled(object, marks))
+        .collect();
+    for object in &objects {
+        let record = Object::Kubernetes(ObjectRef::of(object));
+        ledger.plan(&[record]).map_err(StartError::of("agent"))?;
+        if let Err(error) = kubernetes.create(object).await {
+            return Ok((
+                nodes,
+                Some(format!("the agent cannot be put on the nodes: {error}")),
+            ));
+        }
+    }
+    match agent::answering(kubernetes, &namespace, &mut nodes).await {
+        Ok(number) => {
+            stage.ends(format!("answers on {}", figure::counted(number, "node")));
+            Ok((nodes, None))
+        }
+        Err(because) => {
+            stage.ends("does not answer");
+            let because = format!(
+                "there is no agent of the image {image} on the nodes: {because}; give one of this version with --agent-image"
+            );
+            Ok((nodes, Some(because)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_label_is_on_what_is_made_and_not_on_its_pods() {
+        let set = json!({ "kind": "DaemonSet", "metadata": { "labels": { "app": "d" } }, "spec": { "template": {} } });
+        let marked = labelled(set, &Marks::of_run("r1"));
+        assert_eq!(marked["metadata"]["labels"]["mountproof.dev/run"], "r1");
+        assert_eq!(marked["metadata"]["labels"]["app"], "d");
+        assert_eq!(marked["spec"]["template"], json!({}));
+    }
+}
