@@ -22,7 +22,8 @@ use crate::{
 /// When a stream cannot be written.
 pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let names = args.tenants.names();
-    let binding = match args.selection.plan(&names, output)? {
+    let choice = args.tenants.identity;
+    let binding = match args.selection.plan(&names, choice, output)? {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };

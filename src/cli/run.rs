@@ -17,7 +17,7 @@ use super::{
     host::{self, HostArgs},
     installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
-    list::TenantArgs,
+    list::{IdentityChoice, TenantArgs, about_another},
     output::{Output, USAGE},
     scenarios::{SelectionArgs, read_start},
 };
@@ -280,6 +280,7 @@ impl RunArgs {
         RunOptions {
             cases,
             tenants: self.tenants.names(),
+            identities: self.tenants.identity.identities().to_vec(),
             cluster: self.cluster_name.clone(),
             region: self.region.clone().unwrap_or_else(|| REGION.to_owned()),
             image: self.image.clone(),
@@ -335,6 +336,7 @@ impl RunArgs {
             clock: self.kubelet_clock,
             provider_qps: self.provider_qps,
             programs: self.host.obtained.clone().map(|obtained| obtained.0),
+            pod_identity: self.tenants.identity != IdentityChoice::Irsa,
             ..LocalOptions::default()
         })))
     }
@@ -406,10 +408,16 @@ pub async fn run(
         return host::outside(&args.host, args.env, quiet, output).await;
     }
     let names = args.tenants.names();
-    let binding = match args.selection.plan(&names, output)? {
+    let binding = match args.selection.plan(&names, args.tenants.identity, output)? {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
+    for (scenario, identity) in about_another(&binding, args.tenants.identity) {
+        writeln!(
+            output.err,
+            "note: {scenario} is about {identity} alone: it is left out"
+        )?;
+    }
     for unbound in &binding.unbound {
         writeln!(
             output.err,

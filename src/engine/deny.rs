@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     case::{Attempt, judged},
+    evidence,
     mounted::Mounted,
     step::{StepError, StepResult},
     workload::{self, LOOK, LiveWorkload, record_access},
@@ -85,6 +86,10 @@ async fn watch(
         .calls
         .as_ref()
         .map(|calls| calls.since(attempt.calls_from));
+    if seen.calls.is_none() {
+        // What AWS said is in nobody else's hands then.
+        seen.provider_log = evidence::provider_lines(attempt).await;
+    }
     Ok(seen)
 }
 
@@ -106,7 +111,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
         .tenants
         .get(live.tenant)
         .ok_or_else(StepError::bad_reference)?;
-    let asked = live.asked().map(str::to_owned).collect();
+    let asks: Vec<String> = live.asked().map(str::to_owned).collect();
     let mut names = Vec::new();
     for secret in live.secrets() {
         let owner = attempt
@@ -120,6 +125,17 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
     }
     let primary = denied_region(attempt, live);
     let reason = match &planned.because {
+        Because::Aws {
+            error,
+            action,
+            reason,
+        } if action.starts_with("eks-auth:") => ExpectedReason::Exchange {
+            error: error.clone(),
+            action: action.clone(),
+            says: reason.clone(),
+            subject: format!("system:serviceaccount:{}:default", tenant.name()),
+            secret: names,
+        },
         Because::Aws {
             error,
             action,
@@ -143,7 +159,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             action: action.clone(),
             says: reason.clone(),
             role: tenant.role().to_owned(),
-            asked,
+            asked: asks.clone(),
             secret: names,
             region: primary.map(str::to_owned),
             subject: None,
@@ -175,6 +191,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
     Ok(Claim {
         tenant: tenant.name().to_owned(),
         target,
+        asks,
         reason,
         hold: planned.hold,
     })

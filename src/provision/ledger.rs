@@ -112,6 +112,15 @@ pub enum Object {
     Role(String),
     /// A secret, by name.
     Secret(String),
+    /// A Pod Identity association of an EKS cluster.
+    PodIdentityAssociation {
+        /// The cluster.
+        cluster: String,
+        /// Namespace of its `ServiceAccount`.
+        namespace: String,
+        /// Its `ServiceAccount`.
+        service_account: String,
+    },
 }
 
 impl std::fmt::Display for Object {
@@ -125,6 +134,14 @@ impl std::fmt::Display for Object {
             Self::Policy(arn) => write!(f, "iam policy {arn}"),
             Self::Role(name) => write!(f, "iam role {name}"),
             Self::Secret(name) => write!(f, "secret {name}"),
+            Self::PodIdentityAssociation {
+                cluster,
+                namespace,
+                service_account,
+            } => write!(
+                f,
+                "pod identity association {namespace}/{service_account} in {cluster}"
+            ),
         }
     }
 }

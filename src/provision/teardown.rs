@@ -10,7 +10,10 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 
-use super::ledger::{KubernetesIn, Ledger, Object, Reach};
+use super::{
+    ledger::{KubernetesIn, Ledger, Object, Reach},
+    ways,
+};
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
@@ -345,7 +348,9 @@ impl Plan {
                 Object::Kubernetes(reference) if reference.kind == "Namespace" => {
                     plan.namespaces.push(object);
                 }
-                Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
+                Object::Role(_) | Object::Secret(_) | Object::PodIdentityAssociation { .. } => {
+                    plan.after[0].push(object);
+                }
                 Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
                 Object::Kubernetes(_) | Object::Installed(_) => plan.after[2].push(object),
                 Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
@@ -532,6 +537,20 @@ async fn remove_kubernetes(
 }
 
 pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal, AwsError> {
+    if let Object::PodIdentityAssociation {
+        cluster,
+        namespace,
+        service_account,
+    } = object
+    {
+        let ours = |tags: &Tags| tags.get(RUN_TAG).is_some_and(|run| run == marks.run());
+        let gone = ways::remove_association(aws, cluster, namespace, service_account, ours).await?;
+        return Ok(match gone {
+            None => Removal::Absent,
+            Some(true) => Removal::Removed,
+            Some(false) => Removal::Foreign,
+        });
+    }
     let tags = match object {
         Object::OidcProvider(arn) => aws.oidc_tags(arn).await,
         Object::Policy(arn) => aws.policy_tags(arn).await,
@@ -539,6 +558,7 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.secret_tags(name).await,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::PodIdentityAssociation { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_) => Ok(Tags::new()),
@@ -556,6 +576,7 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.remove_secret(name).await?,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::PodIdentityAssociation { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_) => {}

@@ -255,6 +255,8 @@ pub(super) async fn environment(
         republish: None,
         failover_region,
         issuer,
+        eks_cluster: None,
+        pod_identity_agent: None,
         workload_image,
         nodes,
         no_agent,

@@ -19,7 +19,7 @@ use crate::{
     environment::Environment,
     kubernetes::{Identity, Kubernetes, KubernetesAccess, ObjectRef, SECRETS_STORE},
     secret::{Credential, SecretValue},
-    tenant::{self, AUDIENCE, ClusterName, Marks, numbered},
+    tenant::{self, AUDIENCE, ClusterName, Identity, Marks, numbered},
 };
 
 const ACCOUNT: &str = "000000000000";
@@ -148,7 +148,9 @@ fn requests(names: &[&str]) -> Vec<TenantRequest> {
         .iter()
         .map(|name| TenantRequest {
             name: (*name).to_owned(),
+            identities: vec![Identity::Irsa],
             annotation: Annotation::Own,
+            trusts_other_cluster: false,
             boundary: None,
             secrets: vec![(
                 "secret".to_owned(),
@@ -187,7 +189,7 @@ async fn provide_all(
     provisioner
         .create(&tenant::csi_driver(provisioner.marks(), newest()))
         .await?;
-    provisioner.provide_cluster().await?;
+    provisioner.provide_cluster(&[Identity::Irsa]).await?;
     provisioner
         .provide(requests, 8, &|_| {}, &CancellationToken::new())
         .await
