@@ -88,7 +88,8 @@ impl AdminKey {
     }
 }
 
-/// AWS, as the administrator of the account.
+/// AWS, as the administrator of the account. Clones share connections and budget.
+#[derive(Clone)]
 pub struct Aws {
     access: AwsAccess,
     /// What every client shares: no credentials, no retries.

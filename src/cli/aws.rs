@@ -15,8 +15,9 @@ use crate::{
 pub struct AwsArgs {
     /// What keeps the secrets: `localstack`, started in Docker for the run, behind the endpoint, which lets nobody past
     /// whom IAM refuses; `embedded`, the endpoint itself; or one that runs already, such as a LocalStack, at
-    /// http://HOST:PORT [default: localstack with --env kind, else embedded].
-    #[arg(long, value_name = "localstack|embedded|URL")]
+    /// http://HOST:PORT; with --env cluster also `account`: AWS itself [default: localstack with --env kind, account with --env
+    /// cluster, else embedded].
+    #[arg(long, value_name = "localstack|embedded|URL|account")]
     pub aws: Option<AwsName>,
 
     /// The image of `--aws localstack` [default: localstack/localstack:4.14.0].
@@ -24,20 +25,27 @@ pub struct AwsArgs {
     pub localstack_image: Option<String>,
 }
 
-/// What was named; nothing is the endpoint itself.
+/// What was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AwsName(Option<BackendChoice>);
+pub enum AwsName {
+    /// AWS itself, with the credentials that are there.
+    Account,
+    /// The endpoint, which keeps the secrets itself or is before what does.
+    Ours(Option<BackendChoice>),
+}
 
 impl FromStr for AwsName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "embedded" {
-            return Ok(Self(None));
+        match text {
+            "embedded" => return Ok(Self::Ours(None)),
+            "account" => return Ok(Self::Account),
+            _ => {}
         }
-        let backend = text.parse().map(|backend| Self(Some(backend)));
+        let backend = text.parse().map(|backend| Self::Ours(Some(backend)));
         backend.map_err(|_: String| {
-            "expected `localstack`, `embedded`, or the address of one that runs: http://HOST:PORT".to_owned()
+            "expected `localstack`, `embedded`, `account`, or the address of one that runs: http://HOST:PORT".to_owned()
         })
     }
 }
@@ -48,8 +56,21 @@ impl AwsArgs {
         let by_default = (environment == EnvironmentName::Kind).then_some(BackendChoice::LocalStack);
         let image = self.localstack_image.as_deref();
         AwsOptions {
-            backend: self.aws.clone().map_or(by_default, |AwsName(named)| named),
+            backend: match &self.aws {
+                None => by_default,
+                Some(AwsName::Ours(named)) => named.clone(),
+                Some(AwsName::Account) => None,
+            },
             localstack_image: image.unwrap_or(localstack::DEFAULT_IMAGE).to_owned(),
+        }
+    }
+
+    /// Whether AWS is AWS itself.
+    #[must_use]
+    pub fn is_account(&self, environment: EnvironmentName) -> bool {
+        match &self.aws {
+            None => environment == EnvironmentName::Cluster,
+            Some(named) => *named == AwsName::Account,
         }
     }
 
@@ -62,6 +83,9 @@ impl AwsArgs {
         faults: &[Fault],
     ) -> Option<String> {
         let options = self.options(environment);
+        if self.is_account(environment) && environment != EnvironmentName::Cluster {
+            return Some("--aws account is for a cluster that is there: add --env cluster".to_owned());
+        }
         let localstack = options.backend == Some(BackendChoice::LocalStack);
         if confined && options.backend.is_some() {
             return Some(
@@ -96,8 +120,20 @@ impl AwsArgs {
                 "--plant {plant} is for secrets that the endpoint itself keeps: add --aws embedded"
             ));
         }
-        if environment != EnvironmentName::Kind {
+        if !matches!(environment, EnvironmentName::Kind | EnvironmentName::Cluster) {
             return None;
+        }
+        let of_aws = |plant: &&Plant| matches!(plant.defect(), Defect::Endpoint(_));
+        if self.is_account(environment)
+            && let Some(trouble) = plants
+                .iter()
+                .find(of_aws)
+                .map(|plant| format!("--plant {plant}"))
+                .or_else(|| faults.first().map(|fault| format!("--fault {fault}")))
+        {
+            return Some(format!(
+                "{trouble} is for an AWS that is ours: add --aws embedded, with --aws-listen"
+            ));
         }
         let plant = plants
             .iter()
@@ -109,7 +145,12 @@ impl AwsArgs {
             .map(|fault| format!("--fault {fault}"));
         let of_theirs = plant.or(fault)?;
         Some(format!(
-            "{of_theirs} is for a part of ours, and in a cluster only AWS is: leave --env kind out"
+            "{of_theirs} is for a part of ours, and in a cluster only AWS is: leave --env {} out",
+            if environment == EnvironmentName::Kind {
+                "kind"
+            } else {
+                "cluster"
+            }
         ))
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use mountproof_confinement::Kind;
 
 use super::{
+    doctor_cluster::{self, LookArgs},
     host,
     output::{OK, Output, style},
 };
@@ -24,6 +25,10 @@ pub struct DoctorArgs {
     /// The program kind [default: kind in PATH].
     #[arg(long, value_name = "PROGRAM", env = "MOUNTPROOF_KIND", hide_env_values = true)]
     pub kind: Option<PathBuf>,
+
+    /// Clusters of others.
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 /// The check that `--env host` needs.
@@ -45,6 +50,15 @@ enum Finding {
 ///
 /// When the stream cannot be written.
 pub async fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
+    if let Some(policy) = args.look.print_policy {
+        return doctor_cluster::print(&args.look, policy, output).await;
+    }
+    if let Some(looked) = args.look.env {
+        return match doctor_cluster::look(&args.look, looked, output).await? {
+            Ok(found) => said(found, output),
+            Err(code) => Ok(code),
+        };
+    }
     let mut checks = vec![
         ("report folder", writable(&args.out, "choose another with --out")),
         (
@@ -70,16 +84,7 @@ pub async fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
         };
         (name, finding)
     }));
-    let mut bad = false;
-    for (name, finding) in &checks {
-        let (style, word, text) = match finding {
-            Finding::Good(text) => (style::GOOD, "ok", text),
-            Finding::Less(text) => (style::WARNING, "less", text),
-            Finding::Bad(text) => (style::ERROR, "no", text),
-        };
-        bad |= matches!(finding, Finding::Bad(_));
-        writeln!(output.out, "  {style}{word:<5}{style:#} {name:<15} {text}")?;
-    }
+    let bad = print(&checks, output)?;
     if bad {
         writeln!(
             output.out,
@@ -102,6 +107,45 @@ pub async fn run(args: &DoctorArgs, output: &mut Output<'_>) -> io::Result<u8> {
         writeln!(output.out, "a real cluster can be had: mountproof run --env kind")?;
     }
     Ok(OK)
+}
+
+/// What a cluster of others came to: 0 when a run can be had there, 3 when it cannot.
+fn said(found: Vec<(&'static str, environment::Found)>, output: &mut Output<'_>) -> io::Result<u8> {
+    let checks: Vec<(&str, Finding)> = found
+        .into_iter()
+        .map(|(name, found)| {
+            let finding = match found {
+                environment::Found::Good(text) => Finding::Good(text),
+                environment::Found::Less(text) => Finding::Less(text),
+                environment::Found::Missing(text) => Finding::Bad(text),
+            };
+            (name, finding)
+        })
+        .collect();
+    if print(&checks, output)? {
+        writeln!(output.out, "\na run cannot be had there until that is mended")?;
+        return Ok(ExitCode::EnvironmentUnavailable.code());
+    }
+    writeln!(
+        output.out,
+        "\na run can be had there: mountproof plan says what it would make"
+    )?;
+    Ok(OK)
+}
+
+/// Prints what checks came to; whether one stands in the way.
+fn print(checks: &[(&str, Finding)], output: &mut Output<'_>) -> io::Result<bool> {
+    let mut bad = false;
+    for (name, finding) in checks {
+        let (style, word, text) = match finding {
+            Finding::Good(text) => (style::GOOD, "ok", text),
+            Finding::Less(text) => (style::WARNING, "less", text),
+            Finding::Bad(text) => (style::ERROR, "no", text),
+        };
+        bad |= matches!(finding, Finding::Bad(_));
+        writeln!(output.out, "  {style}{word:<5}{style:#} {name:<15} {text}")?;
+    }
+    Ok(bad)
 }
 
 fn writable(folder: &Path, help: &str) -> Finding {

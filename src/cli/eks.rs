@@ -1,13 +1,24 @@
 //! The flags of `--env eks`.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use clap::Args;
 
-use crate::environment::{AddonWanted, Creation, EksCluster, Nodes};
+use super::{
+    allowed::{Place, allowed},
+    output::{Output, USAGE},
+};
+use crate::{
+    aws::{AccountOptions, Aws, Share},
+    environment::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, standing::SharedOptions},
+    report::ExitCode,
+};
+
+/// Variable with the accounts that may be used.
+const ALLOW: &str = "MOUNTPROOF_ALLOW_ACCOUNT";
 
 /// Which cluster of EKS.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "EKS environment (--env eks)")]
 pub struct EksArgs {
     /// Make a cluster for the run, with the name that --cluster-name gives or one of its own, and delete it at the end. Without
@@ -28,12 +39,7 @@ pub struct EksArgs {
     pub kubernetes_version: Option<String>,
 
     /// What the nodes are.
-    #[arg(
-        long,
-        value_name = "TYPE",
-        default_value = "t3.medium",
-        requires = "create"
-    )]
+    #[arg(long, value_name = "TYPE", default_value = "t3.medium", requires = "create")]
     pub instance_type: String,
 
     /// How many nodes.
@@ -53,6 +59,19 @@ pub struct EksArgs {
     #[arg(long, value_name = "NAME[@VERSION]", requires = "create")]
     pub addon: Vec<AddonWanted>,
 
+    /// The profile of AWS's shared configuration files [default: `AWS_PROFILE`, else default].
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Accounts that may be used without being asked; others are refused where one is given. Without a terminal the account
+    /// has to stand here, or in `allow: { accounts: [..] }` of ~/.config/mountproof/config.yaml.
+    #[arg(long, value_name = "ID,..", value_delimiter = ',', env = ALLOW, hide_env_values = true)]
+    pub allow_account: Vec<String>,
+
+    /// The share of the account's published rates of calls that the run takes at most, such as 10%.
+    #[arg(long, value_name = "PERCENT", default_value_t)]
+    pub max_aws_share: Share,
+
     /// Write a kubeconfig for the cluster to this file; it asks the AWS CLI for its tokens.
     #[arg(long, value_name = "FILE")]
     pub write_kubeconfig: Option<PathBuf>,
@@ -71,10 +90,72 @@ impl EksArgs {
             (self.nodes_min.is_some(), "--nodes-min"),
             (self.nodes_max.is_some(), "--nodes-max"),
             (!self.addon.is_empty(), "--addon"),
+            (self.profile.is_some(), "--profile"),
+            (self.max_aws_share != Share::default(), "--max-aws-share"),
             (self.write_kubeconfig.is_some(), "--write-kubeconfig"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// As the environment takes them. The account is not agreed to yet.
+    ///
+    /// # Errors
+    ///
+    /// In words, for what cannot be meant.
+    pub fn options(
+        &self,
+        cluster: Option<&str>,
+        region: Option<String>,
+        shared: SharedOptions,
+    ) -> Result<EksOptions, String> {
+        let cluster = self.cluster(cluster)?;
+        // In one that is made there is nothing: what is not an add-on is installed.
+        let install = match &cluster {
+            EksCluster::Existing(_) => shared.install,
+            EksCluster::Created(creation) => !creation.has_provider() || shared.install,
+        };
+        Ok(EksOptions {
+            account: AccountOptions {
+                profile: self.profile.clone(),
+                region,
+                max_share: self.max_aws_share,
+            },
+            account_id: String::new(),
+            cluster,
+            kubeconfig: self.write_kubeconfig.clone(),
+            shared: SharedOptions { install, ..shared },
+        })
+    }
+
+    /// Finds out whose account the credentials are of, and whether it may be used; the exit code where not, with what is in the
+    /// way printed.
+    ///
+    /// # Errors
+    ///
+    /// When a stream cannot be read or written.
+    pub async fn agree(
+        &self,
+        options: &mut EksOptions,
+        output: &mut Output<'_>,
+    ) -> io::Result<Result<(), u8>> {
+        let aws = match Aws::of_account(&options.account).await {
+            Ok(aws) => aws,
+            Err(error) => {
+                writeln!(output.err, "error: {error}")?;
+                return Ok(Err(ExitCode::EnvironmentUnavailable.code()));
+            }
+        };
+        let access = aws.access();
+        // The variable may be there and empty.
+        let mut allow = self.allow_account.clone();
+        allow.retain(|account| !account.is_empty());
+        if !allowed(Place::Account, &access.account, &allow, output)? {
+            return Ok(Err(USAGE));
+        }
+        options.account_id.clone_from(&access.account);
+        options.account.region = Some(access.region.clone());
+        Ok(Ok(()))
     }
 
     /// The cluster that is meant.
@@ -84,11 +165,13 @@ impl EksArgs {
     /// In words, where none is.
     pub fn cluster(&self, name: Option<&str>) -> Result<EksCluster, String> {
         if !self.create {
-            return name.map(|name| EksCluster::Existing(name.to_owned())).ok_or_else(|| {
-                "--env eks needs a cluster: name one with --cluster-name, or have one made with --create \
+            return name
+                .map(|name| EksCluster::Existing(name.to_owned()))
+                .ok_or_else(|| {
+                    "--env eks needs a cluster: name one with --cluster-name, or have one made with --create \
                  --subnets ID,ID"
-                    .to_owned()
-            });
+                        .to_owned()
+                });
         }
         if let Some(name) = name
             && !is_cluster_name(name)
@@ -119,20 +202,34 @@ impl EksArgs {
 /// As EKS has it ("`CreateCluster`": `[0-9A-Za-z][A-Za-z0-9\-_]*`, up to 100).
 fn is_cluster_name(name: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-    name.len() <= 100 && name.chars().all(fits) && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+    name.len() <= 100
+        && name.chars().all(fits)
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: EksArgs,
+    }
+
     fn args(create: bool, subnets: &[&str]) -> EksArgs {
-        EksArgs {
-            create,
-            subnets: subnets.iter().map(|&subnet| subnet.to_owned()).collect(),
-            instance_type: "t3.medium".to_owned(),
-            ..EksArgs::default()
-        }
+        let mut line = vec!["eks"];
+        line.extend(create.then_some("--create"));
+        let subnets = subnets.join(",");
+        line.extend(
+            (!subnets.is_empty())
+                .then_some(["--subnets", &subnets])
+                .into_iter()
+                .flatten(),
+        );
+        Line::parse_from(line).args
     }
 
     #[test]

@@ -57,7 +57,6 @@ impl KindArgs {
             (self.kind_config.is_some(), "--kind-config"),
             (self.workers > 0, "--workers"),
             (self.max_pods.is_some(), "--max-pods"),
-            (self.agent_image.is_some(), "--agent-image"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))

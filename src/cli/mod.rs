@@ -1,10 +1,14 @@
 //! The command line, one file per command.
 
 pub mod agent;
+pub mod allowed;
 pub mod aws;
 pub mod cluster;
+pub mod cluster_env;
 pub mod completions;
 pub mod doctor;
+pub mod doctor_cluster;
+pub mod eks;
 pub mod endpoint;
 pub mod explain;
 pub mod host;

@@ -1,6 +1,6 @@
 //! The command `plan`: what a run would create, cost and take, without doing any of it.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{
     output::{OK, Output, USAGE, style},
@@ -11,8 +11,11 @@ use crate::{
     environment::EnvironmentOptions,
     known::KnownIssues,
     report::figure,
-    scenario::model::{Action, Load},
-    tenant::{ClusterName, TenantNames},
+    scenario::{
+        Case,
+        model::{Action, Load},
+    },
+    tenant::{ClusterName, TENANT_SECRET, TenantNames},
 };
 
 /// Runs the command.
@@ -36,13 +39,17 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     };
     let options = args.options(binding.cases, KnownIssues::default(), Vec::new(), chosen);
     let cases = engine::plan(&options, args.seed.unwrap_or_default());
+    let totals = Totals::of(&cases);
     let strong = style::STRONG;
 
-    let cluster = args
-        .cluster_name
+    let cluster = options
+        .cluster
         .clone()
         .unwrap_or_else(|| "mountproof-RUNID".to_lowercase());
-    for (number, line) in environment(args, &options.environment).iter().enumerate() {
+    for (number, line) in environment(args, &options.environment, &totals)
+        .iter()
+        .enumerate()
+    {
         if number == 0 {
             writeln!(output.out, "{strong}environment{strong:#}   {line}")?;
         } else {
@@ -64,50 +71,40 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         if names.len() > 5 {
             writeln!(output.out, "  and {} more", names.len() - 5)?;
         }
+        if let EnvironmentOptions::Eks(_) = &options.environment {
+            let own = cases.iter().flat_map(|case| &case.tenants);
+            let own = own
+                .filter(|tenant| tenant.shared.is_none())
+                .map(|tenant| tenant.name.as_str());
+            let all: Vec<&str> = names.iter().map(String::as_str).chain(own).collect();
+            writeln!(
+                output.out,
+                "{strong}objects{strong:#}       of every tenant, of cases' own too"
+            )?;
+            for name in all {
+                for line in objects(&cluster, name) {
+                    writeln!(output.out, "  {line}")?;
+                }
+            }
+        }
     }
     writeln!(
         output.out,
         "{strong}cluster-wide{strong:#}  1 CSIDriver, 2 CustomResourceDefinitions, 1 IAM OIDC provider"
     )?;
 
-    let (mut pods, mut own, mut secrets) = (0_u64, 0, 0);
-    let (mut policies, mut boundaries, mut replicas) = (0, 0, 0);
-    let mut longest = Duration::ZERO;
-    for case in &cases {
-        own += case
-            .tenants
-            .iter()
-            .filter(|tenant| tenant.shared.is_none())
-            .count();
-        secrets += case
-            .scenario
-            .tenants
-            .iter()
-            .map(|tenant| tenant.secrets.len())
-            .sum::<usize>();
-        for tenant in &case.scenario.tenants {
-            policies += tenant.denied_by_secret.len();
-            boundaries += usize::from(tenant.boundary.is_some());
-            replicas += tenant.replicated.len();
-        }
-        for step in &case.scenario.steps {
-            pods += match &step.action {
-                Action::Mount(_) | Action::Deny(_) | Action::Create(_) | Action::Publish(_) => 1,
-                Action::Load(Load::Mounts(mounts)) => {
-                    u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64
-                }
-                Action::Load(Load::Calls(calls)) => u64::from(calls.mounts) + 1,
-                _ => 0,
-            };
-        }
-        longest = longest.max(case.scenario.deadline);
-    }
     writeln!(
         output.out,
         "{strong}cases{strong:#}         {}, up to {} at once; {pods} mounts; of their own: tenants {own}, secrets {secrets}, replicas \
          {replicas}, resource policies {policies}, permissions boundaries {boundaries}",
         cases.len(),
-        args.jobs
+        args.jobs,
+        pods = totals.pods,
+        own = totals.own,
+        secrets = totals.secrets,
+        replicas = totals.replicas,
+        policies = totals.policies,
+        boundaries = totals.boundaries,
     )?;
     for case in &cases {
         writeln!(
@@ -125,8 +122,72 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     Ok(OK)
 }
 
+/// What one tenant is, by name.
+fn objects(cluster: &ClusterName, name: &str) -> Vec<String> {
+    let Ok(tenant) = TenantNames::new(cluster, name) else {
+        return Vec::new();
+    };
+    let secret = tenant.secret(TENANT_SECRET).unwrap_or_default();
+    vec![
+        format!("Namespace            {}", tenant.namespace()),
+        format!("IAM policy           {}", tenant.policy()),
+        format!("IAM role             {}", tenant.role()),
+        format!("secret               {secret}"),
+        format!("SecretProviderClass  {}/{}", tenant.namespace(), tenant.class()),
+    ]
+}
+
+/// What the cases of a run make and do.
+#[derive(Default)]
+struct Totals {
+    pods: u64,
+    own: usize,
+    secrets: usize,
+    policies: usize,
+    boundaries: usize,
+    replicas: usize,
+}
+
+impl Totals {
+    fn of(cases: &[Arc<Case>]) -> Self {
+        let mut totals = Self::default();
+        for case in cases {
+            let tenants = &case.scenario.tenants;
+            totals.own += case
+                .tenants
+                .iter()
+                .filter(|tenant| tenant.shared.is_none())
+                .count();
+            for tenant in tenants {
+                totals.secrets += tenant.secrets.len();
+                totals.policies += tenant.denied_by_secret.len();
+                totals.boundaries += usize::from(tenant.boundary.is_some());
+                totals.replicas += tenant.replicated.len();
+            }
+            for step in &case.scenario.steps {
+                totals.pods += match &step.action {
+                    Action::Mount(_) | Action::Deny(_) | Action::Create(_) | Action::Publish(_) => 1,
+                    Action::Load(Load::Mounts(mounts)) => {
+                        u64::from(mounts.pods + mounts.warm_up) * mounts.lenses.len() as u64
+                    }
+                    Action::Load(Load::Calls(calls)) => u64::from(calls.mounts) + 1,
+                    _ => 0,
+                };
+            }
+        }
+        totals
+    }
+
+    /// Calls of Secrets Manager, about: those that make, read and remove each secret, and two for each mount. What a measurement
+    /// of fetches makes is not known before.
+    fn calls(&self) -> u64 {
+        4 * self.secrets as u64 + 2 * self.pods
+    }
+}
+
 /// What stands, and what standing it up takes.
-fn environment(args: &RunArgs, options: &EnvironmentOptions) -> Vec<String> {
+fn environment(args: &RunArgs, options: &EnvironmentOptions, totals: &Totals) -> Vec<String> {
+    let tenants = args.tenants.names().len();
     match options {
         EnvironmentOptions::Local(local)
             if local.programs.is_none() && args.env == EnvironmentName::Embedded =>
@@ -140,6 +201,8 @@ fn environment(args: &RunArgs, options: &EnvironmentOptions) -> Vec<String> {
             ]
         }
         EnvironmentOptions::Kind(kind) => kind.planned(),
+        EnvironmentOptions::Cluster(cluster) => cluster.planned(),
+        EnvironmentOptions::Eks(eks) => eks.planned(totals.secrets + tenants, totals.calls()),
     }
 }
 

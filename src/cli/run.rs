@@ -14,6 +14,8 @@ use clap::{Args, ValueEnum};
 use super::{
     aws::AwsArgs,
     cluster::StayArgs,
+    cluster_env::{self, ClusterArgs, StandingArgs},
+    eks::EksArgs,
     host::{self, HostArgs},
     installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
@@ -23,7 +25,9 @@ use super::{
 };
 use crate::{
     engine::{self, EndAt, LoadOverrides, RunOptions},
-    environment::{EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant},
+    environment::{
+        ClusterAws, EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant, standing::SharedOptions,
+    },
     journal::Sink,
     known::{self, Issue, KnownIssues},
     redact::Redactor,
@@ -157,8 +161,9 @@ pub struct RunArgs {
     pub kubernetes_listen: SocketAddr,
 
     /// Where the AWS endpoint listens, for an AWS client beside a run: with a port given, the run's folder
-    /// in TMPDIR holds an aws.env while it runs. Loopback only.
-    #[arg(long, value_name = "ADDRESS", value_parser = loopback, default_value = "127.0.0.1:0", help_heading = "Embedded environment")]
+    /// in TMPDIR holds an aws.env while it runs. Loopback only; with --env cluster an address of this machine that
+    /// the nodes reach.
+    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:0", help_heading = "Embedded environment")]
     pub aws_listen: SocketAddr,
 
     /// What keeps the secrets.
@@ -202,6 +207,18 @@ pub struct RunArgs {
     #[command(flatten)]
     pub stay: StayArgs,
 
+    /// Which cluster that is there.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    /// Which cluster of EKS.
+    #[command(flatten)]
+    pub eks: EksArgs,
+
+    /// What becomes of what is in it.
+    #[command(flatten)]
+    pub standing: StandingArgs,
+
     /// What is on its nodes.
     #[command(flatten)]
     pub installation: InstallationArgs,
@@ -220,6 +237,10 @@ pub enum EnvironmentName {
     Host,
     /// A real cluster in containers of this machine, made by kind, driver and provider on its nodes; needs Docker.
     Kind,
+    /// Any cluster that a kubeconfig is the way to, with the driver and provider that are there; it is left as it was.
+    Cluster,
+    /// A cluster of Amazon EKS in an account of AWS's: one that is there, or one that is made for the run (--create).
+    Eks,
 }
 
 /// See [`Arrival`].
@@ -247,10 +268,13 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "an address and a port are needed, such as 127.0.0.1:6443".to_owned())
+}
+
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| "an address and a port are needed, such as 127.0.0.1:6443".to_owned())?;
+    let address = address(text)?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {
@@ -281,13 +305,21 @@ impl RunArgs {
             cases,
             tenants: self.tenants.names(),
             identities: self.tenants.identity.identities().to_vec(),
-            cluster: self.cluster_name.clone(),
+            // There it is the cluster's own.
+            cluster: self
+                .cluster_name
+                .clone()
+                .filter(|_| self.env != EnvironmentName::Eks),
             region: self.region.clone().unwrap_or_else(|| REGION.to_owned()),
             image: self.image.clone(),
             load: LoadOverrides {
                 pods: self.pods.map(NonZeroU32::get),
                 rate: self.rate,
-                pod_rate: (self.env == EnvironmentName::Kind).then(kind::pod_rate),
+                pod_rate: match self.env {
+                    EnvironmentName::Kind => Some(kind::pod_rate()),
+                    EnvironmentName::Cluster | EnvironmentName::Eks => Some(cluster_env::POD_RATE),
+                    EnvironmentName::Embedded | EnvironmentName::Host => None,
+                },
                 arrival: self.arrival.map(Arrival::from),
                 duration: self.fetch_for,
                 pace: self
@@ -327,6 +359,17 @@ impl RunArgs {
                 ..self.kind.options(installation)
             })));
         }
+        if self.env == EnvironmentName::Cluster {
+            let aws = self.cluster_aws()?;
+            let options = self.cluster.options(aws, self.shared()?);
+            return Ok(EnvironmentOptions::Cluster(Box::new(options)));
+        }
+        if self.env == EnvironmentName::Eks {
+            let options =
+                self.eks
+                    .options(self.cluster_name.as_deref(), self.region.clone(), self.shared()?)?;
+            return Ok(EnvironmentOptions::Eks(Box::new(options)));
+        }
         Ok(EnvironmentOptions::Local(Box::new(LocalOptions {
             plants: self.plant.clone(),
             faults: self.fault.clone(),
@@ -339,6 +382,46 @@ impl RunArgs {
             pod_identity: self.tenants.identity != IdentityChoice::Irsa,
             ..LocalOptions::default()
         })))
+    }
+
+    /// What is asked of a cluster that is there.
+    pub(super) fn shared(&self) -> Result<SharedOptions, String> {
+        let installation = self.installation.options(&self.host.release, self.provider_qps)?;
+        let then = self.then.then.as_ref();
+        let then = then.map(|then| then.options(&installation, &self.host.release.repositories()));
+        let named =
+            installation.driver.asked || installation.provider.asked || installation.registrar.is_some();
+        Ok(SharedOptions {
+            install: self.standing.install || named,
+            replace_driver: self.standing.replace_driver,
+            installation,
+            then: then.transpose()?,
+            agent: self.kind.agent_image.clone(),
+            workload_image: self.image.clone(),
+            namespaces: self.tenants.names(),
+            irsa: self.tenants.identity != IdentityChoice::PodIdentity,
+            pod_identity: self.tenants.identity != IdentityChoice::Irsa,
+            plants: self.plant.clone(),
+            faults: self.fault.clone(),
+            ..SharedOptions::default()
+        })
+    }
+
+    fn cluster_aws(&self) -> Result<ClusterAws, String> {
+        if self.aws.is_account(self.env) {
+            return Err("--aws account is not there yet: give --aws embedded with --aws-listen".to_owned());
+        }
+        if self.aws_listen == ([127, 0, 0, 1], 0).into() || self.aws_listen.ip().is_unspecified() {
+            return Err(
+                "the provider on the nodes has to reach the endpoint: give --aws-listen IP:PORT, with an address of this machine \
+                 that the nodes reach (port 0 for any free one)"
+                    .to_owned(),
+            );
+        }
+        Ok(ClusterAws::Ours {
+            options: self.aws.options(self.env),
+            listen: self.aws_listen,
+        })
     }
 
     /// What was given that means nothing in the environment that was chosen, and what to do.
@@ -356,15 +439,59 @@ impl RunArgs {
             .kind
             .first_given()
             .or_else(|| self.stay.first_given())
-            .or_else(|| self.installation.first_given())
-            .or_else(|| self.then.then.is_some().then_some("--then"))
             .filter(|_| self.env != EnvironmentName::Kind);
+        let of_nodes = self
+            .installation
+            .first_given()
+            .or_else(|| self.then.then.is_some().then_some("--then"))
+            .or_else(|| self.kind.agent_image.is_some().then_some("--agent-image"))
+            .filter(|_| matches!(self.env, EnvironmentName::Embedded | EnvironmentName::Host));
+        let of_cluster = self
+            .cluster
+            .first_given()
+            .filter(|_| self.env != EnvironmentName::Cluster);
+        let of_standing = self
+            .standing
+            .first_given()
+            .filter(|_| !matches!(self.env, EnvironmentName::Cluster | EnvironmentName::Eks));
+        let of_eks = self
+            .eks
+            .first_given()
+            .filter(|_| self.env != EnvironmentName::Eks);
+        let broken = match (self.plant.first(), self.fault.first()) {
+            (Some(plant), _) => Some(format!("--plant {plant}")),
+            (None, Some(fault)) => Some(format!("--fault {fault}")),
+            (None, None) => None,
+        };
+        let broken = broken.filter(|_| self.env == EnvironmentName::Eks);
+        let reached = !self.aws_listen.ip().is_loopback() && self.env != EnvironmentName::Cluster;
         of_host
             .map(|flag| format!("{flag} is for real releases: add --env host"))
             .or_else(|| {
                 of_release.map(|flag| format!("{flag} is for real releases: add --env host, or --env kind"))
             })
             .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
+            .or_else(|| of_nodes.map(|flag| format!("{flag} is for the nodes of a cluster: add --env kind, or --env cluster")))
+            .or_else(|| of_cluster.map(|flag| format!("{flag} is for a cluster that is there: add --env cluster")))
+            .or_else(|| {
+                of_standing.map(|flag| {
+                    format!("{flag} is for a cluster that is there: add --env cluster, or --env eks")
+                })
+            })
+            .or_else(|| of_eks.map(|flag| format!("{flag} is for a cluster of EKS: add --env eks")))
+            .or_else(|| {
+                broken.map(|flag| format!("{flag} is for a part of ours, and in an account none is: leave --env eks out"))
+            })
+            .or_else(|| {
+                reached.then(|| {
+                    format!(
+                        "--aws-listen {}: it can be reached from outside this machine, and whoever reaches the embedded \
+                         environment has all of it; give a loopback address, such as 127.0.0.1:{}",
+                        self.aws_listen.ip(),
+                        self.aws_listen.port()
+                    )
+                })
+            })
             .or_else(|| {
                 let confined = self.env == EnvironmentName::Host || self.host.kube_apiserver.is_some();
                 self.aws.misplaced(self.env, confined, &self.plant, &self.fault)
@@ -395,6 +522,17 @@ pub async fn run(
             return Ok(USAGE);
         }
     };
+    if let EnvironmentOptions::Cluster(cluster) = &environment
+        && let Err(code) = args.cluster.may_be_used(cluster, output)?
+    {
+        return Ok(code);
+    }
+    let mut environment = environment;
+    if let EnvironmentOptions::Eks(eks) = &mut environment
+        && let Err(code) = args.eks.agree(eks, output).await?
+    {
+        return Ok(code);
+    }
     let control_plane = match args.host.control_plane(args.env) {
         Ok(programs) => programs,
         Err(error) => {
@@ -453,6 +591,14 @@ pub async fn run(
         EnvironmentOptions::Kind(kind) => {
             kind.notes = notes;
             kind.needs = needs;
+        }
+        EnvironmentOptions::Cluster(cluster) => {
+            cluster.shared.notes = notes;
+            cluster.shared.needs = needs;
+        }
+        EnvironmentOptions::Eks(eks) => {
+            eks.shared.notes = notes;
+            eks.shared.needs = needs;
         }
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();

@@ -127,7 +127,7 @@ pub async fn run(
     };
     let folder = RunFolder::make(&options.out, &run_id)?;
     let ledger = folder.path.join("ledger.jsonl");
-    let reach = options.environment.reach(&options.region);
+    let reach = options.environment.reach(&run_id, &options.region);
     let ledger = Arc::new(Ledger::create_reaching(&ledger, &run_id, reach)?);
     if let Some(end) = options.end {
         end.arm(&ledger);

@@ -175,7 +175,7 @@ pub fn scratch_folder(run_id: &str, options: &EnvironmentOptions) -> PathBuf {
         EnvironmentOptions::Local(local) if local.programs.is_some() || local.control_plane.is_some() => {
             PathBuf::from("/run")
         }
-        EnvironmentOptions::Local(_) | EnvironmentOptions::Kind(_) => std::env::temp_dir(),
+        _ => std::env::temp_dir(),
     };
     folder.join(format!("mountproof-{run_id}"))
 }

@@ -9,11 +9,13 @@ mod agent;
 mod aws_side;
 mod call_counts;
 mod call_log;
+mod cluster;
 mod clusters;
 mod control_plane;
 mod daemon_logs;
 mod described;
 mod disturb;
+pub mod eks;
 mod fault;
 pub mod installation;
 mod issuer;
@@ -39,8 +41,10 @@ use std::{
 
 pub use self::{
     aws_side::{AwsAgain, AwsOptions, BackendChoice},
+    cluster::{ClusterAws, ClusterOptions, look as look_for_cluster},
     clusters::StandInClusters,
     disturb::{AwsFaults, ProgramControl},
+    eks::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, look as look_for_eks},
     fault::{Fault, Struck, Trouble},
     issuer::TokenIssuer,
     kind::{
@@ -79,24 +83,32 @@ pub enum EnvironmentOptions {
     Local(Box<LocalOptions>),
     /// A cluster of kind.
     Kind(Box<KindOptions>),
+    /// Any cluster that is there.
+    Cluster(Box<ClusterOptions>),
+    /// A cluster of EKS, that is there or is made for the run.
+    Eks(Box<EksOptions>),
 }
 
 impl EnvironmentOptions {
-    /// `embedded`, `host` or `kind`.
+    /// `embedded`, `host`, `kind`, `cluster` or `eks`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local(options) => options.name(),
             Self::Kind(_) => "kind",
+            Self::Cluster(_) => "cluster",
+            Self::Eks(_) => "eks",
         }
     }
 
-    /// How what is made in it is reached without this process.
+    /// How what the run with this id makes in it is reached without this process.
     #[must_use]
-    pub fn reach(&self, region: &str) -> Reach {
+    pub fn reach(&self, run_id: &str, region: &str) -> Reach {
         match self {
             Self::Local(options) => options.aws.reach(region),
             Self::Kind(options) => options.aws.reach(region),
+            Self::Cluster(options) => options.reach(region),
+            Self::Eks(options) => options.reach(run_id, region),
         }
     }
 
@@ -105,7 +117,7 @@ impl EnvironmentOptions {
     pub fn clock(&self) -> f64 {
         match self {
             Self::Local(options) => options.clock,
-            Self::Kind(_) => 1.0,
+            Self::Kind(_) | Self::Cluster(_) | Self::Eks(_) => 1.0,
         }
     }
 
@@ -115,6 +127,8 @@ impl EnvironmentOptions {
         match self {
             Self::Local(options) => options.rotation,
             Self::Kind(options) => options.installation.rotation,
+            Self::Cluster(options) => options.shared.rotation(),
+            Self::Eks(options) => options.shared.rotation(),
         }
     }
 
@@ -124,6 +138,8 @@ impl EnvironmentOptions {
         match self {
             Self::Local(_) => false,
             Self::Kind(options) => options.then.is_some(),
+            Self::Cluster(options) => options.shared.then.is_some(),
+            Self::Eks(options) => options.shared.then.is_some(),
         }
     }
 
@@ -134,7 +150,7 @@ impl EnvironmentOptions {
     /// Why it is still there, in words.
     pub async fn remove_cluster(&self, name: &str) -> Result<(), String> {
         let program = match self {
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Cluster(_) | Self::Eks(_) => None,
             Self::Kind(options) => options.program.as_deref(),
         };
         let gone = kind::remove(name, program).await;
@@ -155,7 +171,7 @@ impl EnvironmentOptions {
     /// Whether it takes so long to stand up that a run which is asked to end does not wait for it.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        matches!(self, Self::Kind(_))
+        matches!(self, Self::Kind(_) | Self::Cluster(_) | Self::Eks(_))
     }
 
     /// The command that looks into a cluster that is kept.
@@ -202,6 +218,10 @@ impl EnvironmentOptions {
                 local::start(options, scratch, region, seed, marks, ledger, heard.struck).await
             }
             Self::Kind(options) => kind::start(options, scratch, region, seed, marks, ledger, heard).await,
+            Self::Cluster(options) => {
+                cluster::start(options, scratch, region, seed, marks, ledger, heard).await
+            }
+            Self::Eks(options) => eks::start(options, scratch, marks, ledger, heard).await,
         }
     }
 }

@@ -15,6 +15,7 @@ mod object;
 mod pods;
 mod program_logs;
 mod replace;
+mod review;
 mod tokens;
 
 use std::{
@@ -39,7 +40,7 @@ pub use self::{
     error::KubernetesError,
     events::{EventView, Events},
     forward::{Forwarded, PodPort},
-    kubeconfig::Kubeconfigs,
+    kubeconfig::{FoundContext, Kubeconfigs},
     log::ContainerRef,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,

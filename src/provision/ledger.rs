@@ -36,6 +36,7 @@ enum Line {
     Removed(Object),
     Kept(Object),
     Within(String),
+    WithinCluster(ClusterReach),
     Closed,
 }
 
@@ -54,15 +55,36 @@ pub enum Reach {
         /// The region that they are in.
         region: String,
     },
+    /// By the ordinary credential chain: everything is in an account of AWS's, and in a cluster.
+    Account {
+        /// Twelve digits.
+        account: String,
+        /// The region that it is in.
+        region: String,
+        /// The profile that the run was told to use, if it was.
+        profile: Option<String>,
+        /// The cluster.
+        cluster: ClusterReach,
+    },
 }
 
 impl Reach {
-    /// Whether an object of the two worlds is there still when the run's process is gone.
-    pub(super) fn outlives(&self, object: &Object) -> bool {
+    /// Whether an object of the two worlds is there still when the run's process is gone. What is in a cluster that stays is
+    /// on record as such, with the cluster.
+    pub(crate) fn outlives(&self, object: &Object) -> bool {
         match self {
             Self::Embedded => false,
             Self::Backend { .. } => matches!(object, Object::Secret(_)),
+            Self::Account { .. } => !matches!(
+                object,
+                Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_)
+            ),
         }
+    }
+
+    /// Whether AWS is an account, and no part of the run's process.
+    pub(super) fn is_account(&self) -> bool {
+        matches!(self, Self::Account { .. })
     }
 }
 
@@ -72,10 +94,44 @@ pub enum KubernetesIn {
     /// In its process, which takes it along.
     #[default]
     Process,
-    /// In an [`Object::KindCluster`] of its own, which takes it along.
+    /// In an [`Object::KindCluster`] or [`Object::EksCluster`] of its own, which takes it along.
     OwnCluster,
     /// In a cluster of kind that outlives the run, by name: it is removed there object by object.
     KeptCluster(String),
+    /// In a cluster that somebody else has, reached like this: likewise.
+    Standing(ClusterReach),
+}
+
+impl KubernetesIn {
+    /// Whether the cluster is there still when the run has ended, with whatever was left in it.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        matches!(self, Self::KeptCluster(_) | Self::Standing(_))
+    }
+}
+
+/// How a cluster that somebody else has is reached by a later process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterReach {
+    /// By a kubeconfig, as `kubectl` does.
+    Context {
+        /// Its files, the first of which wins.
+        kubeconfig: Vec<PathBuf>,
+        /// The context in them.
+        context: String,
+    },
+    /// By EKS, with the account's credentials: the cluster of this name, a run's own or not.
+    Eks(String),
+}
+
+impl std::fmt::Display for ClusterReach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Context { context, .. } => write!(f, "the cluster of context {context}"),
+            Self::Eks(name) => write!(f, "the EKS cluster {name}"),
+        }
+    }
 }
 
 /// The process that wrote a ledger, told apart from a later one with the same number.
@@ -104,6 +160,31 @@ pub enum Object {
     Kubernetes(ObjectRef),
     /// A Kubernetes object of what is installed for the run in a cluster that stays: it goes after everything that mounts.
     Installed(ObjectRef),
+    /// An EKS cluster with everything in it, by name.
+    EksCluster(String),
+    /// A managed node group with its nodes.
+    Nodegroup {
+        /// The EKS cluster that it is of.
+        cluster: String,
+        /// Its name.
+        name: String,
+    },
+    /// An add-on of an EKS cluster.
+    Addon {
+        /// The EKS cluster that it is of.
+        cluster: String,
+        /// Its name.
+        name: String,
+    },
+    /// The role that EKS gives to the pods of a `ServiceAccount`.
+    PodIdentityAssociation {
+        /// The EKS cluster that it is of.
+        cluster: String,
+        /// The `ServiceAccount`'s namespace.
+        namespace: String,
+        /// The `ServiceAccount`.
+        service_account: String,
+    },
     /// An IAM identity provider, by ARN.
     OidcProvider(String),
     /// An IAM managed policy, by ARN.
@@ -112,15 +193,6 @@ pub enum Object {
     Role(String),
     /// A secret, by name.
     Secret(String),
-    /// A Pod Identity association of an EKS cluster.
-    PodIdentityAssociation {
-        /// The cluster.
-        cluster: String,
-        /// Namespace of its `ServiceAccount`.
-        namespace: String,
-        /// Its `ServiceAccount`.
-        service_account: String,
-    },
 }
 
 impl std::fmt::Display for Object {
@@ -130,18 +202,21 @@ impl std::fmt::Display for Object {
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Container(name) => write!(f, "container {name}"),
             Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
-            Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
-            Self::Policy(arn) => write!(f, "iam policy {arn}"),
-            Self::Role(name) => write!(f, "iam role {name}"),
-            Self::Secret(name) => write!(f, "secret {name}"),
+            Self::EksCluster(name) => write!(f, "EKS cluster {name}"),
+            Self::Nodegroup { cluster, name } => write!(f, "node group {name} of EKS cluster {cluster}"),
+            Self::Addon { cluster, name } => write!(f, "add-on {name} of EKS cluster {cluster}"),
             Self::PodIdentityAssociation {
                 cluster,
                 namespace,
                 service_account,
             } => write!(
                 f,
-                "pod identity association {namespace}/{service_account} in {cluster}"
+                "Pod Identity association of {namespace}/{service_account} in EKS cluster {cluster}"
             ),
+            Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
+            Self::Policy(arn) => write!(f, "iam policy {arn}"),
+            Self::Role(name) => write!(f, "iam role {name}"),
+            Self::Secret(name) => write!(f, "secret {name}"),
         }
     }
 }
@@ -274,6 +349,11 @@ impl Ledger {
     /// Records that what the run makes in Kubernetes from now on is in this cluster of kind, which outlives it.
     pub fn within(&self, cluster: &str) -> Result<(), LedgerError> {
         self.write(&[Line::Within(cluster.to_owned())])
+    }
+
+    /// Records that what the run makes in Kubernetes from now on is in a cluster of somebody else's.
+    pub fn within_cluster(&self, cluster: &ClusterReach) -> Result<(), LedgerError> {
+        self.write(&[Line::WithinCluster(cluster.clone())])
     }
 
     /// Records that an object stays on purpose, and is somebody else's to remove from now on.
@@ -411,6 +491,8 @@ pub struct Found {
     pub kept: Vec<Object>,
     /// The cluster of kind that outlives the run and has in it what that made in Kubernetes.
     pub within: Option<String>,
+    /// Likewise, a cluster of somebody else's.
+    pub within_cluster: Option<ClusterReach>,
     /// Whether its teardown came to its end.
     pub closed: bool,
 }
@@ -473,6 +555,7 @@ pub fn read(path: &Path) -> io::Result<Found> {
                     standing: Vec::new(),
                     kept: Vec::new(),
                     within: None,
+                    within_cluster: None,
                     closed: false,
                 });
             }
@@ -485,6 +568,7 @@ pub fn read(path: &Path) -> io::Result<Found> {
                 found.kept.push(object);
             }
             (Line::Within(cluster), Some(found)) => found.within = Some(cluster),
+            (Line::WithinCluster(cluster), Some(found)) => found.within_cluster = Some(cluster),
             (Line::Closed, Some(found)) => found.closed = true,
         }
     }
@@ -577,6 +661,35 @@ mod tests {
     }
 
     #[test]
+    fn where_somebody_elses_cluster_is_is_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let ledger = Ledger::create(&path, "r1").unwrap();
+        let reach = ClusterReach::Context {
+            kubeconfig: vec!["/home/me/.kube/config".into()],
+            context: "prod".to_owned(),
+        };
+        ledger.within_cluster(&reach).unwrap();
+        assert_eq!(read(&path).unwrap().within_cluster, Some(reach));
+    }
+
+    #[test]
+    fn how_an_account_is_reached_is_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let reach = Reach::Account {
+            account: "000000000000".to_owned(),
+            region: "eu-west-1".to_owned(),
+            profile: Some("ci".to_owned()),
+            cluster: ClusterReach::Eks("demo".to_owned()),
+        };
+        Ledger::create_reaching(&path, "r1", reach.clone()).unwrap();
+        assert_eq!(read(&path).unwrap().reach, reach);
+        assert!(reach.outlives(&role("a")) && reach.outlives(&Object::EksCluster("demo".to_owned())));
+        assert!(!reach.outlives(&Object::Scratch("/tmp/x".into())));
+    }
+
+    #[test]
     fn a_torn_last_line_is_passed_over_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
@@ -601,6 +714,7 @@ mod tests {
             reach: Reach::Embedded,
             kept: Vec::new(),
             within: None,
+            within_cluster: None,
             standing: Vec::new(),
             closed: false,
         };
@@ -662,6 +776,26 @@ mod tests {
             Object::Container("mountproof-r1-localstack".into()),
             Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, "team-red")),
             Object::Kubernetes(ObjectRef::new("v1", "Pod", Some("team-red"), "app")),
+            Object::Installed(ObjectRef::new(
+                "apps/v1",
+                "DaemonSet",
+                Some("kube-system"),
+                "driver",
+            )),
+            Object::EksCluster("demo".into()),
+            Object::Nodegroup {
+                cluster: "demo".into(),
+                name: "nodes".into(),
+            },
+            Object::Addon {
+                cluster: "demo".into(),
+                name: "coredns".into(),
+            },
+            Object::PodIdentityAssociation {
+                cluster: "demo".into(),
+                namespace: "team-red".into(),
+                service_account: "default".into(),
+            },
             Object::OidcProvider("arn:aws:iam::000000000000:oidc-provider/127.0.0.1".into()),
             Object::Policy("arn:aws:iam::000000000000:policy/p".into()),
             role("r"),

@@ -10,7 +10,7 @@ mod tests;
 mod ways;
 
 pub use self::{
-    ledger::{KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
+    ledger::{ClusterReach, KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
     teardown::{Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},

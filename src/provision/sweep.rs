@@ -11,13 +11,14 @@ use std::{
 
 use super::{
     Teardown,
-    ledger::{self, Found, Ledger, Object, Reach},
+    ledger::{self, ClusterReach, Found, Ledger, Object, Reach},
     scratch_removed,
     teardown::remove_aws,
 };
 use crate::{
     environment::{AwsAgain, KeptClusters, reach_kept, remove_kind_cluster},
     journal::LeftoverFound,
+    kubernetes::{Kubeconfigs, Kubernetes, KubernetesAccess},
     localstack,
     tenant::Marks,
 };
@@ -137,7 +138,8 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
         };
     }
     if dry {
-        let (removed, in_memory) = by_reach(found.standing, &found.reach, found.within.is_some());
+        let within = found.within.is_some() || found.within_cluster.is_some();
+        let (removed, in_memory) = by_reach(found.standing, &found.reach, within);
         return Outcome::Finishing {
             removed,
             gone_with_process: in_memory.len(),
@@ -152,7 +154,8 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
 }
 
 async fn removed(ledger: &Ledger, found: Found) -> Outcome {
-    let (there, in_memory) = by_reach(found.standing, &found.reach, found.within.is_some());
+    let within = found.within.is_some() || found.within_cluster.is_some();
+    let (there, in_memory) = by_reach(found.standing, &found.reach, within);
     let marks = Marks::of_run(&found.run_id);
     for object in &in_memory {
         ledger.removed(object);
@@ -160,6 +163,12 @@ async fn removed(ledger: &Ledger, found: Found) -> Outcome {
     let (mut removed, mut left) = (Vec::new(), Vec::new());
     if let Some(cluster) = &found.within {
         left.extend(removed_within(cluster, ledger, &marks).await);
+        let standing = ledger.standing();
+        let went = there.iter().filter(|object| !standing.contains(object));
+        removed.extend(went.cloned());
+    }
+    if let Some(cluster) = &found.within_cluster {
+        left.extend(removed_from(cluster, ledger, &marks).await);
         let standing = ledger.standing();
         let went = there.iter().filter(|object| !standing.contains(object));
         removed.extend(went.cloned());
@@ -228,6 +237,26 @@ async fn removed_within(cluster: &str, ledger: &Ledger, marks: &Marks) -> Vec<Le
         }
         Err(because) => vec![LeftoverFound {
             object: format!("objects in kind cluster {cluster}"),
+            because,
+        }],
+    }
+}
+
+/// Removes what is in a cluster of somebody else's; what is left of it.
+async fn removed_from(cluster: &ClusterReach, ledger: &Ledger, marks: &Marks) -> Vec<LeftoverFound> {
+    let connected = async {
+        let ClusterReach::Context { kubeconfig, context } = cluster else {
+            return Err("not yet".to_owned());
+        };
+        let files = Kubeconfigs::at(kubeconfig.clone());
+        let access = KubernetesAccess::of_context(&files, Some(context))?.access;
+        let connected = Kubernetes::connect(&access, marks).await;
+        connected.map_err(|error| error.to_string())
+    };
+    match connected.await {
+        Ok(kubernetes) => Teardown::of_cluster(&kubernetes, ledger, marks).await.left,
+        Err(because) => vec![LeftoverFound {
+            object: format!("objects in {cluster}"),
             because,
         }],
     }

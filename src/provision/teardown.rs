@@ -348,6 +348,7 @@ impl Plan {
                 Object::Kubernetes(reference) if reference.kind == "Namespace" => {
                     plan.namespaces.push(object);
                 }
+                Object::EksCluster(_) | Object::Nodegroup { .. } | Object::Addon { .. } => {}
                 Object::Role(_) | Object::Secret(_) | Object::PodIdentityAssociation { .. } => {
                     plan.after[0].push(object);
                 }
@@ -558,6 +559,9 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.secret_tags(name).await,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::EksCluster(_)
+        | Object::Nodegroup { .. }
+        | Object::Addon { .. }
         | Object::PodIdentityAssociation { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
@@ -576,6 +580,9 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.remove_secret(name).await?,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::EksCluster(_)
+        | Object::Nodegroup { .. }
+        | Object::Addon { .. }
         | Object::PodIdentityAssociation { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)

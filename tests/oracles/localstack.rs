@@ -259,7 +259,8 @@ fn behaves() -> Result<(), Failed> {
     let found = boto3(
         &program,
         r#"
-red, blue = tenant("red")("secretsmanager"), tenant("blue")("secretsmanager")
+of_blue = tenant("blue")
+red, blue = tenant("red")("secretsmanager"), of_blue("secretsmanager")
 found = {"own": said(red.get_secret_value, SecretId="red/db"), "other": said(red.get_secret_value, SecretId="blue/db")}
 found["put"] = said(red.put_secret_value, SecretId="blue/db", SecretString="stolen")
 found["kept"] = there("secretsmanager").get_secret_value(SecretId="blue/db")["SecretString"]
@@ -267,7 +268,7 @@ deny = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "
 there("secretsmanager").put_resource_policy(SecretId="red/db", ResourcePolicy=json.dumps(deny))
 found["shut"] = said(red.get_secret_value, SecretId="red/db")
 there("secretsmanager").replicate_secret_to_regions(SecretId="blue/db", AddReplicaRegions=[{"Region": "us-west-2"}])
-west = tenant("blue")("secretsmanager", region_name="us-west-2")
+west = of_blue("secretsmanager", region_name="us-west-2")
 found["replica"] = said(west.get_secret_value, SecretId="blue/db")
 there("secretsmanager").put_resource_policy(SecretId="blue/db", ResourcePolicy=json.dumps(deny))
 found["shut replica"] = said(west.get_secret_value, SecretId="blue/db")
@@ -275,25 +276,25 @@ found["mirrored"] = there("iam").get_role_policy(RoleName="red", PolicyName="own
 print(json.dumps(found))
 "#,
     )?;
-    let denial = |action: &str, secret: &str, because: &str| {
+    let denial = |who: &str, action: &str, secret: &str, because: &str| {
         format!(
-            "AccessDeniedException: User: arn:aws:sts::000000000000:assumed-role/red/it is not authorized to perform: \
+            "AccessDeniedException: User: arn:aws:sts::000000000000:assumed-role/{who}/it is not authorized to perform: \
              secretsmanager:{action} on resource: {secret} {because}"
         )
     };
     let nothing_allows = |action: &str| {
         let because = format!("because no identity-based policy allows the secretsmanager:{action} action");
-        denial(action, "blue/db", &because)
+        denial("red", action, "blue/db", &because)
     };
     let expected = json!({
         "own": "value of red",
         "other": nothing_allows("GetSecretValue"),
         "put": nothing_allows("PutSecretValue"),
         "kept": "value of blue",
-        "shut": denial("GetSecretValue", "red/db", "with an explicit deny in a resource-based policy"),
+        "shut": denial("red", "GetSecretValue", "red/db", "with an explicit deny in a resource-based policy"),
         // LocalStack itself cannot hand it out, and knows no policy of it.
         "replica": "value of blue",
-        "shut replica": denial("GetSecretValue", "blue/db", "with an explicit deny in a resource-based policy"),
+        "shut replica": denial("blue", "GetSecretValue", "blue/db", "with an explicit deny in a resource-based policy"),
         "mirrored": "own",
     });
     same("through the gate", found, expected)?;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures::{FutureExt as _, future::BoxFuture};
+
 use super::{AddonView, ClusterView, Issue, NodegroupView};
 use crate::aws::{Aws, AwsError};
 
@@ -30,7 +32,7 @@ impl Aws {
         hears: &Hears<'_>,
     ) -> Result<ClusterView, AwsError> {
         let what = format!("cluster {name}");
-        there(&what, until, hears, async || self.cluster(name).await).await
+        there(&what, until, hears, || self.cluster(name).boxed()).await
     }
 
     /// Waits until a node group is `ACTIVE`. Errors as [`await_cluster`](Self::await_cluster).
@@ -42,7 +44,7 @@ impl Aws {
         hears: &Hears<'_>,
     ) -> Result<NodegroupView, AwsError> {
         let what = format!("node group {name}");
-        there(&what, until, hears, async || self.nodegroup(cluster, name).await).await
+        there(&what, until, hears, || self.nodegroup(cluster, name).boxed()).await
     }
 
     /// Waits until an add-on is `ACTIVE`. Errors as [`await_cluster`](Self::await_cluster).
@@ -54,7 +56,7 @@ impl Aws {
         hears: &Hears<'_>,
     ) -> Result<AddonView, AwsError> {
         let what = format!("add-on {name}");
-        there(&what, until, hears, async || self.addon(cluster, name).await).await
+        there(&what, until, hears, || self.addon(cluster, name).boxed()).await
     }
 
     /// Deletes a cluster and waits until it is gone; none is fine. One that is still being made, or has something in it
@@ -73,8 +75,8 @@ impl Aws {
             &format!("cluster {name}"),
             until,
             hears,
-            async || self.delete_cluster(name).await,
-            async || self.cluster(name).await,
+            || self.delete_cluster(name).boxed(),
+            || self.cluster(name).boxed(),
         )
         .await
     }
@@ -91,8 +93,8 @@ impl Aws {
             &format!("node group {name}"),
             until,
             hears,
-            async || self.delete_nodegroup(cluster, name).await,
-            async || self.nodegroup(cluster, name).await,
+            || self.delete_nodegroup(cluster, name).boxed(),
+            || self.nodegroup(cluster, name).boxed(),
         )
         .await
     }
@@ -109,8 +111,8 @@ impl Aws {
             &format!("add-on {name}"),
             until,
             hears,
-            async || self.delete_addon(cluster, name).await,
-            async || self.addon(cluster, name).await,
+            || self.delete_addon(cluster, name).boxed(),
+            || self.addon(cluster, name).boxed(),
         )
         .await
     }
@@ -134,11 +136,11 @@ macro_rules! has_status {
 has_status!(ClusterView, NodegroupView, AddonView);
 
 /// Waits until something is `ACTIVE`.
-async fn there<V: HasStatus>(
+async fn there<'a, V: HasStatus>(
     what: &str,
     until: Instant,
     hears: &Hears<'_>,
-    look: impl AsyncFn() -> Result<V, AwsError>,
+    look: impl Fn() -> BoxFuture<'a, Result<V, AwsError>>,
 ) -> Result<V, AwsError> {
     let mut pauses = Pauses::new(until);
     let mut last = String::new();
@@ -167,12 +169,12 @@ async fn there<V: HasStatus>(
 }
 
 /// Has something deleted and waits until it is gone.
-async fn gone<V: HasStatus>(
+async fn gone<'a, V: HasStatus>(
     what: &str,
     until: Instant,
     hears: &Hears<'_>,
-    delete: impl AsyncFn() -> Result<(), AwsError>,
-    look: impl AsyncFn() -> Result<V, AwsError>,
+    delete: impl Fn() -> BoxFuture<'a, Result<(), AwsError>>,
+    look: impl Fn() -> BoxFuture<'a, Result<V, AwsError>>,
 ) -> Result<(), AwsError> {
     let mut pauses = Pauses::new(until);
     let mut last = String::new();

@@ -15,6 +15,7 @@ use std::{
 use aws_sdk_eks::types::{
     AuthenticationMode, CreateAccessConfigRequest, NodegroupScalingConfig, ResolveConflicts, VpcConfigRequest,
 };
+use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use serde_json::{Value, json};
 
 pub use self::{
@@ -86,9 +87,9 @@ impl Aws {
             .access_config(access)
             .set_tags(Some(map(&wanted.tags)));
         let answer = self
-            .with_new_role(async || {
-                let made = request.clone().send().await;
-                made.map_err(|error| AwsError::of(OPERATION, error))
+            .with_new_role(|| {
+                let made = request.clone().send();
+                made.map_err(|error| AwsError::of(OPERATION, error)).boxed()
             })
             .await?;
         view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?)
@@ -152,9 +153,9 @@ impl Aws {
             .set_version(wanted.version.clone())
             .set_tags(Some(map(&wanted.tags)));
         let answer = self
-            .with_new_role(async || {
-                let made = request.clone().send().await;
-                made.map_err(|error| AwsError::of(OPERATION, error))
+            .with_new_role(|| {
+                let made = request.clone().send();
+                made.map_err(|error| AwsError::of(OPERATION, error)).boxed()
             })
             .await?;
         Ok(view::nodegroup(
@@ -273,9 +274,9 @@ impl Aws {
             .role_arn(role_arn)
             .set_tags(Some(map(tags)));
         let answer = self
-            .with_new_role(async || {
-                let made = request.clone().send().await;
-                made.map_err(|error| AwsError::of(OPERATION, error))
+            .with_new_role(|| {
+                let made = request.clone().send();
+                made.map_err(|error| AwsError::of(OPERATION, error)).boxed()
             })
             .await?;
         let id = answer.association().and_then(|made| made.association_id());
@@ -336,7 +337,10 @@ impl Aws {
 
     /// Tries until EKS knows the role that is handed over, or as long as AWS may take for that. An endpoint at an address of
     /// its own knows at once.
-    async fn with_new_role<T>(&self, make: impl AsyncFn() -> Result<T, AwsError>) -> Result<T, AwsError> {
+    async fn with_new_role<T>(
+        &self,
+        make: impl Fn() -> BoxFuture<'static, Result<T, AwsError>>,
+    ) -> Result<T, AwsError> {
         let until = Instant::now() + ROLE_SETTLES;
         loop {
             match make().await {

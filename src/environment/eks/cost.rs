@@ -4,7 +4,7 @@
 //! a few tenths, and what an account has agreed with AWS is not known here.
 
 /// When the pages were read.
-pub const AS_OF: &str = "2026-11";
+pub(super) const AS_OF: &str = "2026-11";
 
 /// US dollars an hour of a cluster whose version has standard support ("Amazon EKS pricing").
 const CLUSTER: f64 = 0.10;
@@ -34,22 +34,22 @@ const MONTH: f64 = 730.0;
 
 /// What a run has in the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Priced<'a> {
+pub(super) struct Priced<'a> {
     /// Whether the cluster is made for the run; one that was there costs nothing more.
-    pub cluster: bool,
+    pub(super) cluster: bool,
     /// Nodes that are made for it.
-    pub nodes: u32,
+    pub(super) nodes: u32,
     /// What they are.
-    pub instance_type: &'a str,
+    pub(super) instance_type: &'a str,
     /// Secrets.
-    pub secrets: usize,
+    pub(super) secrets: usize,
     /// Calls of Secrets Manager, about.
-    pub calls: u64,
+    pub(super) calls: u64,
 }
 
 /// What it costs, a line each, the sum last.
 #[must_use]
-pub fn lines(priced: Priced<'_>) -> Vec<String> {
+pub(super) fn lines(priced: Priced<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut hourly = 0.0;
     if priced.cluster {
@@ -74,13 +74,19 @@ pub fn lines(priced: Priced<'_>) -> Vec<String> {
             )),
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "so many secrets and calls nobody pays for")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "so many secrets and calls nobody pays for"
+    )]
     let (secrets, calls) = (
         priced.secrets as f64 * SECRET_MONTH / MONTH,
         priced.calls as f64 * CALLS / 10_000.0,
     );
     hourly += secrets;
-    lines.push(format!("{:<25} $ {secrets:.4} an hour", of(priced.secrets, "secret")));
+    lines.push(format!(
+        "{:<25} $ {secrets:.4} an hour",
+        of(priced.secrets, "secret")
+    ));
     lines.push(format!(
         "Secrets Manager's calls   $ {calls:.4} a run (about {} of them)",
         priced.calls
@@ -138,7 +144,10 @@ mod tests {
         })
         .join("\n");
         assert!(!text.contains("EKS") && !text.contains("t3.medium"), "{text}");
-        assert!(text.contains("together                  $ 0.0164 an hour"), "{text}");
+        assert!(
+            text.contains("together                  $ 0.0164 an hour"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -148,6 +157,9 @@ mod tests {
             ..SEED
         })
         .join("\n");
-        assert!(text.contains("2 u7i.huge               a price that is not known here"), "{text}");
+        assert!(
+            text.contains("2 u7i.huge               a price that is not known here"),
+            "{text}"
+        );
     }
 }

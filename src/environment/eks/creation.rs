@@ -4,8 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use super::{
     super::{
         StartError,
@@ -14,7 +12,7 @@ use super::{
     options::{AddonWanted, Creation},
 };
 use crate::{
-    aws::{AddonRequest, Aws, AwsError, ClusterRequest, ClusterView, NodegroupRequest, ServiceRole},
+    aws::{AddonRequest, Aws, ClusterRequest, ClusterView, NodegroupRequest, service_trust},
     provision::{Ledger, Object},
     tenant::Marks,
 };
@@ -26,11 +24,6 @@ pub(super) const PART: &str = "EKS cluster";
 const CLUSTER: Duration = Duration::from_mins(30);
 const NODES: Duration = Duration::from_mins(20);
 const ADDON: Duration = Duration::from_mins(15);
-/// Longest wait for a new role to be known to EKS: IAM is eventually consistent.
-const ROLE: Duration = Duration::from_mins(2);
-
-/// First and longest pause between two looks.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(15));
 
 /// What a cluster does in its owner's name ("Amazon EKS cluster IAM role").
 const CLUSTER_POLICIES: &[&str] = &["AmazonEKSClusterPolicy"];
@@ -57,7 +50,9 @@ pub(super) async fn create(
         marks,
         ledger,
     };
-    let cluster_role = making.role("cluster", "eks.amazonaws.com", CLUSTER_POLICIES).await?;
+    let cluster_role = making
+        .role("cluster", "eks.amazonaws.com", CLUSTER_POLICIES)
+        .await?;
     let cluster = making.cluster(&cluster_role, told).await?;
     let node_role = making.role("node", "ec2.amazonaws.com", NODE_POLICIES).await?;
     making.nodes(&node_role, told).await?;
@@ -90,39 +85,41 @@ impl Making<'_> {
     async fn role(&self, whose: &str, service: &str, policies: &[&str]) -> Result<String, StartError> {
         let name = role_name(self.marks, whose);
         self.plan(Object::Role(name.clone()))?;
-        let managed = |policy: &&str| format!("arn:{}:iam::aws:policy/{policy}", self.aws.partition());
-        let made = self.aws.provide_service_role(&ServiceRole {
-            name: &name,
-            trust: &trust(service),
-            policies: &policies.iter().map(managed).collect::<Vec<_>>(),
-            tags: &self.marks.tags(),
-        });
-        made.await.map_err(StartError::of(PART))
+        let partition = &self.aws.access().partition;
+        let managed: Vec<String> = policies
+            .iter()
+            .map(|policy| format!("arn:{partition}:iam::aws:policy/{policy}"))
+            .collect();
+        let managed: Vec<&str> = managed.iter().map(String::as_str).collect();
+        let trust = service_trust(service);
+        let made = self
+            .aws
+            .provide_role_with(&name, &trust, &managed, &self.marks.tags())
+            .await;
+        made.map_err(StartError::of(PART))
     }
 
     async fn cluster(&self, role_arn: &str, told: &Told) -> Result<ClusterView, StartError> {
-        self.plan(Object::EksCluster(self.name.to_owned()))?;
-        let stage = Stage::begin(told, "cluster", format!("{}: asking EKS", self.name));
-        let request = ClusterRequest {
-            name: self.name,
-            version: self.creation.version.as_deref(),
-            role_arn,
-            subnets: &self.creation.subnets,
-            security_groups: &self.creation.security_groups,
-            tags: &self.marks.tags(),
+        let name = self.name;
+        self.plan(Object::EksCluster(name.to_owned()))?;
+        let stage = Stage::begin(told, "cluster", format!("{name}: asking EKS"));
+        let wanted = ClusterRequest {
+            name: name.to_owned(),
+            version: self.creation.version.clone(),
+            role_arn: role_arn.to_owned(),
+            subnets: self.creation.subnets.clone(),
+            security_groups: self.creation.security_groups.clone(),
+            tags: self.marks.tags(),
         };
-        once_the_role_is_known(|| self.aws.create_cluster(&request)).await?;
-        let look = async || {
-            let cluster = self.aws.cluster(self.name).await?;
-            Ok(match cluster.status.as_str() {
-                "ACTIVE" => Look::There(cluster),
-                "CREATING" | "PENDING" | "UPDATING" => Look::OnItsWay(cluster.status),
-                _ => Look::Failed(told_of(&cluster.status, &cluster.issues)),
-            })
-        };
-        let what = format!("the cluster {}", self.name);
-        let cluster = wait(&what, "about 10 minutes", CLUSTER, &stage, look).await?;
-        stage.ends(format!("{}: version {}", self.name, cluster.version));
+        let asked = self.aws.create_cluster(&wanted).await;
+        asked.map_err(StartError::of(PART))?;
+        let hears = |status: &str| stage.goes_on(format!("{status}, usually for 10 minutes"));
+        let cluster = self
+            .aws
+            .await_cluster(name, Instant::now() + CLUSTER, &hears)
+            .await;
+        let cluster = cluster.map_err(StartError::of(PART))?;
+        stage.ends(format!("{name}: version {}", cluster.version));
         Ok(cluster)
     }
 
@@ -134,29 +131,24 @@ impl Making<'_> {
         })?;
         let size = format!("{} of {}", nodes.desired, nodes.instance_type);
         let stage = Stage::begin(told, "nodes", format!("{size}: asking EKS"));
-        let request = NodegroupRequest {
-            cluster: self.name,
-            name: &name,
-            role_arn,
-            subnets: &self.creation.subnets,
-            instance_type: &nodes.instance_type,
-            least: nodes.least,
-            desired: nodes.desired,
-            most: nodes.most,
+        let wanted = NodegroupRequest {
+            cluster: self.name.to_owned(),
+            name: name.clone(),
+            role_arn: role_arn.to_owned(),
+            subnets: self.creation.subnets.clone(),
+            instance_type: nodes.instance_type.clone(),
+            min: whole(nodes.least),
+            max: whole(nodes.most),
+            desired: whole(nodes.desired),
             version: None,
-            tags: &self.marks.tags(),
+            tags: self.marks.tags(),
         };
-        once_the_role_is_known(|| self.aws.create_nodegroup(&request)).await?;
-        let look = async || {
-            let group = self.aws.nodegroup(self.name, &name).await?;
-            Ok(match group.status.as_str() {
-                "ACTIVE" => Look::There(()),
-                "CREATING" | "UPDATING" => Look::OnItsWay(group.status),
-                _ => Look::Failed(told_of(&group.status, &group.issues)),
-            })
-        };
-        let what = format!("the node group {name}");
-        wait(&what, "about 3 minutes", NODES, &stage, look).await?;
+        let asked = self.aws.create_nodegroup(&wanted).await;
+        asked.map_err(StartError::of(PART))?;
+        let hears = |status: &str| stage.goes_on(format!("{status}, usually for 3 minutes"));
+        let until = Instant::now() + NODES;
+        let there = self.aws.await_nodegroup(self.name, &name, until, &hears).await;
+        there.map_err(StartError::of(PART))?;
         stage.ends(size);
         Ok(())
     }
@@ -167,30 +159,21 @@ impl Making<'_> {
             name: addon.name.clone(),
         })?;
         let stage = Stage::begin(told, "add-on", format!("{}: asking EKS", addon.name));
-        let request = AddonRequest {
-            cluster: self.name,
-            name: &addon.name,
-            version: addon.version.as_deref(),
+        let wanted = AddonRequest {
+            cluster: self.name.to_owned(),
+            name: addon.name.clone(),
+            version: addon.version.clone(),
             configuration: None,
-            tags: &self.marks.tags(),
+            overwrite: false,
+            tags: self.marks.tags(),
         };
-        self.aws
-            .create_addon(&request)
-            .await
-            .map_err(StartError::of(PART))?;
-        let look = async || {
-            let found = self.aws.addon(self.name, &addon.name).await?;
-            Ok(match found.status.as_str() {
-                "ACTIVE" => Look::There(found.version),
-                // A pod that is not there yet can make it degraded for a moment.
-                "CREATING" | "UPDATING" | "DEGRADED" => {
-                    Look::OnItsWay(told_of(&found.status, &found.issues))
-                }
-                _ => Look::Failed(told_of(&found.status, &found.issues)),
-            })
-        };
-        let what = format!("the add-on {}", addon.name);
-        let version = wait(&what, "a minute or two", ADDON, &stage, look).await?;
+        let made = self.aws.create_addon(&wanted).await;
+        made.map_err(StartError::of(PART))?;
+        let hears = |status: &str| stage.goes_on(format!("{status}, usually for a minute"));
+        let until = Instant::now() + ADDON;
+        let there = self.aws.await_addon(self.name, &addon.name, until, &hears).await;
+        let there = there.map_err(StartError::of(PART))?;
+        let version = there.version.unwrap_or_default();
         stage.ends(format!("{} {version}", addon.name));
         Ok(())
     }
@@ -200,78 +183,9 @@ impl Making<'_> {
     }
 }
 
-/// Who may be a role of a service's.
-fn trust(service: &str) -> Value {
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Principal": { "Service": service },
-            "Action": "sts:AssumeRole",
-        }],
-    })
-}
-
-/// A status, and what AWS says of it.
-fn told_of(status: &str, issues: &[String]) -> String {
-    if issues.is_empty() {
-        status.to_owned()
-    } else {
-        format!("{status}: {}", issues.join("; "))
-    }
-}
-
-/// What a look came to.
-pub(super) enum Look<T> {
-    There(T),
-    /// With its status.
-    OnItsWay(String),
-    /// For good, with why.
-    Failed(String),
-}
-
-/// Looks until it is there.
-async fn wait<T>(
-    what: &str,
-    usually: &str,
-    patience: Duration,
-    stage: &Stage,
-    look: impl AsyncFn() -> Result<Look<T>, AwsError>,
-) -> Result<T, StartError> {
-    let failed = |because: String| Err(StartError::of(PART)(because));
-    let until = Instant::now() + patience;
-    let (mut pause, longest) = PAUSES;
-    loop {
-        let status = match look().await.map_err(StartError::of(PART))? {
-            Look::There(it) => return Ok(it),
-            Look::Failed(because) => return failed(format!("{what} came to {because}")),
-            Look::OnItsWay(status) => status,
-        };
-        if Instant::now() >= until {
-            return failed(format!(
-                "{what} is {status} still after {} minutes; look at it in the EKS console",
-                patience.as_secs() / 60
-            ));
-        }
-        stage.goes_on(format!("{what}: {status}, usually {usually}"));
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(longest);
-    }
-}
-
-/// Asks again for as long as EKS does not know a role yet that was just made.
-async fn once_the_role_is_known<T>(ask: impl AsyncFn() -> Result<T, AwsError>) -> Result<T, StartError> {
-    let until = Instant::now() + ROLE;
-    let (mut pause, longest) = PAUSES;
-    loop {
-        match ask().await {
-            Err(error) if error.is_role_unknown() && Instant::now() < until => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(longest);
-            }
-            ended => return ended.map_err(StartError::of(PART)),
-        }
-    }
+/// As EKS has numbers.
+fn whole(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]
@@ -279,18 +193,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_trust_are_those_of_the_run() {
+    fn names_are_those_of_the_run() {
         let marks = Marks::of_run("7f3k2m");
         assert_eq!(role_name(&marks, "cluster"), "mountproof-7f3k2m-cluster");
         assert_eq!(nodegroup_name(&marks), "mountproof-7f3k2m");
-        assert_eq!(
-            trust("ec2.amazonaws.com")["Statement"][0]["Principal"]["Service"],
-            "ec2.amazonaws.com"
-        );
-        assert_eq!(told_of("FAILED", &[]), "FAILED");
-        assert_eq!(
-            told_of("FAILED", &["a".to_owned(), "b".to_owned()]),
-            "FAILED: a; b"
-        );
     }
 }

@@ -6,25 +6,27 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 /// What it is about.
 #[derive(Debug, Clone, Copy)]
-pub struct Written<'a> {
+pub(super) struct Written<'a> {
     /// Of the cluster, which names everything in the file.
-    pub arn: &'a str,
+    pub(super) arn: &'a str,
     /// The cluster.
-    pub name: &'a str,
+    pub(super) name: &'a str,
     /// URL of its API server.
-    pub endpoint: &'a str,
+    pub(super) endpoint: &'a str,
     /// The authority of that one's certificate.
-    pub certificate_authority_pem: &'a str,
+    pub(super) certificate_authority_pem: &'a str,
     /// Where it is.
-    pub region: &'a str,
+    pub(super) region: &'a str,
     /// The profile that the CLI is to use, where one was named.
-    pub profile: Option<&'a str>,
+    pub(super) profile: Option<&'a str>,
 }
 
 /// The file. It holds no secret.
 #[must_use]
-pub fn text(written: Written<'_>) -> String {
-    let Written { arn, name, region, .. } = written;
+pub(super) fn text(written: Written<'_>) -> String {
+    let Written {
+        arn, name, region, ..
+    } = written;
     let environment: Vec<Value> = written
         .profile
         .map(|profile| json!({ "name": "AWS_PROFILE", "value": profile }))
@@ -68,7 +70,10 @@ mod tests {
         let read: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(read["current-context"], read["contexts"][0]["name"]);
         assert_eq!(read["contexts"][0]["context"]["user"], read["users"][0]["name"]);
-        assert_eq!(read["clusters"][0]["cluster"]["certificate-authority-data"], "UEVN");
+        assert_eq!(
+            read["clusters"][0]["cluster"]["certificate-authority-data"],
+            "UEVN"
+        );
         let exec = &read["users"][0]["user"]["exec"];
         assert_eq!(exec["args"][5], "prod");
         assert_eq!(exec["env"][0]["value"], "work");

@@ -9,6 +9,7 @@
 
 mod cost;
 mod creation;
+mod doctor;
 mod kubeconfig;
 mod options;
 mod planned;
@@ -23,10 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::options::{
-    AddonWanted, Creation, EksCluster, EksOptions, Nodes, POD_IDENTITY_ADDON, PROVIDER_ADDON,
-};
 use self::{creation::PART, kubeconfig::Written, tokens::EksTokens};
+pub use self::{
+    doctor::look,
+    options::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, POD_IDENTITY_ADDON, PROVIDER_ADDON},
+};
 use super::{
     Environment, Heard, StartError,
     local::{failover_region, prepare},
@@ -66,6 +68,14 @@ pub(super) async fn start(
             creation::create(&aws, &name, creation, marks, ledger, &heard.told).await?
         }
     };
+    let kubernetes_in = match &options.cluster {
+        EksCluster::Created(_) => KubernetesIn::OwnCluster,
+        EksCluster::Existing(name) => {
+            let reach = ClusterReach::Eks(name.clone());
+            ledger.within_cluster(&reach).map_err(StartError::of(PART))?;
+            KubernetesIn::Standing(reach)
+        }
+    };
     if let Some(path) = &options.kubeconfig {
         write_kubeconfig(path, options, &cluster, &region)?;
     }
@@ -83,7 +93,7 @@ pub(super) async fn start(
         issuer,
         failover_region: Some(failover_region(&region).to_owned()),
         reach: options.reach(marks.run(), &region),
-        kubernetes_in: options.kubernetes_in(marks.run()),
+        kubernetes_in,
         kubernetes,
         aws: Aws::clone(&aws),
         aws_side: None,
@@ -107,18 +117,13 @@ impl EksOptions {
             cluster: ClusterReach::Eks(self.cluster_name(run_id)),
         }
     }
-
-    fn kubernetes_in(&self, run_id: &str) -> KubernetesIn {
-        match &self.cluster {
-            EksCluster::Existing(_) => KubernetesIn::Reached,
-            EksCluster::Created(_) => KubernetesIn::OwnCluster,
-        }
-    }
 }
 
 /// The account that was agreed to.
 async fn account(options: &EksOptions) -> Result<Arc<Aws>, StartError> {
-    let aws = Aws::of_account(&options.account).await.map_err(StartError::of("AWS client"))?;
+    let aws = Aws::of_account(&options.account)
+        .await
+        .map_err(StartError::of("AWS client"))?;
     let found = &aws.access().account;
     if *found == options.account_id {
         return Ok(Arc::new(aws));
@@ -176,11 +181,7 @@ pub(crate) fn access(aws: &Arc<Aws>, cluster: &ClusterView) -> Result<Kubernetes
 }
 
 /// Connects; a cluster that is new may not be known by its name for a while.
-async fn connect(
-    access: &KubernetesAccess,
-    marks: &Marks,
-    is_new: bool,
-) -> Result<Kubernetes, StartError> {
+async fn connect(access: &KubernetesAccess, marks: &Marks, is_new: bool) -> Result<Kubernetes, StartError> {
     let until = Instant::now() + ANSWERS;
     loop {
         match Kubernetes::connect(access, marks).await {
@@ -210,7 +211,12 @@ fn components(aws: &Aws, cluster: &ClusterView, version: &str, made: bool) -> Ve
     let whose = if made { "made for the run" } else { "found" };
     let access = aws.access();
     let mut of_aws = vec![format!("account {}, {}", access.account, access.region)];
-    of_aws.extend(access.endpoint.as_ref().map(|endpoint| format!("at {endpoint}, which is not AWS")));
+    of_aws.extend(
+        access
+            .endpoint
+            .as_ref()
+            .map(|endpoint| format!("at {endpoint}, which is not AWS")),
+    );
     vec![
         component(
             "kubernetes",
@@ -247,7 +253,11 @@ fn write_kubeconfig(
         region,
         profile: options.account.profile.as_deref(),
     });
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     let written = file.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
     written.map_err(|error| {
         StartError::of(PART)(format!(

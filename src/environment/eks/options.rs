@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use super::super::SharedOptions;
+use super::super::standing::SharedOptions;
 use crate::aws::AccountOptions;
 
 /// Where to run, in an account of AWS's.
@@ -64,6 +64,14 @@ pub struct Creation {
     pub nodes: Nodes,
     /// What is installed beside what every cluster has.
     pub addons: Vec<AddonWanted>,
+}
+
+impl Creation {
+    /// Whether driver and provider come as an add-on.
+    #[must_use]
+    pub fn has_provider(&self) -> bool {
+        self.addons.iter().any(|addon| addon.name == PROVIDER_ADDON)
+    }
 }
 
 /// A managed node group.

@@ -1,10 +1,14 @@
 //! PURE. What a run in an account makes there, in words.
 
+use std::collections::BTreeMap;
+
 use super::{
     EksOptions,
     cost::{self, Priced},
     options::{Creation, EksCluster},
+    policy::{self, Scope},
 };
+use crate::tenant::Identity;
 
 /// What a cluster and its nodes take to come up and to go, about.
 const TAKES: &str = "about 13 minutes to come up and 10 to go, beside the run itself";
@@ -13,7 +17,11 @@ impl EksOptions {
     /// What would be made, what becomes of it and what it costs: a line each. So many secrets, read so many times.
     #[must_use]
     pub fn planned(&self, secrets: usize, calls: u64) -> Vec<String> {
-        let region = self.account.region.as_deref().unwrap_or("the region of the credentials");
+        let region = self
+            .account
+            .region
+            .as_deref()
+            .unwrap_or("the region of the credentials");
         let mut lines = match &self.cluster {
             EksCluster::Existing(name) => vec![
                 format!("eks: the cluster {name} in {region}, which stays as it is"),
@@ -23,7 +31,9 @@ impl EksOptions {
             EksCluster::Created(creation) => self.made(creation, region),
         };
         let account = match self.account_id.as_str() {
-            "" => "the account of the credentials; without a terminal it has to be agreed to: --allow-account ID",
+            "" => {
+                "the account of the credentials; without a terminal it has to be agreed to: --allow-account ID"
+            }
             agreed => agreed,
         };
         lines.push(format!("account: {account}"));
@@ -31,6 +41,7 @@ impl EksOptions {
             "every object's name begins with mountproof-RUNID; tags mountproof:run=RUNID and, of a tenant, mountproof:tenant=NAME"
                 .to_owned(),
         );
+        lines.extend(self.permissions(region));
         let (cluster, nodes, instance_type) = match &self.cluster {
             EksCluster::Existing(_) => (false, 0, ""),
             EksCluster::Created(creation) => (
@@ -49,6 +60,45 @@ impl EksOptions {
         lines
     }
 
+    /// What has to be allowed, by service.
+    fn permissions(&self, region: &str) -> Vec<String> {
+        let (cluster, created) = match &self.cluster {
+            EksCluster::Existing(name) => (Some(name.as_str()), None),
+            EksCluster::Created(creation) => (None, creation.name.as_deref()),
+        };
+        let identities: Vec<Identity> = Identity::ALL
+            .into_iter()
+            .filter(|identity| match identity {
+                Identity::Irsa => self.shared.irsa,
+                Identity::PodIdentity => self.shared.pod_identity,
+            })
+            .collect();
+        let actions = policy::actions(&Scope {
+            partition: "aws",
+            account: &self.account_id,
+            region,
+            cluster,
+            created,
+            identities: &identities,
+        });
+        let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for action in &actions {
+            if let Some((service, name)) = action.split_once(':') {
+                services.entry(service).or_default().push(name);
+            }
+        }
+        let mut lines = vec![format!(
+            "permissions: {} actions, on names of runs only; `mountproof doctor --env eks --print-policy iam` prints the policy",
+            actions.len()
+        )];
+        lines.extend(
+            services
+                .iter()
+                .map(|(service, names)| format!("  {service}: {}", names.join(" "))),
+        );
+        lines
+    }
+
     fn made(&self, creation: &Creation, region: &str) -> Vec<String> {
         let name = self.cluster_name("RUNID");
         let nodes = &creation.nodes;
@@ -63,7 +113,8 @@ impl EksOptions {
                 "node group  mountproof-RUNID, {} of {} ({} to {})",
                 nodes.desired, nodes.instance_type, nodes.least, nodes.most
             ),
-            "roles       mountproof-RUNID-cluster, mountproof-RUNID-node, with policies that AWS manages".to_owned(),
+            "roles       mountproof-RUNID-cluster, mountproof-RUNID-node, with policies that AWS manages"
+                .to_owned(),
         ];
         for addon in &creation.addons {
             let version = addon.version.as_deref().unwrap_or("of EKS's choice");

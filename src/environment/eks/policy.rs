@@ -122,7 +122,9 @@ fn secrets(scope: &Scope<'_>) -> [Value; 2] {
                 "secretsmanager:TagResource",
             ],
             // Replicas are in another region.
-            &[format!("arn:{partition}:secretsmanager:*:{account}:secret:{OURS}")],
+            &[format!(
+                "arn:{partition}:secretsmanager:*:{account}:secret:{OURS}"
+            )],
         ),
         // To see that nothing is left; none of these can be limited to names.
         allowed(
@@ -149,7 +151,10 @@ fn provider(scope: &Scope<'_>) -> [Value; 1] {
             "iam:ListOpenIDConnectProviderTags",
             "iam:TagOpenIDConnectProvider",
         ],
-        &[scope.iam("oidc-provider", &format!("oidc.eks.{}.amazonaws.com/id/*", scope.region))],
+        &[scope.iam(
+            "oidc-provider",
+            &format!("oidc.eks.{}.amazonaws.com/id/*", scope.region),
+        )],
     )]
 }
 
@@ -295,9 +300,14 @@ mod tests {
                     .is_some_and(|actions| actions.iter().all(|action| is_a_look(action)));
                 for resource in statement["Resource"].as_array().expect("a list") {
                     let resource = resource.as_str().expect("text");
-                    let named = ["mountproof-", "/prod", "oidc-provider/oidc.eks.", "aws-service-role/"]
-                        .iter()
-                        .any(|part| resource.contains(part));
+                    let named = [
+                        "mountproof-",
+                        "/prod",
+                        "oidc-provider/oidc.eks.",
+                        "aws-service-role/",
+                    ]
+                    .iter()
+                    .any(|part| resource.contains(part));
                     assert!(named || lists_only, "{statement}");
                 }
             }
@@ -306,13 +316,18 @@ mod tests {
 
     fn is_a_look(action: &Value) -> bool {
         let action = action.as_str().unwrap_or_default();
-        [":List", ":Describe", ":Get"].iter().any(|verb| action.contains(verb))
+        [":List", ":Describe", ":Get"]
+            .iter()
+            .any(|verb| action.contains(verb))
     }
 
     #[test]
     fn a_cluster_that_is_there_is_only_looked_at() {
         let actions = actions(&scope(Some("prod"), &[Identity::Irsa]));
-        let of_eks: Vec<&String> = actions.iter().filter(|action| action.starts_with("eks:")).collect();
+        let of_eks: Vec<&String> = actions
+            .iter()
+            .filter(|action| action.starts_with("eks:"))
+            .collect();
         assert_eq!(of_eks, ["eks:DescribeCluster"]);
         assert!(!actions.iter().any(|action| action == "iam:PassRole"));
     }

@@ -1,8 +1,9 @@
 //! Who the harness is for the API server of an EKS cluster: a bearer token that AWS signs, had anew before it ends.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -10,6 +11,9 @@ use crate::{
     kubernetes::Tokens,
     secret::Credential,
 };
+
+/// How long before its end a token is no longer sent.
+const SPARE: Duration = Duration::from_mins(1);
 
 /// Tokens for one cluster.
 pub(super) struct EksTokens {
@@ -34,7 +38,7 @@ impl Tokens for EksTokens {
         async {
             let mut kept = self.kept.lock().await;
             if let Some(kept) = kept.as_ref()
-                && Instant::now() < kept.good_until
+                && Timestamp::now() + SPARE < kept.expires
             {
                 return Ok(kept.token.clone());
             }

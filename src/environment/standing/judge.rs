@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// What kubelet is to ask for a token for, where credentials come by EKS Pod Identity.
-pub const POD_IDENTITY_AUDIENCE: &str = "pods.eks.amazonaws.com";
+pub(super) const POD_IDENTITY_AUDIENCE: &str = "pods.eks.amazonaws.com";
 /// Since then providers are handed tokens by kubelet, and ask for none themselves.
 const NO_TOKENS_OF_ITS_OWN: Version = Version::new(3, 0, 0);
 /// Up to here scenarios wait for a new value.
 const LONGEST_ROTATION: Duration = Duration::from_mins(2);
 /// The driver's own interval.
-const OWN_INTERVAL: Duration = Duration::from_mins(2);
+pub(super) const OWN_INTERVAL: Duration = Duration::from_mins(2);
 /// So much must the driver write for its log to say who mounts what.
 const VERBOSITY: u32 = 5;
 /// The Kubernetes whose kubelet hands tokens over among the secrets.

@@ -9,13 +9,17 @@
 //! The cluster stays, with everything in it that is not the run's. What is found there is never changed unless that was asked
 //! for. What the run makes carries its label, is on record before it is made, and goes after everything that mounts by it.
 
+mod asked;
+mod doctor;
 mod judge;
 mod look;
 mod made;
 mod programs;
+mod rights;
 mod seen;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -23,9 +27,10 @@ use std::{
 
 use mountproof_releases::Part;
 
-pub(super) use self::look::look;
+pub(super) use self::{doctor::doctor, look::look};
 pub use self::{
     judge::{Choice, Judgement, Problem, Wanted, judge},
+    rights::{Does, Right, cluster_role, required_rights},
     seen::{Managed, SeenCsiDriver, SeenNode, SeenPart, Sighting},
 };
 use super::{
@@ -33,7 +38,7 @@ use super::{
     aws_side::AwsSide,
     daemon_logs::DaemonLogs,
     described, fault,
-    installation::{self, AwsWay, InstallationOptions, Placed, Prepared, Upgrade},
+    installation::{self, AwsWay, ImageSource, InstallationOptions, Placed, Prepared, Upgrade},
     placement, progress,
 };
 use crate::{
@@ -41,6 +46,7 @@ use crate::{
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesError, sandbox_image},
     provision::{KubernetesIn, Ledger, Reach},
+    report::figure,
     tenant::Marks,
 };
 
@@ -76,6 +82,16 @@ pub struct SharedOptions {
 }
 
 impl SharedOptions {
+    /// The driver's rotation interval, as far as it is known before anybody has looked.
+    #[must_use]
+    pub fn rotation(&self) -> Duration {
+        if self.install || self.replace_driver {
+            self.installation.rotation
+        } else {
+            judge::OWN_INTERVAL
+        }
+    }
+
     /// As the cluster is judged by; `aws_is_ours` where AWS is an endpoint of the run's.
     #[must_use]
     pub fn wanted(&self, aws_is_ours: bool) -> Wanted {
@@ -88,6 +104,39 @@ impl SharedOptions {
             irsa: self.irsa,
             pod_identity: self.pod_identity,
         }
+    }
+}
+
+impl SharedOptions {
+    /// What would be made in a cluster, besides tenants: a line each.
+    #[must_use]
+    pub fn planned(&self) -> Vec<String> {
+        let image = |part: Part| match &self.installation.of(part).image {
+            Some(ImageSource::Reference(image)) => image.clone(),
+            Some(ImageSource::Archive(path)) => path.display().to_string(),
+            None => "as its manifests have it".to_owned(),
+        };
+        let installed = format!(
+            "driver {} and provider {}",
+            image(Part::Driver),
+            image(Part::Provider)
+        );
+        let programs = match (self.install, self.replace_driver) {
+            (false, false) => "driver and provider: those that are there, as they are".to_owned(),
+            (true, false) => format!(
+                "driver and provider: those that are there; for what is missing {installed}, removed at the end"
+            ),
+            (_, true) => format!(
+                "driver and provider: {installed} in the place of what is there, which is put back at the end"
+            ),
+        };
+        let agent = match &self.agent {
+            Some(image) => format!(
+                "agent: {image} on every node that takes pods, in a namespace of the run's, removed at the end"
+            ),
+            None => "agent: none (--agent-image), so that nobody looks at what pods mount".to_owned(),
+        };
+        vec![programs, agent]
     }
 }
 
@@ -122,8 +171,18 @@ pub(super) async fn preflight(
     aws_is_ours: bool,
 ) -> Result<(Sighting, Judgement), StartError> {
     let failed = StartError::of::<KubernetesError>("cluster");
+    let does = Does {
+        installs: options.install || options.replace_driver,
+        agent: options.agent.is_some(),
+    };
+    // Who may not even look is told what else is lacking, too.
+    if let Some(problem) = asked::rights(kubernetes, does).await.map_err(&failed)? {
+        return Err(StartError::of("cluster")(problem));
+    }
     let seen = look(kubernetes).await.map_err(&failed)?;
-    let judgement = judge(&seen, &options.wanted(aws_is_ours));
+    let mut judgement = judge(&seen, &options.wanted(aws_is_ours));
+    let taken = asked::namespaces(kubernetes, &options.namespaces).await;
+    judgement.problems.extend(taken.map_err(&failed)?);
     match judgement.fatal() {
         Some(fatal) => Err(StartError::of("cluster")(fatal)),
         None => Ok((seen, judgement)),
@@ -284,6 +343,41 @@ pub(super) async fn environment(
             })
         }))),
     })
+}
+
+/// What stands at the seams `kubernetes` and `kubelet` of a cluster; `reached` says how it is reached.
+///
+/// # Errors
+///
+/// When the API does not answer.
+pub(super) async fn components(
+    kubernetes: &Kubernetes,
+    reached: String,
+) -> Result<Vec<Component>, KubernetesError> {
+    let version = kubernetes.version().await?;
+    let nodes = kubernetes.list("v1", "Node", None, None).await?;
+    let mut kubelets: BTreeMap<String, usize> = BTreeMap::new();
+    for node in &nodes {
+        let version = node["status"]["nodeInfo"]["kubeletVersion"].as_str();
+        *kubelets
+            .entry(version.unwrap_or("unknown").trim_start_matches('v').to_owned())
+            .or_default() += 1;
+    }
+    let newest = kubelets.keys().next_back().cloned().unwrap_or_default();
+    let on = kubelets
+        .iter()
+        .map(|(version, nodes)| format!("{version} on {}", figure::counted(*nodes, "node")));
+    let component = |seam: &str, name: &str, version: &str, note: String| Component {
+        seam: seam.to_owned(),
+        name: name.to_owned(),
+        version: version.trim_start_matches('v').to_owned(),
+        stand_in: false,
+        notes: vec![note],
+    };
+    Ok(vec![
+        component("kubernetes", "Kubernetes", &version, reached),
+        component("kubelet", "kubelet", &newest, on.collect::<Vec<_>>().join(", ")),
+    ])
 }
 
 /// PURE: what a look came to, on one line.

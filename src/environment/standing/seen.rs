@@ -333,7 +333,7 @@ impl SeenNode {
 
 /// The `CSIDriver` object that is looked for.
 #[must_use]
-pub fn csi_driver() -> ObjectRef {
+pub(super) fn csi_driver() -> ObjectRef {
     ObjectRef::new("storage.k8s.io/v1", "CSIDriver", None, tenant::CSI_DRIVER)
 }
 
