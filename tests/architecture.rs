@@ -13,6 +13,7 @@ const PURE: &[&str] = &[
     "src/engine/needs.rs",
     "src/engine/timeline.rs",
     "src/environment/agent/manifests.rs",
+    "src/environment/clusters/given.rs",
     "src/environment/installation/builtin.rs",
     "src/environment/installation/container.rs",
     "src/environment/installation/manifest.rs",
@@ -53,6 +54,7 @@ const PURE: &[&str] = &[
     "crates/releases/src/unpack.rs",
     "crates/stand-ins/src/kubernetes/protobuf.rs",
     "crates/stand-ins/src/programs/flags.rs",
+    "crates/stand-ins/src/scheduler/fit.rs",
     "crates/stand-ins/src/programs/standin/go_flags.rs",
 ];
 

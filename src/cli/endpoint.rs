@@ -1,5 +1,6 @@
 //! The command `endpoint`: the AWS endpoint alone, for any client.
 
+mod clusters;
 mod state;
 
 use std::{
@@ -14,12 +15,14 @@ use std::{
 use clap::Args;
 use mountproof_aws_endpoint::{
     Backend, Endpoint, EndpointConfig, Fault, Faults, Quotas, RootCredentials, StartError,
+    eks::ClusterBackend,
 };
 use mountproof_run_tls::RunCa;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::clusters::ClusterArgs;
 use super::output::{OK, Output, USAGE, style};
 use crate::{
     environment::{BackendChoice, StandInClusters},
@@ -54,6 +57,7 @@ Faults, one each --fault or line of --faults:
   reset:PERCENT        reset:middle:PERCENT             before, or in the middle of the answer
   slow-body:1KiB/s     clock-step:1h
   outage               outage:region:NAME               outage:service:NAME
+  eks:KIND:stuck       eks:KIND:fails:CODE              new ones of KIND: cluster, nodegroup, addon
 MOUNTPROOF_LOG=info names each that strikes a call.
 
 HTTPS_PROXY=http://<address> reaches *.amazonaws.com here, for clients that ignore AWS_ENDPOINT_URL: they
@@ -119,10 +123,9 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 
-    /// Start a Kubernetes API server, the stand-in, for every EKS cluster: by default nothing answers at their
-    /// endpoints
-    #[arg(long)]
-    pub clusters: bool,
+    /// About EKS clusters
+    #[command(flatten)]
+    pub clusters: ClusterArgs,
 
     /// Give pods their credentials here, as the EKS Pod Identity Agent does: for
     /// `AWS_CONTAINER_CREDENTIALS_FULL_URI`
@@ -208,7 +211,7 @@ async fn serve(
         Err(trouble) => return Ok(Err(trouble)),
     };
     for (region, name) in started.endpoint.bereaved_clusters() {
-        let then = if args.clusters {
+        let then = if args.clusters.clusters {
             "it gets a new one, in which nothing is of what was in the old"
         } else {
             "its endpoint answers nobody; with --clusters it gets a new one"
@@ -260,6 +263,9 @@ async fn given_up(
     // An error is that it was asked to end, and has.
     if let Ok(started) = starting.await {
         started.endpoint.stop().await;
+        if let Some(clusters) = started.clusters {
+            clusters.stop().await;
+        }
         if let Some(localstack) = started.localstack {
             removed(localstack).await;
         }
@@ -281,6 +287,7 @@ struct Started {
     backend: Option<Backend>,
     /// Ends with this.
     localstack: Option<LocalStack>,
+    clusters: Option<Arc<StandInClusters>>,
 }
 
 impl Started {
@@ -312,11 +319,13 @@ impl Started {
             pod_identity_listen: args.pod_identity_listen,
             moto_reset: args.moto_reset,
             root_assumes_roles: args.root_assumes_roles,
+            cluster_settling: args.clusters.settling,
             ..EndpointConfig::new(args.account.clone(), &ca)
         };
-        if args.clusters {
-            config.cluster_backend = Some(Arc::new(StandInClusters::new(&ca)));
-        }
+        let clusters = args.clusters.backend(&ca);
+        config.cluster_backend = clusters
+            .clone()
+            .map(|clusters| clusters as Arc<dyn ClusterBackend>);
         if let Some(file) = &args.issuer_ca {
             let pem = fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
             config.issuer_trust_pem.push_str(&pem);
@@ -346,6 +355,7 @@ impl Started {
             folder,
             backend,
             localstack,
+            clusters,
         };
         let variables = started.variables(&args.region);
         started.folder.write("aws.env", &variables)?;
@@ -355,6 +365,9 @@ impl Started {
     /// Stops serving, then saves what there is.
     async fn ended(self, file: Option<&Path>) -> Result<(), Trouble> {
         let saved = self.endpoint.stopped().await;
+        if let Some(clusters) = self.clusters {
+            clusters.stop().await;
+        }
         if let Some(localstack) = self.localstack {
             removed(localstack).await;
         }

@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     case::{Attempt, judged},
-    evidence,
     mounted::Mounted,
     step::{StepError, StepResult},
     workload::{self, LOOK, LiveWorkload, record_access},
@@ -21,8 +20,13 @@ use crate::{
     },
 };
 
+/// Looks into the provider's log, and the pause between two of them: kubelet hands out what was written a moment ago.
+const LOG_LOOKS: usize = 4;
+const LOG_LOOK: Duration = Duration::from_secs(1);
+
 /// Creates the workload and proves that it is refused.
 pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Instant) -> StepResult {
+    let began = Instant::now();
     workload::create(attempt, &planned.workload).await?;
     let attempt = &*attempt;
     let live = attempt.workload(&planned.workload.name)?;
@@ -33,6 +37,19 @@ pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Insta
         attempt.mounted.contains(&planned.control),
     ));
     let mut judgement = judge(&claim, &seen);
+    // Where there is no call log the provider's has to tell, and gets here a moment later.
+    let mut looks = LOG_LOOKS;
+    while seen.calls.is_none()
+        && looks > 0
+        && matches!(&judgement, Judgement::Broken(failure) if !failure.isolation)
+    {
+        seen.provider_log = provider_log(attempt, live, began.elapsed()).await?;
+        judgement = judge(&claim, &seen);
+        looks -= 1;
+        if looks > 0 && !matches!(judgement, Judgement::Holds(_)) {
+            tokio::time::sleep(LOG_LOOK).await;
+        }
+    }
     // A refusal for another reason may be the environment's own failure.
     if matches!(&judgement, Judgement::Broken(failure) if !failure.isolation) {
         seen.trouble = attempt.world.trouble().await;
@@ -47,6 +64,24 @@ pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Insta
         record_access(attempt, live.tenant, secret, Access::Denied, access);
     }
     judged(judgement)
+}
+
+/// What the provider has written on the nodes of a workload's pods in the last while.
+async fn provider_log(
+    attempt: &Attempt<'_>,
+    live: &LiveWorkload,
+    last: Duration,
+) -> Result<Vec<String>, StepError> {
+    let world = attempt.world;
+    let Some(programs) = &world.environment.logs else {
+        return Ok(Vec::new());
+    };
+    let nodes: Vec<String> = live.pods(world).into_iter().filter_map(|pod| pod.node).collect();
+    let logs = programs.window(&nodes, last).await.map_err(StepError::trouble)?;
+    let of_provider = logs.iter().filter(|log| log.name == "provider");
+    Ok(of_provider
+        .flat_map(|log| log.text.lines().map(str::to_owned))
+        .collect())
 }
 
 /// Watches mount point, pod and events until the hold after the first refusal is over. A file or a
@@ -86,10 +121,6 @@ async fn watch(
         .calls
         .as_ref()
         .map(|calls| calls.since(attempt.calls_from));
-    if seen.calls.is_none() {
-        // What AWS said is in nobody else's hands then.
-        seen.provider_log = evidence::provider_lines(attempt).await;
-    }
     Ok(seen)
 }
 

@@ -76,32 +76,6 @@ fn record(attempt: &Attempt<'_>, title: &str, text: String) {
     attempt.world.record(EventKind::EvidenceCollected(collected));
 }
 
-/// What the provider has written since the attempt began, line by line, on whatever node; nothing where it cannot be had.
-pub(super) async fn provider_lines(attempt: &Attempt<'_>) -> Vec<String> {
-    let environment = &attempt.world.environment;
-    let Some(logs) = &environment.logs else {
-        return Vec::new();
-    };
-    let nodes: Vec<String> = environment.nodes.iter().map(|node| node.name.clone()).collect();
-    let last = attempt.began.elapsed() + SKEW.unsigned_abs();
-    match logs.window(&nodes, last).await {
-        Ok(logs) => logs
-            .into_iter()
-            .filter(|log| log.name == "provider")
-            .flat_map(|log| {
-                let text = timeline::window(&log.text, attempt.since());
-                text.lines().map(str::to_owned).collect::<Vec<_>>()
-            })
-            .collect(),
-        Err(because) => {
-            attempt
-                .world
-                .warn(format!("the provider's log cannot be read: {because}"));
-            Vec::new()
-        }
-    }
-}
-
 /// What a program of the case's nodes has written, or why it cannot be had.
 struct Log {
     /// Such as `driver log of node-1`.

@@ -9,7 +9,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{micros, options::RunOptions, step::StepError};
+use super::{micros, needs::lacks_room, options::RunOptions, step::StepError};
 use crate::{
     environment::{Environment, version_of},
     journal::{Capability, Component, EventKind, Failure, Journal, KnownIssue, TenantReady, WarningRaised},
@@ -281,17 +281,20 @@ impl World {
     /// The capability that a case needs and the environment has not, in words.
     pub(super) fn missing_capability(&self, case: &Case) -> Option<String> {
         let standing = self.standing();
-        needed(case).find_map(|needed| {
-            match standing
-                .capabilities
-                .iter()
-                .find(|capability| capability.name == *needed)
-            {
-                Some(capability) if capability.present => None,
-                Some(capability) => Some(format!("needs {needed}: {}", capability.evidence)),
-                None => Some(format!("needs {needed}, which this environment does not have")),
-            }
-        })
+        let lacks_room = self.environment.room.and_then(|room| lacks_room(case, room));
+        needed(case)
+            .find_map(|needed| {
+                match standing
+                    .capabilities
+                    .iter()
+                    .find(|capability| capability.name == *needed)
+                {
+                    Some(capability) if capability.present => None,
+                    Some(capability) => Some(format!("needs {needed}: {}", capability.evidence)),
+                    None => Some(format!("needs {needed}, which this environment does not have")),
+                }
+            })
+            .or(lacks_room)
     }
 
     /// The tenants of a case: shared ones with the case's own secrets added, own ones made.

@@ -243,7 +243,7 @@ pub(super) async fn start(
     let kubelet_config = KubeletConfig::new(access(&node_user)?, NODE, root.clone());
     let silent = |plant: &Plant| plant.defect() == Defect::Driver(DriverDefect::NeverAnswers);
     let kubelet = Kubelet::start(KubeletConfig {
-        scheduler: access(SCHEDULER)?,
+        scheduler: Some(access(SCHEDULER)?),
         region: region.to_owned(),
         clock: Clock::faster(options.clock),
         publish_deadline: if options.plants.iter().any(silent) {
@@ -401,6 +401,7 @@ pub(super) async fn start(
         pace: Some(pace),
         expired: Some(expired),
         workload_controllers,
+        room: None,
         upgrade: None,
         lacks: Vec::new(),
         stop: Mutex::new(Some(Box::new(move || {

@@ -42,7 +42,7 @@ use std::{
 pub use self::{
     aws_side::{AwsAgain, AwsOptions, BackendChoice},
     cluster::{ClusterAws, ClusterOptions, look as look_for_cluster},
-    clusters::StandInClusters,
+    clusters::{NodeOptions, StandInClusters},
     disturb::{AwsFaults, ProgramControl},
     eks::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, look as look_for_eks},
     fault::{Fault, Struck, Trouble},
@@ -292,6 +292,8 @@ pub struct Environment {
     pub expired: Option<Box<dyn ExpiredTokens>>,
     /// Whether the controllers of workloads run.
     pub workload_controllers: bool,
+    /// How many pods at once its nodes have room for, where nobody saw to it that there is enough.
+    pub room: Option<usize>,
     /// What comes in the place of driver and provider in the middle of the run, where that was asked for.
     pub upgrade: Option<installation::Upgrade>,
     /// Capabilities that it is known not to have, whatever else it looks like, and why.
@@ -338,6 +340,7 @@ impl Environment {
             pace: None,
             expired: None,
             workload_controllers: true,
+            room: None,
             upgrade: None,
             lacks: Vec::new(),
             reach: Reach::Embedded,

@@ -25,13 +25,18 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Where the pods stand that pull.
 const NAMESPACE: &str = "kube-system";
 
+/// How many more pods can be on these nodes at once.
+pub(super) fn room(nodes: &[NodeView]) -> usize {
+    nodes.iter().map(NodeView::free).sum()
+}
+
 /// Whether so many pods at once can be on these nodes; if not, how many can, and what to do, in words.
 ///
 /// # Errors
 ///
 /// When they cannot.
 pub(super) fn fits(wanted: usize, nodes: &[NodeView]) -> Result<(), String> {
-    let free: usize = nodes.iter().map(NodeView::free).sum();
+    let free = room(nodes);
     if wanted <= free {
         return Ok(());
     }

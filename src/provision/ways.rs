@@ -7,7 +7,7 @@ use super::{
     tenants::{Annotation, ProvisionError, Provisioner, TenantRequest},
 };
 use crate::{
-    aws::{AwsError, Tags},
+    aws::Tags,
     tenant::{self, EksCluster, Identity, TenantNames},
 };
 
@@ -186,34 +186,4 @@ fn association(cluster: &str, namespace: &str) -> Object {
         namespace: namespace.to_owned(),
         service_account: "default".to_owned(),
     }
-}
-
-/// Removes the association of a `ServiceAccount`, if it is `ours` by its tags; whether there was one, and whether it was.
-pub(super) async fn remove_association(
-    aws: &crate::aws::Aws,
-    cluster: &str,
-    namespace: &str,
-    service_account: &str,
-    ours: impl Fn(&Tags) -> bool,
-) -> Result<Option<bool>, AwsError> {
-    let found = match aws.associations(cluster, Some(namespace)).await {
-        Ok(found) => found,
-        // With everything in it.
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let found = found
-        .into_iter()
-        .find(|one| one.service_account == service_account);
-    let Some(found) = found else { return Ok(None) };
-    let described = match aws.association(cluster, &found.id).await {
-        Ok(described) => described,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !ours(&described.tags) {
-        return Ok(Some(false));
-    }
-    aws.delete_association(cluster, &found.id).await?;
-    Ok(Some(true))
 }

@@ -1,7 +1,5 @@
 //! Calls of EKS and of its pod identities: who may, then the service itself; and who somebody is for a cluster.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use crate::{
@@ -9,9 +7,8 @@ use crate::{
     authorisation::Authorisation,
     call::{Call, Known},
     caller::Circumstances,
-    eks::{
-        self, ClusterCallers, ClusterKey, EksError, EksIdentity, Request, Setting, Trust, token::TokenError,
-    },
+    eks::{self, ClusterKey, EksError, EksIdentity, Request, Setting, Trust, token::TokenError},
+    eks_follow,
     iam::{self, IamState, Obstacle, PolicySet, Principal, Rules, evaluate},
     pod_identity,
     service::{Head, Service},
@@ -137,7 +134,7 @@ impl Call<'_> {
             };
             eks::execute(eks, &request, setting).map_err(from_eks)?
         };
-        self.follow(&request, &answer);
+        eks_follow::follow(self.state, &self.region, &request, &answer);
         Ok(Outcome::Json(answer))
     }
 
@@ -168,81 +165,6 @@ impl Call<'_> {
         let granted =
             pod_identity::assume(self.state, self.circumstances(), cluster, token, &mut known.trace).await?;
         Ok(Outcome::Json(granted.answer()))
-    }
-
-    /// What an operation leaves to be done: keys to be known, API servers to be started and ended.
-    fn follow(&self, request: &Request, answer: &Value) {
-        let Some(name) = answer["cluster"]["name"].as_str().map(str::to_owned) else {
-            return;
-        };
-        let (state, region) = (Arc::clone(self.state), self.region.clone());
-        match request.operation() {
-            "CreateCluster" => start(state, region.into_owned(), name),
-            "DeleteCluster" => {
-                if let Some(issuer) = eks::issuer_of(&state.world().eks, &region, &name) {
-                    state.issuers.forget(issuer);
-                }
-                if state.clusters.get().is_some() {
-                    tokio::spawn(async move {
-                        if let Some(backend) = state.clusters.get() {
-                            backend.delete(&region, &name).await;
-                        }
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Makes the issuer of a new cluster known, or has its API server started and then makes that one's known.
-pub(crate) fn start(state: Arc<State>, region: String, name: String) {
-    let wanted = eks::wanted(&state.world_as_is().eks, &region, &name);
-    let Some(wanted) = wanted else {
-        host_issuer(&state, &region, &name);
-        return;
-    };
-    tokio::spawn(async move {
-        let Some(backend) = state.clusters.get() else {
-            return;
-        };
-        match backend.create(wanted, callers(&state, &region, &name)).await {
-            Ok(parts) => {
-                let expected = eks::arrived(&mut state.world().eks, &region, &name, parts);
-                if expected {
-                    host_issuer(&state, &region, &name);
-                } else {
-                    backend.delete(&region, &name).await;
-                }
-            }
-            Err(because) => {
-                tracing::warn!(region, name, because, "the API server of a cluster");
-                eks::failed(&mut state.world().eks, &region, &name, &because);
-            }
-        }
-    });
-}
-
-/// What the API server of a cluster asks about its callers. It may outlive the endpoint, and does not keep it.
-fn callers(state: &Arc<State>, region: &str, cluster: &str) -> ClusterCallers {
-    let (state, region, cluster) = (Arc::downgrade(state), region.to_owned(), cluster.to_owned());
-    Arc::new(
-        move |token| match authenticate(&*state.upgrade()?, &region, &cluster, token) {
-            Ok(identity) => Some(identity),
-            Err(error) => {
-                tracing::info!(region, cluster, %error, "the bearer of a token is not let in");
-                None
-            }
-        },
-    )
-}
-
-fn host_issuer(state: &State, region: &str, name: &str) {
-    let world = state.world();
-    if let Some(issuer) = eks::issuer_of(&world.eks, region, name)
-        && let Some(keys) = eks::issuer_keys(&world.eks, issuer)
-    {
-        state.issuers.host(issuer, &keys);
     }
 }
 

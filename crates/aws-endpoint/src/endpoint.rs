@@ -20,6 +20,7 @@ use crate::{
     defects::Defects,
     eks::{self, ClusterBackend, EksIdentity, EksStore},
     eks_calls::{self, EksTokenError},
+    eks_follow,
     faults::Faults,
     gateway::{Backend, Gateway},
     issuer::Issuers,
@@ -52,7 +53,8 @@ pub struct EndpointConfig {
     pub backend: Option<Backend>,
     /// What [`Endpoint::saved`] said of an earlier one, to go on from.
     pub saved: Option<Value>,
-    /// How long EKS clusters and what belongs to them are on their way, without a backend.
+    /// How long EKS clusters and what belongs to them are on their way between two states: to be gone, for clusters, and
+    /// without a backend for everything else.
     pub cluster_settling: Duration,
     /// What stands behind EKS clusters: without one they are described, and nothing answers at their endpoints.
     pub cluster_backend: Option<Arc<dyn ClusterBackend>>,
@@ -171,10 +173,11 @@ impl Endpoint {
         let root_assumes = config.root_assumes_roles;
         state.root_assumes_roles.store(root_assumes, Ordering::Relaxed);
         if let Some(backend) = config.cluster_backend {
+            backend.served_at(bound(&listener, config.listen)?);
             // It was empty until now.
             let _ = state.clusters.set(backend);
             for (region, name) in &bereaved {
-                eks_calls::start(Arc::clone(&state), region.clone(), name.clone());
+                eks_follow::start(Arc::clone(&state), region.clone(), name.clone());
             }
         }
         let shutdown = CancellationToken::new();

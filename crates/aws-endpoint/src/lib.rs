@@ -29,6 +29,7 @@ mod defects;
 mod dispatch;
 pub mod eks;
 mod eks_calls;
+mod eks_follow;
 mod endpoint;
 mod faults;
 #[doc(hidden)]
@@ -62,7 +63,9 @@ pub use credentials::RootCredentials;
 pub use defects::Defects;
 pub use eks_calls::EksTokenError;
 pub use endpoint::{Endpoint, EndpointConfig, StartError};
-pub use faults::{Fault, FaultError, FaultInLine, Faults, Latency, Reach, Recorded, ResetAt, Share};
+pub use faults::{
+    Fate, Fault, FaultError, FaultInLine, Faults, Latency, Made, Reach, Recorded, ResetAt, Share,
+};
 pub use gateway::{Backend, BadAddress};
 pub use pod_identity::ServiceAccountToken;
 pub use quotas::Quotas;

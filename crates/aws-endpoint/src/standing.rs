@@ -7,6 +7,7 @@ use crate::{
     eks::{self, ClusterParts, Trust},
     eks_calls::trusts,
     endpoint::Endpoint,
+    state::State,
     sts,
 };
 
@@ -43,40 +44,49 @@ impl Endpoint {
         role_arn: &str,
         instance: &str,
     ) -> Option<InstanceCredentials> {
-        let state = self.state();
-        let now = state.now();
-        let at = Circumstances {
-            region,
-            now,
-            connection: Connection {
-                number: 0,
-                secure: true,
-                peer: ([127, 0, 0, 1], 0).into(),
-            },
-        };
-        let role = {
-            let world = state.world();
-            if trusts(&world.iam, role_arn, INSTANCES, at, state.rules()) != Trust::Given {
-                return None;
-            }
-            world.iam.role_by_arn(role_arn).cloned()?
-        };
-        let issued = sts::issue(
-            state,
-            sts::Grant {
-                role: &role,
-                session_name: instance,
-                seconds: SIX_HOURS,
-                policies: None,
-                provider: None,
-                labels: Labels::default(),
-            },
-            now,
-        );
-        Some(InstanceCredentials {
-            access_key_id: (*issued.session.access_key_id).to_owned(),
-            secret_access_key: issued.session.secret_access_key.clone(),
-            session_token: issued.session.token.clone().unwrap_or_default(),
-        })
+        instance_credentials(self.state(), region, role_arn, instance)
     }
+}
+
+/// The credentials that an instance with this role has.
+pub(crate) fn instance_credentials(
+    state: &State,
+    region: &str,
+    role_arn: &str,
+    instance: &str,
+) -> Option<InstanceCredentials> {
+    let now = state.now();
+    let at = Circumstances {
+        region,
+        now,
+        connection: Connection {
+            number: 0,
+            secure: true,
+            peer: ([127, 0, 0, 1], 0).into(),
+        },
+    };
+    let role = {
+        let world = state.world();
+        if trusts(&world.iam, role_arn, INSTANCES, at, state.rules()) != Trust::Given {
+            return None;
+        }
+        world.iam.role_by_arn(role_arn).cloned()?
+    };
+    let issued = sts::issue(
+        state,
+        sts::Grant {
+            role: &role,
+            session_name: instance,
+            seconds: SIX_HOURS,
+            policies: None,
+            provider: None,
+            labels: Labels::default(),
+        },
+        now,
+    );
+    Some(InstanceCredentials {
+        access_key_id: (*issued.session.access_key_id).to_owned(),
+        secret_access_key: issued.session.secret_access_key.clone(),
+        session_token: issued.session.token.clone().unwrap_or_default(),
+    })
 }

@@ -172,6 +172,11 @@ impl State {
         self.faults.borrow().clone()
     }
 
+    /// Tells of every change of them, for as long as the state is there.
+    pub(crate) fn changes_of_faults(&self) -> watch::Receiver<Faults> {
+        self.faults.subscribe()
+    }
+
     /// From now on these. The dice begin anew: the same calls meet the same trouble.
     pub(crate) fn set_faults(&self, faults: Faults) {
         *self.dice.lock().unwrap_or_else(PoisonError::into_inner) = StdRng::seed_from_u64(self.seed);

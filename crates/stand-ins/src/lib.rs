@@ -13,4 +13,7 @@ pub mod pod_identity_agent;
 pub mod programs;
 pub mod provider;
 pub mod rest;
+pub mod scheduler;
 mod signing;
+
+pub use log::ProgramLog;

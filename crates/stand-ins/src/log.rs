@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Write as _},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -94,6 +94,42 @@ impl Log {
             lines.pop_front();
         }
         lines.push_back(line);
+    }
+}
+
+/// What a program writes, line by line, as its container's log has it. It can be read after the program has ended.
+#[derive(Debug, Clone)]
+pub struct ProgramLog(Arc<Log>);
+
+impl ProgramLog {
+    pub(crate) fn new(log: &Arc<Log>) -> Self {
+        Self(Arc::clone(log))
+    }
+
+    /// An empty one, of a program whose lines name `source` as their file.
+    #[must_use]
+    pub fn of(source: &'static str) -> Self {
+        Self(Arc::new(Log::new(source, false)))
+    }
+
+    /// Writes a line.
+    pub fn say(&self, text: String) {
+        self.0.info(text);
+    }
+
+    /// Writes why something cannot be.
+    pub fn complain(&self, text: String) {
+        self.0.error(text);
+    }
+
+    /// The last 20,000 lines in klog's form, each with when it was written.
+    #[must_use]
+    pub fn written(&self) -> Vec<(Timestamp, String)> {
+        let lines = self.0.lines();
+        lines
+            .iter()
+            .map(|line| (line.at, line.as_klog(self.0.source).trim_end().to_owned()))
+            .collect()
     }
 }
 

@@ -11,7 +11,7 @@ pub(in crate::environment) struct Container<'a>(pub(in crate::environment) &'a m
 ///
 /// Names and images differ from installation to installation. The driver is told its node and where to serve
 /// (`--nodeid`, `--endpoint`), and the provider only where; one without any flag is told by the name of its image.
-pub(super) fn part_of(container: &Value) -> Option<Part> {
+pub(in crate::environment) fn part_of(container: &Value) -> Option<Part> {
     let image = container["image"].as_str().unwrap_or_default();
     let has = |name| flag(container, name).is_some();
     if has("nodeid") && has("endpoint") {
@@ -30,7 +30,7 @@ pub(in crate::environment) fn position(containers: &Value, part: Part) -> Option
 }
 
 /// Whether it registers a driver with kubelet.
-pub(super) fn is_registrar(container: &Value) -> bool {
+pub(in crate::environment) fn is_registrar(container: &Value) -> bool {
     flag(container, "kubelet-registration-path").is_some()
 }
 

@@ -33,7 +33,7 @@ pub use self::{
 
 pub(crate) use self::ready::await_ready;
 pub(super) use self::{
-    container::{Container, arguments, flag, position},
+    container::{Container, arguments, flag, is_registrar, part_of, position},
     plan::version_of,
     ready::{pods, ready},
 };

@@ -265,6 +265,7 @@ pub(super) async fn start(
         pace: None,
         expired: None,
         workload_controllers: true,
+        room: None,
         upgrade,
         lacks: Vec::new(),
         stop: Mutex::new(Some(Box::new(move || {

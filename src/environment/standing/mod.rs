@@ -276,7 +276,7 @@ pub(super) async fn environment(
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
 
-    let workload_image = workload_image(&kubernetes, options, marks).await?;
+    let (workload_image, room) = workload_image(&kubernetes, options, marks).await?;
     let (nodes, no_agent) = made::agent(&kubernetes, ledger, options, marks, told).await?;
     let mut namespaces: Vec<&str> = Part::ALL
         .iter()
@@ -328,6 +328,7 @@ pub(super) async fn environment(
         pace: None,
         expired: None,
         workload_controllers: true,
+        room: Some(room),
         upgrade,
         reach,
         kubernetes_in,
@@ -420,15 +421,15 @@ fn component(placed: &Placed, part: Part) -> Component {
     }
 }
 
-/// An image for workloads that every node has or can pull, room for which is there.
+/// An image for workloads that every node has or can pull, and how many pods there is room for.
 async fn workload_image(
     kubernetes: &Kubernetes,
     options: &SharedOptions,
     marks: &Marks,
-) -> Result<String, StartError> {
+) -> Result<(String, usize), StartError> {
     let failed = StartError::of::<KubernetesError>("nodes");
     let nodes = kubernetes.nodes().await.map_err(failed)?;
-    placement::fits(options.needs.pods, &nodes).map_err(StartError::of("nodes"))?;
+    let room = placement::room(&nodes);
     let takers: Vec<_> = nodes
         .iter()
         .filter(|node| node.takes_pods && node.ready)
@@ -437,12 +438,12 @@ async fn workload_image(
     let image = match &options.workload_image {
         Some(named) => named.clone(),
         None => match sandbox_image(&takers) {
-            Some(there) => return Ok(there),
+            Some(there) => return Ok((there, room)),
             None => WORKLOAD_IMAGE.to_owned(),
         },
     };
     placement::pulled(kubernetes, marks, &takers, &image).await?;
-    Ok(image)
+    Ok((image, room))
 }
 
 /// The nodes of a cluster, as far as nobody stands on them.

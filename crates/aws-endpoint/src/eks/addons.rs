@@ -1,4 +1,5 @@
-//! Add-ons: kept and described. Of the many that AWS has, those that a cluster for this project's purpose needs.
+//! Add-ons: kept and described; what they put into a cluster is the backend's, where there is one. Of the many that AWS has,
+//! those that a cluster for this project's purpose needs.
 
 use serde_json::json;
 
@@ -45,7 +46,7 @@ pub(super) fn create(store: &mut EksStore, call: &Call<'_>) -> Outcome {
     let (body, now, region, cluster_name) = (call.body(), call.now(), call.region(), call.cluster());
     let name = body.required("addonName")?;
     let about = |error: EksError| error.with("clusterName", cluster_name).with("addonName", name);
-    let until = store.settled(now);
+    let phase = store.making(now);
     let arn = store.arn(
         region,
         &format!("addon/{cluster_name}/{name}/{}", uuid::Uuid::new_v4()),
@@ -55,6 +56,13 @@ pub(super) fn create(store: &mut EksStore, call: &Call<'_>) -> Outcome {
         return Err(about(EksError::in_use("Addon already exists.")));
     }
     let version = version(name, body.text("addonVersion")?).map_err(about)?;
+    match body.text("resolveConflicts")? {
+        None | Some("NONE" | "OVERWRITE" | "PRESERVE") => {}
+        Some(other) => {
+            let text = format!("{other} is no resolveConflicts: it is NONE, OVERWRITE or PRESERVE");
+            return Err(about(EksError::parameter(text)));
+        }
+    }
     if body.value("podIdentityAssociations").is_some() {
         return Err(about(EksError::parameter(
             "podIdentityAssociations of add-ons are not served here",
@@ -81,10 +89,10 @@ pub(super) fn create(store: &mut EksStore, call: &Call<'_>) -> Outcome {
     let record = Record {
         arn,
         tags: body.tags()?,
-        phase: Phase::Creating(until),
+        phase,
         body: described,
     };
-    let answer = json!({ "addon": record.view("addonArn") });
+    let answer = json!({ "addon": record.member_view("addonArn") });
     cluster.addons.insert(name.to_owned(), record);
     Ok(answer)
 }
@@ -98,18 +106,19 @@ pub(super) fn list(store: &mut EksStore, call: &Call<'_>) -> Outcome {
 }
 
 pub(super) fn describe(store: &mut EksStore, call: &Call<'_>) -> Outcome {
-    Ok(json!({ "addon": record(store, call)?.view("addonArn") }))
+    Ok(json!({ "addon": record(store, call)?.member_view("addonArn") }))
 }
 
 pub(super) fn delete(store: &mut EksStore, call: &Call<'_>) -> Outcome {
-    let until = store.settled(call.now());
+    let phase = store.ending(call.now());
     let record = record(store, call)?;
-    record.phase = Phase::Deleting(until);
-    Ok(json!({ "addon": record.view("addonArn") }))
+    record.phase = phase;
+    Ok(json!({ "addon": record.member_view("addonArn") }))
 }
 
 pub(super) fn update(store: &mut EksStore, call: &Call<'_>) -> Outcome {
-    let (until, now, body, name) = (store.settled(call.now()), call.now(), call.body(), call.item());
+    let (now, body, name) = (call.now(), call.body(), call.item());
+    let (phase, until) = store.changing(now);
     let record = record(store, call)?;
     let about = |error: EksError| error.with("clusterName", call.cluster()).with("addonName", name);
     if record.phase != Phase::Active {
@@ -138,7 +147,7 @@ pub(super) fn update(store: &mut EksStore, call: &Call<'_>) -> Outcome {
         params.push(("ResolveConflicts", json!(text)));
     }
     record.body.insert("modifiedAt".to_owned(), time(now));
-    record.phase = Phase::Updating(until);
+    record.phase = phase;
     let cluster = store.cluster_mut(call.region(), call.cluster())?;
     Ok(cluster.begin("AddonUpdate", params, Some(name), now, until))
 }

@@ -10,6 +10,7 @@ use super::{
     Call, EksError, EksStore, Outcome, Trust, access,
     backend::{ClusterParts, ClusterWanted},
     issuer::IssuerKeys,
+    members,
     request::{Body, missing},
     store::{AuthenticationMode, Cluster, Issue, Phase, Record, Update, random, time},
 };
@@ -154,12 +155,12 @@ pub(super) fn delete(store: &mut EksStore, call: &Call<'_>) -> Outcome {
         Phase::Starting | Phase::Creating(_) => {
             return Err(in_use(format!("Cluster {name} is being created")));
         }
-        Phase::Updating(_) => {
+        Phase::Updating(_) | Phase::Changing => {
             return Err(in_use(format!(
                 "Cluster {name} currently has an update in progress"
             )));
         }
-        Phase::Active | Phase::Failed | Phase::Deleting(_) => {}
+        Phase::Active | Phase::Failed | Phase::Deleting(_) | Phase::Ending => {}
     }
     if cluster.record.body.get("deletionProtection") == Some(&json!(true)) {
         let text = format!("Cluster {name} cannot be deleted because deletion protection is enabled");
@@ -311,12 +312,41 @@ pub fn arrived(store: &mut EksStore, region: &str, name: &str, parts: ClusterPar
 
 /// The API server of a cluster could not be started, `because` of something.
 pub fn failed(store: &mut EksStore, region: &str, name: &str, because: &str) {
+    let message = format!("The API server could not be started: {because}");
+    failed_with(store, region, name, ("InternalFailure", message));
+}
+
+/// A cluster has failed, with this code and text.
+pub(crate) fn failed_with(store: &mut EksStore, region: &str, name: &str, (code, message): (&str, String)) {
     if let Ok(cluster) = store.cluster_mut(region, name) {
         cluster.record.phase = Phase::Failed;
         cluster.issue = Some(Issue {
-            code: "InternalFailure".to_owned(),
-            message: format!("The API server could not be started: {because}"),
+            code: code.to_owned(),
+            message,
         });
+    }
+}
+
+/// Keeps a new cluster in `CREATING`; `false` when it is not being made.
+pub(crate) fn held(store: &mut EksStore, region: &str, name: &str) -> bool {
+    let Ok(cluster) = store.cluster_mut(region, name) else {
+        return false;
+    };
+    if !matches!(cluster.record.phase, Phase::Starting | Phase::Creating(_)) {
+        return false;
+    }
+    cluster.record.phase = Phase::Starting;
+    true
+}
+
+/// Lets a cluster without a backend that was held go on.
+pub(crate) fn released(store: &mut EksStore, region: &str, name: &str, now: Timestamp) {
+    let until = store.settled(now);
+    if !store.backed
+        && let Ok(cluster) = store.cluster_mut(region, name)
+        && cluster.record.phase == Phase::Starting
+    {
+        cluster.record.phase = Phase::Creating(until);
     }
 }
 
@@ -328,12 +358,16 @@ pub(crate) fn bereaved(store: &mut EksStore) -> Vec<(String, String)> {
     for (region, cluster) in store.all_mut() {
         let waits = cluster.record.phase == Phase::Starting;
         let had_one = waits || matches!(cluster.keys, IssuerKeys::Published(_));
-        let there = !matches!(cluster.record.phase, Phase::Failed | Phase::Deleting(_));
+        let there = !matches!(
+            cluster.record.phase,
+            Phase::Failed | Phase::Deleting(_) | Phase::Ending
+        );
         if !there || !(backed || had_one) {
             continue;
         }
         if backed {
             cluster.record.phase = Phase::Starting;
+            members::bereaved(cluster);
         } else {
             if waits {
                 cluster.record.phase = Phase::Failed;
@@ -419,6 +453,7 @@ impl Cluster {
             created: now,
             done,
             of: of.map(str::to_owned),
+            failed: None,
         };
         let answer = json!({ "update": update.view(now) });
         self.updates.insert(update.id.clone(), update);

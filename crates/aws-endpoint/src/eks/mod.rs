@@ -3,7 +3,7 @@
 //! Imitated: the EKS API reference, version 2017-11-01 (shapes held against botocore's model), and texts seen in
 //! public reports. [`Request::read`] finds the operation, [`authorisations`] says what the call has to be
 //! allowed, [`execute`] carries it out. Clusters, node groups and add-ons are on their way for a while, by the
-//! clock that the caller gives; a [`ClusterBackend`] can stand behind clusters.
+//! clock that the caller gives; a [`ClusterBackend`] can stand behind them, and then they are for as long as it takes.
 //!
 //! A cluster signs its service accounts' tokens with a key of its own, published under
 //! `https://oidc.eks.<region>.amazonaws.com/id/<id>`. Who calls its API server with a `k8s-aws-v1.` token is
@@ -23,6 +23,7 @@ mod clusters;
 mod error;
 mod identity;
 mod issuer;
+pub(crate) mod members;
 mod nodegroups;
 mod request;
 mod store;
@@ -35,9 +36,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use adopted::adopted;
-pub use backend::{ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted};
+pub use backend::{
+    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, InstanceKeys,
+    MemberKey, NodegroupWanted,
+};
 pub use clusters::{arrived, failed};
-pub(crate) use clusters::{bereaved, wanted};
+pub(crate) use clusters::{bereaved, failed_with, held, released, wanted};
 pub use error::EksError;
 pub use identity::{AccessPolicy, EksIdentity, identify};
 pub(crate) use identity::{

@@ -1,4 +1,4 @@
-//! Managed node groups: kept and described, without nodes.
+//! Managed node groups: kept and described; their nodes are the backend's, where there is one.
 
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,7 @@ pub(super) fn create(store: &mut EksStore, call: &Call<'_>) -> Outcome {
         );
         return Err(about(EksError::parameter(text)));
     }
-    let until = store.settled(now);
+    let phase = store.making(now);
     let suffix = uuid::Uuid::new_v4();
     let arn = store.arn(region, &format!("nodegroup/{cluster_name}/{name}/{suffix}"));
     let cluster = store.active_mut(region, cluster_name)?;
@@ -91,10 +91,10 @@ pub(super) fn create(store: &mut EksStore, call: &Call<'_>) -> Outcome {
     let record = Record {
         arn,
         tags: body.tags()?,
-        phase: Phase::Creating(until),
+        phase,
         body: described,
     };
-    let answer = json!({ "nodegroup": record.view("nodegroupArn") });
+    let answer = json!({ "nodegroup": record.member_view("nodegroupArn") });
     cluster.nodegroups.insert(name.to_owned(), record);
     Ok(answer)
 }
@@ -114,18 +114,19 @@ pub(super) fn describe(store: &mut EksStore, call: &Call<'_>) -> Outcome {
     let cluster = store.cluster(call.region(), call.cluster())?;
     let record = cluster.nodegroups.get(call.item());
     let record = record.ok_or_else(|| EksError::no_nodegroup(call.cluster(), call.item()))?;
-    Ok(json!({ "nodegroup": record.view("nodegroupArn") }))
+    Ok(json!({ "nodegroup": record.member_view("nodegroupArn") }))
 }
 
 pub(super) fn delete(store: &mut EksStore, call: &Call<'_>) -> Outcome {
-    let until = store.settled(call.now());
+    let phase = store.ending(call.now());
     let record = record(store, call)?;
-    record.phase = Phase::Deleting(until);
-    Ok(json!({ "nodegroup": record.view("nodegroupArn") }))
+    record.phase = phase;
+    Ok(json!({ "nodegroup": record.member_view("nodegroupArn") }))
 }
 
 pub(super) fn update_config(store: &mut EksStore, call: &Call<'_>) -> Outcome {
-    let (until, now, body) = (store.settled(call.now()), call.now(), call.body());
+    let (now, body) = (call.now(), call.body());
+    let (phase, until) = store.changing(now);
     let record = record(store, call)?;
     if record.phase != Phase::Active {
         let text = "Nodegroup cannot be updated as it is currently not in Active State";
@@ -158,7 +159,7 @@ pub(super) fn update_config(store: &mut EksStore, call: &Call<'_>) -> Outcome {
         params.push(("LabelsToRemove", json!(removed)));
     }
     record.body.insert("modifiedAt".to_owned(), time(now));
-    record.phase = Phase::Updating(until);
+    record.phase = phase;
     let cluster = store.cluster_mut(call.region(), call.cluster())?;
     Ok(cluster.begin("ConfigUpdate", params, Some(call.item()), now, until))
 }

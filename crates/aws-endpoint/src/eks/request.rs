@@ -53,6 +53,21 @@ impl Request {
         self.operation.name
     }
 
+    /// The cluster in the path.
+    pub(crate) fn cluster(&self) -> &str {
+        self.param(0)
+    }
+
+    /// What stands behind the cluster in the path.
+    pub(crate) fn member(&self) -> &str {
+        self.param(1)
+    }
+
+    /// Whether conflicts of an add-on with what is there are to be resolved in this way.
+    pub(crate) fn resolves_by(&self, way: &str) -> bool {
+        self.body.get("resolveConflicts").and_then(Value::as_str) == Some(way)
+    }
+
     pub(super) fn target(&self) -> &'static Operation {
         self.operation
     }

@@ -77,13 +77,17 @@ pub(super) struct Record {
 /// Where something is in its life. What has a time changes by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
-    /// Until the backend says so.
+    /// Being made until the backend says so, or for as long as it is stuck.
     Starting,
     Creating(Timestamp),
     Updating(Timestamp),
+    /// Being changed until the backend says so.
+    Changing,
     Active,
     Failed,
     Deleting(Timestamp),
+    /// Being deleted until the backend says so.
+    Ending,
 }
 
 /// Who may come in, and as whom.
@@ -134,6 +138,9 @@ pub(super) struct Update {
     pub(super) done: Timestamp,
     /// The node group or add-on that it is of.
     pub(super) of: Option<String>,
+    /// Why it came to nothing, if it did.
+    #[serde(default)]
+    pub(super) failed: Option<Issue>,
 }
 
 impl EksStore {
@@ -209,6 +216,34 @@ impl EksStore {
         now + SignedDuration::from_millis(self.settling_ms)
     }
 
+    /// The phase of a node group or add-on that is made at `now`.
+    pub(super) fn making(&self, now: Timestamp) -> Phase {
+        if self.backed {
+            Phase::Starting
+        } else {
+            Phase::Creating(self.settled(now))
+        }
+    }
+
+    /// The phase of one that is changed, and when that is done: unknown where a backend has to say so.
+    pub(super) fn changing(&self, now: Timestamp) -> (Phase, Timestamp) {
+        let until = self.settled(now);
+        if self.backed {
+            (Phase::Changing, Timestamp::MAX)
+        } else {
+            (Phase::Updating(until), until)
+        }
+    }
+
+    /// The phase of one that is deleted.
+    pub(super) fn ending(&self, now: Timestamp) -> Phase {
+        if self.backed {
+            Phase::Ending
+        } else {
+            Phase::Deleting(self.settled(now))
+        }
+    }
+
     /// `arn:aws:eks:<region>:<account>:<rest>`.
     pub(super) fn arn(&self, region: &str, rest: &str) -> String {
         format!("arn:aws:eks:{region}:{}:{rest}", self.account)
@@ -246,7 +281,7 @@ impl EksStore {
         let cluster = self.cluster_mut(region, name)?;
         match cluster.record.phase {
             Phase::Active => Ok(cluster),
-            Phase::Updating(_) => Err(EksError::in_use(format!(
+            Phase::Updating(_) | Phase::Changing => Err(EksError::in_use(format!(
                 "Cluster {name} currently has an update in progress"
             ))
             .with("clusterName", name)),
@@ -339,6 +374,15 @@ impl Record {
         view
     }
 
+    /// The same of what belongs to a cluster, where a failure has another name.
+    pub(super) fn member_view(&self, arn: &str) -> Map<String, Value> {
+        let mut view = self.view(arn);
+        if self.phase == Phase::Failed {
+            view.insert("status".to_owned(), json!("CREATE_FAILED"));
+        }
+        view
+    }
+
     pub(super) fn text(&self, key: &str) -> &str {
         self.body.get(key).and_then(Value::as_str).unwrap_or_default()
     }
@@ -348,10 +392,10 @@ impl Phase {
     pub(super) fn status(self) -> &'static str {
         match self {
             Self::Starting | Self::Creating(_) => "CREATING",
-            Self::Updating(_) => "UPDATING",
+            Self::Updating(_) | Self::Changing => "UPDATING",
             Self::Active => "ACTIVE",
             Self::Failed => "FAILED",
-            Self::Deleting(_) => "DELETING",
+            Self::Deleting(_) | Self::Ending => "DELETING",
         }
     }
 
@@ -367,18 +411,20 @@ impl Update {
         let params: Vec<Value> = params
             .map(|(kind, value)| json!({ "type": kind, "value": value }))
             .collect();
-        let status = if self.done <= now {
-            "Successful"
-        } else {
-            "InProgress"
+        let status = match &self.failed {
+            Some(_) => "Failed",
+            None if self.done <= now => "Successful",
+            None => "InProgress",
         };
+        let errors = self.failed.iter();
+        let errors = errors.map(|issue| json!({ "errorCode": issue.code, "errorMessage": issue.message }));
         json!({
             "id": self.id,
             "status": status,
             "type": self.kind,
             "params": params,
             "createdAt": time(self.created),
-            "errors": [],
+            "errors": errors.collect::<Vec<_>>(),
         })
     }
 }

@@ -58,6 +58,34 @@ pub enum Fault {
     /// `clock-step:1h`, `clock-step:-5m`: how far the clock is ahead: signatures and tokens are judged by the
     /// time that it shows.
     ClockStep(SignedDuration),
+    /// `eks:cluster:stuck`, `eks:nodegroup:fails:Ec2SubnetInvalidConfiguration`: what becomes of new clusters, node
+    /// groups or add-ons.
+    Eks {
+        /// Of what.
+        made: Made,
+        /// What becomes of it.
+        fate: Fate,
+    },
+}
+
+/// What EKS makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// `cluster`
+    Cluster,
+    /// `nodegroup`
+    Nodegroup,
+    /// `addon`
+    Addon,
+}
+
+/// What becomes of something that EKS makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays in `CREATING` for as long as the fault is there.
+    Stuck,
+    /// It fails, and its health has an issue of this code.
+    Fails(String),
 }
 
 /// How far an outage reaches.
@@ -179,6 +207,14 @@ impl Faults {
             .fold(SignedDuration::ZERO, SignedDuration::saturating_add)
     }
 
+    /// What becomes of something that EKS makes, if not what was wanted.
+    pub(crate) fn fate(&self, of: Made) -> Option<&Fate> {
+        self.iter().find_map(|fault| match fault {
+            Fault::Eks { made, fate } if *made == of => Some(fate),
+            _ => None,
+        })
+    }
+
     /// What happens to a call. The same faults, calls and dice give the same.
     pub(crate) fn strike(&self, call: Called<'_>, dice: &mut impl Rng) -> Struck {
         let mut struck = Struck::default();
@@ -205,6 +241,8 @@ impl Fault {
             } => fits(service, call.service) && fits(operation, call.operation) && share.hits(dice),
             Self::Reset { share, .. } => share.hits(dice),
             Self::Latency(_) | Self::SlowBody { .. } | Self::ClockStep(_) => true,
+            // Strikes what is made, when it is made.
+            Self::Eks { .. } => false,
         };
         if hit {
             match self {
@@ -217,7 +255,7 @@ impl Fault {
                     ResetAt::Middle => struck.reset_in_answer = true,
                 },
                 Self::SlowBody { rate } => struck.body_rate = Some(*rate),
-                Self::ClockStep(_) => {}
+                Self::ClockStep(_) | Self::Eks { .. } => {}
             }
         }
         hit

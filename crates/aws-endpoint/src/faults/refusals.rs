@@ -41,7 +41,7 @@ fn status(protocol: Protocol, code: &str) -> u16 {
         "ServiceUnavailable" | "ServiceUnavailableException" | "RequestLimitExceeded" | "SlowDown" => 503,
         "ThrottlingException" | "Throttling" | "TooManyRequestsException" if rest => 429,
         "ResourceNotFoundException" if rest => 404,
-        "AccessDeniedException" if rest => 403,
+        "AccessDeniedException" | "ExpiredTokenException" if rest => 403,
         "AccessDenied"
         | "InvalidClientTokenId"
         | "SignatureDoesNotMatch"

@@ -40,6 +40,9 @@ fn every_fault_reads_back_as_it_is_printed() {
         "slow-body:1024B/s",
         "clock-step:1h",
         "clock-step:-5m",
+        "eks:cluster:stuck",
+        "eks:nodegroup:fails:Ec2SubnetInvalidConfiguration",
+        "eks:addon:fails:ConfigurationConflict",
     ] {
         let fault: Fault = text.parse().unwrap();
         assert_eq!(fault.to_string(), text);

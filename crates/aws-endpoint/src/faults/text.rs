@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroU32, time::Duration};
 
 use jiff::SignedDuration;
 
-use super::{Fault, Latency, Reach, Read, Recorded, ResetAt, Share, latency::LONGEST};
+use super::{Fate, Fault, Latency, Made, Reach, Read, Recorded, ResetAt, Share, latency::LONGEST};
 
 /// The text is no fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,8 @@ pub struct FaultError {
 
 const KINDS: &str = "faults are latency:fixed:TIME, latency:lognormal:MEDIAN,SIGMA, latency:recorded:FILE, \
                      error:SERVICE:OPERATION:CODE:PERCENT, reset:PERCENT, reset:middle:PERCENT, \
-                     slow-body:BYTES/s, outage, outage:region:NAME, outage:service:NAME, clock-step:TIME";
+                     slow-body:BYTES/s, outage, outage:region:NAME, outage:service:NAME, clock-step:TIME, \
+                     eks:cluster|nodegroup|addon:stuck, eks:cluster|nodegroup|addon:fails:CODE";
 
 /// Reads one fault; `read` reads the file of a recorded latency.
 pub(super) fn parse(text: &str, read: Read<'_>) -> Result<Fault, FaultError> {
@@ -67,8 +68,27 @@ fn fault(text: &str, read: Read<'_>) -> Result<Fault, String> {
         }
         ("slow-body", Some(rate)) => Ok(Fault::SlowBody { rate: bytes(rate)? }),
         ("clock-step", Some(step)) => clock_step(step).map(Fault::ClockStep),
+        ("eks", Some(rest)) => eks(rest),
         _ => Err(KINDS.to_owned()),
     }
+}
+
+fn eks(text: &str) -> Result<Fault, String> {
+    let wrong =
+        || "write eks:KIND:stuck or eks:KIND:fails:CODE; kinds are cluster, nodegroup and addon".to_owned();
+    let (kind, fate) = text.split_once(':').ok_or_else(wrong)?;
+    let made = match kind {
+        "cluster" => Made::Cluster,
+        "nodegroup" => Made::Nodegroup,
+        "addon" => Made::Addon,
+        _ => return Err(wrong()),
+    };
+    let fate = match fate.split_once(':') {
+        None if fate == "stuck" => Fate::Stuck,
+        Some(("fails", code)) => Fate::Fails(named(code)?),
+        _ => return Err(wrong()),
+    };
+    Ok(Fault::Eks { made, fate })
 }
 
 fn latency(text: &str, read: Read<'_>) -> Result<Latency, String> {
@@ -205,6 +225,17 @@ impl fmt::Display for Fault {
                 share,
             } => write!(f, "reset:middle:{}%", share.0),
             Self::SlowBody { rate } => write!(f, "slow-body:{rate}B/s"),
+            Self::Eks { made, fate } => {
+                let kind = match made {
+                    Made::Cluster => "cluster",
+                    Made::Nodegroup => "nodegroup",
+                    Made::Addon => "addon",
+                };
+                match fate {
+                    Fate::Stuck => write!(f, "eks:{kind}:stuck"),
+                    Fate::Fails(code) => write!(f, "eks:{kind}:fails:{code}"),
+                }
+            }
             Self::ClockStep(step) => {
                 let sign = if step.is_negative() { "-" } else { "" };
                 write!(f, "clock-step:{sign}{}", Time(step.unsigned_abs()))

@@ -19,7 +19,7 @@
 //! leaves mounted.
 //!
 //! Its state of mounts that are no tmpfs lives in memory: it outlives [`Driver::kill`], as the kernel's does, but
-//! another driver on the same folders does not know of them.
+//! another driver on the same folders knows of them only where both are given the same [`NodeMounts`].
 
 mod atomic;
 mod mount;
@@ -54,7 +54,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, service::Routes};
 
-pub use self::mount::{MountKind, unmount_below};
+pub use self::mount::{MountKind, NodeMounts, unmount_below};
 pub(crate) use self::registrar::Registrar;
 use self::{
     mount::Mounts,
@@ -65,7 +65,7 @@ use self::{
 use crate::{
     defects::{DriverDefects, Shared},
     grpc,
-    log::Log,
+    log::{Log, ProgramLog},
     rest::{ApiAccess, ApiClient, Change},
 };
 
@@ -105,6 +105,8 @@ pub struct DriverConfig {
     pub rotation: Option<Duration>,
     /// What a target path becomes.
     pub mount: MountKind,
+    /// The mounts of its node, where they are to outlive it; `mount` is theirs then.
+    pub mounts: Option<NodeMounts>,
     /// Its client-side limit on requests per second. The real driver's 20 cannot be configured.
     pub qps: f64,
     /// Requests that the limit lets through at once. The real driver's are 30.
@@ -131,6 +133,7 @@ impl DriverConfig {
             api,
             rotation: None,
             mount: MountKind::Auto,
+            mounts: None,
             qps: 20.0,
             burst: 30,
             owners_every: Duration::from_secs(5),
@@ -203,7 +206,10 @@ impl Driver {
     pub async fn start(config: DriverConfig) -> Result<Self, StartError> {
         let scratch = config.csi_socket.parent().unwrap_or_else(|| Path::new("/"));
         std::fs::create_dir_all(scratch).map_err(failed(scratch))?;
-        let mounts = Arc::new(Mounts::new(config.mount, scratch));
+        let mounts = match &config.mounts {
+            Some(NodeMounts(mounts)) => Arc::clone(mounts),
+            None => Arc::new(Mounts::new(config.mount, scratch)),
+        };
         let log = Arc::new(Log::new(SOURCE, config.log_to_stderr));
         let process = Process::start(&config, &mounts, &log).await?;
         let registrar = match &config.registration {
@@ -240,6 +246,12 @@ impl Driver {
     pub fn log_text(&self) -> String {
         let lines = self.log.lines();
         lines.iter().map(|line| line.as_klog(SOURCE)).collect()
+    }
+
+    /// The same, to be read for as long as somebody keeps it.
+    #[must_use]
+    pub fn log(&self) -> ProgramLog {
+        ProgramLog::new(&self.log)
     }
 
     /// The switches of its defects.

@@ -6,7 +6,7 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -20,6 +20,19 @@ pub enum MountKind {
     Directory,
     /// The first where it works, else the second.
     Auto,
+}
+
+/// The mounts of a node, whichever driver made them: one that comes in the place of another finds what that has mounted, as
+/// the kernel would tell it.
+#[derive(Debug, Clone)]
+pub struct NodeMounts(pub(super) Arc<Mounts>);
+
+impl NodeMounts {
+    /// None yet. What `kind` means is settled by what may be done in the folder `scratch`.
+    #[must_use]
+    pub fn new(kind: MountKind, scratch: &Path) -> Self {
+        Self(Arc::new(Mounts::new(kind, scratch)))
+    }
 }
 
 /// The mounts of one driver.

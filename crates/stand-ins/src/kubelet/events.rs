@@ -25,21 +25,21 @@ const QUEUE_LENGTH: usize = 4096;
 
 /// Whom an event comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     Kubelet,
     Scheduler,
 }
 
 /// What happened to a pod.
 #[derive(Debug)]
-pub(super) struct Happening {
-    pub(super) pod: Arc<Pod>,
-    pub(super) from: From,
-    pub(super) warning: bool,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
+pub(crate) struct Happening {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) from: From,
+    pub(crate) warning: bool,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
     /// The container it is about.
-    pub(super) container: Option<String>,
+    pub(crate) container: Option<String>,
 }
 
 enum Note {
@@ -49,11 +49,11 @@ enum Note {
 
 /// Takes events and returns at once.
 #[derive(Debug, Clone)]
-pub(super) struct Recorder(Arc<[mpsc::Sender<Note>]>);
+pub(crate) struct Recorder(Arc<[mpsc::Sender<Note>]>);
 
 impl Recorder {
     /// Starts the writers; they end when the last clone is dropped.
-    pub(super) fn start(api: &ApiClient, node: &str) -> Self {
+    pub(crate) fn start(api: &ApiClient, node: &str) -> Self {
         let senders = (0..QUEUES).map(|_| {
             let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
             tokio::spawn(write(api.clone(), node.to_owned(), receiver));
@@ -62,13 +62,13 @@ impl Recorder {
         Self(senders.collect())
     }
 
-    pub(super) fn record(&self, happening: Happening) {
+    pub(crate) fn record(&self, happening: Happening) {
         let uid = happening.pod.metadata.uid.clone();
         self.send(&uid, Note::Write(happening));
     }
 
     /// The pod is gone; its events will not repeat.
-    pub(super) fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         self.send(uid, Note::Forget(uid.to_owned()));
     }
 

@@ -2,25 +2,27 @@
 //!
 //! Behaves as kubelet 1.36.3 was recorded: registration of drivers, inline CSI volumes with pod info
 //! and `ServiceAccount` tokens, retries and their backoff, what is cleaned up after which error,
-//! republishing, unpublishing, Events word for word, conditions and container statuses. It is the
-//! scheduler too: every pod without a node is bound to this one.
+//! republishing, unpublishing, Events word for word, conditions and container statuses. It watches the pods
+//! that are bound to its node; who binds them is the scheduler, which one that is alone can have started with it
+//! ([`KubeletConfig::scheduler`]).
 //!
-//! What it leaves out: containers do not run (they count as started after the time that a runtime
-//! takes, never end, and a deleted pod goes without a grace period); init containers; volumes other
+//! What it leaves out: containers do not run, unless somebody runs them ([`Containers`]): they count as started after the
+//! time that a runtime takes and never end, and a deleted pod goes without a grace period; init containers; volumes other
 //! than inline CSI; `fsGroup`; probes; the limits on requests to the API server (50/s in a real
 //! kubelet; here at most 24 at once); aggregation of many similar Events; mounts found after a
-//! restart; node selectors, taints and resources when it schedules (only `max_pods` counts).
+//! restart; a refusal of what the scheduler should not have bound to it.
 
 mod clock;
-mod events;
-mod pod;
+mod containers;
+pub(crate) mod events;
+pub(crate) mod pod;
 mod registration;
 pub mod schedule;
 mod volume;
 mod worker;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -33,38 +35,45 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::clock::{Clock, Timeline};
-use self::{
-    events::{From, Happening, Recorder},
-    pod::Pod,
-    registration::Drivers,
-    volume::CsiDriver,
-    worker::Worker,
+pub use self::{
+    clock::{Clock, Timeline},
+    containers::Containers,
 };
-use crate::rest::{ApiAccess, ApiClient, ApiError, Change, PatchKind};
+use self::{events::Recorder, pod::Pod, registration::Drivers, volume::CsiDriver, worker::Worker};
+use crate::{
+    rest::{ApiAccess, ApiClient, ApiError, Change, PatchKind, query_value},
+    scheduler::Scheduler,
+};
 
 const AGENT: &str = "kubelet/v1.36.3 (linux/amd64) mountproof-stand-in";
 
 /// How long [`Kubelet::stop`] waits for its tasks.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A pod that could not be bound is tried again after this.
-const BIND_AGAIN: Duration = Duration::from_secs(1);
-
 /// What a kubelet needs to know.
 #[derive(Debug, Clone)]
 pub struct KubeletConfig {
     /// The API server, with a token of `system:node:<name>`.
     pub api: ApiAccess,
-    /// The same with a token of `system:kube-scheduler`, which binds pods: a node may neither do that nor see the pods of
-    /// others. One watch feeds both parts of this kubelet, so it is the scheduler's.
-    pub scheduler: ApiAccess,
+    /// The same with a token of `system:kube-scheduler`, for a scheduler that starts and ends with this kubelet: a node
+    /// may neither bind pods nor see those of others. `None` in a cluster that has one.
+    pub scheduler: Option<ApiAccess>,
     /// Name of its Node.
     pub node_name: String,
     /// In place of `/var/lib/kubelet`. Keep it short: sockets below it may have 107 bytes in all.
     pub root: PathBuf,
     /// Value of the Node's label `topology.kubernetes.io/region`.
     pub region: String,
+    /// Further labels of the Node, or others in the place of its own.
+    pub labels: BTreeMap<String, String>,
+    /// The Node's taints: `key`, `value` and `effect`.
+    pub taints: Vec<Value>,
+    /// What the Node's cloud calls it: `spec.providerID`.
+    pub provider_id: Option<String>,
+    /// The Node's `InternalIP`.
+    pub address: String,
+    /// Images that the Node says it has.
+    pub images: Vec<String>,
     /// Allocatable pods. A real kubelet's default is 110.
     pub max_pods: usize,
     /// How fast its own waits pass.
@@ -73,23 +82,31 @@ pub struct KubeletConfig {
     pub publish_deadline: Duration,
     /// No image can be pulled: containers wait for ever, as on a node that its registry does not answer.
     pub no_images: bool,
+    /// What runs in containers, where something does.
+    pub containers: Option<Arc<dyn Containers>>,
 }
 
 impl KubeletConfig {
-    /// A real kubelet's figures, but for 5,000 pods. The node schedules too, until [`scheduler`](Self::scheduler) says
-    /// otherwise.
+    /// A real kubelet's figures, but for 5,000 pods. A scheduler comes with it, until [`scheduler`](Self::scheduler)
+    /// says otherwise.
     #[must_use]
     pub fn new(api: ApiAccess, node_name: &str, root: PathBuf) -> Self {
         Self {
-            scheduler: api.clone(),
+            scheduler: Some(api.clone()),
             api,
             node_name: node_name.to_owned(),
             root,
             region: "us-east-1".to_owned(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            provider_id: None,
+            address: "127.0.0.1".to_owned(),
+            images: Vec::new(),
             max_pods: 5000,
             clock: Clock::default(),
             publish_deadline: Duration::from_mins(2),
             no_images: false,
+            containers: None,
         }
     }
 }
@@ -117,6 +134,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Kubelet {
     node: Arc<Node>,
+    scheduler: Option<Scheduler>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -125,13 +143,13 @@ pub struct Kubelet {
 #[derive(Debug)]
 struct Node {
     name: String,
+    address: String,
     root: PathBuf,
-    max_pods: usize,
     publish_deadline: Duration,
     no_images: bool,
+    containers: Option<Arc<dyn Containers>>,
     time: Timeline,
     api: ApiClient,
-    scheduler: ApiClient,
     recorder: Recorder,
     drivers: Drivers,
     csi_drivers: Mutex<HashMap<String, CsiDriver>>,
@@ -197,8 +215,9 @@ impl Kubelet {
             fs::create_dir_all(&path).map_err(|source| StartError::Folder { path, source })?;
         }
         let api = ApiClient::new(&config.api, AGENT)?;
-        let scheduler = ApiClient::new(&config.scheduler, AGENT)?;
         register_node(&api, &config).await?;
+        // After the node is there, or the first pods would be told that there is none.
+        let scheduler = config.scheduler.as_ref().map(Scheduler::start).transpose()?;
         let node = Arc::new(Node {
             time: Timeline::start(config.clock),
             recorder: Recorder::start(&api, &config.node_name),
@@ -206,15 +225,20 @@ impl Kubelet {
             csi_drivers: Mutex::default(),
             living: Mutex::default(),
             name: config.node_name,
+            address: config.address,
             root: config.root,
-            max_pods: config.max_pods,
             publish_deadline: config.publish_deadline,
             no_images: config.no_images,
+            containers: config.containers,
             api,
-            scheduler,
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let kubelet = Self { node, stop, tasks };
+        let kubelet = Self {
+            node,
+            scheduler,
+            stop,
+            tasks,
+        };
         let (listed, known) = watch::channel(false);
         kubelet.spawn(|node| async move {
             let registry = node.root.join("plugins_registry");
@@ -251,9 +275,12 @@ impl Kubelet {
     }
 
     /// Ends everything at once, within 5 s. Volumes stay mounted, as they do when a real kubelet stops.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         self.tasks.close();
+        if let Some(scheduler) = self.scheduler.take() {
+            scheduler.stop().await;
+        }
         if tokio::time::timeout(STOP_DEADLINE, self.tasks.wait())
             .await
             .is_err()
@@ -282,7 +309,7 @@ impl Drop for Kubelet {
 async fn register_node(api: &ApiClient, config: &KubeletConfig) -> Result<(), ApiError> {
     let name = &config.node_name;
     let path = format!("/api/v1/nodes/{name}");
-    let node = json!({
+    let mut node = json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "labels": {
             "kubernetes.io/hostname": name,
@@ -292,6 +319,15 @@ async fn register_node(api: &ApiClient, config: &KubeletConfig) -> Result<(), Ap
         }},
         "spec": {},
     });
+    for (label, value) in &config.labels {
+        node["metadata"]["labels"][label] = value.as_str().into();
+    }
+    if !config.taints.is_empty() {
+        node["spec"]["taints"] = json!(config.taints);
+    }
+    if let Some(id) = &config.provider_id {
+        node["spec"]["providerID"] = id.as_str().into();
+    }
     match api.create("/api/v1/nodes", &node).await {
         Err(error) if error.is_conflict() => {
             let labels = json!({"metadata": {"labels": node["metadata"]["labels"]}});
@@ -300,6 +336,7 @@ async fn register_node(api: &ApiClient, config: &KubeletConfig) -> Result<(), Ap
         other => drop(other?),
     }
     let now = now_rfc3339();
+    let images = config.images.iter().map(|name| json!({"names": [name]}));
     let pods = config.max_pods.to_string();
     let resources = json!({"cpu": "2", "memory": "4Gi", "ephemeral-storage": "20Gi", "pods": pods});
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
@@ -311,8 +348,9 @@ async fn register_node(api: &ApiClient, config: &KubeletConfig) -> Result<(), Ap
     let status = json!({"status": {
         "capacity": resources,
         "allocatable": resources,
+        "images": images.collect::<Vec<_>>(),
         "addresses": [
-            {"type": "InternalIP", "address": "127.0.0.1"},
+            {"type": "InternalIP", "address": config.address},
             {"type": "Hostname", "address": name},
         ],
         "nodeInfo": {
@@ -352,18 +390,13 @@ async fn follow_csi_drivers(node: Arc<Node>, listed: watch::Sender<bool>) {
     }
 }
 
-/// All pods that are, or are to be, on the node; fed by one watch.
+/// All pods of the node.
 struct Pods {
     node: Arc<Node>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// The pods that have a worker, by uid.
     workers: HashMap<String, CancellationToken>,
-    /// Pods being bound, by uid.
-    binding: HashSet<String>,
-    /// Pods for which there was no room, oldest first.
-    queued: VecDeque<Arc<Pod>>,
-    unbound: (mpsc::UnboundedSender<Arc<Pod>>, mpsc::UnboundedReceiver<Arc<Pod>>),
 }
 
 impl Pods {
@@ -373,9 +406,6 @@ impl Pods {
             stop,
             tasks,
             workers: HashMap::new(),
-            binding: HashSet::new(),
-            queued: VecDeque::new(),
-            unbound: mpsc::unbounded_channel(),
         }
     }
 
@@ -384,58 +414,44 @@ impl Pods {
         if known.wait_for(|listed| *listed).await.is_err() {
             return;
         }
-        let mut changes = self.node.scheduler.watch::<Pod>("/api/v1/pods");
+        // A node may see no others.
+        let own = query_value(&format!("spec.nodeName={}", self.node.name));
+        let mut changes = self
+            .node
+            .api
+            .watch::<Pod>(&format!("/api/v1/pods?fieldSelector={own}"));
         loop {
-            tokio::select! {
-                change = changes.next() => match change {
-                    Change::Listed(pods) => self.relist(pods),
-                    Change::Applied(pod) => self.apply(pod),
-                    Change::Deleted(pod) => self.remove(&pod.metadata.uid),
-                },
-                Some(pod) = self.unbound.1.recv() => {
-                    self.binding.remove(&pod.metadata.uid);
-                    self.schedule(pod);
-                }
+            match changes.next().await {
+                Change::Listed(pods) => self.relist(pods),
+                Change::Applied(pod) => self.apply(pod),
+                Change::Deleted(pod) => self.remove(&pod.metadata.uid),
             }
         }
     }
 
     fn relist(&mut self, pods: Vec<Pod>) {
-        let present: HashSet<String> = pods.iter().map(|pod| pod.metadata.uid.clone()).collect();
-        let gone = self.workers.keys().filter(|uid| !present.contains(*uid));
+        let present: HashSet<&str> = pods.iter().map(|pod| pod.metadata.uid.as_str()).collect();
+        let gone = self.workers.keys().filter(|uid| !present.contains(uid.as_str()));
         for uid in gone.cloned().collect::<Vec<_>>() {
             self.remove(&uid);
         }
-        self.binding.retain(|uid| present.contains(uid));
-        self.queued.retain(|pod| present.contains(&pod.metadata.uid));
         for pod in pods {
             self.apply(pod);
         }
     }
 
     fn apply(&mut self, pod: Pod) {
+        if pod.spec.node_name.as_deref() != Some(self.node.name.as_str()) {
+            return;
+        }
         let deleting = pod.metadata.deletion_timestamp.is_some();
-        match pod.spec.node_name.as_deref() {
-            None | Some("") if deleting => {}
-            None | Some("") => {
-                let uid = &pod.metadata.uid;
-                let waits = self.queued.iter().any(|queued| queued.metadata.uid == *uid);
-                if !waits && !self.binding.contains(uid) {
-                    self.schedule(Arc::new(pod));
-                }
-            }
-            Some(node) if node == self.node.name => {
-                self.binding.remove(&pod.metadata.uid);
-                let uid = pod.metadata.uid.clone();
-                let ending = match self.workers.get(&uid) {
-                    Some(ending) => ending.clone(),
-                    None => self.employ(uid, Arc::new(pod)),
-                };
-                if deleting {
-                    ending.cancel();
-                }
-            }
-            Some(_) => {}
+        let uid = pod.metadata.uid.clone();
+        let ending = match self.workers.get(&uid) {
+            Some(ending) => ending.clone(),
+            None => self.employ(uid, Arc::new(pod)),
+        };
+        if deleting {
+            ending.cancel();
         }
     }
 
@@ -451,68 +467,10 @@ impl Pods {
     }
 
     fn remove(&mut self, uid: &str) {
-        self.binding.remove(uid);
-        self.queued.retain(|pod| pod.metadata.uid != uid);
         if let Some(ending) = self.workers.remove(uid) {
             ending.cancel();
-            if let Some(next) = self.queued.pop_front() {
-                self.schedule(next);
-            }
         }
     }
-
-    /// Binds a pod to this node, as the scheduler would, or lets it wait for room.
-    fn schedule(&mut self, pod: Arc<Pod>) {
-        if self.workers.len() + self.binding.len() >= self.node.max_pods {
-            let message = "0/1 nodes are available: 1 Too many pods.".to_owned();
-            record_scheduling(&self.node, &pod, true, "FailedScheduling", message);
-            self.queued.push_back(pod);
-            return;
-        }
-        self.binding.insert(pod.metadata.uid.clone());
-        let (node, again, stop) = (Arc::clone(&self.node), self.unbound.0.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            stop.run_until_cancelled(bind(&node, pod, &again)).await;
-        });
-    }
-}
-
-async fn bind(node: &Node, pod: Arc<Pod>, again: &mpsc::UnboundedSender<Arc<Pod>>) {
-    let meta = &pod.metadata;
-    let binding: Value = json!({
-        "apiVersion": "v1", "kind": "Binding",
-        "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
-        "target": {"kind": "Node", "name": node.name},
-    });
-    match node
-        .scheduler
-        .create(&format!("{}/binding", pod.path()), &binding)
-        .await
-    {
-        Ok(_) => {
-            let message = format!("Successfully assigned {} to {}", pod.key(), node.name);
-            record_scheduling(node, &pod, false, "Scheduled", message);
-        }
-        Err(error) if error.is_not_found() || error.is_conflict() => {
-            tracing::debug!(pod = pod.key(), %error, "not bound");
-        }
-        Err(error) => {
-            tracing::warn!(pod = pod.key(), %error, "not bound; trying again");
-            tokio::time::sleep(BIND_AGAIN).await;
-            let _ = again.send(pod);
-        }
-    }
-}
-
-fn record_scheduling(node: &Node, pod: &Arc<Pod>, warning: bool, reason: &'static str, message: String) {
-    node.recorder.record(Happening {
-        pod: Arc::clone(pod),
-        from: From::Scheduler,
-        warning,
-        reason,
-        message,
-        container: None,
-    });
 }
 
 /// Now, as Kubernetes writes times: RFC 3339 in whole seconds.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::containers::Crashed;
+
 /// The part of a pod that this kubelet reads.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Pod {
@@ -25,12 +27,27 @@ pub(crate) struct Meta {
     pub(crate) generation: Option<i64>,
     #[serde(default)]
     pub(crate) deletion_timestamp: Option<String>,
+    #[serde(default)]
+    pub(crate) owner_references: Vec<Owner>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Owner {
+    pub(crate) kind: String,
+    pub(crate) uid: String,
+    #[serde(default)]
+    pub(crate) controller: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Spec {
     pub(crate) node_name: Option<String>,
+    /// Whose it is to bind, and to which nodes.
+    pub(crate) scheduler_name: String,
+    pub(crate) node_selector: BTreeMap<String, String>,
+    pub(crate) affinity: Value,
+    pub(crate) tolerations: Vec<Value>,
     pub(crate) service_account_name: Option<String>,
     pub(crate) volumes: Vec<Volume>,
     pub(crate) containers: Vec<Container>,
@@ -107,15 +124,28 @@ impl Pod {
         format!("/api/v1/namespaces/{namespace}/pods/{name}")
     }
 
+    /// What keeps it up, if anything does.
+    pub(crate) fn controller(&self) -> Option<&Owner> {
+        self.metadata
+            .owner_references
+            .iter()
+            .find(|owner| owner.controller)
+    }
+
     pub(crate) fn service_account(&self) -> &str {
         self.spec.service_account_name.as_deref().unwrap_or("default")
     }
 
     /// The merge patch of `status` at `stage`, with conditions in kubelet's order.
-    pub(crate) fn status(&self, stage: Stage, times: &Milestones) -> Value {
+    /// On a node with this address.
+    pub(super) fn status(&self, stage: Stage, times: &Milestones, host: &str, crashed: &Crashed) -> Value {
         let running = times.running.as_deref().filter(|_| stage == Stage::Running);
         let sandboxed = times.sandboxed.as_deref().filter(|_| stage >= Stage::Sandboxed);
-        let names: Vec<&str> = self.spec.containers.iter().map(|c| c.name.as_str()).collect();
+        // It runs, and is ready once all of its containers do.
+        let ready = running.filter(|_| crashed.is_empty());
+        let unready = |container: &&Container| running.is_none() || crashed.contains_key(&container.name);
+        let names = self.spec.containers.iter().filter(unready);
+        let names: Vec<&str> = names.map(|container| container.name.as_str()).collect();
         let waiting = format!("containers with unready status: [{}]", names.join(" "));
         let condition = |kind: &str, since: Option<&str>| {
             let mut condition = json!({
@@ -133,17 +163,29 @@ impl Pod {
             }
             condition
         };
-        let containers: Vec<Value> = self.spec.containers.iter().map(|c| c.status(running)).collect();
+        let containers = self.spec.containers.iter();
+        let containers: Vec<Value> = containers
+            .map(|container| match crashed.get(&container.name) {
+                None => container.status(running),
+                Some(crash) => {
+                    let mut status = container.status(None);
+                    let (state, last) = crash.states(&self.metadata.name, &container.name);
+                    (status["state"], status["lastState"]) = (state, last);
+                    status["restartCount"] = crash.restarts.into();
+                    status
+                }
+            })
+            .collect();
         json!({"status": {
             "phase": if running.is_some() { "Running" } else { "Pending" },
             "conditions": [
                 condition("PodReadyToStartContainers", sandboxed),
                 condition("Initialized", Some(&times.seen)),
-                condition("Ready", running),
-                condition("ContainersReady", running),
+                condition("Ready", ready),
+                condition("ContainersReady", ready),
                 condition("PodScheduled", Some(&times.seen)),
             ],
-            "hostIP": "127.0.0.1",
+            "hostIP": host,
             "startTime": times.seen,
             "containerStatuses": containers,
         }})

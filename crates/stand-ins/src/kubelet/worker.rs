@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Again, Node,
+    containers::{Containers, Crash, Crashed},
     events::{From, Happening},
     now_rfc3339,
     pod::{Milestones, Pod, Stage},
@@ -28,6 +29,9 @@ pub(super) struct Worker {
     times: Milestones,
     /// Who wants its volumes to be published again.
     again: mpsc::Receiver<Again>,
+    /// Its object, for whoever runs its containers; only there where somebody does.
+    object: Value,
+    crashed: Crashed,
 }
 
 impl Worker {
@@ -40,6 +44,8 @@ impl Worker {
             pod,
             ending,
             again,
+            object: Value::Null,
+            crashed: Crashed::new(),
             times: Milestones {
                 seen: now_rfc3339(),
                 sandboxed: None,
@@ -94,10 +100,68 @@ impl Worker {
             }
             let resync = self.node.time.now() + schedule::resync_after(rand::random());
             let node = Arc::clone(&self.node);
-            tokio::select! {
-                () = self.ending.cancelled() => return Err(Ending),
-                () = node.time.sleep_until(resync) => {}
-                Some(again) = self.again.recv() => asked = Some(again),
+            loop {
+                let restart = self.crashed.values().map(|crash| crash.again_at).min();
+                tokio::select! {
+                    () = self.ending.cancelled() => return Err(Ending),
+                    () = node.time.sleep_until(resync) => break,
+                    Some(again) = self.again.recv() => {
+                        asked = Some(again);
+                        break;
+                    }
+                    () = node.time.sleep_until(restart.unwrap_or_default()), if restart.is_some() => {
+                        self.restart_crashed().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts what the containers are, where somebody runs them.
+    async fn run_containers(&mut self) {
+        let node = Arc::clone(&self.node);
+        let Some(containers) = &node.containers else {
+            return;
+        };
+        match node.api.fetch(&self.pod.path(), None).await {
+            Ok(object) => self.object = object,
+            // It is gone by now, and so will they be.
+            Err(error) => return tracing::debug!(pod = self.pod.key(), %error, "not read"),
+        }
+        let pod = Arc::clone(&self.pod);
+        for container in &pod.spec.containers {
+            self.run_container(containers.as_ref(), &container.name).await;
+        }
+    }
+
+    /// Starts those anew whose time has come.
+    async fn restart_crashed(&mut self) {
+        let node = Arc::clone(&self.node);
+        let Some(containers) = &node.containers else {
+            return;
+        };
+        let now = node.time.now();
+        let due = self.crashed.iter().filter(|(_, crash)| crash.again_at <= now);
+        for container in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.run_container(containers.as_ref(), &container).await;
+            if self.crashed.contains_key(&container) {
+                let text = format!(
+                    "Back-off restarting failed container {container} in pod {}",
+                    self.pod.metadata.name
+                );
+                self.record(true, "BackOff", text, Some(&container));
+            }
+        }
+        self.report(Stage::Running).await;
+    }
+
+    async fn run_container(&mut self, containers: &dyn Containers, name: &str) {
+        match containers.start(&self.object, name).await {
+            Ok(()) => drop(self.crashed.remove(name)),
+            Err(code) => {
+                let (at, now) = (now_rfc3339(), self.node.time.now());
+                let crash = Crash::after(self.crashed.get(name), code, at, now);
+                self.crashed.insert(name.to_owned(), crash);
             }
         }
     }
@@ -149,6 +213,7 @@ impl Worker {
             );
         }
         self.pause(start).await?;
+        self.run_containers().await;
         self.times.running = Some(now_rfc3339());
         for container in &self.pod.spec.containers {
             self.record(
@@ -190,6 +255,9 @@ impl Worker {
                 self.record(false, "Killing", text, Some(&container.name));
             }
         }
+        if let Some(containers) = &self.node.containers {
+            containers.stop(&self.pod.metadata.uid).await;
+        }
         let time = &self.node.time;
         time.sleep_until(schedule::reconcile_at(time.now())).await;
         join_all(volumes.iter_mut().map(|volume| self.unmount(volume))).await;
@@ -226,7 +294,9 @@ impl Worker {
 
     async fn report(&self, stage: Stage) {
         let path = format!("{}/status", self.pod.path());
-        let status = self.pod.status(stage, &self.times);
+        let status = self
+            .pod
+            .status(stage, &self.times, &self.node.address, &self.crashed);
         let patched = Box::pin(self.node.api.patch(&path, PatchKind::Merge, &status)).await;
         if let Err(error) = patched {
             tracing::debug!(pod = self.pod.key(), %error, "status not written");

@@ -197,6 +197,8 @@ fn subresource<'a>(
         "token" => ("TokenRequest", Some(("authentication.k8s.io", "v1")), &["create"]),
         "binding" => ("Binding", None, &["create"]),
         "eviction" => ("Eviction", Some(("policy", "v1")), &["create"]),
+        "log" => (&resource.kind, None, &["get"]),
+        "portforward" => ("PodPortForwardOptions", None, &["create", "get"]),
         "finalize" => (&resource.kind, None, &["update"]),
         "scale" => ("Scale", Some(("autoscaling", "v1")), &["get", "patch", "update"]),
         _ => (&resource.kind, None, &["get", "patch", "update"]),

@@ -3,6 +3,8 @@
 mod answer;
 mod asked;
 mod collections;
+mod forward;
+mod logs;
 mod objects;
 
 use std::sync::Arc;
@@ -14,6 +16,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::{answer::Answer, asked::Asked};
+pub use self::{
+    forward::{PodPorts, PodStream},
+    logs::{ContainerLogs, WrittenLine},
+};
 use super::{
     RequestCounts, RequestKind,
     account::{StaticTokens, TokenWebhook, User},
@@ -33,6 +39,10 @@ pub(super) struct App {
     pub(super) tokens: StaticTokens,
     /// Asked about the tokens that are none of the server's own.
     pub(super) webhook: Option<TokenWebhook>,
+    /// What containers have written, where anybody knows.
+    pub(super) logs: Option<Arc<dyn ContainerLogs>>,
+    /// Who listens in pods, where anybody does.
+    pub(super) ports: Option<Arc<dyn PodPorts>>,
     pub(super) requests: RequestCounts,
     /// Host and port, as discovery tells it.
     pub(super) address: String,
@@ -41,7 +51,10 @@ pub(super) struct App {
 
 impl App {
     /// Answers a request.
-    pub(super) async fn answer(self: Arc<Self>, request: Request) -> Response {
+    pub(super) async fn answer(self: Arc<Self>, mut request: Request) -> Response {
+        if let Some(forwarded) = self.forwarded(&mut request) {
+            return forwarded;
+        }
         let answer = match self.dispatch(request).await {
             Ok(answer) => answer,
             Err(failure) => Answer::failure(&failure),

@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BearerToken, Defects, Forgotten, RequestCounts, SigningKeyError,
+    BearerToken, ContainerLogs, Defects, Forgotten, PodPorts, RequestCounts, SigningKeyError,
     account::{StaticTokens, TokenWebhook, User},
     cluster::{Cluster, Writer},
     controllers,
@@ -39,6 +39,11 @@ pub struct ApiServerConfig {
     pub issuer: Option<String>,
     /// `--authentication-token-webhook-config-file`: who the bearers of other tokens are.
     pub webhook: Option<TokenWebhook>,
+    /// What containers have written, for `pods/log`: what the kubelets of a real cluster are asked for. Without it no
+    /// container has written anything.
+    pub logs: Option<Arc<dyn ContainerLogs>>,
+    /// Who listens on the ports of pods, for `pods/portforward`: likewise. Without it nobody does.
+    pub ports: Option<Arc<dyn PodPorts>>,
 }
 
 impl fmt::Debug for ApiServerConfig {
@@ -59,6 +64,8 @@ impl ApiServerConfig {
             ca,
             issuer: None,
             webhook: None,
+            logs: None,
+            ports: None,
         }
     }
 }
@@ -121,6 +128,8 @@ impl ApiServer {
             cluster,
             tokens: StaticTokens::default(),
             webhook: config.webhook,
+            logs: config.logs,
+            ports: config.ports,
             requests: RequestCounts::default(),
             address: address.to_string(),
             stopping,

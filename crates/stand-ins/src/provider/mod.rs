@@ -48,7 +48,7 @@ pub use crate::log::{LogLevel, LogLine};
 use crate::{
     defects::{ProviderDefects, Shared},
     grpc,
-    log::Log,
+    log::{Log, ProgramLog},
     pod_identity_agent,
     rest::{ApiAccess, ApiClient},
 };
@@ -154,7 +154,7 @@ struct Inner {
     agents: Agents,
     driver_writes_secrets: bool,
     slots: Semaphore,
-    log: Log,
+    log: Arc<Log>,
     defects: Shared<ProviderDefects>,
     spoils: Spoils,
 }
@@ -177,7 +177,7 @@ impl Provider {
             },
             driver_writes_secrets: config.driver_writes_secrets,
             slots: Semaphore::new(config.in_flight.max(1)),
-            log: Log::new(SOURCE, config.log_to_stderr),
+            log: Arc::new(Log::new(SOURCE, config.log_to_stderr)),
             defects: config.defects.clone(),
             spoils: Spoils::default(),
         });
@@ -233,6 +233,12 @@ impl Provider {
     #[must_use]
     pub fn log_text(&self) -> String {
         self.log().iter().map(|line| line.as_klog(SOURCE)).collect()
+    }
+
+    /// The same, to be read for as long as somebody keeps it.
+    #[must_use]
+    pub fn program_log(&self) -> ProgramLog {
+        ProgramLog::new(&self.inner.log)
     }
 
     /// Whether it was started with `--driver-writes-secrets`.

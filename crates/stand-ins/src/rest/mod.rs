@@ -141,6 +141,8 @@ pub enum PatchKind {
     Merge,
     /// Kubernetes's own, which merges lists by their keys.
     Strategic,
+    /// Server-side apply: the path has to say for which `fieldManager`.
+    Apply,
 }
 
 /// A client of one API server. Cloning shares its connections and limits.
@@ -213,6 +215,8 @@ impl ApiClient {
         let content = match kind {
             PatchKind::Merge => "application/merge-patch+json",
             PatchKind::Strategic => "application/strategic-merge-patch+json",
+            // JSON is YAML.
+            PatchKind::Apply => "application/apply-patch+yaml",
         };
         self.send(Method::PATCH, path, Some((content, changes)), None)
             .await

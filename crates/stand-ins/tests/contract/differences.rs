@@ -114,7 +114,7 @@ fn differences(cluster: &Cluster, group: &str) -> Vec<Difference> {
             json!("/var/run/secrets/kubernetes.io/serviceaccount"),
         ),
         difference(
-            "no scheduler minds a taint",
+            "a node takes pods as soon as it says how many: it is not tainted until it is ready",
             Asked::Place(
                 "/api/v1/nodes".to_owned(),
                 json!({ "metadata": { "name": cluster.named("tainted") } }),

@@ -30,6 +30,8 @@ const SERVED: &[(&str, &[&str])] = &[
             "pods",
             "pods/binding",
             "pods/eviction",
+            "pods/log",
+            "pods/portforward",
             "pods/status",
             "secrets",
             "serviceaccounts",

@@ -429,6 +429,17 @@ async fn a_final_error_is_told_in_one_event_and_tried_again_ever_later_on_a_clea
         .await
         .json();
     assert_eq!(pod["status"]["phase"], "Pending");
+    let log = stage
+        .cluster
+        .get(&format!("{}/p/log", stage.cluster.pods()))
+        .await;
+    assert_eq!(
+        (log.status.as_u16(), &log.json()["message"]),
+        (
+            400,
+            &json!("container \"c\" in pod \"p\" is waiting to start: ContainerCreating")
+        )
+    );
     stage.gone("p").await;
     stage.end().await;
 }

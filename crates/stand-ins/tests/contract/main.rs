@@ -22,6 +22,7 @@ mod discovery;
 mod errors;
 mod kinds;
 mod kubelet;
+mod logs;
 mod objects;
 mod patches;
 mod protobuf;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         errors::tests(),
         kinds::tests(),
         kubelet::tests(),
+        logs::tests(),
         objects::tests(),
         patches::tests(),
         protobuf::tests(),

@@ -1,8 +1,10 @@
-//! Keeps one pod of each `DaemonSet` on every node it selects.
+//! Keeps one pod of each `DaemonSet` on every node that takes it: by selector, affinity and taints.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
+
+use crate::scheduler::fit::{Offer, Wishes, fits};
 
 use super::{
     super::{
@@ -68,7 +70,7 @@ impl Controller for DaemonSets {
         let nodes: Vec<Arc<Stored>> = self
             .list(NODES)
             .into_iter()
-            .filter(|node| selected(&template["spec"]["nodeSelector"], node))
+            .filter(|node| takes(&template["spec"], node))
             .collect();
         let resource = self.cluster.built_in(PODS);
         let mut kept: Vec<Arc<Stored>> = Vec::new();
@@ -93,6 +95,8 @@ impl Controller for DaemonSets {
                 key,
             );
         }
+        // One that is ending has its node until it is gone: two of a daemon would be in each other's way.
+        covered.extend(self.ending(&set.uid));
         for node in nodes.iter().filter(|node| !covered.contains(&node.key.name)) {
             let mut pod = pod_of_template(&set, "apps/v1", "DaemonSet", template);
             let fields = fields_mut(&mut pod);
@@ -110,6 +114,17 @@ impl Controller for DaemonSets {
 }
 
 impl DaemonSets {
+    /// The nodes on which pods of a set are ending.
+    fn ending(&self, set: &str) -> Vec<String> {
+        let pods = self.cluster.store.dependents(set).into_iter();
+        pods.filter(|(table, pod)| {
+            let of_set = pod.controller().is_some_and(|controller| controller.uid == set);
+            *table == PODS && pod.terminating && of_set
+        })
+        .map(|(_, pod)| node_of(&pod))
+        .collect()
+    }
+
     fn report(&self, key: &Key, set: &Value, desired: usize, pods: &[Arc<Stored>]) {
         let ready = pods.iter().filter(|pod| pod.ready).count();
         let mut status = json!({
@@ -148,10 +163,14 @@ fn node_of(pod: &Stored) -> String {
     meant.as_str().unwrap_or_default().to_owned()
 }
 
-fn selected(node_selector: &Value, node: &Stored) -> bool {
-    node_selector
-        .as_object()
-        .into_iter()
-        .flatten()
-        .all(|(label, value)| node.label(label) == value.as_str())
+/// Whether a node takes the daemon's pods: only there is one wanted.
+fn takes(spec: &Value, node: &Stored) -> bool {
+    let node_selector = serde_json::from_value(spec["nodeSelector"].clone()).unwrap_or_default();
+    let wishes = Wishes {
+        node_selector: &node_selector,
+        affinity: &spec["affinity"],
+        tolerations: spec["tolerations"].as_array().map_or(&[], Vec::as_slice),
+        of_daemon: true,
+    };
+    fits(wishes, &Offer::of(&node.value())).is_ok()
 }

@@ -96,6 +96,7 @@ impl App {
                 Ok(asked.answer(StatusCode::OK, &stored))
             }
             ("status", "PATCH") => self.patch(asked),
+            ("log", "GET") => self.log(asked),
             ("token", "POST") => {
                 let request = asked.parsed()?;
                 let (kind, version) = (&request["kind"], &request["apiVersion"]);

@@ -9,30 +9,31 @@
 //! lines of the log; kubeconfigs with more than a server, an authority and a token. Flags for what is left out are taken
 //! and ignored.
 
+//! [`DriverStart`], [`ProviderStart`] and [`RegistrarStart`] are the same without a process of their own: for whoever runs
+//! what a container would, with that container's arguments and [`Surroundings`].
+
 mod go_flags;
+mod start;
 
 use std::{
     env, fs,
     io::{self, Write},
-    net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mountproof_csi_protocol::{
-    connect,
-    csi::{GetPluginInfoRequest, identity_client::IdentityClient},
-};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::go_flags::{Flag, Given, Kind, Stop, usage};
+pub use self::start::{
+    DriverStart, NotStarted, ProviderStart, RegistrarStart, RunningRegistrar, Surroundings,
+};
 use super::provider::ACCOUNT;
 use crate::{
-    defects::{DriverDefects, ProviderDefects, Shared},
-    driver::{self, Driver, DriverConfig, Registrar},
-    provider::{Provider, ProviderConfig},
+    driver::{self, Driver},
+    provider::Provider,
     rest::{ApiAccess, BearerToken},
 };
 
@@ -79,9 +80,6 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, what: &'sta
         what,
     }
 }
-
-/// Pause before the registrar asks the driver again.
-const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 const DEFECT: Flag = flag(
     "defect",
@@ -203,24 +201,14 @@ const PROVIDER: &[Flag] = &[
 /// Why a stand-in cannot run.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
-    #[error("{path}: {source}")]
-    File { path: PathBuf, source: io::Error },
-    #[error("{path} is no kubeconfig with a server, an authority and a token: {why}")]
-    Kubeconfig { path: PathBuf, why: String },
-    #[error("{0} is not set: it has to say where the API server is")]
-    NotSet(&'static str),
-    #[error("the endpoint {0} is not imitated: unix:// is")]
-    Endpoint(String),
-    #[error("HTTPS_PROXY={0}: it has to be http:// with a host and a port")]
-    Proxy(String),
-    #[error("no such defect: {name}; there are: {all}")]
-    Defect { name: String, all: String },
+    #[error(transparent)]
+    NotStarted(#[from] NotStarted),
     #[error(transparent)]
     Driver(#[from] driver::StartError),
     #[error(transparent)]
     Provider(#[from] crate::provider::StartError),
     #[error(transparent)]
-    Signals(#[from] io::Error),
+    Io(#[from] io::Error),
 }
 
 /// Runs a stand-in with the real one's `arguments` until SIGTERM or SIGINT. `program` is what it is called. Answers with
@@ -269,52 +257,9 @@ pub async fn run(
 }
 
 async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble> {
-    let mut defects = if given.on("as-released") {
-        DriverDefects::as_released()
-    } else {
-        DriverDefects::default()
-    };
-    for name in given.all("defect") {
-        let (known, all) = (defects.plant(name), DriverDefects::NAMES);
-        known.ok_or_else(|| no_such_defect(name, all))?;
-    }
-    let endpoint = given.text("endpoint");
-    let socket = endpoint
-        .strip_prefix("unix://")
-        .ok_or_else(|| Trouble::Endpoint(endpoint.to_owned()))?;
-    // The real one puts a slash before it, whether there is one or not.
-    let socket = PathBuf::from(format!("/{}", socket.trim_start_matches('/')));
-    let named = match given.text("kubeconfig") {
-        "" => env::var_os("KUBECONFIG").map(PathBuf::from),
-        path => Some(PathBuf::from(path)),
-    };
-    let api = match named {
-        Some(kubeconfig) => access_of(&kubeconfig)?,
-        None => access_in_cluster()?,
-    };
-    let folders = given.text("additional-provider-volume-paths").split(',');
-    let config = DriverConfig {
-        name: given.text("drivername").to_owned(),
-        registration: None,
-        additional_providers_dirs: folders
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-            .collect(),
-        rotation: given
-            .on("enable-secret-rotation")
-            .then(|| given.time("rotation-poll-interval")),
-        csi_socket: socket,
-        log_to_stderr: true,
-        defects: Shared::new(defects),
-        ..DriverConfig::new(
-            api,
-            given.text("nodeid"),
-            Path::new("/"),
-            given.text("provider-volume").into(),
-        )
-    };
+    let start = DriverStart::of(given, &Process)?;
     let mut ends = Ends::new()?;
-    let driver = Driver::start(config).await?;
+    let driver = Driver::start(start.into_config()).await?;
     writeln!(
         err,
         "secrets store CSI driver {}, mountproof's stand-in, serves on {}",
@@ -326,73 +271,65 @@ async fn serve_driver(given: &Given, err: &mut dyn Write) -> Result<(), Trouble>
     Ok(())
 }
 
-/// The way that a pod has to the API server of its cluster.
-fn access_in_cluster() -> Result<ApiAccess, Trouble> {
-    let account = Path::new(ACCOUNT);
-    let set = |name: &'static str| env::var(name).map_err(|_| Trouble::NotSet(name));
-    let host = set("KUBERNETES_SERVICE_HOST")?;
-    let port = set("KUBERNETES_SERVICE_PORT")?;
-    Ok(ApiAccess {
-        url: format!("https://{host}:{port}"),
-        ca_pem: read(&account.join("ca.crt"))?,
-        token: BearerToken::new(read(&account.join("token"))?.trim()),
-    })
-}
-
-/// Asks the driver for its name, and registers it with kubelet until it is asked to end.
+/// Registers the driver with kubelet until it is asked to end.
 async fn serve_registrar(given: &Given, err: &mut dyn Write) -> Result<(), Trouble> {
-    let socket = Path::new(given.text("csi-address"));
-    let name = loop {
-        // The driver is a container beside this one, and may be the later of the two.
-        let asked = IdentityClient::new(connect(socket))
-            .get_plugin_info(GetPluginInfoRequest {})
-            .await;
-        match asked {
-            Ok(answer) => break answer.into_inner().name,
-            Err(status) => writeln!(err, "the driver does not answer yet: {status}")?,
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-    };
+    let start = RegistrarStart::of(given, &Process);
     let mut ends = Ends::new()?;
-    let endpoint = Path::new(given.text("kubelet-registration-path"));
-    let folder = Path::new(given.text("plugin-registration-path"));
-    let registrar = Registrar::start(&name, endpoint, folder)?;
-    writeln!(err, "{name} is registered at {}", endpoint.display())?;
+    let registrar = start
+        .run(|said| {
+            // Nobody who reads it is no reason to register nobody.
+            let _ = writeln!(err, "{said}");
+        })
+        .await?;
     ends.wait().await;
     registrar.stop().await;
     Ok(())
 }
 
 async fn serve_provider(given: &Given) -> Result<(), Trouble> {
-    let mut defects = if given.on("as-released") {
-        ProviderDefects::as_released()
-    } else {
-        ProviderDefects::default()
-    };
-    for name in given.all("defect") {
-        let (known, all) = (defects.plant(name), ProviderDefects::NAMES);
-        known.ok_or_else(|| no_such_defect(name, all))?;
-    }
-    let api = access_in_cluster()?;
-    let trusted = env::var_os("SSL_CERT_FILE").map_or_else(|| SYSTEM_TRUST.into(), PathBuf::from);
-    let config = ProviderConfig {
-        region: env::var("AWS_REGION").ok().filter(|region| !region.is_empty()),
-        https_proxy: proxy()?,
-        driver_writes_secrets: given.on("driver-writes-secrets"),
-        // What is no duration counts as none, as with the real one.
-        pod_identity_timeout: go_flags::duration(given.text("pod-identity-http-timeout"))
-            .filter(|time| !time.is_zero()),
-        qps: f64::from(given.number("qps")),
-        burst: given.number("burst"),
-        log_to_stderr: true,
-        defects: Shared::new(defects),
-        ..ProviderConfig::new(api, given.text("provider-volume").into(), read(&trusted)?)
-    };
+    let start = ProviderStart::of(given, &Process)?;
     let mut ends = Ends::new()?;
-    let provider = Provider::start(config)?;
+    let provider = Provider::start(start.into_config())?;
     ends.wait().await;
     provider.stop().await;
     Ok(())
+}
+
+/// What a process of its own finds around it.
+struct Process;
+
+impl Surroundings for Process {
+    fn variable(&self, name: &str) -> Option<String> {
+        env::var(name).ok()
+    }
+
+    fn place(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
+    fn file(&self, path: &Path) -> io::Result<String> {
+        fs::read_to_string(path)
+    }
+
+    fn account(&self) -> Result<ApiAccess, NotStarted> {
+        let account = Path::new(ACCOUNT);
+        let set = |name: &'static str| env::var(name).map_err(|_| NotStarted::NotSet(name));
+        let host = set("KUBERNETES_SERVICE_HOST")?;
+        let port = set("KUBERNETES_SERVICE_PORT")?;
+        Ok(ApiAccess {
+            url: format!("https://{host}:{port}"),
+            ca_pem: read(&account.join("ca.crt"))?,
+            token: BearerToken::new(read(&account.join("token"))?.trim()),
+        })
+    }
+
+    fn kubeconfig(&self, path: &Path) -> Result<ApiAccess, NotStarted> {
+        access_of(path)
+    }
+
+    fn log_to_stderr(&self) -> bool {
+        true
+    }
 }
 
 /// The signals that end a program in order.
@@ -417,26 +354,8 @@ impl Ends {
     }
 }
 
-fn no_such_defect(name: &str, all: &[&str]) -> Trouble {
-    Trouble::Defect {
-        name: name.to_owned(),
-        all: all.join(", "),
-    }
-}
-
-fn proxy() -> Result<Option<SocketAddr>, Trouble> {
-    let Some(text) = env::var("HTTPS_PROXY").ok().filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let address = text
-        .strip_prefix("http://")
-        .map(|rest| rest.trim_end_matches('/'));
-    let address = address.and_then(|address| address.to_socket_addrs().ok()?.next());
-    address.map(Some).ok_or(Trouble::Proxy(text))
-}
-
-fn read(path: &Path) -> Result<String, Trouble> {
-    fs::read_to_string(path).map_err(|source| Trouble::File {
+fn read(path: &Path) -> Result<String, NotStarted> {
+    fs::read_to_string(path).map_err(|source| NotStarted::File {
         path: path.to_owned(),
         source,
     })
@@ -477,9 +396,9 @@ struct ContextOf {
     user: String,
 }
 
-fn access_of(path: &Path) -> Result<ApiAccess, Trouble> {
+fn access_of(path: &Path) -> Result<ApiAccess, NotStarted> {
     let text = read(path)?;
-    let wrong = |why: String| Trouble::Kubeconfig {
+    let wrong = |why: String| NotStarted::Kubeconfig {
         path: path.to_owned(),
         why,
     };
