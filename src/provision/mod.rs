@@ -12,6 +12,7 @@ mod teardown;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 pub use self::{
     account::{AccountTrouble, finish_account},
@@ -20,4 +21,5 @@ pub use self::{
     scratch::{MARKER, scratch_removed},
     teardown::{Going, Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
+    ways::Way,
 };

@@ -256,6 +256,7 @@ pub(super) async fn start(
         aws,
         issuer,
         eks_cluster: None,
+        pod_identity_agent: None,
         workload_image,
         nodes,
         no_agent,

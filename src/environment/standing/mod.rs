@@ -315,6 +315,7 @@ pub(super) async fn environment(
         failover_region,
         issuer,
         eks_cluster: None,
+        pod_identity_agent: None,
         workload_image,
         nodes,
         no_agent,
