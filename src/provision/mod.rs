@@ -6,6 +6,7 @@ mod eks;
 pub mod ledger;
 mod order;
 mod scratch;
+mod settled;
 mod strays;
 pub mod sweep;
 mod teardown;

@@ -286,13 +286,16 @@ pub(super) async fn environment(
     kubernetes.watch_nodes(&namespaces);
 
     let mut all = components;
+    let nodes_are_ours = all
+        .iter()
+        .any(|component| component.seam == "kubelet" && component.stand_in);
     let at = all
         .iter()
         .position(|component| component.seam == "aws")
         .unwrap_or(all.len());
     all.splice(
         at..at,
-        Part::ALL.map(|part| component(installation.of(part), part)),
+        Part::ALL.map(|part| component(installation.of(part), part, nodes_are_ours)),
     );
     notes.extend(options.notes.iter().cloned());
     notes.extend(described::trouble(&options.plants, &options.faults));
@@ -346,6 +349,9 @@ pub(super) async fn environment(
     })
 }
 
+/// What our own kubelet says that its node runs on.
+const STAND_IN: &str = "mountproof stand-in";
+
 /// What stands at the seams `kubernetes` and `kubelet` of a cluster; `reached` says how it is reached.
 ///
 /// # Errors
@@ -364,6 +370,11 @@ pub(super) async fn components(
             .entry(version.unwrap_or("unknown").trim_start_matches('v').to_owned())
             .or_default() += 1;
     }
+    let all_ours = !nodes.is_empty()
+        && nodes.iter().all(|node| {
+            let system = node["status"]["nodeInfo"]["osImage"].as_str();
+            system.is_some_and(|system| system.starts_with(STAND_IN))
+        });
     let newest = kubelets.keys().next_back().cloned().unwrap_or_default();
     let on = kubelets
         .iter()
@@ -377,7 +388,10 @@ pub(super) async fn components(
     };
     Ok(vec![
         component("kubernetes", "Kubernetes", &version, reached),
-        component("kubelet", "kubelet", &newest, on.collect::<Vec<_>>().join(", ")),
+        Component {
+            stand_in: all_ours,
+            ..component("kubelet", "kubelet", &newest, on.collect::<Vec<_>>().join(", "))
+        },
     ])
 }
 
@@ -409,14 +423,15 @@ fn rotation(options: &SharedOptions, judgement: &Judgement) -> Option<Duration> 
     }
 }
 
-fn component(placed: &Placed, part: Part) -> Component {
+/// On nodes of ours, driver and provider are ours, whatever image they are of.
+fn component(placed: &Placed, part: Part, stand_in: bool) -> Component {
     let mut notes = vec![format!("by {}", placed.origin)];
     notes.extend(placed.remarks.iter().cloned());
     Component {
         seam: part.name().to_owned(),
         name: placed.image.clone(),
         version: placed.version.clone(),
-        stand_in: false,
+        stand_in,
         notes,
     }
 }
