@@ -85,7 +85,8 @@ impl Reach {
     }
 
     /// Whether AWS is an account, and no part of the run's process.
-    pub(super) fn is_account(&self) -> bool {
+    #[must_use]
+    pub fn is_account(&self) -> bool {
         matches!(self, Self::Account { .. })
     }
 }
@@ -162,6 +163,13 @@ pub enum Object {
     Kubernetes(ObjectRef),
     /// A Kubernetes object of what is installed for the run in a cluster that stays: it goes after everything that mounts.
     Installed(ObjectRef),
+    /// A Kubernetes object of somebody else's that makes room for the run's, and is put back after them.
+    Displaced {
+        /// Which.
+        object: ObjectRef,
+        /// Where it is written down, as it was.
+        saved: PathBuf,
+    },
     /// An EKS cluster with everything in it, by name.
     EksCluster(String),
     /// A managed node group with its nodes.
@@ -197,6 +205,17 @@ pub enum Object {
     Secret(String),
 }
 
+impl Object {
+    /// Whether it is in a cluster.
+    #[must_use]
+    pub fn is_in_kubernetes(&self) -> bool {
+        matches!(
+            self,
+            Self::Kubernetes(_) | Self::Installed(_) | Self::Displaced { .. }
+        )
+    }
+}
+
 impl std::fmt::Display for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -204,6 +223,7 @@ impl std::fmt::Display for Object {
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Container(name) => write!(f, "container {name}"),
             Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
+            Self::Displaced { object, .. } => write!(f, "{object}, as it was before the run"),
             Self::EksCluster(name) => write!(f, "EKS cluster {name}"),
             Self::Nodegroup { cluster, name } => write!(f, "node group {name} of EKS cluster {cluster}"),
             Self::Addon { cluster, name } => write!(f, "add-on {name} of EKS cluster {cluster}"),
@@ -305,6 +325,12 @@ impl Ledger {
         let mut standing = Standing::default();
         found.standing.iter().for_each(|object| standing.add(object));
         Ok((Self::over(path, file, whole, standing), found))
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new("."))
     }
 
     /// Puts objects on record, on disk, before they are made. Objects on record already are fine.

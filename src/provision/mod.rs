@@ -2,6 +2,7 @@
 
 mod account;
 mod aged;
+pub mod displaced;
 mod eks;
 pub mod ledger;
 mod order;

@@ -259,6 +259,7 @@ pub(super) async fn environment(
         let planned = at_hand.installation.finish(version, marks, way.as_ref()).await?;
         let installation = made::fitting(planned, &judgement);
         let stage = progress::Stage::begin(told, "driver", "installing");
+        made::displace(&kubernetes, ledger, &judgement, &installation, marks).await?;
         made::install(&kubernetes, ledger, &installation, marks).await?;
         installation::await_ready(&kubernetes, &installation, stage).await?;
         let upgrade = match &at_hand.then {
