@@ -359,7 +359,10 @@ fn calls(attempt: &Attempt<'_>) -> Vec<Call> {
         .by_ref()
         .filter(|call| {
             call.role.as_deref().is_some_and(|role| roles.contains(&role))
-                || call.subject.as_ref().is_some_and(|subject| subjects.contains(subject))
+                || call
+                    .subject
+                    .as_ref()
+                    .is_some_and(|subject| subjects.contains(subject))
         })
         .collect()
 }
