@@ -8,6 +8,7 @@
 //! 3. the reason names the expected error, principal and secret;
 //! 4. no file ever appeared while it was watched, for at least the stated hold.
 
+mod by_log;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,8 @@ pub enum ExpectedReason {
         /// other case's refusal is taken for this one's. Empty where the action is not about a
         /// secret (STS).
         asked: Vec<String>,
+        /// The resource as the class names it, whatever the action: what the provider's log has beside each refusal.
+        named: Vec<String>,
         /// Name and ARN of the secret: an allowed call for any of them is a breach.
         secret: Vec<String>,
         /// The region that must have refused, where another one may let the caller in.
@@ -79,7 +82,7 @@ pub struct Seen {
     pub files: Vec<(String, Option<String>)>,
     /// AWS calls in the window; absent where the environment has no call log.
     pub calls: Option<Vec<Call>>,
-    /// Lines of the provider's log in the window, where it can be read.
+    /// Lines of the provider's log in the window, of the nodes that it was tried on; read where there is no call log.
     pub provider_log: Vec<String>,
     /// How long it was watched after the first refusal.
     pub held: Duration,
@@ -317,7 +320,7 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
         } => {
             let says = says.as_deref();
             let Some(calls) = &seen.calls else {
-                return reason_in_text(claim, seen, [error, action, role], says);
+                return by_log::reason(claim, seen);
             };
             let denied = calls.iter().rev().find(|call| {
                 !call.allowed
@@ -362,36 +365,6 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
             .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
         }
     }
-}
-
-/// Without a call log the provider's log, or the event of an old provider, must name error, action and role, and
-/// say what AWS must say.
-fn reason_in_text(
-    claim: &Claim,
-    seen: &Seen,
-    named: [&str; 3],
-    says: Option<&str>,
-) -> Result<Finding, Failure> {
-    let [error, _, role] = named;
-    let mut texts = seen.provider_log.iter().chain(&seen.refusals);
-    if let Some(text) = texts.find(|text| named.into_iter().chain(says).all(|part| text.contains(part))) {
-        return Ok(Finding {
-            brief: format!("denied as {}: {error}", own_part(role, &claim.tenant)),
-            detail: format!("denied as {role}: {text}"),
-        });
-    }
-    Err(failure(format!(
-        "{} mounting {} was refused, but nothing says why",
-        claim.tenant, claim.target
-    ))
-    .fact(
-        "expected",
-        format!(
-            "{} in the provider's log or the pod's event",
-            expected(named, says)
-        ),
-    )
-    .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
 }
 
 /// The reason that must be seen, in words.

@@ -14,6 +14,7 @@
 //! authenticated do everything; what EKS puts into every cluster (`aws-node`, `kube-proxy`, `coredns`).
 
 mod addons;
+mod agent;
 mod given;
 mod groups;
 mod node;
@@ -150,6 +151,7 @@ impl ClusterBackend for StandInClusters {
             let logs = Arc::new(NodeLogs::default());
             let api = ApiServer::start(ApiServerConfig {
                 logs: Some(Arc::clone(&logs) as _),
+                ports: Some(Arc::clone(&logs) as _),
                 issuer: Some(wanted.issuer.clone()),
                 webhook: Some(webhook(callers)),
                 ..ApiServerConfig::on_loopback(Arc::clone(&self.ca))

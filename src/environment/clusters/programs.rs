@@ -1,8 +1,8 @@
 //! What runs on a node of a cluster: the stand-ins of the programs that pods' containers have, in this process.
 //!
-//! A container of the driver gets the driver stand-in, one of the provider the provider's, and what registers a driver with
-//! kubelet its own, each with the container's arguments, variables and folders, whatever its image is called. All others
-//! count as running, as on any node of the stand-ins.
+//! A container of the driver gets the driver stand-in, one of the provider the provider's, what registers a driver with
+//! kubelet its own, and the harness's agent itself, each with the container's arguments, variables and folders, whatever its
+//! image is called. All others count as running, as on any node of the stand-ins.
 //!
 //! A path of the node is one below the node's folder: `/var/lib/kubelet` has a short name there, all others their own. The
 //! node's network reaches AWS at the endpoint, by a proxy that nobody has to name, and trusts its authority. A pod acts in its
@@ -22,7 +22,7 @@ use mountproof_stand_ins::{
     ProgramLog,
     driver::{Driver, DriverConfig, MountKind, NodeMounts},
     kubelet::Containers,
-    kubernetes::{ContainerLogs, WrittenLine},
+    kubernetes::{ContainerLogs, ContainerPorts, WrittenLine},
     programs::standin::{DriverStart, NotStarted, ProviderStart, RegistrarStart, Surroundings},
     provider::Provider,
     rest::{ApiAccess, ApiClient, BearerToken},
@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::installation::{is_registrar, part_of},
+    agent::{Agent, is_agent},
     given::{Given, Place, config_maps},
 };
 
@@ -81,6 +82,7 @@ struct Hosted {
 enum Program {
     Driver(Box<Driver>),
     Provider(Box<Provider>),
+    Agent(Agent),
     Registrar {
         ends: CancellationToken,
         task: JoinHandle<()>,
@@ -123,7 +125,8 @@ impl Programs {
         container: &Value,
     ) -> Result<Option<(Program, ProgramLog)>, NotStarted> {
         let part = part_of(container);
-        if part.is_none() && !is_registrar(container) {
+        let is_agent = is_agent(container);
+        if part.is_none() && !is_registrar(container) && !is_agent {
             return Ok(None);
         }
         let given = Given::read(pod, container, &self.config_maps(pod).await);
@@ -151,6 +154,11 @@ impl Programs {
                 let provider = Provider::start(config).map_err(told)?;
                 let log = provider.program_log();
                 (Program::Provider(Box::new(provider)), log)
+            }
+            None if is_agent => {
+                let started = Agent::start(&given, |path| around.place(path)).await;
+                let (agent, log) = started.map_err(told)?;
+                (Program::Agent(agent), log)
             }
             None => {
                 let start = RegistrarStart::new(&given.arguments, &around)?;
@@ -254,6 +262,7 @@ impl Program {
             // What is mounted stays, as on any node.
             Self::Driver(driver) => driver.leave().await,
             Self::Provider(provider) => provider.stop().await,
+            Self::Agent(agent) => agent.stop().await,
             Self::Registrar { ends, task } => {
                 ends.cancel();
                 // Its only error is a panic, and it is to end.
@@ -411,5 +420,17 @@ impl ContainerLogs for NodeLogs {
             .into_iter()
             .map(|(at, text)| WrittenLine { at, text })
             .collect()
+    }
+}
+
+impl ContainerPorts for NodeLogs {
+    fn address(&self, node: &str, pod_uid: &str, port: u16) -> Option<SocketAddr> {
+        let programs = self.nodes().get(node).cloned()?;
+        let hosted = programs.hosted();
+        let mut containers = hosted.get(pod_uid)?.values();
+        containers.find_map(|container| match &container.program {
+            Some(Program::Agent(agent)) => agent.at(port),
+            _ => None,
+        })
     }
 }

@@ -12,6 +12,7 @@ fn claim() -> Claim {
             says: None,
             role: "demo-team-blue-role".into(),
             asked: vec!["demo/team-red/secret".into()],
+            named: vec!["demo/team-red/secret".into()],
             secret: vec!["demo/team-red/secret".into(), "arn:red".into()],
             region: None,
             subject: None,
@@ -111,7 +112,7 @@ fn every_part_of_the_proof_is_needed() {
             "no log, provider log",
             Seen {
                 calls: None,
-                provider_log: vec!["AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: secretsmanager:GetSecretValue".into()],
+                provider_log: vec!["AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: secretsmanager:GetSecretValue on resource: demo/team-red/secret".into()],
                 ..proof()
             },
             Is::Holds,
@@ -200,7 +201,7 @@ fn which_policy_refused_is_looked_for_in_what_aws_says() {
         claim
     };
     let text = "AccessDeniedException: demo-team-blue-role is not authorized to perform: \
-                secretsmanager:GetSecretValue because no identity-based policy allows the action";
+                secretsmanager:GetSecretValue on resource: demo/team-red/secret because no identity-based policy allows the action";
     let without_log = Seen {
         calls: None,
         provider_log: vec![text.to_owned()],
@@ -296,6 +297,7 @@ fn a_refused_role_needs_the_web_identity_that_asked() {
             says: None,
             role: "demo-team-red-role".into(),
             asked: vec![],
+            named: vec!["demo/team-red/secret".into()],
             secret: vec![],
             region: None,
             subject: Some("system:serviceaccount:team-blue:default".into()),
@@ -326,5 +328,108 @@ fn a_refused_role_needs_the_web_identity_that_asked() {
             },
         );
         assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+    }
+}
+
+#[test]
+fn without_a_call_log_the_providers_log_has_to_name_role_secret_and_region() {
+    let line = "eu-west-1: Failed fetching secret demo/team-red/secret: api error AccessDeniedException: User: \
+                arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: \
+                secretsmanager:GetSecretValue on resource: demo/team-red/secret";
+    let in_region = |region: Option<&str>| {
+        let mut claim = claim();
+        if let ExpectedReason::Aws { region: expected, .. } = &mut claim.reason {
+            *expected = region.map(str::to_owned);
+        }
+        claim
+    };
+    for (what, claim, line, expected) in [
+        ("complete", in_region(None), line.to_owned(), Is::Holds),
+        (
+            "another's",
+            in_region(None),
+            line.replace("team-blue", "team-green"),
+            Is::Broken,
+        ),
+        (
+            "another secret's",
+            in_region(None),
+            line.replace("team-red/secret", "team-red/other"),
+            Is::Broken,
+        ),
+        (
+            "in that region",
+            in_region(Some("eu-west-1")),
+            line.to_owned(),
+            Is::Holds,
+        ),
+        (
+            "in another",
+            in_region(Some("us-east-1")),
+            line.to_owned(),
+            Is::Broken,
+        ),
+    ] {
+        let seen = Seen {
+            calls: None,
+            provider_log: vec![line],
+            ..proof()
+        };
+        assert_eq!(is(&judge(&claim, &seen)), expected, "{what}");
+    }
+}
+
+#[test]
+fn without_a_call_log_a_refused_role_is_that_which_the_provider_asked_for() {
+    let claim = Claim {
+        reason: ExpectedReason::Aws {
+            error: "AccessDenied".into(),
+            action: "sts:AssumeRoleWithWebIdentity".into(),
+            says: None,
+            role: "demo-team-red-role".into(),
+            asked: vec![],
+            named: vec!["demo/team-red/secret".into()],
+            secret: vec![],
+            region: None,
+            subject: Some("system:serviceaccount:team-blue:default".into()),
+        },
+        ..claim()
+    };
+    let of = |account: &str, role: &str| format!("Role ARN for {account} is arn:aws:iam::0:role/{role}");
+    let refused = |secret: &str| {
+        format!(
+            "eu-west-1: Failed fetching secret {secret}: operation error STS: AssumeRoleWithWebIdentity, api error \
+             AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"
+        )
+    };
+    let (asks, answer) = (
+        of("team-blue:default", "demo-team-red-role"),
+        refused("demo/team-red/secret"),
+    );
+    for (what, log, expected) in [
+        ("complete", vec![asks.clone(), answer.clone()], Is::Holds),
+        ("nobody asked", vec![answer.clone()], Is::Broken),
+        (
+            "another asked",
+            vec![of("team-green:default", "demo-team-red-role"), answer.clone()],
+            Is::Broken,
+        ),
+        (
+            "for another role",
+            vec![of("team-blue:default", "demo-team-red-role-2"), answer],
+            Is::Broken,
+        ),
+        (
+            "for another secret",
+            vec![asks, refused("demo/team-green/secret")],
+            Is::Broken,
+        ),
+    ] {
+        let seen = Seen {
+            calls: None,
+            provider_log: log,
+            ..proof()
+        };
+        assert_eq!(is(&judge(&claim, &seen)), expected, "{what}");
     }
 }

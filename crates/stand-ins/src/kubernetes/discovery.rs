@@ -198,6 +198,7 @@ fn subresource<'a>(
         "binding" => ("Binding", None, &["create"]),
         "eviction" => ("Eviction", Some(("policy", "v1")), &["create"]),
         "log" => (&resource.kind, None, &["get"]),
+        "portforward" => ("PodPortForwardOptions", None, &["create", "get"]),
         "finalize" => (&resource.kind, None, &["update"]),
         "scale" => ("Scale", Some(("autoscaling", "v1")), &["get", "patch", "update"]),
         _ => (&resource.kind, None, &["get", "patch", "update"]),

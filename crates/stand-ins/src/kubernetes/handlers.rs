@@ -5,6 +5,7 @@ mod asked;
 mod collections;
 mod logs;
 mod objects;
+mod ports;
 
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 pub use self::logs::{ContainerLogs, WrittenLine};
-use self::{answer::Answer, asked::Asked};
+pub use self::ports::ContainerPorts;
+use self::{answer::Answer, asked::Asked, ports::Upgrade};
 use super::{
     RequestCounts, RequestKind,
     account::{StaticTokens, TokenWebhook, User},
@@ -37,6 +39,8 @@ pub(super) struct App {
     pub(super) webhook: Option<TokenWebhook>,
     /// What containers have written, where anybody knows.
     pub(super) logs: Option<Arc<dyn ContainerLogs>>,
+    /// Who listens in pods, where anybody does.
+    pub(super) ports: Option<Arc<dyn ContainerPorts>>,
     pub(super) requests: RequestCounts,
     /// Host and port, as discovery tells it.
     pub(super) address: String,
@@ -53,10 +57,10 @@ impl App {
         let mut response = Response::new(answer.body);
         *response.status_mut() = answer.status;
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(answer.content_type),
-        );
+        headers.extend(answer.headers);
+        if let Some(content_type) = answer.content_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
         headers.insert(
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-cache, private"),
@@ -103,6 +107,7 @@ impl App {
             return Ok(Answer::page_not_found());
         };
         let agent = agent(&head.headers);
+        let upgrade = Upgrade::read(&head);
         let handshake = head.extensions.get::<FirstOfConnection>().is_some();
         self.requests.count(
             kind(&head.method, &resource, &place, &query, user, &agent),
@@ -123,6 +128,7 @@ impl App {
                 .map(str::to_owned),
             body,
             agent: agent.split('/').next().unwrap_or_default().to_owned(),
+            upgrade,
         };
         if asked.place.name.is_empty() {
             self.on_collection(&head.method, &asked)
@@ -150,7 +156,7 @@ impl App {
                 }),
             ),
             "/openid/v1/jwks" => Answer {
-                content_type: "application/jwk-set+json",
+                content_type: Some("application/jwk-set+json"),
                 ..Answer::json(StatusCode::OK, &self.cluster.signer.key_set())
             },
             _ => return None,
@@ -189,7 +195,8 @@ impl App {
         })?;
         let mut answer = Answer::json(StatusCode::OK, &found);
         if aggregated && matches!(target, Target::CoreVersions | Target::Groups) {
-            answer.content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+            answer.content_type =
+                Some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
         }
         Some(answer)
     }

@@ -64,7 +64,7 @@ impl Resource {
     /// Names of the subresources, in the order discovery lists them.
     pub(super) fn subresources(&self) -> Vec<&'static str> {
         let mut names = match self.table {
-            PODS => vec!["binding", "eviction", "log"],
+            PODS => vec!["binding", "eviction", "log", "portforward"],
             SERVICE_ACCOUNTS => vec!["token"],
             NAMESPACES => vec!["finalize"],
             DEPLOYMENTS | REPLICA_SETS => vec!["scale"],

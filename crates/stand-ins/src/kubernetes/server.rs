@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BearerToken, ContainerLogs, Defects, Forgotten, RequestCounts, SigningKeyError,
+    BearerToken, ContainerLogs, ContainerPorts, Defects, Forgotten, RequestCounts, SigningKeyError,
     account::{StaticTokens, TokenWebhook, User},
     cluster::{Cluster, Writer},
     controllers,
@@ -42,6 +42,8 @@ pub struct ApiServerConfig {
     /// What containers have written, for `pods/log`: what the kubelets of a real cluster are asked for. Without it no
     /// container has written anything.
     pub logs: Option<Arc<dyn ContainerLogs>>,
+    /// Who listens in pods, for `pods/portforward`. Without it nobody does.
+    pub ports: Option<Arc<dyn ContainerPorts>>,
 }
 
 impl fmt::Debug for ApiServerConfig {
@@ -63,6 +65,7 @@ impl ApiServerConfig {
             issuer: None,
             webhook: None,
             logs: None,
+            ports: None,
         }
     }
 }
@@ -126,6 +129,7 @@ impl ApiServer {
             tokens: StaticTokens::default(),
             webhook: config.webhook,
             logs: config.logs,
+            ports: config.ports,
             requests: RequestCounts::default(),
             address: address.to_string(),
             stopping,

@@ -31,6 +31,7 @@ const SERVED: &[(&str, &[&str])] = &[
             "pods/binding",
             "pods/eviction",
             "pods/log",
+            "pods/portforward",
             "pods/status",
             "secrets",
             "serviceaccounts",

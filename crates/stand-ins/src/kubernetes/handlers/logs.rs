@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use axum::body::Body;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -54,8 +54,9 @@ impl App {
 fn text(status: StatusCode, text: String) -> Answer {
     Answer {
         status,
-        content_type: "text/plain",
+        content_type: Some("text/plain"),
         body: Body::from(text),
+        headers: HeaderMap::new(),
     }
 }
 
