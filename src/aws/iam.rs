@@ -401,7 +401,7 @@ impl Version {
     }
 }
 
-fn tag_map(tags: &[Tag]) -> Tags {
+pub(super) fn tag_map(tags: &[Tag]) -> Tags {
     tags.iter()
         .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
         .collect()

@@ -9,6 +9,7 @@ mod budget;
 mod eks;
 mod error;
 mod iam;
+mod inventory;
 mod judge;
 mod leftovers;
 mod probe;
@@ -38,6 +39,7 @@ pub use self::{
     },
     error::AwsError,
     iam::Tags,
+    inventory::{Owned, OwnedKind},
     judge::{Answer, Genuine, Judged, judge},
     leftovers::AwsLeftovers,
     probe::{Probe, probe_resource_enforcement, probe_token_verification},

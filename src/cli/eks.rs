@@ -78,6 +78,17 @@ pub struct EksArgs {
 }
 
 impl EksArgs {
+    /// The first flag of an account of AWS's that was given.
+    #[must_use]
+    pub fn first_of_account(&self) -> Option<&'static str> {
+        // Not --allow-account: its variable may be set for good.
+        if self.profile.is_some() {
+            Some("--profile")
+        } else {
+            (self.max_aws_share != Share::default()).then_some("--max-aws-share")
+        }
+    }
+
     /// The first flag that only means something with `--env eks`, if one was given.
     #[must_use]
     pub fn first_given(&self) -> Option<&'static str> {
@@ -90,8 +101,6 @@ impl EksArgs {
             (self.nodes_min.is_some(), "--nodes-min"),
             (self.nodes_max.is_some(), "--nodes-max"),
             (!self.addon.is_empty(), "--addon"),
-            (self.profile.is_some(), "--profile"),
-            (self.max_aws_share != Share::default(), "--max-aws-share"),
             (self.write_kubeconfig.is_some(), "--write-kubeconfig"),
         ]
         .into_iter()
@@ -116,11 +125,7 @@ impl EksArgs {
             EksCluster::Created(creation) => !creation.has_provider() || shared.install,
         };
         Ok(EksOptions {
-            account: AccountOptions {
-                profile: self.profile.clone(),
-                region,
-                max_share: self.max_aws_share,
-            },
+            account: self.account(region),
             account_id: String::new(),
             cluster,
             kubeconfig: self.write_kubeconfig.clone(),
@@ -139,7 +144,32 @@ impl EksArgs {
         options: &mut EksOptions,
         output: &mut Output<'_>,
     ) -> io::Result<Result<(), u8>> {
-        let aws = match Aws::of_account(&options.account).await {
+        self.agree_to(&mut options.account, &mut options.account_id, output)
+            .await
+    }
+
+    /// The credentials that are meant, in a region or in the chain's own.
+    #[must_use]
+    pub fn account(&self, region: Option<String>) -> AccountOptions {
+        AccountOptions {
+            profile: self.profile.clone(),
+            region,
+            max_share: self.max_aws_share,
+        }
+    }
+
+    /// Likewise, of any environment whose AWS is an account: `id` and the region become known.
+    ///
+    /// # Errors
+    ///
+    /// When a stream cannot be read or written.
+    pub async fn agree_to(
+        &self,
+        account: &mut AccountOptions,
+        id: &mut String,
+        output: &mut Output<'_>,
+    ) -> io::Result<Result<(), u8>> {
+        let aws = match Aws::of_account(account).await {
             Ok(aws) => aws,
             Err(error) => {
                 writeln!(output.err, "error: {error}")?;
@@ -153,8 +183,8 @@ impl EksArgs {
         if !allowed(Place::Account, &access.account, &allow, output)? {
             return Ok(Err(USAGE));
         }
-        options.account_id.clone_from(&access.account);
-        options.account.region = Some(access.region.clone());
+        id.clone_from(&access.account);
+        account.region = Some(access.region.clone());
         Ok(Ok(()))
     }
 

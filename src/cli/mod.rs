@@ -25,6 +25,7 @@ pub mod scenarios;
 pub mod schema;
 pub mod standin;
 pub mod sweep;
+mod sweep_account;
 
 use std::io;
 

@@ -406,7 +406,10 @@ impl RunArgs {
 
     fn cluster_aws(&self) -> Result<ClusterAws, String> {
         if self.aws.is_account(self.env) {
-            return Err("--aws account is not there yet: give --aws embedded with --aws-listen".to_owned());
+            return Ok(ClusterAws::Account {
+                options: self.eks.account(self.region.clone()),
+                id: String::new(),
+            });
         }
         if self.aws_listen == ([127, 0, 0, 1], 0).into() || self.aws_listen.ip().is_unspecified() {
             return Err(
@@ -455,6 +458,10 @@ impl RunArgs {
             .eks
             .first_given()
             .filter(|_| self.env != EnvironmentName::Eks);
+        let of_account = self
+            .eks
+            .first_of_account()
+            .filter(|_| self.env != EnvironmentName::Eks && !self.aws.is_account(self.env));
         let broken = match (self.plant.first(), self.fault.first()) {
             (Some(plant), _) => Some(format!("--plant {plant}")),
             (None, Some(fault)) => Some(format!("--fault {fault}")),
@@ -476,6 +483,11 @@ impl RunArgs {
                 })
             })
             .or_else(|| of_eks.map(|flag| format!("{flag} is for a cluster of EKS: add --env eks")))
+            .or_else(|| {
+                of_account.map(|flag| {
+                    format!("{flag} is for an account of AWS's: add --env eks, or --env cluster --aws account")
+                })
+            })
             .or_else(|| {
                 broken.map(|flag| format!("{flag} is for a part of ours, and in an account none is: leave --env eks out"))
             })
@@ -519,12 +531,17 @@ pub async fn run(
             return Ok(USAGE);
         }
     };
-    if let EnvironmentOptions::Cluster(cluster) = &environment
-        && let Err(code) = args.cluster.may_be_used(cluster, output)?
-    {
-        return Ok(code);
-    }
     let mut environment = environment;
+    if let EnvironmentOptions::Cluster(cluster) = &mut environment {
+        if let Err(code) = args.cluster.may_be_used(cluster, output)? {
+            return Ok(code);
+        }
+        if let ClusterAws::Account { options, id } = &mut cluster.aws
+            && let Err(code) = args.eks.agree_to(options, id, output).await?
+        {
+            return Ok(code);
+        }
+    }
     if let EnvironmentOptions::Eks(eks) = &mut environment
         && let Err(code) = args.eks.agree(eks, output).await?
     {
@@ -590,6 +607,10 @@ pub async fn run(
         EnvironmentOptions::Eks(eks) => {
             eks.shared.notes = notes;
             eks.shared.needs = needs;
+            // The account's own, where none was named.
+            if let Some(region) = &eks.account.region {
+                options.region.clone_from(region);
+            }
         }
     }
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();

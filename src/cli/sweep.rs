@@ -4,13 +4,16 @@ use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::output::{OK, Output, USAGE, style};
+use super::{
+    output::{OK, Output, USAGE, style},
+    sweep_account::{self, AccountSweepArgs},
+};
 use crate::{
     environment::{self, KeptCluster, KeptClusters, Told},
     localstack::{self, Container},
     provision::{
         Object,
-        sweep::{Outcome, Swept, sweep},
+        sweep::{Outcome, Sweeping, Swept, sweep_as},
     },
     report::ExitCode,
 };
@@ -20,13 +23,18 @@ use crate::{
 /// Reads the ledgers of the runs in the reports folder, and removes the LocalStack containers whose `endpoint` or run was
 /// killed, and clusters whose `up` was. A run that is still going is left alone; one that was killed is finished: its mounts are unmounted, its folders,
 /// its cluster and its containers removed. Nothing is touched
-/// that does not carry the mark of a run. Exit code 7 when something is still there.
+/// that does not carry the mark of a run. What a run made in an account of AWS's is removed there, with the credentials that any
+/// AWS tool would find, if they are of that account. Exit code 7 when something is still there, 3 when an account could not be asked.
+///
+/// With `--env eks` no ledger is needed: everything in the account that carries a run's tag goes, where all of that run's is old
+/// enough and its process is not here.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
 Examples:
   mountproof sweep --dry-run      what would be removed
   mountproof sweep                remove it
-  mountproof sweep --run 7f3k     of one run only")]
+  mountproof sweep --run 7f3k     of one run only
+  mountproof sweep --env eks --older-than 6h --region eu-west-1   whatever runs left in an account")]
 pub struct SweepArgs {
     /// Where runs put their reports and ledgers
     #[arg(long, value_name = "DIR", default_value = "reports")]
@@ -39,10 +47,16 @@ pub struct SweepArgs {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) account: AccountSweepArgs,
 }
 
 /// Sweeps and prints what was done. Answers with the exit code.
 pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
+    if args.account.env.is_some() {
+        return sweep_account::run(args, output).await;
+    }
     let (code, of_runs) = runs(args, output).await?;
     // Of one run only: they belong to none, or to a run of other reports.
     let mut orphans = match args.run {
@@ -124,7 +138,13 @@ async fn abandoned(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<bool
 /// Sweeps what runs left behind. The exit code, and what was removed, or would have been.
 async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<(u8, BTreeSet<Object>)> {
     let none = BTreeSet::new();
-    let swept = match sweep(&args.reports, args.run.as_deref(), args.dry_run).await {
+    let how = Sweeping {
+        only: args.run.as_deref(),
+        dry: args.dry_run,
+        profile: args.account.profile.as_deref(),
+        went: &sweep_account::tell,
+    };
+    let swept = match sweep_as(&args.reports, how).await {
         Ok(swept) => swept,
         Err(error) => {
             let (bad, plain) = (style::ERROR, style::ERROR.render_reset());
@@ -164,7 +184,15 @@ async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<(u8, BTre
             "\nsomething is still there of {left} of {} runs",
             swept.len()
         )?;
-        return Ok((ExitCode::InvalidRun.code(), removed));
+        // Credentials that are missing, or another account's, are nobody's leftovers.
+        let is_refused = |swept: &&Swept| matches!(swept.outcome, Outcome::Refused(_));
+        let refused = swept.iter().filter(is_refused).count();
+        let code = if refused == left {
+            ExitCode::EnvironmentUnavailable
+        } else {
+            ExitCode::InvalidRun
+        };
+        return Ok((code.code(), removed));
     }
     Ok((OK, removed))
 }
@@ -183,6 +211,7 @@ fn print(swept: &Swept, dry: bool, output: &mut Output<'_>) -> io::Result<()> {
             )
         }
         Outcome::Running => writeln!(output.out, "{name}  {faint}still running; left alone{faint:#}"),
+        Outcome::Refused(why) => writeln!(output.out, "{name}  {bad}not touched{bad:#}  {why}"),
         Outcome::Unreadable(why) => writeln!(output.out, "{name}  {bad}unreadable{bad:#}  {why}"),
         Outcome::Finishing {
             removed,
@@ -241,6 +270,7 @@ mod tests {
             reports: reports.to_owned(),
             run: run.map(str::to_owned),
             dry_run,
+            account: AccountSweepArgs::default(),
         };
         // Containers of this machine are none of the test's.
         let code = runs(

@@ -20,8 +20,13 @@ use crate::{
     },
 };
 
+/// Looks into the provider's log, and the pause between two of them: kubelet hands out what was written a moment ago.
+const LOG_LOOKS: usize = 4;
+const LOG_LOOK: Duration = Duration::from_secs(1);
+
 /// Creates the workload and proves that it is refused.
 pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Instant) -> StepResult {
+    let began = Instant::now();
     workload::create(attempt, &planned.workload).await?;
     let attempt = &*attempt;
     let live = attempt.workload(&planned.workload.name)?;
@@ -32,6 +37,19 @@ pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Insta
         attempt.mounted.contains(&planned.control),
     ));
     let mut judgement = judge(&claim, &seen);
+    // Where there is no call log the provider's has to tell, and gets here a moment later.
+    let mut looks = LOG_LOOKS;
+    while seen.calls.is_none()
+        && looks > 0
+        && matches!(&judgement, Judgement::Broken(failure) if !failure.isolation)
+    {
+        seen.provider_log = provider_log(attempt, live, began.elapsed()).await?;
+        judgement = judge(&claim, &seen);
+        looks -= 1;
+        if looks > 0 && !matches!(judgement, Judgement::Holds(_)) {
+            tokio::time::sleep(LOG_LOOK).await;
+        }
+    }
     // A refusal for another reason may be the environment's own failure.
     if matches!(&judgement, Judgement::Broken(failure) if !failure.isolation) {
         seen.trouble = attempt.world.trouble().await;
@@ -46,6 +64,26 @@ pub(super) async fn deny(attempt: &mut Attempt<'_>, planned: &Deny, until: Insta
         record_access(attempt, live.tenant, secret, Access::Denied, access);
     }
     judged(judgement)
+}
+
+/// What the provider has written on the nodes of a workload's pods in the last while.
+async fn provider_log(
+    attempt: &Attempt<'_>,
+    live: &LiveWorkload,
+    last: Duration,
+) -> Result<Vec<String>, StepError> {
+    let world = attempt.world;
+    let Some(programs) = &world.environment.logs else {
+        return Err(StepError::trouble(
+            "no proof: there is no call log, and the provider's log cannot be read",
+        ));
+    };
+    let nodes: Vec<String> = live.pods(world).into_iter().filter_map(|pod| pod.node).collect();
+    let logs = programs.window(&nodes, last).await.map_err(StepError::trouble)?;
+    let of_provider = logs.iter().filter(|log| log.name == "provider");
+    Ok(of_provider
+        .flat_map(|log| log.text.lines().map(str::to_owned))
+        .collect())
 }
 
 /// Watches mount point, pod and events until the hold after the first refusal is over. A file or a
@@ -106,7 +144,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
         .tenants
         .get(live.tenant)
         .ok_or_else(StepError::bad_reference)?;
-    let asked = live.asked().map(str::to_owned).collect();
+    let asked: Vec<String> = live.asked().map(str::to_owned).collect();
     let mut names = Vec::new();
     for secret in live.secrets() {
         let owner = attempt
@@ -130,6 +168,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             says: reason.clone(),
             role: tenant.annotated_role().to_owned(),
             asked: Vec::new(),
+            named: asked,
             secret: Vec::new(),
             region: None,
             subject: Some(format!("system:serviceaccount:{}:default", tenant.name())),
@@ -143,6 +182,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             action: action.clone(),
             says: reason.clone(),
             role: tenant.role().to_owned(),
+            named: asked.clone(),
             asked,
             secret: names,
             region: primary.map(str::to_owned),

@@ -27,10 +27,10 @@ use super::{
 use crate::{
     environment::{self, Environment, Fault, Heard, Told},
     journal::{
-        CaseFinished, Closed, EventKind, Interrupted, Journal, ProgressMade, RunFinished, RunStarted,
-        SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
+        CaseFinished, Closed, EventKind, Interrupted, Journal, LeftoverFound, ProgressMade, RunFinished,
+        RunStarted, SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
     },
-    provision::{Ledger, LedgerError, Object, Provisioner, Teardown, scratch_removed},
+    provision::{Going, Ledger, LedgerError, Object, Provisioner, Teardown, finish_account, scratch_removed},
     redact::Redactor,
     report::{self, ExitCode, Format, RunSummary},
     scenario::Case,
@@ -428,7 +428,15 @@ impl Life {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let mut report = Teardown::default();
+        let mut report;
+        let told = self.told();
+        let went = |going: Going<'_>| {
+            told(ProgressMade {
+                stage: "teardown".to_owned(),
+                text: going.to_string(),
+                took_us: None,
+            });
+        };
         if let Some(environment) = environment {
             for text in programs::revived(&environment).await {
                 self.warn(text);
@@ -437,16 +445,9 @@ impl Life {
                 // As it is, with everything in it.
                 report = Teardown::default();
             } else {
-                let told = self.told();
-                let went = |gone: usize, all: usize| {
-                    told(ProgressMade {
-                        stage: "teardown".to_owned(),
-                        text: format!("namespaces deleted: {gone} of {all}"),
-                        took_us: None,
-                    });
-                };
                 report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster, &went).await;
             }
+            self.tell_what_was_held_back(&environment);
             if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
                 self.warn(format!("the environment did not end within {STOP:?}"));
             }
@@ -455,6 +456,8 @@ impl Life {
             {
                 self.warn(text);
             }
+        } else {
+            report = self.half_made_in_account(&went).await;
         }
         // Where the environment never stood, because a program did not start, its log is what tells.
         for text in programs::keep_logs(
@@ -479,7 +482,7 @@ impl Life {
                     report.removed += 1;
                 }
                 Err(because) => {
-                    report.left.push(crate::journal::LeftoverFound {
+                    report.left.push(LeftoverFound {
                         object: scratch.to_string(),
                         because,
                     });
@@ -487,8 +490,12 @@ impl Life {
             }
         }
         // An environment that never stood took what was planned in it along, and so does a cluster that is gone.
+        let reach = self
+            .options
+            .environment
+            .reach(self.marks.run(), &self.options.region);
         for object in self.ledger.standing() {
-            if !report.left.iter().any(|left| left.object == object.to_string()) {
+            if !reach.outlives(&object) && !report.left.iter().any(|left| left.object == object.to_string()) {
                 self.ledger.removed(&object);
             }
         }
@@ -509,6 +516,47 @@ impl Life {
         }));
         if let Err(error) = self.ledger.close() {
             self.warn(format!("cannot {error}"));
+        }
+    }
+
+    /// Says that calls waited, so that nobody takes it for AWS's slowness.
+    fn tell_what_was_held_back(&self, environment: &Environment) {
+        let held = environment.aws.held_back();
+        if held.calls > 0 {
+            self.warn(format!(
+                "{} AWS calls waited {:.1} s in all, to stay within the share of the account's quotas that the run may take \
+                 (--max-aws-share)",
+                held.calls,
+                held.waited.as_secs_f64()
+            ));
+        }
+    }
+
+    /// Takes down what was made in an account until the environment did not come to stand.
+    async fn half_made_in_account(&self, went: &(dyn Fn(Going<'_>) + Sync)) -> Teardown {
+        let reach = self
+            .options
+            .environment
+            .reach(self.marks.run(), &self.options.region);
+        if !self.ledger.standing().iter().any(|object| reach.outlives(object)) {
+            return Teardown::default();
+        }
+        let finishing = finish_account(&reach, None, &self.ledger, &self.marks, &self.cluster, went);
+        match Box::pin(finishing).await {
+            Ok(report) => report,
+            Err(trouble) => Teardown {
+                left: self
+                    .ledger
+                    .standing()
+                    .iter()
+                    .filter(|object| reach.outlives(object))
+                    .map(|object| LeftoverFound {
+                        object: object.to_string(),
+                        because: trouble.to_string(),
+                    })
+                    .collect(),
+                ..Teardown::default()
+            },
         }
     }
 

@@ -1,6 +1,10 @@
 //! Tenants into the two worlds and out of them again, with everything on record.
 
+mod account;
+mod aged;
+mod eks;
 pub mod ledger;
+mod order;
 mod scratch;
 pub mod sweep;
 mod teardown;
@@ -9,8 +13,10 @@ mod tenants;
 mod tests;
 
 pub use self::{
+    account::{AccountTrouble, finish_account},
+    aged::{Aged, AgedOutcome, sweep_account},
     ledger::{ClusterReach, KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
-    teardown::{Teardown, Went},
+    teardown::{Going, Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
 };

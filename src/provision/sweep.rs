@@ -5,12 +5,13 @@
 //! secrets that somebody else's backend keeps; everything else on record was in its memory, or goes with those.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{
-    Teardown,
+    AccountTrouble, Teardown, Went, finish_account,
     ledger::{self, ClusterReach, Found, Ledger, Object, Reach},
     scratch_removed,
     teardown::remove_aws,
@@ -20,7 +21,7 @@ use crate::{
     journal::LeftoverFound,
     kubernetes::{Kubeconfigs, Kubernetes, KubernetesAccess},
     localstack,
-    tenant::Marks,
+    tenant::{ClusterName, Marks},
 };
 
 /// Name of a ledger in the folder of its run.
@@ -48,6 +49,8 @@ pub enum Outcome {
     Running,
     /// Nothing: its ledger cannot be read, for this reason.
     Unreadable(String),
+    /// Nothing: what it made is in an account that could not be asked, or is another one than the credentials'.
+    Refused(String),
     /// It was finished, or in a dry run would have been.
     Finishing {
         /// What was removed, in order; in a dry run, what would be.
@@ -65,10 +68,23 @@ impl Swept {
     pub fn leaves_something(&self) -> bool {
         match &self.outcome {
             Outcome::Finished | Outcome::Kept(_) | Outcome::Running => false,
-            Outcome::Unreadable(_) => true,
+            Outcome::Unreadable(_) | Outcome::Refused(_) => true,
             Outcome::Finishing { left, .. } => !left.is_empty(),
         }
     }
+}
+
+/// How to sweep.
+#[derive(Clone, Copy)]
+pub struct Sweeping<'a> {
+    /// Only this run.
+    pub only: Option<&'a str>,
+    /// Whether nothing is removed, and only said what would be.
+    pub dry: bool,
+    /// The profile of the credentials for accounts; each run's own where absent.
+    pub profile: Option<&'a str>,
+    /// Hears of what is waited for.
+    pub went: &'a Went<'a>,
 }
 
 /// Looks at every run below `reports`, or at the run `only`, and removes what killed ones left. With
@@ -78,6 +94,33 @@ impl Swept {
 ///
 /// When `reports` cannot be listed; a folder that does not exist holds no run.
 pub async fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<Vec<Swept>> {
+    let how = Sweeping {
+        only,
+        dry,
+        profile: None,
+        went: &|_| (),
+    };
+    sweep_as(reports, how).await
+}
+
+/// Ids of the runs below `reports` whose process is there.
+///
+/// # Errors
+///
+/// When `reports` cannot be listed; a folder that does not exist holds no run.
+pub fn running(reports: &Path) -> io::Result<BTreeSet<String>> {
+    let found = ledgers(reports)?;
+    let found = found
+        .iter()
+        .filter_map(|folder| ledger::read(&folder.join(LEDGER)).ok());
+    Ok(found
+        .filter(Found::is_running)
+        .map(|found| found.run_id)
+        .collect())
+}
+
+/// Folders below `reports` that have a ledger, in the order of their names.
+fn ledgers(reports: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     match fs::read_dir(reports) {
         Ok(entries) => {
@@ -93,8 +136,14 @@ pub async fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<
         Err(error) => return Err(error),
     }
     folders.sort();
+    Ok(folders)
+}
+
+/// As [`sweep`].
+pub async fn sweep_as(reports: &Path, how: Sweeping<'_>) -> io::Result<Vec<Swept>> {
+    let only = how.only;
     let mut swept = Vec::new();
-    for folder in folders {
+    for folder in ledgers(reports)? {
         let path = folder.join(LEDGER);
         let found = ledger::read(&path);
         let run_id = match &found {
@@ -107,7 +156,7 @@ pub async fn sweep(reports: &Path, only: Option<&str>, dry: bool) -> io::Result<
             continue;
         }
         let outcome = match found {
-            Ok(found) => finish(&path, found, dry).await,
+            Ok(found) => finish(&path, found, how).await,
             Err(_) if nothing_on_record(&path) => Outcome::Finished,
             Err(error) => Outcome::Unreadable(error.to_string()),
         };
@@ -125,7 +174,7 @@ fn nothing_on_record(ledger: &Path) -> bool {
     fs::read(ledger).is_ok_and(|text| !text.contains(&b'\n'))
 }
 
-async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
+async fn finish(path: &Path, found: Found, how: Sweeping<'_>) -> Outcome {
     if found.is_running() {
         return Outcome::Running;
     }
@@ -137,7 +186,7 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
             Outcome::Kept(kept)
         };
     }
-    if dry {
+    if how.dry {
         let within = found.within.is_some() || found.within_cluster.is_some();
         let (removed, in_memory) = by_reach(found.standing, &found.reach, within);
         return Outcome::Finishing {
@@ -147,27 +196,42 @@ async fn finish(path: &Path, found: Found, dry: bool) -> Outcome {
         };
     }
     match Ledger::take_over(path) {
-        Ok((ledger, found)) => removed(&ledger, found).await,
+        Ok((ledger, found)) => removed(&ledger, found, how).await,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Outcome::Running,
         Err(error) => Outcome::Unreadable(error.to_string()),
     }
 }
 
-async fn removed(ledger: &Ledger, found: Found) -> Outcome {
+async fn removed(ledger: &Ledger, mut found: Found, how: Sweeping<'_>) -> Outcome {
     let within = found.within.is_some() || found.within_cluster.is_some();
-    let (there, in_memory) = by_reach(found.standing, &found.reach, within);
+    let standing = std::mem::take(&mut found.standing);
+    let (there, in_memory) = by_reach(standing, &found.reach, within);
     let marks = Marks::of_run(&found.run_id);
     for object in &in_memory {
         ledger.removed(object);
     }
     let (mut removed, mut left) = (Vec::new(), Vec::new());
+    if found.reach.is_account() && there.iter().any(|object| found.reach.outlives(object)) {
+        match in_account(&found, ledger, &marks, how).await {
+            Ok(report) => left.extend(report.left),
+            Err(trouble) => return Outcome::Refused(trouble.to_string()),
+        }
+        let standing = ledger.standing();
+        let went = there.iter().filter(|object| !standing.contains(object));
+        removed.extend(went.cloned());
+    }
     if let Some(cluster) = &found.within {
         left.extend(removed_within(cluster, ledger, &marks).await);
         let standing = ledger.standing();
         let went = there.iter().filter(|object| !standing.contains(object));
         removed.extend(went.cloned());
     }
-    if let Some(cluster) = &found.within_cluster {
+    // Of an account, the cluster was finished with it.
+    if let Some(cluster) = found
+        .within_cluster
+        .as_ref()
+        .filter(|_| !found.reach.is_account())
+    {
         left.extend(removed_from(cluster, ledger, &marks).await);
         let standing = ledger.standing();
         let went = there.iter().filter(|object| !standing.contains(object));
@@ -182,7 +246,9 @@ async fn removed(ledger: &Ledger, found: Found) -> Outcome {
                 gone.map_err(|error| error.to_string())
             }
             Object::Container(container) => localstack::remove(container).await,
-            Object::Secret(_) => secret_removed(&found.reach, &marks, &object).await,
+            Object::Secret(_) if !found.reach.is_account() => {
+                secret_removed(&found.reach, &marks, &object).await
+            }
             _ => continue,
         };
         match gone {
@@ -209,6 +275,19 @@ async fn removed(ledger: &Ledger, found: Found) -> Outcome {
         gone_with_process: in_memory.len(),
         left,
     }
+}
+
+/// Of a run whose worlds are an account and a cluster.
+async fn in_account(
+    found: &Found,
+    ledger: &Ledger,
+    marks: &Marks,
+    how: Sweeping<'_>,
+) -> Result<Teardown, AccountTrouble> {
+    // Names of its roles begin with this one, or another: what is on record is all there then.
+    let cluster = ClusterName::of_run(&found.run_id).map_err(|_| AccountTrouble::None)?;
+    let finishing = finish_account(&found.reach, how.profile, ledger, marks, &cluster, how.went);
+    Box::pin(finishing).await
 }
 
 /// Of a run whose secrets are in somebody else's backend.
@@ -246,7 +325,7 @@ async fn removed_within(cluster: &str, ledger: &Ledger, marks: &Marks) -> Vec<Le
 async fn removed_from(cluster: &ClusterReach, ledger: &Ledger, marks: &Marks) -> Vec<LeftoverFound> {
     let connected = async {
         let ClusterReach::Context { kubeconfig, context } = cluster else {
-            return Err("not yet".to_owned());
+            return Err("it is reached by its account only".to_owned());
         };
         let files = Kubeconfigs::at(kubeconfig.clone());
         let access = KubernetesAccess::of_context(&files, Some(context))?.access;
@@ -280,7 +359,7 @@ fn still_kept(mut kept: Vec<Object>) -> Vec<Object> {
 fn by_reach(standing: Vec<Object>, reach: &Reach, within: bool) -> (Vec<Object>, Vec<Object>) {
     standing.into_iter().rev().partition(|object| match object {
         Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => true,
-        Object::Kubernetes(_) | Object::Installed(_) => within,
+        Object::Kubernetes(_) | Object::Installed(_) => within || reach.outlives(object),
         _ => reach.outlives(object),
     })
 }

@@ -5,12 +5,17 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, stream};
 
-use super::ledger::{KubernetesIn, Ledger, Object, Reach};
+use super::{
+    eks,
+    ledger::{KubernetesIn, Ledger, Object, Reach},
+    order::Plan,
+};
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
@@ -36,7 +41,7 @@ const NAMESPACES_PATIENCE: Duration = Duration::from_mins(3);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Kinds that carry a run's label: what is looked for after teardown.
-const LABELLED: [(&str, &str); 7] = [
+const LABELLED: [(&str, &str); 10] = [
     ("v1", "Namespace"),
     ("v1", "Pod"),
     ("apps/v1", "Deployment"),
@@ -44,6 +49,9 @@ const LABELLED: [(&str, &str); 7] = [
     ("storage.k8s.io/v1", "CSIDriver"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
     ("v1", "ServiceAccount"),
+    ("apps/v1", "DaemonSet"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
 ];
 
 /// What a teardown came to.
@@ -113,7 +121,34 @@ impl Teardown {
         went: &Went<'_>,
     ) -> Self {
         let worlds = Worlds::of(environment);
-        let mut report = Self::of_worlds(worlds, ledger, marks, went).await;
+        Self::whole(worlds, Record::Ledger(ledger), marks, cluster, went).await
+    }
+
+    /// The same for a run whose environment never stood, or whose process is gone, but whose account is there; without
+    /// `kubernetes` where that is a cluster of the run's own, or is gone.
+    pub(super) async fn of_account(
+        aws: &Aws,
+        kubernetes: Option<&Kubernetes>,
+        record: Record<'_>,
+        marks: &Marks,
+        cluster: &ClusterName,
+        went: &Went<'_>,
+    ) -> Self {
+        let worlds = Worlds {
+            kubernetes,
+            aws: Some(aws),
+        };
+        Self::whole(worlds, record, marks, cluster, went).await
+    }
+
+    async fn whole(
+        worlds: Worlds<'_>,
+        record: Record<'_>,
+        marks: &Marks,
+        cluster: &ClusterName,
+        went: &Went<'_>,
+    ) -> Self {
+        let mut report = Self::of_worlds(worlds, record, marks, went).await;
         let strays = strays(worlds, marks, cluster, &report).await;
         report.left.extend(strays);
         report
@@ -125,16 +160,16 @@ impl Teardown {
             kubernetes: Some(kubernetes),
             aws: None,
         };
-        let mut report = Self::of_worlds(worlds, ledger, marks, &|_, _| ()).await;
+        let mut report = Self::of_worlds(worlds, Record::Ledger(ledger), marks, &|_| ()).await;
         let strays = strays_in_kubernetes(kubernetes, marks, &report).await;
         report.left.extend(strays);
         report
     }
 
-    async fn of_worlds(worlds: Worlds<'_>, ledger: &Ledger, marks: &Marks, went: &Went<'_>) -> Self {
+    async fn of_worlds(worlds: Worlds<'_>, record: Record<'_>, marks: &Marks, went: &Went<'_>) -> Self {
         let mut work = Work {
             worlds,
-            ledger,
+            record,
             marks,
             went,
             report: Self::default(),
@@ -143,13 +178,15 @@ impl Teardown {
         let silent = silent(worlds).await;
         let answers =
             |object: &Object| worlds.have(object) && !silent.iter().any(|(world, _)| world.holds(object));
-        let standing = ledger.standing().into_iter().filter(is_in_a_world);
+        let standing = work.record.standing().into_iter().filter(is_in_a_world);
         let Plan {
             namespaces,
             inside,
             loose,
             after,
-        } = Plan::of(standing.filter(answers).collect());
+            of_clusters,
+            mut with_cluster,
+        } = Plan::of(standing.collect()).keeping(&answers);
         work.remove_all(loose).await;
         work.end_workloads(inside.values().flatten()).await;
         let gone = work.remove_namespaces(namespaces).await;
@@ -165,8 +202,17 @@ impl Teardown {
         }
         work.remove_all(orphans).await;
         for group in after {
-            work.remove_all(group).await;
+            let group = work.without_clusters_in_use(group);
+            for (object, removal) in work.remove_all(group).await {
+                // Somebody else's cluster stays, with what is in it.
+                if removal != Removal::Foreign
+                    && let Some(objects) = with_cluster.remove(&object)
+                {
+                    work.went(&objects);
+                }
+            }
         }
+        work.remove_with_clusters(of_clusters).await;
         // It may have fallen silent in the meantime.
         let silent = if silent.is_empty() && !work.report.left.is_empty() {
             self::silent(worlds).await
@@ -196,7 +242,10 @@ impl Teardown {
         kubernetes: &KubernetesIn,
     ) -> Vec<String> {
         let mut said = Vec::new();
-        let ended = |silence: &Silence| silence.world == World::Aws || *kubernetes == KubernetesIn::Process;
+        let ended = |silence: &Silence| match silence.world {
+            World::Aws => !reach.is_account(),
+            World::Kubernetes => *kubernetes == KubernetesIn::Process,
+        };
         let (ended, stay): (Vec<Silence>, _) = std::mem::take(&mut self.silent).into_iter().partition(ended);
         self.silent = stay;
         for silence in ended {
@@ -237,8 +286,56 @@ impl Teardown {
     }
 }
 
-/// Hears of namespaces that are gone, and of how many there were.
-pub type Went<'a> = dyn Fn(usize, usize) + Sync + 'a;
+/// How far a teardown is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Going<'a> {
+    /// Namespaces are gone.
+    Namespaces {
+        /// How many.
+        gone: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Something is waited for, in words.
+    Waiting(&'a str),
+}
+
+impl std::fmt::Display for Going<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Namespaces { gone, all } => write!(f, "namespaces deleted: {gone} of {all}"),
+            Self::Waiting(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Hears of how far it is.
+pub type Went<'a> = dyn Fn(Going<'_>) + Sync + 'a;
+
+/// What is on record: in a ledger, or found without one.
+pub(super) enum Record<'a> {
+    Ledger(&'a Ledger),
+    Found(&'a Mutex<Vec<Object>>),
+}
+
+impl Record<'_> {
+    fn standing(&self) -> Vec<Object> {
+        match self {
+            Self::Ledger(ledger) => ledger.standing(),
+            Self::Found(found) => found.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    fn removed(&self, object: &Object) {
+        match self {
+            Self::Ledger(ledger) => ledger.removed(object),
+            Self::Found(found) => found
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|one| one != object),
+        }
+    }
+}
 
 /// The worlds that are to be taken down.
 #[derive(Clone, Copy)]
@@ -298,10 +395,15 @@ pub(super) async fn remove(
         kubernetes: Some(&environment.kubernetes),
         aws: Some(&environment.aws),
     };
-    remove_from(worlds, marks, object).await
+    remove_from(worlds, marks, object, &|_| ()).await
 }
 
-async fn remove_from(worlds: Worlds<'_>, marks: &Marks, object: &Object) -> Result<Removal, String> {
+async fn remove_from(
+    worlds: Worlds<'_>,
+    marks: &Marks,
+    object: &Object,
+    went: &Went<'_>,
+) -> Result<Removal, String> {
     match (object, worlds) {
         (
             Object::Kubernetes(reference) | Object::Installed(reference),
@@ -313,6 +415,11 @@ async fn remove_from(worlds: Worlds<'_>, marks: &Marks, object: &Object) -> Resu
             .await
             .map_err(|error| error.to_string()),
         (Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_), _) => Ok(Removal::Absent),
+        (_, Worlds { aws: Some(aws), .. }) if eks::holds(object) => {
+            let hears = |text: &str| went(Going::Waiting(text));
+            let removed = eks::remove(aws, marks, object, &hears).await;
+            removed.map_err(|error| error.to_string())
+        }
         (_, Worlds { aws: Some(aws), .. }) => remove_aws(aws, marks, object)
             .await
             .map_err(|error| error.to_string()),
@@ -320,63 +427,9 @@ async fn remove_from(worlds: Worlds<'_>, marks: &Marks, object: &Object) -> Resu
     }
 }
 
-/// The order of removal: whatever depends on something goes before it, and what does not depend on
-/// each other goes together.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Plan {
-    /// Objects in namespaces that are not on record.
-    loose: Vec<Object>,
-    namespaces: Vec<Object>,
-    /// Objects by the namespace, on record, that they go with.
-    inside: BTreeMap<Object, Vec<Object>>,
-    /// Roles before the policies attached to them, what every tenant needs last.
-    after: [Vec<Object>; 3],
-}
-
-impl Plan {
-    fn of(standing: Vec<Object>) -> Self {
-        let mut plan = Self::default();
-        let (inner, outer): (Vec<Object>, Vec<Object>) = standing
-            .into_iter()
-            .rev()
-            .partition(|object| namespace_of(object).is_some());
-        for object in outer {
-            match &object {
-                Object::Kubernetes(reference) if reference.kind == "Namespace" => {
-                    plan.namespaces.push(object);
-                }
-                Object::EksCluster(_)
-                | Object::Nodegroup { .. }
-                | Object::Addon { .. }
-                | Object::PodIdentityAssociation { .. } => {}
-                Object::Role(_) | Object::Secret(_) => plan.after[0].push(object),
-                Object::Policy(_) | Object::OidcProvider(_) => plan.after[1].push(object),
-                Object::Kubernetes(_) | Object::Installed(_) => plan.after[2].push(object),
-                Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => {}
-            }
-        }
-        plan.inside = plan
-            .namespaces
-            .iter()
-            .map(|namespace| (namespace.clone(), Vec::new()))
-            .collect();
-        for object in inner {
-            let namespace = namespace_of(&object).and_then(|namespace| plan.inside.get_mut(&namespace));
-            match namespace {
-                Some(objects) => objects.push(object),
-                None => plan.loose.push(object),
-            }
-        }
-        plan
-    }
-}
-
 /// Whether an object is in one of the two worlds, and not what holds a world, or a folder.
 fn is_in_a_world(object: &Object) -> bool {
-    !matches!(
-        object,
-        Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_)
-    )
+    World::Kubernetes.holds(object) || World::Aws.holds(object)
 }
 
 /// Whether it is a pod, or has some.
@@ -384,24 +437,9 @@ fn is_workload(reference: &ObjectRef) -> bool {
     matches!(reference.kind.as_str(), "Pod" | "Deployment")
 }
 
-fn namespace_of(object: &Object) -> Option<Object> {
-    match object {
-        Object::Kubernetes(ObjectRef {
-            namespace: Some(namespace),
-            ..
-        }) => Some(Object::Kubernetes(ObjectRef::new(
-            "v1",
-            "Namespace",
-            None,
-            namespace,
-        ))),
-        _ => None,
-    }
-}
-
 struct Work<'a> {
     worlds: Worlds<'a>,
-    ledger: &'a Ledger,
+    record: Record<'a>,
     marks: &'a Marks,
     went: &'a Went<'a>,
     report: Teardown,
@@ -453,19 +491,23 @@ impl Work<'_> {
 
     /// All are asked to go first: that they go is the cluster's work, some at a time, and only waited for here.
     async fn remove_namespaces(&mut self, namespaces: Vec<Object>) -> BTreeMap<Object, Removal> {
-        self.remove_at_once(namespaces, NAMESPACES, self.went).await
+        let went = self.went;
+        self.remove_at_once(namespaces, NAMESPACES, &|gone, all| {
+            went(Going::Namespaces { gone, all })
+        })
+        .await
     }
 
     async fn remove_at_once(
         &mut self,
         objects: Vec<Object>,
         parallel: usize,
-        went: &Went<'_>,
+        counted: &(dyn Fn(usize, usize) + Sync),
     ) -> BTreeMap<Object, Removal> {
-        let (worlds, marks, all) = (self.worlds, self.marks, objects.len());
+        let (worlds, marks, went, all) = (self.worlds, self.marks, self.went, objects.len());
         let mut ending = stream::iter(objects)
             .map(|object| async move {
-                let ended = remove_from(worlds, marks, &object).await;
+                let ended = remove_from(worlds, marks, &object, went).await;
                 (object, ended)
             })
             .buffer_unordered(parallel);
@@ -473,10 +515,10 @@ impl Work<'_> {
         while let Some((object, ended)) = ending.next().await {
             match ended {
                 Ok(removal) => {
-                    self.ledger.removed(&object);
+                    self.record.removed(&object);
                     self.report.removed += u32::from(removal == Removal::Removed);
                     gone.insert(object, removal);
-                    went(gone.len(), all);
+                    counted(gone.len(), all);
                 }
                 Err(because) => self.report.left.push(LeftoverFound {
                     object: object.to_string(),
@@ -487,10 +529,53 @@ impl Work<'_> {
         gone
     }
 
+    /// Without clusters of which a node group is left: EKS would not delete them, however long it is asked.
+    fn without_clusters_in_use(&mut self, group: Vec<Object>) -> Vec<Object> {
+        let left: Vec<String> = self.report.left.iter().map(|left| left.object.clone()).collect();
+        let standing = self.record.standing();
+        let in_use = |object: &Object| {
+            let Object::EksCluster(cluster) = object else {
+                return None;
+            };
+            let nodegroups = standing
+                .iter()
+                .filter(|one| matches!(one, Object::Nodegroup { cluster: of, .. } if of == cluster));
+            nodegroups.map(ToString::to_string).find(|one| left.contains(one))
+        };
+        let (stay, go): (Vec<Object>, Vec<Object>) =
+            group.into_iter().partition(|object| in_use(object).is_some());
+        for object in &stay {
+            self.report.left.push(LeftoverFound {
+                object: object.to_string(),
+                because: format!("{} is still there", in_use(object).unwrap_or_default()),
+            });
+        }
+        go
+    }
+
+    /// Removes what clusters and node groups were made with, unless one is left: EKS takes a cluster down by its role.
+    async fn remove_with_clusters(&mut self, groups: Vec<Vec<Object>>) {
+        let standing = self.record.standing().into_iter();
+        let mut clusters =
+            standing.filter(|object| matches!(object, Object::EksCluster(_) | Object::Nodegroup { .. }));
+        let Some(cluster) = clusters.next() else {
+            for group in groups {
+                self.remove_all(group).await;
+            }
+            return;
+        };
+        for object in groups.into_iter().flatten() {
+            self.report.left.push(LeftoverFound {
+                object: object.to_string(),
+                because: format!("{cluster} is still there"),
+            });
+        }
+    }
+
     /// What is on record in worlds that do not answer is left.
     fn note_silence(&mut self, silent: Vec<(World, String)>) {
         for (world, because) in silent {
-            let standing = self.ledger.standing().into_iter();
+            let standing = self.record.standing().into_iter();
             let objects: Vec<Object> = standing.filter(|object| world.holds(object)).collect();
             let unlisted = world.everything();
             for object in objects.iter().map(Object::to_string).chain([unlisted]) {
@@ -510,7 +595,7 @@ impl Work<'_> {
     /// Takes off the record what went with its namespace.
     fn went(&mut self, objects: &[Object]) {
         for object in objects {
-            self.ledger.removed(object);
+            self.record.removed(object);
             self.report.removed += 1;
         }
     }
@@ -543,13 +628,13 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.secret_tags(name).await,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::Scratch(_)
+        | Object::KindCluster(_)
+        | Object::Container(_)
         | Object::EksCluster(_)
         | Object::Nodegroup { .. }
         | Object::Addon { .. }
-        | Object::PodIdentityAssociation { .. }
-        | Object::Scratch(_)
-        | Object::KindCluster(_)
-        | Object::Container(_) => Ok(Tags::new()),
+        | Object::PodIdentityAssociation { .. } => Ok(Tags::new()),
     };
     match tags {
         Ok(tags) if tags.get(RUN_TAG).is_some_and(|run| run == marks.run()) => {}
@@ -564,13 +649,13 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.remove_secret(name).await?,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::Scratch(_)
+        | Object::KindCluster(_)
+        | Object::Container(_)
         | Object::EksCluster(_)
         | Object::Nodegroup { .. }
         | Object::Addon { .. }
-        | Object::PodIdentityAssociation { .. }
-        | Object::Scratch(_)
-        | Object::KindCluster(_)
-        | Object::Container(_) => {}
+        | Object::PodIdentityAssociation { .. } => {}
     }
     Ok(Removal::Removed)
 }
@@ -634,43 +719,4 @@ async fn strays_in_kubernetes(
         }
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kubernetes(api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Object {
-        Object::Kubernetes(ObjectRef::new(api_version, kind, namespace, name))
-    }
-
-    #[test]
-    fn what_depends_on_something_goes_before_it() {
-        let namespace = kubernetes("v1", "Namespace", None, "a");
-        let inner = kubernetes("v1", "Pod", Some("a"), "p");
-        let loose = kubernetes("v1", "Pod", Some("elsewhere"), "p");
-        let driver = kubernetes("storage.k8s.io/v1", "CSIDriver", None, "d");
-        let (role, secret) = (Object::Role("r".into()), Object::Secret("s".into()));
-        let (policy, provider) = (Object::Policy("p".into()), Object::OidcProvider("o".into()));
-        let plan = Plan::of(vec![
-            driver.clone(),
-            provider.clone(),
-            policy.clone(),
-            role.clone(),
-            inner.clone(),
-            namespace.clone(),
-            loose.clone(),
-            secret.clone(),
-            Object::Scratch("/nowhere".into()),
-        ]);
-        assert_eq!(
-            plan,
-            Plan {
-                loose: vec![loose],
-                namespaces: vec![namespace.clone()],
-                inside: BTreeMap::from([(namespace, vec![inner])]),
-                after: [vec![secret, role], vec![policy, provider], vec![driver]],
-            }
-        );
-    }
 }

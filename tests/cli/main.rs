@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod account;
 mod beginning;
 mod canary;
 mod commands;

@@ -1,9 +1,15 @@
 //! What add-ons bring into a cluster, and what is in their way.
 
-use mountproof::{kubernetes::ObjectRef, tenant::CSI_DRIVER};
+use mountproof::{
+    kubernetes::ObjectRef,
+    tenant::{CSI_DRIVER, Marks},
+};
 use serde_json::{Value, json};
 
-use crate::{mounts::World, site::Site};
+use crate::{
+    mounts::World,
+    site::{ACCOUNT, REGION, Site},
+};
 
 const ADDONS: &str = "/clusters/demo/addons";
 const SECRETS: &str = "aws-secrets-store-csi-driver-provider";
@@ -104,5 +110,58 @@ async fn an_add_on_does_not_take_over_what_somebody_else_has_made_unless_told_to
     assert_eq!(addon["health"]["issues"], json!([]));
     assert!(!world.kubernetes.is_gone(&namespace).await.unwrap());
     world.registered(1).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_has_its_role_by_pod_identity_once_the_agent_is_on_its_node() {
+    let world = World::with_nodes(1).await;
+    world.site.addon(SECRETS, &json!({}), "ACTIVE").await;
+    world.registered(1).await;
+    world.tenant().await;
+    let (aws, tags) = (world.site.aws(), Marks::of_run("clusters").tags());
+    let trust = json!({ "Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Principal": { "Service": "pods.eks.amazonaws.com" },
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+    } });
+    let policy = json!({ "Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Action": "secretsmanager:GetSecretValue",
+        "Resource": format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:app/*"),
+    } });
+    let policy = aws
+        .provide_policy("by-pod-identity", &policy, &tags)
+        .await
+        .unwrap();
+    let role = aws
+        .provide_role("by-pod-identity", &trust, &policy, &tags)
+        .await
+        .unwrap();
+    let association = json!({ "namespace": "default", "serviceAccount": "default", "roleArn": role });
+    let associations = "/clusters/demo/pod-identity-associations";
+    world.site.eks("POST", associations, &association).await;
+
+    world
+        .pod_as("own", "app/own", "default", &json!({ "usePodIdentity": "true" }))
+        .await;
+    world
+        .site
+        .until("the pod misses the agent", async || {
+            let events = world
+                .kubernetes
+                .list("v1", "Event", Some("default"), None)
+                .await
+                .unwrap();
+            events.iter().any(|event| event["reason"] == "FailedMount")
+        })
+        .await;
+    world
+        .site
+        .addon("eks-pod-identity-agent", &json!({}), "ACTIVE")
+        .await;
+    world.runs("own").await;
+    assert_eq!(
+        std::fs::read_to_string(world.file("own").await).unwrap(),
+        "the value of the pod's own secret"
+    );
     world.end().await;
 }

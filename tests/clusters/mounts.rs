@@ -106,17 +106,26 @@ impl World {
 
     /// A pod that mounts this secret.
     pub(crate) async fn pod(&self, name: &str, secret: &str) {
+        self.pod_as(name, secret, "app", &json!({})).await;
+    }
+
+    /// The same with further parameters of its class, as this `ServiceAccount`.
+    pub(crate) async fn pod_as(&self, name: &str, secret: &str, account: &str, more: &Value) {
         let objects =
             format!("- objectName: \"{secret}\"\n  objectType: secretsmanager\n  objectAlias: secret\n");
+        let mut parameters = json!({ "objects": objects });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            parameters[key] = value.clone();
+        }
         let class = json!({
             "apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
             "metadata": { "name": name, "namespace": "default" },
-            "spec": { "provider": "aws", "parameters": { "objects": objects } },
+            "spec": { "provider": "aws", "parameters": parameters },
         });
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "default" },
             "spec": {
-                "serviceAccountName": "app",
+                "serviceAccountName": account,
                 "containers": [{ "name": "app", "image": "app:1",
                     "volumeMounts": [{ "name": "secrets", "mountPath": "/secrets", "readOnly": true }] }],
                 "volumes": [{ "name": "secrets", "csi": { "driver": CSI_DRIVER, "readOnly": true,

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use mountproof::{
     environment::{NodeOptions, StandInClusters},
     kubernetes::Kubernetes,
+    tenant::Marks,
 };
 use serde_json::{Value, json};
 
@@ -33,7 +34,7 @@ impl Site {
         } });
         let mut wanted = json!({
             "nodegroupName": "workers",
-            "nodeRole": self.role("node", &trust).await,
+            "nodeRole": self.node_role(&trust).await,
             "subnets": ["subnet-1", "subnet-2"],
             "scalingConfig": { "minSize": 0, "maxSize": 5, "desiredSize": size },
         });
@@ -43,6 +44,16 @@ impl Site {
         let made = self.eks("POST", GROUPS, &wanted).await;
         assert_eq!(made["nodegroup"]["status"], "CREATING");
         self.nodegroup_once(status).await
+    }
+
+    /// A role that may what `AmazonEKSWorkerNodePolicy` lets nodes do for the pods that ask them.
+    async fn node_role(&self, trust: &Value) -> String {
+        let (aws, tags) = (self.aws(), Marks::of_run("clusters").tags());
+        let policy = json!({ "Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "eks-auth:AssumeRoleForPodIdentity", "Resource": "*",
+        } });
+        let policy = aws.provide_policy("node", &policy, &tags).await.unwrap();
+        aws.provide_role("node", trust, &policy, &tags).await.unwrap()
     }
 
     pub(crate) async fn nodegroup_once(&self, status: &str) -> Value {

@@ -46,14 +46,25 @@ impl Site {
         saved: Option<Value>,
         backend: impl FnOnce(&Arc<RunCa>) -> Arc<dyn ClusterBackend>,
     ) -> Self {
-        let ca = RunCa::generate("clusters").unwrap();
-        let endpoint = Endpoint::start(EndpointConfig {
-            cluster_backend: Some(backend(&ca)),
+        Self::with(backend, |config| EndpointConfig {
             saved,
             cluster_settling: Duration::ZERO,
+            ..config
+        })
+        .await
+    }
+
+    /// One whose endpoint is as `change` says.
+    pub(crate) async fn with(
+        backend: impl FnOnce(&Arc<RunCa>) -> Arc<dyn ClusterBackend>,
+        change: impl FnOnce(EndpointConfig) -> EndpointConfig,
+    ) -> Self {
+        let ca = RunCa::generate("clusters").unwrap();
+        let endpoint = Endpoint::start(change(EndpointConfig {
+            cluster_backend: Some(backend(&ca)),
             root_assumes_roles: true,
             ..EndpointConfig::new(ACCOUNT, &ca)
-        })
+        }))
         .await
         .unwrap();
         let client = HttpsClient::new(ca.certificate_pem(), Some(endpoint.address())).unwrap();

@@ -18,8 +18,8 @@ fn a_run_that_is_interrupted_at_any_object_leaves_nothing() {
             // It never came so far.
             break;
         }
-        run.exits(130).says(&["nothing left behind"]);
-        site.assert_empty();
+        let run = run.exits(130).says(&["nothing left behind"]);
+        assert_eq!(site.everything(), Vec::<String>::new(), "{end}{run}");
         site.place.assert_nothing_left();
         ended = objects;
     }
@@ -39,8 +39,8 @@ fn a_run_that_is_killed_at_any_object_is_finished_by_sweep() {
             break;
         }
         assert_eq!(run.status().code(), None, "it was killed{run}");
-        site.run(&["sweep", "--reports", &out]).exits(0);
-        site.assert_empty();
+        let sweep = site.run(&["sweep", "--reports", &out]).exits(0);
+        assert_eq!(site.everything(), Vec::<String>::new(), "{end}{sweep}");
         site.place.assert_nothing_left();
         ended = objects;
     }

@@ -7,7 +7,15 @@ use crate::{
     support::verdicts,
 };
 
-const USE: [&str; 5] = ["run", "--env", "eks", "--cluster-name", TEAMS];
+const USE: [&str; 7] = [
+    "run",
+    "--env",
+    "eks",
+    "--cluster-name",
+    TEAMS,
+    "--agent-image",
+    "mountproof:test",
+];
 
 #[test]
 fn what_a_team_has_is_found_used_and_left_as_it_was() {

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+#[expect(dead_code, reason = "most of it is for the tests of the endpoint's clusters")]
+#[path = "../clusters/site.rs"]
+mod account;
 mod created;
 mod ending;
 mod existing;

@@ -9,36 +9,55 @@ use std::{
 };
 
 use mountproof::{
-    aws::{AddonRequest, AdminKey, Aws, AwsAccess, ClusterRequest, NodegroupRequest, service_trust},
-    environment::StandInClusters,
+    aws::{AddonRequest, Aws, ClusterRequest, NodegroupRequest, service_trust},
+    environment::{NodeOptions, StandInClusters},
+    kubernetes::{Identity, Kubernetes, KubernetesAccess},
+    tenant::Marks,
 };
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
-use mountproof_run_tls::RunCa;
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{Ended, Place, Running};
+use crate::{
+    account,
+    support::{Ended, Place, Running},
+};
 
-/// The account's number.
-pub(crate) const ACCOUNT: &str = "000000000000";
-/// Where its clusters are.
-pub(crate) const REGION: &str = "eu-west-1";
+/// The account's number, and where its clusters are.
+pub(crate) use crate::account::{ACCOUNT, REGION};
 /// What every run that makes a cluster is told.
-pub(crate) const CREATE: [&str; 6] = [
+pub(crate) const CREATE: [&str; 8] = [
     "run",
     "--env",
     "eks",
     "--create",
     "--subnets",
     "subnet-1,subnet-2",
+    "--agent-image",
+    "mountproof:test",
 ];
 /// Name of a cluster that is a team's own.
 pub(crate) const TEAMS: &str = "prod";
+/// What a cluster is compared by.
+const KINDS: [(&str, &str); 11] = [
+    ("v1", "Namespace"),
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "Deployment"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+    ("storage.k8s.io/v1", "CSIDriver"),
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+    ("v1", "Pod"),
+];
 /// Longest time for a run.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The account, and a place to run the command in against it.
 pub(crate) struct Site {
-    pub(crate) endpoint: Option<Endpoint>,
+    account: Option<account::Site>,
     pub(crate) runtime: Runtime,
     pub(crate) place: Place,
     address: String,
@@ -54,42 +73,35 @@ impl Site {
     pub(crate) fn of(change: impl FnOnce(EndpointConfig) -> EndpointConfig) -> Self {
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
         let place = Place::new();
-        let ca = RunCa::generate("eks").unwrap();
-        fs::write(place.path("ca.pem"), ca.certificate_pem()).unwrap();
-        let endpoint = runtime.block_on(async {
-            Endpoint::start(change(EndpointConfig {
-                cluster_backend: Some(Arc::new(StandInClusters::new(&ca))),
-                cluster_settling: Duration::from_millis(50),
-                root_assumes_roles: true,
-                ..EndpointConfig::new(ACCOUNT, &ca)
-            }))
-            .await
-            .unwrap()
-        });
+        let nodes = NodeOptions {
+            max_pods: Some(200),
+            clock: 20.0,
+        };
+        let account = runtime.block_on(account::Site::with(
+            |ca| Arc::new(StandInClusters::new(ca, nodes)),
+            |config| {
+                change(EndpointConfig {
+                    cluster_settling: Duration::from_millis(50),
+                    ..config
+                })
+            },
+        ));
+        fs::write(place.path("ca.pem"), account.ca.certificate_pem()).unwrap();
         Self {
-            address: format!("https://{}", endpoint.address()),
-            endpoint: Some(endpoint),
+            address: format!("https://{}", account.endpoint.address()),
+            account: Some(account),
             runtime,
             place,
         }
     }
 
+    fn account(&self) -> &account::Site {
+        self.account.as_ref().unwrap()
+    }
+
     /// The account, as its root.
     pub(crate) fn aws(&self) -> Aws {
-        let root = self.endpoint().root_credentials();
-        let access = AwsAccess {
-            region: REGION.to_owned(),
-            account: ACCOUNT.to_owned(),
-            partition: "aws".to_owned(),
-            endpoint: Some(self.address.clone()),
-            trust_pem: Some(fs::read_to_string(self.place.path("ca.pem")).unwrap()),
-            proxy: None,
-        };
-        Aws::connect(
-            access,
-            AdminKey::new(&root.access_key_id, root.secret_access_key()),
-        )
-        .unwrap()
+        self.account().aws()
     }
 
     /// A team's own cluster of two nodes, with these add-ons.
@@ -147,13 +159,58 @@ impl Site {
         self.runtime.block_on(making).unwrap();
     }
 
+    /// Everything in the team's cluster that is of interest, with its id.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        let looking = async {
+            let aws = self.aws();
+            let cluster = aws.cluster(TEAMS).await.unwrap();
+            let token = aws.cluster_token(TEAMS).await.unwrap().token;
+            let access = KubernetesAccess::new(
+                &cluster.endpoint.unwrap(),
+                cluster.ca_pem.unwrap(),
+                Identity::Token(token),
+            );
+            let kubernetes = Kubernetes::connect(&access, &Marks::of_run("none"))
+                .await
+                .unwrap();
+            let mut all = Vec::new();
+            for (version, kind) in KINDS {
+                for object in kubernetes.list(version, kind, None, None).await.unwrap() {
+                    let metadata = &object["metadata"];
+                    all.push(format!(
+                        "{kind} {}/{} {}",
+                        metadata["namespace"], metadata["name"], metadata["uid"]
+                    ));
+                }
+            }
+            all.sort();
+            all
+        };
+        self.runtime.block_on(looking)
+    }
+
+    /// A session's key id, secret and token, of a new role that may do this.
+    pub(crate) fn session_of(&self, role: &str, policy: &str) -> [String; 3] {
+        let policy: Value = serde_json::from_str(policy).unwrap();
+        let assuming = async {
+            let (_, key) = self.account().session(role).await;
+            // In the place of the one that lets it do nothing.
+            let tags = Marks::of_run("clusters").tags();
+            self.aws().provide_policy(role, &policy, &tags).await.unwrap();
+            key
+        };
+        let key = self.runtime.block_on(assuming);
+        let token = key.session_token().unwrap_or_default();
+        [key.access_key_id(), key.secret_access_key(), token].map(str::to_owned)
+    }
+
     /// Everything in the account.
     pub(crate) fn everything(&self) -> Vec<String> {
         self.endpoint().leftovers()
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
-        self.endpoint.as_ref().unwrap()
+        &self.account().endpoint
     }
 
     /// The command with these arguments, as somebody runs it who has the account's root key in the environment, and has agreed to
@@ -202,8 +259,8 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if let Some(endpoint) = self.endpoint.take() {
-            self.runtime.block_on(endpoint.stop());
+        if let Some(account) = self.account.take() {
+            self.runtime.block_on(account.endpoint.stop());
         }
     }
 }

@@ -31,6 +31,12 @@ pub struct Defects {
     pub accept_expired_token: bool,
     /// A request is accepted that was signed for another region than that of the host it is sent to.
     pub accept_any_region: bool,
+    /// A pod gets the role of the association of any namespace's `ServiceAccount` of its name.
+    pub any_association_counts: bool,
+    /// Pod Identity hands out a role whatever its trust policy asks of the cluster (`aws:SourceArn`).
+    pub ignore_source_cluster: bool,
+    /// Pod Identity hands out a role whatever its trust policy asks of the session's tags (`aws:RequestTag/..`).
+    pub ignore_request_tags: bool,
 }
 
 impl Defects {

@@ -170,7 +170,13 @@ impl Call<'_> {
 
 /// Whether a role can be handed to a service. What a condition of its trust policy asks for is seen when the
 /// service assumes it.
-fn trusts(iam: &IamState, role: &str, service: &str, at: Circumstances<'_>, rules: Rules) -> Trust {
+pub(crate) fn trusts(
+    iam: &IamState,
+    role: &str,
+    service: &str,
+    at: Circumstances<'_>,
+    rules: Rules,
+) -> Trust {
     let Some(role) = iam.role_by_arn(role) else {
         return Trust::NoRole;
     };

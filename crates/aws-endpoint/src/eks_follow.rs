@@ -7,11 +7,13 @@ use serde_json::Value;
 
 use crate::{
     eks::{
-        self, BackendTrouble, ClusterBackend, ClusterCallers, MemberKey, Request,
+        self, BackendTrouble, ClusterBackend, ClusterCallers, InstanceKeys, MemberKey, NodegroupWanted,
+        Request,
         members::{self, Member},
     },
     eks_calls::authenticate,
     faults::{Fate, Made},
+    standing::instance_credentials,
     state::State,
 };
 
@@ -157,7 +159,7 @@ fn provide(state: &Arc<State>, of: Member, key: MemberKey, overwrite: bool) {
 
 /// What the backend makes of it; `None` when it is not wanted any more.
 async fn provided(
-    state: &State,
+    state: &Arc<State>,
     backend: &Arc<dyn ClusterBackend>,
     of: Member,
     key: &MemberKey,
@@ -166,13 +168,24 @@ async fn provided(
     match of {
         Member::Nodegroup => {
             let wanted = members::nodegroup(&state.world_as_is().eks, key)?;
-            Some(backend.provide_nodes(wanted).await)
+            let keys = keys(state, &wanted);
+            Some(backend.provide_nodes(wanted, keys).await)
         }
         Member::Addon => {
             let wanted = members::addon(&state.world_as_is().eks, key, overwrite)?;
             Some(backend.install(wanted).await)
         }
     }
+}
+
+/// What the instances of a node group have. They may outlive the endpoint, and do not keep it.
+fn keys(state: &Arc<State>, group: &NodegroupWanted) -> InstanceKeys {
+    let (state, region, role) = (
+        Arc::downgrade(state),
+        group.key.region.clone(),
+        group.role.clone(),
+    );
+    Arc::new(move |instance| instance_credentials(&*state.upgrade()?, &region, &role, instance))
 }
 
 fn take_away(state: &Arc<State>, of: Member, key: MemberKey) {

@@ -215,6 +215,10 @@ impl Endpoint {
         })
     }
 
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Where it listens: TLS for every service, and HTTP `CONNECT` to `*.amazonaws.com:443`.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

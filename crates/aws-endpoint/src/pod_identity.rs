@@ -32,10 +32,11 @@ use crate::{
     caller::{Circumstances, why},
     calls::{CallRecord, CallVerdict},
     credentials::Labels,
+    defects::Defects,
     eks::{self, PodIdentity},
     eks_calls::of_token,
     iam::{
-        Context, PolicySet, Principal, Request,
+        Context, Decision, Obstacle, PolicySet, Principal, Request,
         context::Over,
         evaluate,
         store::{Role, Tag},
@@ -215,7 +216,10 @@ pub(crate) async fn assume(
     let (namespace, account) = (bound.namespace.as_str(), bound.serviceaccount.name.as_str());
     let (identity, role) = {
         let world = state.world();
-        let identity = eks::pod_identity(&world.eks, at.region, cluster, namespace, account);
+        let identity = eks::pod_identity(&world.eks, at.region, cluster, namespace, account).or_else(|| {
+            let any = defects.any_association_counts;
+            any.then(|| eks::pod_identity_of_any_namespace(&world.eks, at.region, cluster, account))?
+        });
         let role = identity
             .as_ref()
             .and_then(|identity| world.iam.role_by_arn(&identity.role))
@@ -291,11 +295,27 @@ fn trusted(
             state.rules(),
         );
         trace.statement.clone_from(&decision.statement);
-        if !decision.allowed() && !state.defects().ignore_trust_policy {
+        if !decision.allowed() && !is_overlooked(&decision, state.defects()) {
             return Err(why(&decision, action));
         }
     }
     Ok(())
+}
+
+/// Whether a planted defect hands out the role though its trust policy does not.
+fn is_overlooked(decision: &Decision, defects: Defects) -> bool {
+    let unmet = match decision.near_miss.as_ref().map(|miss| &miss.obstacle) {
+        Some(Obstacle::Condition { key, .. }) => key.as_str(),
+        _ => "",
+    };
+    let is = |key: &str| {
+        unmet
+            .get(..key.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(key))
+    };
+    defects.ignore_trust_policy
+        || (defects.ignore_source_cluster && is("aws:SourceArn"))
+        || (defects.ignore_request_tags && is("aws:RequestTag/"))
 }
 
 /// The tags that EKS gives a pod's session, all transitive.

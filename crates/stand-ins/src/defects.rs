@@ -238,6 +238,13 @@ impl ProviderDefects {
     }
 }
 
+/// What a broken Pod Identity Agent does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AgentDefects {
+    /// Hands out the credentials that it has for another pod.
+    pub other_pods_credentials: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,11 @@ pub mod grpc;
 pub mod kubelet;
 pub mod kubernetes;
 mod log;
+pub mod pod_identity_agent;
 pub mod programs;
 pub mod provider;
 pub mod rest;
 pub mod scheduler;
+mod signing;
 
 pub use log::ProgramLog;

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt as _, future::BoxFuture};
-
 use super::{AddonView, ClusterView, Issue, NodegroupView};
 use crate::aws::{Aws, AwsError};
 
@@ -12,12 +10,6 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// Hears, in words, of what is waited for: each time that its status is another one.
 pub type Hears<'a> = dyn Fn(&str) + Sync + 'a;
-
-/// What is common to all three.
-struct Seen {
-    status: String,
-    issues: Vec<Issue>,
-}
 
 impl Aws {
     /// Waits until a cluster is `ACTIVE`.
@@ -31,8 +23,8 @@ impl Aws {
         until: Instant,
         hears: &Hears<'_>,
     ) -> Result<ClusterView, AwsError> {
-        let what = format!("cluster {name}");
-        there(&what, until, hears, || self.cluster(name).boxed()).await
+        self.there(Subject::Cluster(name), until, hears).await?;
+        self.cluster(name).await
     }
 
     /// Waits until a node group is `ACTIVE`. Errors as [`await_cluster`](Self::await_cluster).
@@ -43,8 +35,9 @@ impl Aws {
         until: Instant,
         hears: &Hears<'_>,
     ) -> Result<NodegroupView, AwsError> {
-        let what = format!("node group {name}");
-        there(&what, until, hears, || self.nodegroup(cluster, name).boxed()).await
+        self.there(Subject::Nodegroup { cluster, name }, until, hears)
+            .await?;
+        self.nodegroup(cluster, name).await
     }
 
     /// Waits until an add-on is `ACTIVE`. Errors as [`await_cluster`](Self::await_cluster).
@@ -55,8 +48,8 @@ impl Aws {
         until: Instant,
         hears: &Hears<'_>,
     ) -> Result<AddonView, AwsError> {
-        let what = format!("add-on {name}");
-        there(&what, until, hears, || self.addon(cluster, name).boxed()).await
+        self.there(Subject::Addon { cluster, name }, until, hears).await?;
+        self.addon(cluster, name).await
     }
 
     /// Deletes a cluster and waits until it is gone; none is fine. One that is still being made, or has something in it
@@ -71,14 +64,7 @@ impl Aws {
         until: Instant,
         hears: &Hears<'_>,
     ) -> Result<(), AwsError> {
-        gone(
-            &format!("cluster {name}"),
-            until,
-            hears,
-            || self.delete_cluster(name).boxed(),
-            || self.cluster(name).boxed(),
-        )
-        .await
+        self.gone(Subject::Cluster(name), until, hears).await
     }
 
     /// Deletes a node group and waits until it is gone, as [`remove_cluster`](Self::remove_cluster) does.
@@ -89,14 +75,8 @@ impl Aws {
         until: Instant,
         hears: &Hears<'_>,
     ) -> Result<(), AwsError> {
-        gone(
-            &format!("node group {name}"),
-            until,
-            hears,
-            || self.delete_nodegroup(cluster, name).boxed(),
-            || self.nodegroup(cluster, name).boxed(),
-        )
-        .await
+        self.gone(Subject::Nodegroup { cluster, name }, until, hears)
+            .await
     }
 
     /// Deletes an add-on and waits until it is gone, as [`remove_cluster`](Self::remove_cluster) does.
@@ -107,130 +87,148 @@ impl Aws {
         until: Instant,
         hears: &Hears<'_>,
     ) -> Result<(), AwsError> {
-        gone(
-            &format!("add-on {name}"),
-            until,
-            hears,
-            || self.delete_addon(cluster, name).boxed(),
-            || self.addon(cluster, name).boxed(),
-        )
-        .await
+        self.gone(Subject::Addon { cluster, name }, until, hears).await
     }
-}
 
-/// Something that has a status.
-trait HasStatus {
-    fn seen(&self) -> Seen;
-}
-
-macro_rules! has_status {
-    ($($view:ty),+) => {
-        $(impl HasStatus for $view {
-            fn seen(&self) -> Seen {
-                Seen { status: self.status.clone(), issues: self.issues.clone() }
-            }
-        })+
-    };
-}
-
-has_status!(ClusterView, NodegroupView, AddonView);
-
-/// Waits until something is `ACTIVE`.
-async fn there<'a, V: HasStatus>(
-    what: &str,
-    until: Instant,
-    hears: &Hears<'_>,
-    look: impl Fn() -> BoxFuture<'a, Result<V, AwsError>>,
-) -> Result<V, AwsError> {
-    let mut pauses = Pauses::new(until);
-    let mut last = String::new();
-    loop {
-        let because = match look().await {
-            Ok(view) => {
-                let Seen { status, issues } = view.seen();
-                match status.as_str() {
-                    "ACTIVE" => return Ok(view),
-                    "FAILED" | "CREATE_FAILED" | "DELETING" | "DELETE_FAILED" | "DEGRADED" => {
-                        return Err(failed(what, &status, &issues));
+    /// Waits until something is `ACTIVE`.
+    async fn there(&self, what: Subject<'_>, until: Instant, hears: &Hears<'_>) -> Result<(), AwsError> {
+        let mut pauses = Pauses::new(until);
+        let mut last = String::new();
+        loop {
+            let because = match self.look(what).await {
+                Ok(Seen { status, issues }) => {
+                    match status.as_str() {
+                        "ACTIVE" => return Ok(()),
+                        "FAILED" | "CREATE_FAILED" | "DELETING" | "DELETE_FAILED" => {
+                            return Err(failed(what, &status, &issues));
+                        }
+                        // `DEGRADED` too, which a pod that is not there yet is enough for.
+                        _ => {}
                     }
-                    _ => {}
+                    tell(what, &status, &mut last, hears);
+                    said(&status, &issues)
                 }
-                tell(what, &status, &mut last, hears);
-                status
+                // It was asked for: an answer that knows nothing of it is behind.
+                Err(error) if error.is_retryable() || error.is_not_found() => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            if !pauses.next().await {
+                return Err(late(what, "ready", &because));
             }
-            // It was seen to be asked for: an answer that knows nothing of it is behind, or trouble on the way.
-            Err(error) if error.is_retryable() || error.is_not_found() => error.to_string(),
-            Err(error) => return Err(error),
-        };
-        if !pauses.next().await {
-            return Err(late(what, "ready", &because));
         }
     }
-}
 
-/// Has something deleted and waits until it is gone.
-async fn gone<'a, V: HasStatus>(
-    what: &str,
-    until: Instant,
-    hears: &Hears<'_>,
-    delete: impl Fn() -> BoxFuture<'a, Result<(), AwsError>>,
-    look: impl Fn() -> BoxFuture<'a, Result<V, AwsError>>,
-) -> Result<(), AwsError> {
-    let mut pauses = Pauses::new(until);
-    let mut last = String::new();
-    loop {
-        let because = match delete().await {
-            Ok(()) => break,
-            Err(error) if error.is_in_use() || error.is_retryable() => error.to_string(),
-            Err(error) => return Err(error),
-        };
-        if let Ok(view) = look().await {
-            tell(what, &view.seen().status, &mut last, hears);
+    /// Has something deleted and waits until it is gone.
+    async fn gone(&self, what: Subject<'_>, until: Instant, hears: &Hears<'_>) -> Result<(), AwsError> {
+        let mut pauses = Pauses::new(until);
+        let mut last = String::new();
+        loop {
+            let because = match self.delete(what).await {
+                Ok(()) => break,
+                Err(error) if error.is_in_use() || error.is_retryable() => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            if let Ok(seen) = self.look(what).await {
+                tell(what, &seen.status, &mut last, hears);
+            }
+            if !pauses.next().await {
+                return Err(late(what, "deletable", &because));
+            }
         }
-        if !pauses.next().await {
-            return Err(late(what, "deletable", &because));
-        }
-    }
-    let mut pauses = Pauses::new(until);
-    loop {
-        let because = match look().await {
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) if error.is_retryable() => error.to_string(),
-            Err(error) => return Err(error),
-            Ok(view) => {
-                let Seen { status, issues } = view.seen();
-                if status == "DELETE_FAILED" {
+        let mut pauses = Pauses::new(until);
+        loop {
+            let because = match self.look(what).await {
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) if error.is_retryable() => error.to_string(),
+                Err(error) => return Err(error),
+                Ok(Seen { status, issues }) if status == "DELETE_FAILED" => {
                     return Err(failed(what, &status, &issues));
                 }
-                tell(what, &status, &mut last, hears);
-                status
+                Ok(Seen { status, issues }) => {
+                    tell(what, &status, &mut last, hears);
+                    said(&status, &issues)
+                }
+            };
+            if !pauses.next().await {
+                return Err(late(what, "gone", &because));
             }
+        }
+    }
+
+    async fn look(&self, what: Subject<'_>) -> Result<Seen, AwsError> {
+        let (status, issues) = match what {
+            Subject::Cluster(name) => self
+                .cluster(name)
+                .await
+                .map(|found| (found.status, found.issues))?,
+            Subject::Nodegroup { cluster, name } => self
+                .nodegroup(cluster, name)
+                .await
+                .map(|found| (found.status, found.issues))?,
+            Subject::Addon { cluster, name } => self
+                .addon(cluster, name)
+                .await
+                .map(|found| (found.status, found.issues))?,
         };
-        if !pauses.next().await {
-            return Err(late(what, "gone", &because));
+        Ok(Seen { status, issues })
+    }
+
+    async fn delete(&self, what: Subject<'_>) -> Result<(), AwsError> {
+        match what {
+            Subject::Cluster(name) => self.delete_cluster(name).await,
+            Subject::Nodegroup { cluster, name } => self.delete_nodegroup(cluster, name).await,
+            Subject::Addon { cluster, name } => self.delete_addon(cluster, name).await,
         }
     }
 }
 
-fn tell(what: &str, status: &str, last: &mut String, hears: &Hears<'_>) {
+/// What is waited for.
+#[derive(Clone, Copy)]
+enum Subject<'a> {
+    Cluster(&'a str),
+    Nodegroup { cluster: &'a str, name: &'a str },
+    Addon { cluster: &'a str, name: &'a str },
+}
+
+impl std::fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cluster(name) => write!(f, "cluster {name}"),
+            Self::Nodegroup { name, .. } => write!(f, "node group {name}"),
+            Self::Addon { name, .. } => write!(f, "add-on {name}"),
+        }
+    }
+}
+
+/// What is common to all three.
+struct Seen {
+    status: String,
+    issues: Vec<Issue>,
+}
+
+fn tell(what: Subject<'_>, status: &str, last: &mut String, hears: &Hears<'_>) {
     if status != last {
         hears(&format!("{what} is {status}"));
         status.clone_into(last);
     }
 }
 
-fn failed(what: &str, status: &str, issues: &[Issue]) -> AwsError {
-    let mut why: Vec<String> = issues.iter().map(ToString::to_string).collect();
-    if why.is_empty() {
-        why.push("EKS says not why".to_owned());
-    }
+fn failed(what: Subject<'_>, status: &str, issues: &[Issue]) -> AwsError {
     AwsError::because(
         &format!("wait for {what}"),
-        format!("it is {status}: {}", why.join("; ")),
+        format!("it is {}", said(status, issues)),
     )
 }
 
-fn late(what: &str, not: &str, because: &str) -> AwsError {
+fn said(status: &str, issues: &[Issue]) -> String {
+    if issues.is_empty() {
+        return status.to_owned();
+    }
+    let why: Vec<String> = issues.iter().map(ToString::to_string).collect();
+    format!("{status} ({})", why.join("; "))
+}
+
+fn late(what: Subject<'_>, not: &str, because: &str) -> AwsError {
     AwsError::because(
         &format!("wait for {what}"),
         format!("not {not} within the time that it may take: {because}"),

@@ -15,9 +15,9 @@ use std::{
 use aws_sdk_eks::types::{
     AuthenticationMode, CreateAccessConfigRequest, NodegroupScalingConfig, ResolveConflicts, VpcConfigRequest,
 };
-use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use serde_json::{Value, json};
 
+pub(in crate::aws) use self::view::time;
 pub use self::{
     life::Hears,
     token::ClusterToken,
@@ -86,12 +86,14 @@ impl Aws {
             .resources_vpc_config(network)
             .access_config(access)
             .set_tags(Some(map(&wanted.tags)));
-        let answer = self
-            .with_new_role(|| {
-                let made = request.clone().send();
-                made.map_err(|error| AwsError::of(OPERATION, error)).boxed()
-            })
-            .await?;
+        let until = Instant::now() + ROLE_SETTLES;
+        let answer = loop {
+            let made = request.clone().send().await;
+            match made.map_err(|error| AwsError::of(OPERATION, error)) {
+                Err(error) if self.role_may_come(&error, until).await => {}
+                made => break made?,
+            }
+        };
         view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?)
     }
 
@@ -152,12 +154,14 @@ impl Aws {
             .scaling_config(scaling)
             .set_version(wanted.version.clone())
             .set_tags(Some(map(&wanted.tags)));
-        let answer = self
-            .with_new_role(|| {
-                let made = request.clone().send();
-                made.map_err(|error| AwsError::of(OPERATION, error)).boxed()
-            })
-            .await?;
+        let until = Instant::now() + ROLE_SETTLES;
+        let answer = loop {
+            let made = request.clone().send().await;
+            match made.map_err(|error| AwsError::of(OPERATION, error)) {
+                Err(error) if self.role_may_come(&error, until).await => {}
+                made => break made?,
+            }
+        };
         Ok(view::nodegroup(
             answer.nodegroup().ok_or_else(|| empty(OPERATION))?,
         ))
@@ -273,12 +277,14 @@ impl Aws {
             .service_account(service_account)
             .role_arn(role_arn)
             .set_tags(Some(map(tags)));
-        let answer = self
-            .with_new_role(|| {
-                let made = request.clone().send();
-                made.map_err(|error| AwsError::of(OPERATION, error)).boxed()
-            })
-            .await?;
+        let until = Instant::now() + ROLE_SETTLES;
+        let answer = loop {
+            let made = request.clone().send().await;
+            match made.map_err(|error| AwsError::of(OPERATION, error)) {
+                Err(error) if self.role_may_come(&error, until).await => {}
+                made => break made?,
+            }
+        };
         let id = answer.association().and_then(|made| made.association_id());
         id.map(str::to_owned).ok_or_else(|| empty(OPERATION))
     }
@@ -335,26 +341,17 @@ impl Aws {
         )
     }
 
-    /// Tries until EKS knows the role that is handed over, or as long as AWS may take for that. An endpoint at an address of
-    /// its own knows at once.
-    async fn with_new_role<T>(
-        &self,
-        make: impl Fn() -> BoxFuture<'static, Result<T, AwsError>>,
-    ) -> Result<T, AwsError> {
-        let until = Instant::now() + ROLE_SETTLES;
-        loop {
-            match make().await {
-                Err(error)
-                    if self.access.endpoint.is_none()
-                        && Instant::now() < until
-                        && error.code() == Some("InvalidParameterException")
-                        && is_about_a_role(error.message()) =>
-                {
-                    tokio::time::sleep(ROLE_AGAIN).await;
-                }
-                made => return made,
-            }
+    /// Whether EKS did not know a role that was made just now, and may know it after a pause that this was. An endpoint at an
+    /// address of its own knows at once.
+    async fn role_may_come(&self, error: &AwsError, until: Instant) -> bool {
+        let may = self.access.endpoint.is_none()
+            && Instant::now() < until
+            && error.code() == Some("InvalidParameterException")
+            && is_about_a_role(error.message());
+        if may {
+            tokio::time::sleep(ROLE_AGAIN).await;
         }
+        may
     }
 }
 

@@ -5,7 +5,7 @@
 //! minutes from the date in it, whatever `X-Amz-Expires` says, so that 14 are of use. It takes none whose host is not
 //! STS's own, so the URL names that host wherever calls to STS go.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::{
@@ -39,6 +39,8 @@ pub struct ClusterToken {
     pub token: Credential,
     /// From when on it is of no use: another one is to be made before.
     pub expires: Timestamp,
+    /// The same by the clock that does not step.
+    pub good_until: Instant,
 }
 
 impl Aws {
@@ -88,6 +90,7 @@ impl Aws {
         let encoded = BASE64_URL_SAFE_NO_PAD.encode(presigned.uri().to_string());
         Ok(ClusterToken {
             token: Credential::new(&format!("{PREFIX}{encoded}")),
+            good_until: Instant::now() + expires.duration_since(now).unwrap_or_default(),
             expires: Timestamp::try_from(expires).map_err(|error| AwsError::local(OPERATION, &error))?,
         })
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::{join_all, try_join_all};
-use mountproof_aws_endpoint::eks::{BackendTrouble, NodegroupWanted};
+use mountproof_aws_endpoint::eks::{BackendTrouble, InstanceKeys, NodegroupWanted};
 use mountproof_stand_ins::rest::{ApiClient, ApiError, PatchKind, query_value};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -47,6 +47,7 @@ impl Groups {
         &self,
         cluster: &StandInCluster,
         wanted: &NodegroupWanted,
+        keys: &InstanceKeys,
         site: &StandInClusters,
     ) -> Result<(), BackendTrouble> {
         let mut state = self.0.lock().await;
@@ -64,7 +65,7 @@ impl Groups {
         *number += missing;
         let joining = (first..first + missing).map(|number| {
             let wanted = NodeWanted::new(wanted, number, site.options);
-            Node::join(cluster, wanted, site)
+            Node::join(cluster, wanted, keys, site)
         });
         group
             .nodes

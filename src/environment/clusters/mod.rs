@@ -14,9 +14,9 @@
 //! authenticated do everything; what EKS puts into every cluster (`aws-node`, `kube-proxy`, `coredns`).
 
 mod addons;
-mod agent;
 mod given;
 mod groups;
+mod identity;
 mod node;
 mod programs;
 
@@ -30,8 +30,8 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use mountproof_aws_endpoint::eks::{
-    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, MemberKey,
-    NodegroupWanted,
+    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, InstanceKeys,
+    MemberKey, NodegroupWanted,
 };
 use mountproof_run_tls::RunCa;
 use mountproof_stand_ins::{
@@ -187,10 +187,14 @@ impl ClusterBackend for StandInClusters {
         let _ = self.endpoint.set(endpoint);
     }
 
-    fn provide_nodes(&self, wanted: NodegroupWanted) -> BoxFuture<'_, Result<(), BackendTrouble>> {
+    fn provide_nodes(
+        &self,
+        wanted: NodegroupWanted,
+        keys: InstanceKeys,
+    ) -> BoxFuture<'_, Result<(), BackendTrouble>> {
         async move {
             let cluster = self.cluster_of(&wanted.key)?;
-            cluster.groups.provide(&cluster, &wanted, self).await
+            cluster.groups.provide(&cluster, &wanted, &keys, self).await
         }
         .boxed()
     }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mountproof_aws_endpoint::eks::NodegroupWanted;
+use mountproof_aws_endpoint::eks::{InstanceKeys, NodegroupWanted};
 use mountproof_stand_ins::{
     driver::unmount_below,
     kubelet::{Clock, Kubelet, KubeletConfig},
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     NodeOptions, StandInCluster, StandInClusters,
+    identity::Instance,
     programs::{NodeLogs, Programs, Site},
 };
 
@@ -149,6 +150,7 @@ impl Node {
     pub(super) async fn join(
         cluster: &StandInCluster,
         wanted: NodeWanted,
+        keys: &InstanceKeys,
         site: &StandInClusters,
     ) -> Result<Self, NodeError> {
         let folder = site.scratch.of_node()?;
@@ -160,6 +162,11 @@ impl Node {
             endpoint: site.endpoint.get().copied(),
             trust_pem: site.ca.certificate_pem().to_owned(),
             api: access.clone(),
+            instance: Instance {
+                id: wanted.instance.clone(),
+                region: wanted.region.clone(),
+                keys: Arc::clone(keys),
+            },
         })?;
         cluster.logs.joined(&wanted.name, &programs);
         let config = KubeletConfig {
@@ -303,6 +310,7 @@ mod tests {
             desired: 1,
             instance_type: instance.to_owned(),
             capacity: "ON_DEMAND".to_owned(),
+            role: "arn:aws:iam::000000000000:role/node".to_owned(),
             subnets: vec!["subnet-1".to_owned(), "subnet-2".to_owned()],
             labels: BTreeMap::from([("team".to_owned(), "x".to_owned())]),
             taints: vec![json!({ "key": "team", "value": "x", "effect": "NO_SCHEDULE" })],

@@ -1,8 +1,9 @@
 //! What runs on a node of a cluster: the stand-ins of the programs that pods' containers have, in this process.
 //!
-//! A container of the driver gets the driver stand-in, one of the provider the provider's, what registers a driver with
-//! kubelet its own, and the harness's agent itself, each with the container's arguments, variables and folders, whatever its
-//! image is called. All others count as running, as on any node of the stand-ins.
+//! A container of the driver gets the driver stand-in, one of the provider the provider's, and what registers a driver with
+//! kubelet its own, each with the container's arguments, variables and folders, whatever its image is called; the EKS Pod
+//! Identity Agent and the harness's own agent run too. All others
+//! count as running, as on any node of the stand-ins.
 //!
 //! A path of the node is one below the node's folder: `/var/lib/kubelet` has a short name there, all others their own. The
 //! node's network reaches AWS at the endpoint, by a proxy that nobody has to name, and trusts its authority. A pod acts in its
@@ -11,7 +12,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,20 +23,25 @@ use mountproof_stand_ins::{
     ProgramLog,
     driver::{Driver, DriverConfig, MountKind, NodeMounts},
     kubelet::Containers,
-    kubernetes::{ContainerLogs, ContainerPorts, WrittenLine},
+    kubernetes::{ContainerLogs, PodPorts, PodStream, WrittenLine},
+    pod_identity_agent::PodIdentityAgent,
     programs::standin::{DriverStart, NotStarted, ProviderStart, RegistrarStart, Surroundings},
     provider::Provider,
     rest::{ApiAccess, ApiClient, BearerToken},
 };
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::installation::{is_registrar, part_of},
-    agent::{Agent, is_agent},
+    super::installation::{flag, is_registrar, part_of},
     given::{Given, Place, config_maps},
+    identity::{self, IdentityAddress, Instance},
 };
+use crate::agent;
 
 /// As whom kubelet asks for what its pods are given.
 const AGENT: &str = "kubelet/v1.36.3 (linux/amd64) mountproof-stand-in";
@@ -57,6 +63,8 @@ pub(super) struct Site {
     pub(super) trust_pem: String,
     /// Kubelet's own way to the API server.
     pub(super) api: ApiAccess,
+    /// What the node is for EC2.
+    pub(super) instance: Instance,
 }
 
 /// The programs of a node, by the pod and the container that they are of.
@@ -65,6 +73,7 @@ pub(super) struct Programs {
     site: Site,
     api: ApiClient,
     mounts: NodeMounts,
+    identity: IdentityAddress,
     hosted: Mutex<HashMap<String, BTreeMap<String, Hosted>>>,
 }
 
@@ -82,10 +91,16 @@ struct Hosted {
 enum Program {
     Driver(Box<Driver>),
     Provider(Box<Provider>),
-    Agent(Agent),
     Registrar {
         ends: CancellationToken,
         task: JoinHandle<()>,
+    },
+    /// What gives pods credentials by EKS Pod Identity.
+    Identity(Box<PodIdentityAgent>),
+    /// The harness's own hand on the node, which listens there.
+    Agent {
+        task: AbortHandle,
+        listens: SocketAddr,
     },
 }
 
@@ -95,6 +110,7 @@ impl Programs {
         Ok(Arc::new(Self {
             api: ApiClient::new(&site.api, AGENT)?,
             mounts: NodeMounts::new(MountKind::Auto, &site.folder),
+            identity: IdentityAddress::reserved(),
             hosted: Mutex::default(),
             site,
         }))
@@ -125,8 +141,16 @@ impl Programs {
         container: &Value,
     ) -> Result<Option<(Program, ProgramLog)>, NotStarted> {
         let part = part_of(container);
-        let is_agent = is_agent(container);
-        if part.is_none() && !is_registrar(container) && !is_agent {
+        if is_agent(container) {
+            let given = Given::read(pod, container, &self.config_maps(pod).await);
+            return agent(&given, &self.site, self.own_folder(pod)).await.map(Some);
+        }
+        if identity::is_agent(container) {
+            let given = Given::read(pod, container, &self.config_maps(pod).await);
+            let started = identity::started(&given, &self.site, &self.identity).await?;
+            return Ok(Some((Program::Identity(Box::new(started.0)), started.1)));
+        }
+        if part.is_none() && !is_registrar(container) {
             return Ok(None);
         }
         let given = Given::read(pod, container, &self.config_maps(pod).await);
@@ -149,16 +173,14 @@ impl Programs {
                 (Program::Driver(Box::new(driver)), log)
             }
             Some(Part::Provider) => {
-                let config = ProviderStart::new(&given.arguments, &around)?.into_config();
+                let mut config = ProviderStart::new(&given.arguments, &around)?.into_config();
+                if let Some(agents) = self.identity.agents() {
+                    config.pod_identity_agents = agents;
+                }
                 furnished(&[&config.socket_dir]);
                 let provider = Provider::start(config).map_err(told)?;
                 let log = provider.program_log();
                 (Program::Provider(Box::new(provider)), log)
-            }
-            None if is_agent => {
-                let started = Agent::start(&given, |path| around.place(path)).await;
-                let (agent, log) = started.map_err(told)?;
-                (Program::Agent(agent), log)
             }
             None => {
                 let start = RegistrarStart::new(&given.arguments, &around)?;
@@ -262,7 +284,8 @@ impl Program {
             // What is mounted stays, as on any node.
             Self::Driver(driver) => driver.leave().await,
             Self::Provider(provider) => provider.stop().await,
-            Self::Agent(agent) => agent.stop().await,
+            Self::Identity(agent) => agent.stop().await,
+            Self::Agent { task, .. } => task.abort(),
             Self::Registrar { ends, task } => {
                 ends.cancel();
                 // Its only error is a panic, and it is to end.
@@ -290,7 +313,36 @@ fn registrar(start: RegistrarStart) -> (Program, ProgramLog) {
     (Program::Registrar { ends, task }, log)
 }
 
-fn told(error: impl std::fmt::Display) -> NotStarted {
+/// Starts an agent with a container's arguments, in this process: its paths are the node's, its loopback is this machine's.
+async fn agent(given: &Given, site: &Site, own: PathBuf) -> Result<(Program, ProgramLog), NotStarted> {
+    let container = json!({ "args": given.arguments });
+    let path = |name| PathBuf::from(flag(&container, name).unwrap_or_default());
+    let log = ProgramLog::of("agent.rs");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(told)?;
+    let listens = listener.local_addr().map_err(told)?;
+    furnished(&[&own]);
+    let place = agent::Place {
+        socket: site.on_node(&path("socket")),
+        kubelet_root: site.on_node(&path("kubelet-root")),
+        pod_uid: flag(&container, "pod-uid"),
+        scratch: own,
+    };
+    log.say(format!("the agent listens at {listens}"));
+    let task = tokio::spawn(async move {
+        if let Err(error) = agent::serve(listener, place).await {
+            tracing::debug!(%error, "agent");
+        }
+    });
+    let task = task.abort_handle();
+    Ok((Program::Agent { task, listens }, log))
+}
+
+/// Whether it is what the harness puts on nodes: told where kubelet's folder is, and no driver.
+fn is_agent(container: &Value) -> bool {
+    flag(container, "kubelet-root").is_some() && flag(container, "socket").is_some()
+}
+
+pub(super) fn told(error: impl std::fmt::Display) -> NotStarted {
     NotStarted::Failed(error.to_string())
 }
 
@@ -423,14 +475,31 @@ impl ContainerLogs for NodeLogs {
     }
 }
 
-impl ContainerPorts for NodeLogs {
-    fn address(&self, node: &str, pod_uid: &str, port: u16) -> Option<SocketAddr> {
-        let programs = self.nodes().get(node).cloned()?;
-        let hosted = programs.hosted();
-        let mut containers = hosted.get(pod_uid)?.values();
-        containers.find_map(|container| match &container.program {
-            Some(Program::Agent(agent)) => agent.at(port),
-            _ => None,
-        })
+impl PodPorts for NodeLogs {
+    fn dial<'a>(
+        &'a self,
+        node: &'a str,
+        pod_uid: &'a str,
+        _: u16,
+    ) -> BoxFuture<'a, io::Result<Box<dyn PodStream>>> {
+        async move {
+            let programs = self.nodes().get(node).cloned();
+            let listens = programs.and_then(|programs| {
+                let hosted = programs.hosted();
+                hosted
+                    .get(pod_uid)?
+                    .values()
+                    .find_map(|hosted| match hosted.program {
+                        // It has one port, whatever that is called in its pod.
+                        Some(Program::Agent { listens, .. }) => Some(listens),
+                        _ => None,
+                    })
+            });
+            let listens = listens.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let stream = TcpStream::connect(listens).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn PodStream>)
+        }
+        .boxed()
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
+mod account;
 mod front;
 
 use std::{sync::Arc, time::Duration};
@@ -99,7 +100,7 @@ impl Stage {
             provisioner.ledger(),
             &self.marks,
             &self.cluster,
-            &|_, _| (),
+            &|_| (),
         )
         .await
     }

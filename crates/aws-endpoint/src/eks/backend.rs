@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::EksIdentity;
+use crate::standing::InstanceCredentials;
 
 /// Starts and ends the API servers of clusters. Given to [`crate::EndpointConfig`] by whoever has some; this
 /// crate knows no Kubernetes.
@@ -28,7 +29,12 @@ pub trait ClusterBackend: fmt::Debug + Send + Sync {
     /// Has the cluster's node group be as it is wanted: called when it is made and when it is changed, and answered
     /// when its nodes are registered. A failure makes a new one `CREATE_FAILED`. Without nodes behind them, groups are
     /// records.
-    fn provide_nodes(&self, _wanted: NodegroupWanted) -> BoxFuture<'_, Result<(), BackendTrouble>> {
+    /// Its instances have the credentials of `keys`.
+    fn provide_nodes(
+        &self,
+        _wanted: NodegroupWanted,
+        _keys: InstanceKeys,
+    ) -> BoxFuture<'_, Result<(), BackendTrouble>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -47,6 +53,10 @@ pub trait ClusterBackend: fmt::Debug + Send + Sync {
         Box::pin(async {})
     }
 }
+
+/// The credentials that an instance of a node group has by its role, as its metadata service gives them, by the id of the
+/// instance; `None` where the role is gone, or the endpoint.
+pub type InstanceKeys = Arc<dyn Fn(&str) -> Option<InstanceCredentials> + Send + Sync>;
 
 /// A node group or an add-on of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +80,8 @@ pub struct NodegroupWanted {
     pub instance_type: String,
     /// Its capacity type: `ON_DEMAND` or `SPOT`.
     pub capacity: String,
+    /// The role of its instances, as an ARN.
+    pub role: String,
     /// Its subnets.
     pub subnets: Vec<String>,
     /// Labels that its nodes are to have.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     EksStore,
-    store::{AuthenticationMode, Phase},
+    store::{Association, AuthenticationMode, Cluster, Phase},
 };
 
 /// Who a caller of a cluster's API server is.
@@ -90,13 +90,30 @@ pub(crate) fn pod_identity(
 ) -> Option<PodIdentity> {
     let cluster = store.find(region, cluster)?;
     let association = cluster.association(namespace, service_account)?;
-    Some(PodIdentity {
+    Some(described(cluster, association))
+}
+
+/// The first association of a `ServiceAccount` of this name in any namespace: nobody should ask.
+pub(crate) fn pod_identity_of_any_namespace(
+    store: &EksStore,
+    region: &str,
+    cluster: &str,
+    service_account: &str,
+) -> Option<PodIdentity> {
+    let cluster = store.find(region, cluster)?;
+    let mut all = cluster.associations.values();
+    let association = all.find(|one| one.service_account == service_account)?;
+    Some(described(cluster, association))
+}
+
+fn described(cluster: &Cluster, association: &Association) -> PodIdentity {
+    PodIdentity {
         cluster_arn: cluster.record.arn.clone(),
         association_id: association.id.clone(),
         association_arn: association.arn.clone(),
         role: association.role.clone(),
         session_tags: association.session_tags,
-    })
+    }
 }
 
 /// Region and name of the cluster whose tokens have this `iss`.

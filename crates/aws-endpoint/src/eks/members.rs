@@ -52,6 +52,7 @@ pub(crate) fn nodegroup(store: &EksStore, key: &MemberKey) -> Option<NodegroupWa
             .next()
             .unwrap_or_default(),
         capacity: record.text("capacityType").to_owned(),
+        role: record.text("nodeRole").to_owned(),
         subnets: texts(&body["subnets"]),
         labels: serde_json::from_value(body["labels"].clone()).unwrap_or_default(),
         taints: body["taints"].as_array().cloned().unwrap_or_default(),

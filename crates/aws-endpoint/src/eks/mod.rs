@@ -16,6 +16,7 @@
 
 mod access;
 mod addons;
+mod adopted;
 mod associations;
 mod backend;
 mod clusters;
@@ -34,15 +35,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use adopted::adopted;
 pub use backend::{
-    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, MemberKey,
-    NodegroupWanted,
+    AddonWanted, BackendTrouble, ClusterBackend, ClusterCallers, ClusterParts, ClusterWanted, InstanceKeys,
+    MemberKey, NodegroupWanted,
 };
 pub use clusters::{arrived, failed};
 pub(crate) use clusters::{bereaved, failed_with, held, released, wanted};
 pub use error::EksError;
 pub use identity::{AccessPolicy, EksIdentity, identify};
-pub(crate) use identity::{PodIdentity, cluster_of_issuer, issuer_keys, pod_identity};
+pub(crate) use identity::{
+    PodIdentity, cluster_of_issuer, issuer_keys, pod_identity, pod_identity_of_any_namespace,
+};
 pub use issuer::ClusterKey;
 pub use request::Request;
 pub use store::EksStore;

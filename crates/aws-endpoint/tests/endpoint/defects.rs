@@ -25,6 +25,9 @@ const NONE: Defects = Defects {
     ignore_boundary: false,
     accept_expired_token: false,
     accept_any_region: false,
+    any_association_counts: false,
+    ignore_source_cluster: false,
+    ignore_request_tags: false,
 };
 
 /// What each probe sees: a secret's value, `session`, or the code of the refusal.

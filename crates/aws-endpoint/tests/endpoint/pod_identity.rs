@@ -256,3 +256,127 @@ async fn the_agents_address_is_one_of_its_own() {
     assert!(text.starts_with("InvalidTokenException: "), "{text}");
     endpoint.stop().await;
 }
+
+/// A cluster that nobody made by a call: a Kubernetes of somebody's own, taken for one of EKS's.
+#[tokio::test]
+async fn a_cluster_that_stands_already_can_be_taken_over() {
+    use mountproof_aws_endpoint::eks::ClusterParts;
+    let site = Site::start().await;
+    site.service_role("pods", PODS).await;
+    let parts = ClusterParts {
+        endpoint: "https://127.0.0.1:6443".to_owned(),
+        certificate_authority_pem: "pem".to_owned(),
+        issuer: site.issuer.url.clone(),
+        jwks: site.issuer.jwks(),
+    };
+    site.endpoint.adopt_cluster(REGION, "demo", parts);
+    let described = site.eks(&site.root, "GET", "/clusters/demo", Value::Null).await;
+    let cluster = &described.json()["cluster"];
+    assert_eq!(cluster["status"], "ACTIVE", "{cluster}");
+    assert_eq!(cluster["identity"]["oidc"]["issuer"], site.issuer.url);
+    site.associate("team-red", "pods").await;
+    let mut claims = site.issuer.claims_but("aud", json!([PODS]));
+    claims["kubernetes.io"] = json!({
+        "namespace": "team-red",
+        "serviceaccount": { "name": "app", "uid": "s" },
+        "pod": { "name": "app-1", "uid": "p" },
+    });
+    let token = site.issuer.sign(&claims);
+    assert_eq!(site.exchange("demo", &token).await.status, 200);
+}
+
+/// Instances have credentials by being there, if their role trusts EC2; and no more rights than the role.
+#[tokio::test]
+async fn an_instance_has_the_credentials_of_its_role() {
+    let site = Site::with_pods().await;
+    site.service_role("node", "ec2.amazonaws.com").await;
+    let of = |role: &str| {
+        site.endpoint
+            .instance_credentials(REGION, &role_arn(role), "i-0123456789abcdef0")
+    };
+    assert!(of("pods").is_none(), "it does not trust EC2");
+    assert!(of("nobody").is_none());
+    let node = of("node").unwrap();
+    let node = crate::support::Caller {
+        id: node.access_key_id,
+        secret: node.secret_access_key,
+        token: Some(node.session_token),
+    };
+    let token = site.pod_token(&POD);
+    let exchange = async || {
+        let path = "/clusters/demo/assume-role-for-pod-identity";
+        let request = rest_request("eks-auth", REGION, "POST", path, &json!({ "token": token }));
+        site.send(signed(request, &node)).await.status
+    };
+    assert_eq!(exchange().await, 400, "its role may do nothing");
+    let may = json!({ "Effect": "Allow", "Action": "eks-auth:AssumeRoleForPodIdentity", "Resource": "*" });
+    site.allow("node", &policy(&may)).await;
+    assert_eq!(exchange().await, 200);
+}
+
+/// The planted defects: each gives what the rules do not.
+#[tokio::test]
+async fn defects_of_pod_identity_give_away_roles() {
+    use mountproof_aws_endpoint::Defects;
+    let site = Site::with_pods().await;
+    let trust = |condition: Value| {
+        policy(&json!({
+            "Effect": "Allow",
+            "Principal": { "Service": PODS },
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Condition": condition,
+        }))
+        .to_string()
+    };
+    let other_cluster =
+        json!({ "ArnEquals": { "aws:SourceArn": format!("arn:aws:eks:{REGION}:{ACCOUNT}:cluster/other") } });
+    let other_namespace = json!({ "StringEquals": { "aws:RequestTag/kubernetes-namespace": "team-blue" } });
+    let none = json!({});
+    let no_defect = Defects::default();
+    let mut cases = Vec::new();
+    for (what, namespace, condition, defects) in [
+        (
+            "the cluster",
+            "team-red",
+            &other_cluster,
+            Defects {
+                ignore_source_cluster: true,
+                ..no_defect
+            },
+        ),
+        (
+            "the tags",
+            "team-red",
+            &other_namespace,
+            Defects {
+                ignore_request_tags: true,
+                ..no_defect
+            },
+        ),
+        (
+            "the namespace",
+            "team-blue",
+            &none,
+            Defects {
+                any_association_counts: true,
+                ..no_defect
+            },
+        ),
+    ] {
+        let document = trust(condition.clone());
+        let update = [("RoleName", "pods"), ("PolicyDocument", &document)];
+        site.iam("UpdateAssumeRolePolicy", &update).await;
+        let mut pod = POD;
+        pod.namespace = namespace;
+        let token = site.pod_token(&pod);
+        for defects in [no_defect, defects] {
+            site.endpoint.set_defects(defects);
+            cases.push((what, site.exchange("demo", &token).await.status == 200));
+        }
+    }
+    let expected = ["the cluster", "the tags", "the namespace"];
+    let expected = expected
+        .into_iter()
+        .flat_map(|what| [(what, false), (what, true)]);
+    assert_eq!(cases, expected.collect::<Vec<_>>());
+}

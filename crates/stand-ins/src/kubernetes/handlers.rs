@@ -3,9 +3,9 @@
 mod answer;
 mod asked;
 mod collections;
+mod forward;
 mod logs;
 mod objects;
-mod ports;
 
 use std::sync::Arc;
 
@@ -15,9 +15,11 @@ use mountproof_run_tls::FirstOfConnection;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-pub use self::logs::{ContainerLogs, WrittenLine};
-pub use self::ports::ContainerPorts;
-use self::{answer::Answer, asked::Asked, ports::Upgrade};
+use self::{answer::Answer, asked::Asked, forward::Upgrade};
+pub use self::{
+    forward::{PodPorts, PodStream},
+    logs::{ContainerLogs, WrittenLine},
+};
 use super::{
     RequestCounts, RequestKind,
     account::{StaticTokens, TokenWebhook, User},
@@ -40,7 +42,7 @@ pub(super) struct App {
     /// What containers have written, where anybody knows.
     pub(super) logs: Option<Arc<dyn ContainerLogs>>,
     /// Who listens in pods, where anybody does.
-    pub(super) ports: Option<Arc<dyn ContainerPorts>>,
+    pub(super) ports: Option<Arc<dyn PodPorts>>,
     pub(super) requests: RequestCounts,
     /// Host and port, as discovery tells it.
     pub(super) address: String,

@@ -17,9 +17,8 @@
 //!   unknown fields of built-in kinds are kept, whatever `fieldValidation` says.
 //! - Admission but for namespaces, service accounts, priority and the default tolerations; no
 //!   `kube-api-access` volume is added to pods.
-//! - Exec, attach, proxies; port-forward but over WebSocket (`v4.channel.k8s.io`, as `kube` has it: no SPDY, neither bare nor
-//!   tunnelled, so that `kubectl port-forward` is told 501), with several ports in one `ports`; following a log (`follow`: it
-//!   ends where it is); `PodDisruptionBudgets` on eviction.
+//! - Exec, attach, proxies; port-forward over SPDY, bare or tunnelled, so that `kubectl port-forward` is told 501, and its ports
+//!   in more than one `ports`; following a log (`follow`: it ends where it is); `PodDisruptionBudgets` on eviction.
 //! - Rolling updates in steps: a Deployment scales its new `ReplicaSet` up and the old ones down at once.
 //! - Events expire by their number, not by the hour. Status conditions of namespaces are not written.
 //! - There is no scheduler: who binds pods is whoever posts `pods/binding`.
@@ -54,7 +53,7 @@ mod watch;
 pub(crate) use account::expired_claims;
 pub use account::{TokenWebhook, User};
 pub use counts::{RequestCounts, RequestKind, Requests};
-pub use handlers::{ContainerLogs, ContainerPorts, WrittenLine};
+pub use handlers::{ContainerLogs, PodPorts, PodStream, WrittenLine};
 pub use server::{ApiServer, ApiServerConfig, StartError};
 pub(crate) use stored::Key;
 pub(crate) use token::Signer;

@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BearerToken, ContainerLogs, ContainerPorts, Defects, Forgotten, RequestCounts, SigningKeyError,
+    BearerToken, ContainerLogs, Defects, Forgotten, PodPorts, RequestCounts, SigningKeyError,
     account::{StaticTokens, TokenWebhook, User},
     cluster::{Cluster, Writer},
     controllers,
@@ -42,8 +42,8 @@ pub struct ApiServerConfig {
     /// What containers have written, for `pods/log`: what the kubelets of a real cluster are asked for. Without it no
     /// container has written anything.
     pub logs: Option<Arc<dyn ContainerLogs>>,
-    /// Who listens in pods, for `pods/portforward`. Without it nobody does.
-    pub ports: Option<Arc<dyn ContainerPorts>>,
+    /// Who listens on the ports of pods, for `pods/portforward`: likewise. Without it nobody does.
+    pub ports: Option<Arc<dyn PodPorts>>,
 }
 
 impl fmt::Debug for ApiServerConfig {

@@ -7,10 +7,6 @@ use std::{
 };
 
 use aws_credential_types::Credentials;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
@@ -19,8 +15,11 @@ use mountproof_run_tls::HttpsClient;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{retry, value::SecretBytes};
-use crate::rest::{BearerToken, query_value};
+use super::{agent::AgentClient, retry, value::SecretBytes};
+use crate::{
+    rest::{BearerToken, query_value},
+    signing::signed,
+};
 
 const AGENT: &str =
     "aws-sdk-go-v2/1.41.7 app/secrets-store-csi-driver-provider-aws-3.1.1 mountproof-stand-in";
@@ -72,21 +71,32 @@ pub(super) struct Region {
     pub(super) name: String,
     http: HttpsClient,
     pause_unit: Duration,
-    role: String,
-    token: BearerToken,
+    identity: Identity,
     credentials: Option<Credentials>,
+}
+
+/// Where a mount's credentials come from.
+#[derive(Clone)]
+pub(super) enum Identity {
+    /// STS gives them for the pod's token.
+    WebIdentity {
+        /// ARN of the role.
+        role: String,
+        token: BearerToken,
+    },
+    /// The agent on the node does.
+    PodIdentity(AgentClient),
 }
 
 impl Region {
     /// Clients that have no connection yet.
-    pub(super) fn new(reach: &Reach, name: &str, role: &str, token: BearerToken) -> Result<Self, String> {
+    pub(super) fn new(reach: &Reach, name: &str, identity: Identity) -> Result<Self, String> {
         let http = HttpsClient::new(&reach.trusted_pem, reach.proxy).map_err(|error| error.to_string())?;
         Ok(Self {
             name: name.to_owned(),
             http,
             pause_unit: reach.pause_unit,
-            role: role.to_owned(),
-            token,
+            identity,
             credentials: None,
         })
     }
@@ -184,9 +194,9 @@ impl Region {
             (Some(other), _) => other.clone(),
             (None, Some(own)) => own.clone(),
             (None, None) => {
-                let own = self.assume_role().await.map_err(|failure| ApiFailure {
+                let own = self.own_credentials().await.map_err(|failure| ApiFailure {
                     text: format!(
-                        "get identity: get credentials: failed to refresh cached credentials, failed to retrieve credentials, {}",
+                        "get identity: get credentials: failed to refresh cached credentials, {}",
                         failure.text
                     ),
                     ..failure
@@ -201,8 +211,8 @@ impl Region {
             .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")
             .header("x-amz-target", format!("secretsmanager.{operation}"))
             .header(header::USER_AGENT, AGENT);
-        let request =
-            signed(request, &body, &credentials, &self.name).map_err(|why| unreadable(operation, &why))?;
+        let request = signed(request, &body, &credentials, &self.name, "secretsmanager")
+            .map_err(|why| unreadable(operation, &why))?;
         let answer = self.exchange(request).await?;
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(|_| {
@@ -215,11 +225,29 @@ impl Region {
         Err(json_failure(&answer))
     }
 
+    /// The credentials of the mount, from where it gets them.
+    async fn own_credentials(&self) -> Result<Credentials, ApiFailure> {
+        let because = |what: &str, failure: ApiFailure| ApiFailure {
+            text: format!("failed to {what} credentials, {}", failure.text),
+            ..failure
+        };
+        match &self.identity {
+            Identity::WebIdentity { role, token } => {
+                let got = self.assume_role(role, token).await;
+                got.map_err(|failure| because("retrieve", failure))
+            }
+            Identity::PodIdentity(agent) => {
+                let got = agent.credentials(self.pause_unit).await;
+                got.map_err(|failure| because("load", failure))
+            }
+        }
+    }
+
     /// `AssumeRoleWithWebIdentity`, with its own three attempts.
-    async fn assume_role(&self) -> Result<Credentials, ApiFailure> {
+    async fn assume_role(&self, role: &str, token: &BearerToken) -> Result<Credentials, ApiFailure> {
         let mut attempt = 1;
         loop {
-            let failure = match self.assume_role_once().await {
+            let failure = match self.assume_role_once(role, token).await {
                 Ok(credentials) => return Ok(credentials),
                 Err(failure) => failure,
             };
@@ -243,15 +271,15 @@ impl Region {
         }
     }
 
-    async fn assume_role_once(&self) -> Result<Credentials, ApiFailure> {
+    async fn assume_role_once(&self, role: &str, token: &BearerToken) -> Result<Credentials, ApiFailure> {
         let nanos = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_nanos();
         let body = format!(
             "Action=AssumeRoleWithWebIdentity&RoleArn={}&RoleSessionName={nanos}&Version=2011-06-15&WebIdentityToken={}",
-            query_value(&self.role),
-            query_value(self.token.expose()),
+            query_value(role),
+            query_value(token.expose()),
         );
         let request = Request::post(format!("https://{}/", endpoint("sts", &self.name)))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -409,40 +437,6 @@ fn endpoint(service: &str, region: &str) -> String {
         "amazonaws.com"
     };
     format!("{service}.{region}.{suffix}")
-}
-
-fn signed(
-    request: http::request::Builder,
-    body: &str,
-    credentials: &Credentials,
-    region: &str,
-) -> Result<Request<Full<Bytes>>, String> {
-    let mut request = request
-        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-        .map_err(|error| error.to_string())?;
-    let identity = credentials.clone().into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name("secretsmanager")
-        .time(SystemTime::now())
-        .settings(SigningSettings::default())
-        .build()
-        .map_err(|error| error.to_string())?;
-    let headers = request.headers().iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let signable = SignableRequest::new(
-        request.method().as_str(),
-        request.uri().to_string(),
-        headers,
-        SignableBody::Bytes(body.as_bytes()),
-    )
-    .map_err(|error| error.to_string())?;
-    let (instructions, _) = sign(signable, &params.into())
-        .map_err(|error| error.to_string())?
-        .into_parts();
-    instructions.apply_to_request_http1x(&mut request);
-    Ok(request)
 }
 
 /// The text of the first element called `name`.

@@ -1,12 +1,12 @@
 //! The AWS provider (ASCP), as far as the driver, the API server and AWS notice it.
 //!
-//! Behaves as provider 3.1.1 with IRSA and Secrets Manager: the `ServiceAccount` looked up behind a
-//! client-side limit, new connections and one `AssumeRoleWithWebIdentity` for each mount and region,
-//! one `GetSecretValue` after another, the SDK's three attempts, fatal told from generic errors,
+//! Behaves as provider 3.1.1 with IRSA or Pod Identity, and Secrets Manager: the `ServiceAccount` looked up behind a
+//! client-side limit, new connections and one `AssumeRoleWithWebIdentity`, or one question to the node's
+//! Pod Identity Agent, for each mount and region, one `GetSecretValue` after another, the SDK's three attempts, fatal told from generic errors,
 //! failover, every check of `objects`, files written beside their place and renamed. AWS is reached
 //! by its own host names, through an HTTPS CONNECT proxy if one is given.
 //!
-//! What it leaves out: EKS Pod Identity and SSM parameters (each a clear error), FIPS endpoints,
+//! What it leaves out: SSM parameters (a clear error), FIPS endpoints,
 //! endpoint variables. It serves at most [`ProviderConfig::in_flight`] mounts at once, where the
 //! real one has no bound. It asks the API server for JSON, where the real one would rather have
 //! protobuf, and says in its user agents that it is a stand-in. Texts that show the insides of Go's
@@ -14,6 +14,7 @@
 //! in broken YAML, and of broken JSON its place, never its text; likewise what the network said when
 //! AWS cannot be reached, which stands in the log only.
 
+mod agent;
 mod aws;
 mod descriptor;
 mod go_json;
@@ -42,12 +43,13 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
 
-use self::{aws::Reach, value::SecretBytes};
+use self::{agent::Agents, aws::Reach, value::SecretBytes};
 pub use crate::log::{LogLevel, LogLine};
 use crate::{
     defects::{ProviderDefects, Shared},
     grpc,
     log::{Log, ProgramLog},
+    pod_identity_agent,
     rest::{ApiAccess, ApiClient},
 };
 
@@ -82,6 +84,11 @@ pub struct ProviderConfig {
     pub burst: u32,
     /// Mounts served at once; more wait. It bounds connections, of which each mount has its own.
     pub in_flight: usize,
+    /// Where the node's EKS Pod Identity Agent is reached, over IPv4 and over IPv6: it is called by its own addresses all
+    /// the same.
+    pub pod_identity_agents: [SocketAddr; 2],
+    /// `--pod-identity-http-timeout`: longest wait for the agent's answer; as long as the mount may take where absent.
+    pub pod_identity_timeout: Option<Duration>,
     /// Scale of the pauses between the SDK's attempts: one second in the real one.
     pub retry_pause: Duration,
     /// Whether its log goes to standard error too, in klog's form: as a program's does.
@@ -104,6 +111,8 @@ impl ProviderConfig {
             qps: 5.0,
             burst: 10,
             in_flight: 64,
+            pod_identity_agents: pod_identity_agent::ADDRESSES,
+            pod_identity_timeout: None,
             retry_pause: Duration::from_secs(1),
             log_to_stderr: false,
             defects: Shared::default(),
@@ -142,6 +151,7 @@ struct Inner {
     api: ApiClient,
     region: Option<String>,
     reach: Reach,
+    agents: Agents,
     driver_writes_secrets: bool,
     slots: Semaphore,
     log: Arc<Log>,
@@ -160,6 +170,10 @@ impl Provider {
                 trusted_pem: config.trusted_pem.clone(),
                 proxy: config.https_proxy,
                 pause_unit: config.retry_pause,
+            },
+            agents: Agents {
+                addresses: config.pod_identity_agents,
+                timeout: config.pod_identity_timeout,
             },
             driver_writes_secrets: config.driver_writes_secrets,
             slots: Semaphore::new(config.in_flight.max(1)),

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 
 use super::{
     Inner,
-    aws::{ApiFailure, Fetched, Region},
+    agent::AgentClient,
+    aws::{ApiFailure, Fetched, Identity, Region},
     descriptor::{self, Descriptor, Kind},
     go_json,
     tokens::{IRSA, POD_IDENTITY, Tokens},
     value::{self, SecretBytes, SecretFile},
 };
-use crate::{go, rest::BearerToken};
+use crate::go;
 
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 const REGION_LABEL: &str = "topology.kubernetes.io/region";
@@ -87,9 +88,9 @@ pub(super) async fn mount(
         asked.account(),
         names.join(", ")
     ));
-    let (token, role) = credentials(provider, &asked, &tokens, deadline).await?;
+    let identity = identity(provider, &asked, &tokens, deadline).await?;
     let clients = names.iter().map(|name| {
-        let client = Region::new(&provider.reach, name, &role, token.clone());
+        let client = Region::new(&provider.reach, name, identity.clone());
         client.map_err(|why| format!("{name}: {why}"))
     });
     let mut clients: Vec<Region> = clients.collect::<Result<_, _>>()?;
@@ -244,13 +245,13 @@ async fn node_region(provider: &Inner, asked: &Asked, deadline: Option<Instant>)
     }
 }
 
-/// The pod's token and the role of its `ServiceAccount`.
-async fn credentials(
+/// Where the mount's credentials come from: STS for the role of the pod's `ServiceAccount`, or the agent on the node.
+async fn identity(
     provider: &Inner,
     asked: &Asked,
     tokens: &Tokens,
     deadline: Option<Instant>,
-) -> Result<(BearerToken, String), String> {
+) -> Result<Identity, String> {
     let pod_identity = match asked.text("usePodIdentity") {
         "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => false,
         "1" | "t" | "T" | "true" | "True" | "TRUE" => true,
@@ -261,10 +262,12 @@ async fn credentials(
         }
     };
     if pod_identity {
-        tokens
+        let token = tokens
             .token(POD_IDENTITY)
             .map_err(|why| format!("Pod Identity token extraction failed: {why}"))?;
-        return Err("EKS Pod Identity is not imitated by this stand-in".to_owned());
+        let preferred = asked.text("preferredAddressType");
+        let agent = AgentClient::new(&provider.agents, preferred, token);
+        return Ok(Identity::PodIdentity(agent));
     }
     let token = tokens
         .token(IRSA)
@@ -290,7 +293,7 @@ async fn credentials(
     provider
         .log
         .info(format!("Role ARN for {namespace}:{account} is {role}"));
-    Ok((token, role))
+    Ok(Identity::WebIdentity { role, token })
 }
 
 /// Why a region had no files of an object.

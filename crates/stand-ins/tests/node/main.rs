@@ -7,6 +7,7 @@ mod driver;
 mod fakes;
 mod kubelet;
 mod observed;
+mod pod_identity;
 mod provider;
 #[expect(dead_code, reason = "when calls come is the contract's to compare")]
 #[path = "../support/scripted.rs"]

@@ -27,6 +27,9 @@ const GENERIC: &str =
 /// A rule of the tiny AWS: the credentials' key is the role's name, and it may read what its name
 /// begins with. Some names fail in their own way.
 fn tiny_aws(call: &AwsCall) -> (u16, String) {
+    if call.host.starts_with("eks-auth.") {
+        return crate::pod_identity::tiny_eks_auth(call);
+    }
     if call.host.starts_with("sts.") {
         let role = call
             .body
@@ -87,7 +90,7 @@ pub(crate) struct Bench {
     pub(crate) aws: FakeAws,
     pub(crate) provider: Provider,
     pub(crate) folder: TempDir,
-    api: FakeApi,
+    pub(crate) api: FakeApi,
 }
 
 impl Bench {

@@ -84,6 +84,11 @@ impl Issuer {
         *lock(&self.key) = key;
     }
 
+    /// The keys, as they are published.
+    pub(crate) fn jwks(&self) -> Value {
+        json!({ "keys": *lock(&self.published.keys) })
+    }
+
     /// Withdraws every key that is published.
     pub(crate) fn withdraw_all(&self) {
         lock(&self.published.keys).clear();

@@ -95,6 +95,8 @@ impl Controller for DaemonSets {
                 key,
             );
         }
+        // One that is ending has its node until it is gone: two of a daemon would be in each other's way.
+        covered.extend(self.ending(&set.uid));
         for node in nodes.iter().filter(|node| !covered.contains(&node.key.name)) {
             let mut pod = pod_of_template(&set, "apps/v1", "DaemonSet", template);
             let fields = fields_mut(&mut pod);
@@ -112,6 +114,17 @@ impl Controller for DaemonSets {
 }
 
 impl DaemonSets {
+    /// The nodes on which pods of a set are ending.
+    fn ending(&self, set: &str) -> Vec<String> {
+        let pods = self.cluster.store.dependents(set).into_iter();
+        pods.filter(|(table, pod)| {
+            let of_set = pod.controller().is_some_and(|controller| controller.uid == set);
+            *table == PODS && pod.terminating && of_set
+        })
+        .map(|(_, pod)| node_of(&pod))
+        .collect()
+    }
+
     fn report(&self, key: &Key, set: &Value, desired: usize, pods: &[Arc<Stored>]) {
         let ready = pods.iter().filter(|pod| pod.ready).count();
         let mut status = json!({

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{answer::Answer, ports::Upgrade};
+use super::{answer::Answer, forward::Upgrade};
 use crate::kubernetes::{
     cluster::Writer,
     failure::Failure,

@@ -172,7 +172,7 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// As Go's `time.ParseDuration`, for what is not negative: `2m0s`, `1500ms`, `1.5h`.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

@@ -190,7 +190,12 @@ const PROVIDER: &[Flag] = &[
     flag("qps", Kind::Int, "5", "requests per second to the API server"),
     flag("burst", Kind::Int, "10", "requests at once to the API server"),
     flag("eks-addon-version", Kind::Text, "", IGNORED),
-    flag("pod-identity-http-timeout", Kind::Text, "", IGNORED),
+    flag(
+        "pod-identity-http-timeout",
+        Kind::Text,
+        "",
+        "longest wait for the Pod Identity Agent's answer",
+    ),
 ];
 
 /// Why a stand-in cannot run.

@@ -14,7 +14,7 @@ use mountproof_csi_protocol::{
 
 use super::{
     Part, SYSTEM_TRUST,
-    go_flags::{Given, Stop, usage},
+    go_flags::{self, Given, Stop, usage},
 };
 use crate::{
     defects::{DriverDefects, ProviderDefects, Shared},
@@ -231,6 +231,9 @@ impl ProviderStart {
             region: around.variable("AWS_REGION").filter(|region| !region.is_empty()),
             https_proxy: proxy(around)?,
             driver_writes_secrets: given.on("driver-writes-secrets"),
+            // What is no duration counts as none, as with the real one.
+            pod_identity_timeout: go_flags::duration(given.text("pod-identity-http-timeout"))
+                .filter(|time| !time.is_zero()),
             qps: f64::from(given.number("qps")),
             burst: given.number("burst"),
             log_to_stderr: around.log_to_stderr(),

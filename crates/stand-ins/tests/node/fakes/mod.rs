@@ -286,7 +286,10 @@ impl FakeAws {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = listener.local_addr().unwrap();
-        let tls = TlsAcceptor::from(ca.server_config(|name| name.ends_with(".amazonaws.com")).unwrap());
+        let tls = TlsAcceptor::from(
+            ca.server_config(|name| name.ends_with(".amazonaws.com") || name.ends_with(".api.aws"))
+                .unwrap(),
+        );
         let (calls, stop) = (Arc::default(), CancellationToken::new());
         let answer: Arc<Answer> = Arc::new(answer);
         let app = Router::new().fallback({

@@ -4,18 +4,15 @@
 //! with the number of its channel, and the first of each channel is the port's number
 //! (`k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go`).
 
-use std::{io, net::SocketAddr};
+use std::{io, sync::Arc};
 
 use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::{SinkExt as _, StreamExt as _, stream};
+use futures::{SinkExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::{TcpStream, tcp::OwnedWriteHalf},
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, WriteHalf, split};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
@@ -28,10 +25,24 @@ use crate::kubernetes::{failure::Failure, object, request::Query};
 /// The one subprotocol that is spoken.
 const PROTOCOL: &str = "v4.channel.k8s.io";
 
-/// Who listens in the pods of a cluster: what its kubelets would ask container runtimes for.
-pub trait ContainerPorts: Send + Sync {
-    /// Where a port of a pod on a node is on this machine; none where nothing in the pod listens there.
-    fn address(&self, node: &str, pod_uid: &str, port: u16) -> Option<SocketAddr>;
+/// Both directions of a connection to a pod.
+pub trait PodStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> PodStream for T {}
+
+/// The ports of a cluster's pods: what its kubelets would be asked for.
+pub trait PodPorts: Send + Sync {
+    /// Connects to a port on the loopback of a pod on a node.
+    ///
+    /// # Errors
+    ///
+    /// Where nobody listens there.
+    fn dial<'a>(
+        &'a self,
+        node: &'a str,
+        pod_uid: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<Box<dyn PodStream>>>;
 }
 
 /// That a client wants to go on in another protocol.
@@ -113,10 +124,12 @@ impl App {
             Ok(granted) => granted,
             Err(refused) => return Ok(refused),
         };
-        let address = |port| self.ports.as_ref()?.address(node, &stored.uid, port);
         let forwarding = Forwarding {
-            pod: format!("{name}, uid {}", stored.uid),
-            ports: ports.into_iter().map(|port| (port, address(port))).collect(),
+            node: node.to_owned(),
+            pod: name.to_string(),
+            pod_uid: stored.uid.clone(),
+            ports,
+            listening: self.ports.clone(),
         };
         let stopping = self.stopping.clone();
         tokio::spawn(async move {
@@ -163,32 +176,37 @@ fn ports(query: &Query) -> Result<Vec<u16>, String> {
 
 /// Ports of a pod to be forwarded over one connection.
 struct Forwarding {
-    /// As kubelet writes it.
+    node: String,
     pod: String,
-    ports: Vec<(u16, Option<SocketAddr>)>,
+    pod_uid: String,
+    ports: Vec<u16>,
+    listening: Option<Arc<dyn PodPorts>>,
 }
 
 impl Forwarding {
     /// Forwards until either side has ended.
     async fn run<S>(self, socket: WebSocketStream<S>, stopping: &CancellationToken)
     where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin,
     {
         let (mut to_client, mut from_client) = socket.split();
-        let mut writers: Vec<Option<OwnedWriteHalf>> = Vec::new();
+        let mut writers: Vec<Option<WriteHalf<Box<dyn PodStream>>>> = Vec::new();
         let mut readers = stream::SelectAll::new();
         let mut begin = Vec::new();
-        for (channel, (port, address)) in (0_u8..).step_by(2).zip(&self.ports) {
+        for (channel, port) in (0_u8..).step_by(2).zip(&self.ports) {
             begin.extend([channel, channel + 1].map(|channel| message(channel, &port.to_le_bytes())));
-            match connected(*address).await {
+            match self.dialled(*port).await {
                 Ok(stream) => {
-                    let (read, write) = stream.into_split();
+                    let (read, write) = split(stream);
                     writers.push(Some(write));
                     readers.push(ReaderStream::new(read).map(move |read| (channel, read)));
                 }
                 Err(error) => {
                     writers.push(None);
-                    let why = format!("error forwarding port {port} to pod {}: {error}", self.pod);
+                    let why = format!(
+                        "error forwarding port {port} to pod {}, uid {}: {error}",
+                        self.pod, self.pod_uid
+                    );
                     begin.push(message(channel + 1, why.as_bytes()));
                 }
             }
@@ -234,11 +252,11 @@ impl Forwarding {
     }
 }
 
-async fn connected(address: Option<SocketAddr>) -> io::Result<TcpStream> {
-    let address = address.ok_or(io::ErrorKind::ConnectionRefused)?;
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+impl Forwarding {
+    async fn dialled(&self, port: u16) -> io::Result<Box<dyn PodStream>> {
+        let listening = self.listening.as_ref().ok_or(io::ErrorKind::ConnectionRefused)?;
+        listening.dial(&self.node, &self.pod_uid, port).await
+    }
 }
 
 fn message(channel: u8, bytes: &[u8]) -> Message {

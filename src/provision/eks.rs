@@ -1,0 +1,126 @@
+//! The removal of what a run has in EKS.
+
+use std::time::{Duration, Instant};
+
+use super::{ledger::Object, teardown::Removal};
+use crate::{
+    aws::{Aws, AwsError, Hears, Tags},
+    tenant::{Marks, RUN_TAG},
+};
+
+/// Longest time for a cluster to go: it may have to come up first, which takes about ten minutes, and goes as slowly.
+const CLUSTER: Duration = Duration::from_mins(45);
+/// Likewise, a node group: each node is drained, and its pods may take their time.
+const NODEGROUP: Duration = Duration::from_mins(40);
+/// Likewise, an add-on.
+const ADDON: Duration = Duration::from_mins(20);
+
+/// When something that was about to be made and is not there is looked for again: whoever was asked to make it may have
+/// been cut off in the middle of asking.
+const LATE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(10));
+
+/// Whether it is EKS's.
+pub(super) fn holds(object: &Object) -> bool {
+    matches!(
+        object,
+        Object::EksCluster(_)
+            | Object::Nodegroup { .. }
+            | Object::Addon { .. }
+            | Object::PodIdentityAssociation { .. }
+    )
+}
+
+/// Removes something of the run's that EKS has and waits until it is gone.
+pub(super) async fn remove(
+    aws: &Aws,
+    marks: &Marks,
+    object: &Object,
+    hears: &Hears<'_>,
+) -> Result<Removal, AwsError> {
+    let Some(found) = there_late(aws, object).await? else {
+        return Ok(Removal::Absent);
+    };
+    if found.tags.get(RUN_TAG).map(String::as_str) != Some(marks.run()) {
+        return Ok(Removal::Foreign);
+    }
+    let now = Instant::now();
+    match object {
+        Object::EksCluster(name) => aws.remove_cluster(name, now + CLUSTER, hears).await?,
+        Object::Nodegroup { cluster, name } => {
+            aws.remove_nodegroup(cluster, name, now + NODEGROUP, hears)
+                .await?;
+        }
+        Object::Addon { cluster, name } => aws.remove_addon(cluster, name, now + ADDON, hears).await?,
+        Object::PodIdentityAssociation { cluster, .. } => {
+            aws.delete_association(cluster, &found.id).await?;
+        }
+        _ => {}
+    }
+    Ok(Removal::Removed)
+}
+
+/// Something that is there.
+struct There {
+    tags: Tags,
+    /// Of an association.
+    id: String,
+}
+
+async fn there_late(aws: &Aws, object: &Object) -> Result<Option<There>, AwsError> {
+    if let Some(found) = there(aws, object).await? {
+        return Ok(Some(found));
+    }
+    // Only an endpoint beside us is as quick as that.
+    let late = if aws.access().endpoint.is_some() {
+        LATE.0
+    } else {
+        LATE.1
+    };
+    tokio::time::sleep(late).await;
+    there(aws, object).await
+}
+
+async fn there(aws: &Aws, object: &Object) -> Result<Option<There>, AwsError> {
+    let tags = match object {
+        Object::EksCluster(name) => aws.cluster(name).await.map(|found| found.tags),
+        Object::Nodegroup { cluster, name } => aws.nodegroup(cluster, name).await.map(|found| found.tags),
+        Object::Addon { cluster, name } => aws.addon(cluster, name).await.map(|found| found.tags),
+        Object::PodIdentityAssociation {
+            cluster,
+            namespace,
+            service_account,
+        } => return association(aws, cluster, namespace, service_account).await,
+        _ => return Ok(None),
+    };
+    match tags {
+        Ok(tags) => Ok(Some(There {
+            tags,
+            id: String::new(),
+        })),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn association(
+    aws: &Aws,
+    cluster: &str,
+    namespace: &str,
+    service_account: &str,
+) -> Result<Option<There>, AwsError> {
+    let found = async {
+        let all = aws.associations(cluster, Some(namespace)).await?;
+        match all.iter().find(|one| one.service_account == service_account) {
+            Some(one) => aws.association(cluster, &one.id).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    match found.await {
+        Ok(found) => Ok(found.map(|found| There {
+            tags: found.tags,
+            id: found.id,
+        })),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
