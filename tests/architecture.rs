@@ -22,6 +22,7 @@ const PURE: &[&str] = &[
     "src/environment/installation/way.rs",
     "src/generation.rs",
     "src/known",
+    "src/provision/order.rs",
     "src/scenario",
     "src/tenant",
     "src/verdict",
@@ -103,6 +104,14 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
     ("src/engine/as_kubelet.rs", "tokens say when they expire"),
+    (
+        "src/aws/eks/token.rs",
+        "a cluster's token is signed with its date",
+    ),
+    (
+        "src/cli/sweep_account.rs",
+        "what is in an account is as old as its date says",
+    ),
     ("src/kubernetes/tokens.rs", "tokens say when they end"),
     ("src/engine/evidence.rs", "a timeline says when things were"),
     (

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{mount_point::MountPoint, step::StepError, world::World};
+use super::{mount_point::MountPoint, pod_identity, step::StepError, world::World};
 use crate::{
     agent::{Agent, Looked},
     kubernetes::ObjectRef,
@@ -15,9 +15,6 @@ use crate::{
     tenant,
     verdict::files::{ExpectedPrint, SeenPrint, differences, differences_of_prints},
 };
-
-/// Audiences of kubelet's tokens, as the CSIDriver asks for them.
-const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
 
 /// What kubelet hands to the driver beside the pod's identity.
 pub(super) struct Handed {
@@ -37,15 +34,15 @@ impl Handed {
         })
     }
 
-    /// New tokens of a namespace's `default` `ServiceAccount`.
+    /// New tokens of a tenant's `default` `ServiceAccount`.
     pub(super) async fn tokens(
         &self,
         world: &World,
-        namespace: &str,
+        tenant: &Tenant,
     ) -> Result<ServiceAccountTokens, StepError> {
         let mut minted = Vec::new();
-        for audience in AUDIENCES {
-            minted.push((audience, world.token(namespace, audience).await?));
+        for audience in tenant::TOKEN_AUDIENCES {
+            minted.push((audience, pod_identity::token(world, tenant, audience).await?));
         }
         let expires = Timestamp::now() + jiff::SignedDuration::from_hours(1);
         let minted = minted

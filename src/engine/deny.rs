@@ -144,7 +144,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
         .tenants
         .get(live.tenant)
         .ok_or_else(StepError::bad_reference)?;
-    let asked: Vec<String> = live.asked().map(str::to_owned).collect();
+    let asks: Vec<String> = live.asked().map(str::to_owned).collect();
     let mut names = Vec::new();
     for secret in live.secrets() {
         let owner = attempt
@@ -162,13 +162,23 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             error,
             action,
             reason,
+        } if action.starts_with("eks-auth:") => ExpectedReason::Exchange {
+            error: error.clone(),
+            action: action.clone(),
+            says: reason.clone(),
+            subject: format!("system:serviceaccount:{}:default", tenant.name()),
+            secret: names,
+        },
+        Because::Aws {
+            error,
+            action,
+            reason,
         } if action.starts_with("sts:") => ExpectedReason::Aws {
             error: error.clone(),
             action: action.clone(),
             says: reason.clone(),
             role: tenant.annotated_role().to_owned(),
             asked: Vec::new(),
-            named: asked,
             secret: Vec::new(),
             region: None,
             subject: Some(format!("system:serviceaccount:{}:default", tenant.name())),
@@ -182,8 +192,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             action: action.clone(),
             says: reason.clone(),
             role: tenant.role().to_owned(),
-            named: asked.clone(),
-            asked,
+            asked: asks.clone(),
             secret: names,
             region: primary.map(str::to_owned),
             subject: None,
@@ -215,6 +224,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
     Ok(Claim {
         tenant: tenant.name().to_owned(),
         target,
+        asks,
         reason,
         hold: planned.hold,
     })

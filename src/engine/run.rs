@@ -19,7 +19,7 @@ use super::{
     dispatch::{Dispatch, dispatch},
     machine, micros,
     options::RunOptions,
-    probe, programs,
+    pod_identity, probe, programs,
     signals::{self, Ending},
     upgrade,
     world::{Standing, Values, World, plain_request, tenant_ready},
@@ -43,6 +43,8 @@ const PARALLEL_TENANTS: usize = 16;
 const JOURNAL: Duration = Duration::from_secs(30);
 /// Longest wait for what is under way when the run is asked to end: clean-up of cases has a minute.
 const WIND_UP: Duration = Duration::from_secs(90);
+/// Longest wait for what is being made when the run is asked to end: a call has 30 s, and is tried again.
+const LANDING: Duration = Duration::from_mins(1);
 /// Longest wait for the parts of an environment to end.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -266,7 +268,12 @@ impl Life {
         let environment = Arc::new(environment);
         *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&environment));
         let began = Instant::now();
-        let capabilities = probe::capabilities(&environment, &environment.ready.components).await;
+        let capabilities = probe::capabilities(
+            &environment,
+            &environment.ready.components,
+            &self.options.identities,
+        )
+        .await;
         let mut ready = environment.ready.clone();
         ready.capabilities.clone_from(&capabilities);
         ready.took_us += micros(began.elapsed());
@@ -279,15 +286,20 @@ impl Life {
             self.cluster.clone(),
             self.marks.clone(),
         );
-        let requests = self
-            .options
-            .tenants
+        let identities = pod_identity::usable(&self.options.identities, &capabilities);
+        // Without a way in there is no case to be tried.
+        let tenants = if identities.is_empty() {
+            &[]
+        } else {
+            &self.options.tenants[..]
+        };
+        let requests = tenants
             .iter()
-            .map(|name| plain_request(&self.values, name))
+            .map(|name| plain_request(&self.values, name, &identities))
             .collect();
         let ready = |tenant: &crate::provision::Tenant| self.journal.record(tenant_ready(tenant, None));
         let provide = async {
-            provisioner.provide_cluster().await?;
+            provisioner.provide_cluster(&identities).await?;
             provisioner
                 .provide(requests, PARALLEL_TENANTS, &ready, &cancelled)
                 .await
@@ -311,7 +323,13 @@ impl Life {
             marks: self.marks.clone(),
             seed: self.seed,
             scratch: self.scratch.clone(),
-            shared,
+            shared: identities
+                .iter()
+                .map(|&identity| {
+                    let through = shared.iter().filter_map(|tenant| tenant.through(identity));
+                    (identity, through.collect())
+                })
+                .collect(),
             values: Arc::clone(&self.values),
         });
         let how = Dispatch {
@@ -428,6 +446,11 @@ impl Life {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        if !self.ledger.all_landed(LANDING).await {
+            self.warn(format!(
+                "what was being made is under way still after {LANDING:?}"
+            ));
+        }
         let mut report;
         let told = self.told();
         let went = |going: Going<'_>| {

@@ -354,17 +354,32 @@ impl Kubernetes {
         account: &str,
         audience: &str,
     ) -> Result<Credential, KubernetesError> {
+        self.token_of(namespace, account, audience, None).await
+    }
+
+    /// The same, bound to a pod by its name and uid, as kubelet has them.
+    pub async fn token_of(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+        pod: Option<(&str, &str)>,
+    ) -> Result<Credential, KubernetesError> {
         let action = || format!("request a token of ServiceAccount {namespace}/{account}");
         let failed = |message: String| KubernetesError {
             action: action(),
             status: None,
             message,
         };
-        let body = json!({
+        let mut body = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": { "audiences": [audience] },
         });
+        if let Some((name, uid)) = pod {
+            body["spec"]["boundObjectRef"] =
+                json!({ "apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid });
+        }
         let request = http::Request::post(format!(
             "/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         ))

@@ -12,9 +12,11 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio_util::task::TaskTracker;
 
 use crate::kubernetes::ObjectRef;
 
@@ -236,6 +238,8 @@ pub struct Ledger {
     path: PathBuf,
     open: Mutex<Open>,
     tripwire: OnceLock<Tripwire>,
+    /// What is being made.
+    flights: TaskTracker,
 }
 
 /// What happens as soon as so many objects have been put on record.
@@ -329,6 +333,31 @@ impl Ledger {
         Ok(())
     }
 
+    /// Makes something that is on record, to its end whether or not anybody still waits for it: a request that is given up half-way
+    /// may arrive after teardown has looked for what it makes.
+    ///
+    /// # Panics
+    ///
+    /// As `making` does.
+    pub async fn landed<T: Send + 'static>(&self, making: impl Future<Output = T> + Send + 'static) -> T {
+        match self.flights.spawn(making).await {
+            Ok(made) => made,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Nobody cancels it but the runtime's own end.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Waits until nothing is being made any more; whether that came about in time.
+    pub async fn all_landed(&self, patience: Duration) -> bool {
+        self.flights.close();
+        let landed = tokio::time::timeout(patience, self.flights.wait()).await.is_ok();
+        self.flights.reopen();
+        landed
+    }
+
     /// Calls `then` as soon as so many objects have been put on record, on disk, before the last of them is made. Once for a
     /// ledger: later calls do nothing.
     pub fn at(&self, objects: usize, then: impl Fn() + Send + Sync + 'static) {
@@ -394,6 +423,7 @@ impl Ledger {
                 planned: 0,
             }),
             tripwire: OnceLock::new(),
+            flights: TaskTracker::new(),
         }
     }
 
@@ -726,11 +756,11 @@ mod tests {
     #[test]
     fn a_process_that_nobody_has_waited_for_is_gone() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let until = std::time::Instant::now() + Duration::from_secs(30);
         // It ends by itself; its number stays until it is waited for.
         while Process::of(child.id()).is_ok() {
             assert!(std::time::Instant::now() < until, "it is still there");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         assert!(fs::exists(format!("/proc/{}", child.id())).unwrap());
         child.wait().unwrap();

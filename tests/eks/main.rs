@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "most of it is for the tests of the endpoint's clusters")]
 #[path = "../clusters/site.rs"]
 mod account;
+mod catalogue;
 mod created;
 mod ending;
 mod existing;
@@ -16,3 +17,4 @@ mod site;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
+mod trouble;

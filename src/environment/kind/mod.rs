@@ -208,7 +208,7 @@ pub(super) async fn start(
     };
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
-    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
+    let workload_image = room::made(&kubernetes, &kind, &cluster, options, (marks, ledger), scratch).await?;
     let mut nodes = cluster.nodes().to_vec();
     let no_agent = agent
         .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
@@ -256,6 +256,7 @@ pub(super) async fn start(
         aws,
         issuer,
         eks_cluster: None,
+        pod_identity_agent: None,
         workload_image,
         nodes,
         no_agent,

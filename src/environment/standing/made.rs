@@ -73,8 +73,10 @@ pub(super) fn record(ledger: &Ledger, to: &mut Installation, marks: &Marks) -> R
 async fn make(kubernetes: &Kubernetes, ledger: &Ledger, object: Value) -> Result<(), StartError> {
     let record = Object::Installed(ObjectRef::of(&object));
     ledger.plan(&[record]).map_err(StartError::of("installation"))?;
-    kubernetes
-        .create(&object)
+    let kubernetes = kubernetes.clone();
+    let making = async move { kubernetes.create(&object).await };
+    ledger
+        .landed(making)
         .await
         .map_err(StartError::of("installation"))
 }
@@ -121,10 +123,11 @@ pub(super) async fn agent(
         .into_iter()
         .map(|object| labelled(object, marks))
         .collect();
-    for object in &objects {
-        let record = Object::Kubernetes(ObjectRef::of(object));
+    for object in objects {
+        let record = Object::Kubernetes(ObjectRef::of(&object));
         ledger.plan(&[record]).map_err(StartError::of("agent"))?;
-        if let Err(error) = kubernetes.create(object).await {
+        let making = kubernetes.clone();
+        if let Err(error) = ledger.landed(async move { making.create(&object).await }).await {
             return Ok((
                 nodes,
                 Some(format!("the agent cannot be put on the nodes: {error}")),

@@ -277,7 +277,7 @@ pub(super) async fn environment(
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
 
-    let (workload_image, room) = workload_image(&kubernetes, options, marks).await?;
+    let (workload_image, room) = workload_image(&kubernetes, options, (marks, ledger)).await?;
     let (nodes, no_agent) = made::agent(&kubernetes, ledger, options, marks, told).await?;
     let mut namespaces: Vec<&str> = Part::ALL
         .iter()
@@ -319,6 +319,7 @@ pub(super) async fn environment(
         failover_region,
         issuer,
         eks_cluster: None,
+        pod_identity_agent: None,
         workload_image,
         nodes,
         no_agent,
@@ -428,7 +429,7 @@ fn component(placed: &Placed, part: Part) -> Component {
 async fn workload_image(
     kubernetes: &Kubernetes,
     options: &SharedOptions,
-    marks: &Marks,
+    (marks, ledger): (&Marks, &Ledger),
 ) -> Result<(String, usize), StartError> {
     let failed = StartError::of::<KubernetesError>("nodes");
     let nodes = kubernetes.nodes().await.map_err(failed)?;
@@ -445,7 +446,7 @@ async fn workload_image(
             None => WORKLOAD_IMAGE.to_owned(),
         },
     };
-    placement::pulled(kubernetes, marks, &takers, &image).await?;
+    placement::pulled(kubernetes, (marks, ledger), &takers, &image).await?;
     Ok((image, room))
 }
 

@@ -149,7 +149,9 @@ fn requests(names: &[&str]) -> Vec<TenantRequest> {
         .iter()
         .map(|name| TenantRequest {
             name: (*name).to_owned(),
+            identities: vec![tenant::Identity::Irsa],
             annotation: Annotation::Own,
+            trusts_other_cluster: false,
             boundary: None,
             secrets: vec![(
                 "secret".to_owned(),
@@ -188,7 +190,7 @@ async fn provide_all(
     provisioner
         .create(&tenant::csi_driver(provisioner.marks(), newest()))
         .await?;
-    provisioner.provide_cluster().await?;
+    provisioner.provide_cluster(&[tenant::Identity::Irsa]).await?;
     provisioner
         .provide(requests, 8, &|_| {}, &CancellationToken::new())
         .await
