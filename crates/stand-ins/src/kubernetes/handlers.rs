@@ -15,7 +15,7 @@ use mountproof_run_tls::FirstOfConnection;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use self::{answer::Answer, asked::Asked, forward::Upgrade};
+use self::{answer::Answer, asked::Asked};
 pub use self::{
     forward::{PodPorts, PodStream},
     logs::{ContainerLogs, WrittenLine},
@@ -51,7 +51,10 @@ pub(super) struct App {
 
 impl App {
     /// Answers a request.
-    pub(super) async fn answer(self: Arc<Self>, request: Request) -> Response {
+    pub(super) async fn answer(self: Arc<Self>, mut request: Request) -> Response {
+        if let Some(forwarded) = self.forwarded(&mut request) {
+            return forwarded;
+        }
         let answer = match self.dispatch(request).await {
             Ok(answer) => answer,
             Err(failure) => Answer::failure(&failure),
@@ -59,10 +62,10 @@ impl App {
         let mut response = Response::new(answer.body);
         *response.status_mut() = answer.status;
         let headers = response.headers_mut();
-        headers.extend(answer.headers);
-        if let Some(content_type) = answer.content_type {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        }
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(answer.content_type),
+        );
         headers.insert(
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-cache, private"),
@@ -109,7 +112,6 @@ impl App {
             return Ok(Answer::page_not_found());
         };
         let agent = agent(&head.headers);
-        let upgrade = Upgrade::read(&head);
         let handshake = head.extensions.get::<FirstOfConnection>().is_some();
         self.requests.count(
             kind(&head.method, &resource, &place, &query, user, &agent),
@@ -130,7 +132,6 @@ impl App {
                 .map(str::to_owned),
             body,
             agent: agent.split('/').next().unwrap_or_default().to_owned(),
-            upgrade,
         };
         if asked.place.name.is_empty() {
             self.on_collection(&head.method, &asked)
@@ -158,7 +159,7 @@ impl App {
                 }),
             ),
             "/openid/v1/jwks" => Answer {
-                content_type: Some("application/jwk-set+json"),
+                content_type: "application/jwk-set+json",
                 ..Answer::json(StatusCode::OK, &self.cluster.signer.key_set())
             },
             _ => return None,
@@ -197,8 +198,7 @@ impl App {
         })?;
         let mut answer = Answer::json(StatusCode::OK, &found);
         if aggregated && matches!(target, Target::CoreVersions | Target::Groups) {
-            answer.content_type =
-                Some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+            answer.content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
         }
         Some(answer)
     }

@@ -17,8 +17,7 @@
 //!   unknown fields of built-in kinds are kept, whatever `fieldValidation` says.
 //! - Admission but for namespaces, service accounts, priority and the default tolerations; no
 //!   `kube-api-access` volume is added to pods.
-//! - Exec, attach, proxies; port-forward over SPDY, bare or tunnelled, so that `kubectl port-forward` is told 501, and its ports
-//!   in more than one `ports`; following a log (`follow`: it ends where it is); `PodDisruptionBudgets` on eviction.
+//! - Exec, attach, proxies; port-forward over SPDY, and of more than one port at a time; following a log (`follow`: it ends where it is); `PodDisruptionBudgets` on eviction.
 //! - Rolling updates in steps: a Deployment scales its new `ReplicaSet` up and the old ones down at once.
 //! - Events expire by their number, not by the hour. Status conditions of namespaces are not written.
 //! - There is no scheduler: who binds pods is whoever posts `pods/binding`.

@@ -16,11 +16,6 @@ async fn whose_ports_are_asked_for_is_checked_before_any_node_is_asked(cluster: 
             400,
             "pod waiting does not have a host assigned",
         ),
-        (
-            "waiting/portforward",
-            400,
-            "pod waiting does not have a host assigned",
-        ),
     ] {
         let answer = cluster.get(&format!("{}/{asked}", cluster.pods())).await;
         assert_eq!(

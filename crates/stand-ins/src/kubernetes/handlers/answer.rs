@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::kubernetes::failure::Failure;
@@ -10,20 +10,16 @@ use crate::kubernetes::failure::Failure;
 /// An answer before its headers.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// None where there is nothing to be of a type.
-    pub(super) content_type: Option<&'static str>,
+    pub(super) content_type: &'static str,
     pub(super) body: Body,
-    /// Beyond those that every answer has.
-    pub(super) headers: HeaderMap,
 }
 
 impl Answer {
     pub(super) fn bytes(status: StatusCode, body: Bytes) -> Self {
         Self {
             status,
-            content_type: Some("application/json"),
+            content_type: "application/json",
             body: Body::from(body),
-            headers: HeaderMap::new(),
         }
     }
 
@@ -34,9 +30,8 @@ impl Answer {
     pub(super) fn text(status: StatusCode, text: &'static str) -> Self {
         Self {
             status,
-            content_type: Some("text/plain; charset=utf-8"),
+            content_type: "text/plain; charset=utf-8",
             body: Body::from(text),
-            headers: HeaderMap::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{answer::Answer, forward::Upgrade};
+use super::answer::Answer;
 use crate::kubernetes::{
     cluster::Writer,
     failure::Failure,
@@ -34,8 +34,6 @@ pub(super) struct Asked<'a> {
     pub(super) body: Bytes,
     /// Field manager by user agent.
     pub(super) agent: String,
-    /// Whether it is to go on in another protocol.
-    pub(super) upgrade: Option<Upgrade>,
 }
 
 impl Asked<'_> {

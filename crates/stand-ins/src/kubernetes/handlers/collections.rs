@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::BytesMut;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::{App, answer::Answer, asked::Asked};
 use crate::kubernetes::{
@@ -153,9 +153,8 @@ impl App {
         let stream = watch.stream(subscription, self.stopping.clone());
         Ok(Answer {
             status: StatusCode::OK,
-            content_type: Some("application/json"),
+            content_type: "application/json",
             body: Body::from_stream(stream),
-            headers: HeaderMap::new(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use axum::body::Body;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -54,9 +54,8 @@ impl App {
 fn text(status: StatusCode, text: String) -> Answer {
     Answer {
         status,
-        content_type: Some("text/plain"),
+        content_type: "text/plain",
         body: Body::from(text),
-        headers: HeaderMap::new(),
     }
 }
 

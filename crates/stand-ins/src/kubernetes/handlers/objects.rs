@@ -97,7 +97,6 @@ impl App {
             }
             ("status", "PATCH") => self.patch(asked),
             ("log", "GET") => self.log(asked),
-            ("portforward", "GET" | "POST") => self.forward(asked),
             ("token", "POST") => {
                 let request = asked.parsed()?;
                 let (kind, version) = (&request["kind"], &request["apiVersion"]);
