@@ -36,6 +36,7 @@ pub use self::{
 use super::{
     Environment, Fault, Heard, Needs, Node, Plant, StartError, WORKLOAD_IMAGE,
     aws_side::AwsSide,
+    control::{Control, Processes},
     daemon_logs::DaemonLogs,
     described, fault,
     installation::{self, AwsWay, ImageSource, InstallationOptions, Placed, Prepared, Upgrade},
@@ -304,6 +305,9 @@ pub(super) async fn environment(
         Some(side) => Some(fault::strike(side, &options.faults, struck).await),
         None => None,
     };
+    // What is a team's is never disturbed.
+    let is_ours = matches!(kubernetes_in, KubernetesIn::OwnCluster);
+    let control = is_ours.then(|| Control::of(&kubernetes, &installation, Processes::Far));
     Ok(Environment {
         ready: EnvironmentReady {
             took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -326,7 +330,7 @@ pub(super) async fn environment(
         calls: aws_side.as_ref().map(|side| side.log() as _),
         counts: None,
         programs: Some(Arc::new(programs::DaemonPrograms)),
-        control: None,
+        control: control.map(|control| Arc::new(control) as _),
         aws_faults: aws_side.as_ref().map(|side| Arc::clone(side) as _),
         limits: Vec::new(),
         pace: None,
