@@ -171,7 +171,7 @@ async fn existing(aws: &Aws, name: &str) -> Result<ClusterView, StartError> {
 pub(crate) fn access(aws: &Arc<Aws>, cluster: &ClusterView) -> Result<KubernetesAccess, StartError> {
     let (Some(endpoint), Some(ca_pem)) = (&cluster.endpoint, &cluster.ca_pem) else {
         return Err(StartError::of(PART)(format!(
-            "EKS tells no address of the cluster {}, which is {}",
+            "EKS tells no address of the cluster {}, which is {}, or no certificate authority that can be read",
             cluster.name, cluster.status
         )));
     };
