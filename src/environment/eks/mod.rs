@@ -111,8 +111,6 @@ pub(super) async fn start(
 impl EksOptions {
     /// How what the run with this id makes is reached without this process.
     pub(super) fn reach(&self, run_id: &str, region: &str) -> Reach {
-        // Where the credentials' own region counts, it was found out before.
-        let region = self.account.region.as_deref().unwrap_or(region);
         Reach::Account {
             account: self.account_id.clone(),
             region: region.to_owned(),
