@@ -102,6 +102,12 @@ pub const SECRET_TWICE: Since = Since {
     before: "refuses a class that names one secret twice, whatever the aliases",
 };
 
+/// `usePodIdentity` of a class.
+pub const POD_IDENTITY: Since = Since {
+    version: Version::new(0, 3, 11),
+    before: "reads past `usePodIdentity`",
+};
+
 impl Since {
     /// Whether the provider that says this version of itself can, and the evidence. One that says none is taken to be
     /// able: the scenario tells.

@@ -13,10 +13,10 @@ use mountproof::scenario::{
     parse::{MAX_BYTES, parse},
     raw::{
         RawArrival, RawAws, RawBecause, RawContent, RawCreate, RawDelete, RawDeny, RawEach, RawEvent,
-        RawEvidence, RawExpect, RawFetchLoad, RawFetches, RawFiles, RawImpostor, RawInterruption,
-        RawJmesPath, RawLens, RawLoad, RawLogs, RawMetadata, RawMount, RawMountLoad, RawObject, RawProgram,
-        RawPublish, RawRepublish, RawResourcePolicy, RawRestart, RawScale, RawScenario, RawStep, RawSynced,
-        RawTenant, RawTrue, RawUpdate,
+        RawEvidence, RawExpect, RawFetchLoad, RawFetches, RawFiles, RawIdentity, RawImpostor,
+        RawInterruption, RawJmesPath, RawLens, RawLoad, RawLogs, RawMetadata, RawMount, RawMountLoad,
+        RawObject, RawProgram, RawPublish, RawRepublish, RawResourcePolicy, RawRestart, RawScale,
+        RawScenario, RawStep, RawSynced, RawTenant, RawTrue, RawTrusted, RawUpdate,
     },
     render,
     shipped::SHIPPED,
@@ -272,15 +272,17 @@ fn tenant() -> BoxedStrategy<RawTenant> {
     (
         of(any::<bool>()),
         of(text()),
+        of(at(select(vec![RawTrusted::Own, RawTrusted::Other]))),
         of(ordered(at(content()))),
         of(ordered(policy)),
         of(at(vec(text(), 0..3))),
         of(at(vec(text(), 0..3))),
     )
         .prop_map(
-            |(own, role, secrets, resource_policies, replicated, boundary)| RawTenant {
+            |(own, role, trusts, secrets, resource_policies, replicated, boundary)| RawTenant {
                 own,
                 role,
+                trusts,
                 secrets,
                 resource_policies,
                 replicated,
@@ -620,6 +622,7 @@ fn scenario() -> BoxedStrategy<RawScenario> {
         text(),
         metadata,
         text(),
+        of(select(vec![RawIdentity::Irsa, RawIdentity::PodIdentity])),
         of(select(vec![RawEach::Once, RawEach::Tenant])),
         texts(),
     );
@@ -634,13 +637,14 @@ fn scenario() -> BoxedStrategy<RawScenario> {
     (head, body)
         .prop_map(
             |(
-                (api_version, kind, metadata, description, each, requires),
+                (api_version, kind, metadata, description, identity, each, requires),
                 (tenants, matrix, deadline, retries, steps, catch),
             )| RawScenario {
                 api_version,
                 kind,
                 metadata,
                 description,
+                identity,
                 each,
                 requires,
                 tenants,

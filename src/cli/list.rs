@@ -12,6 +12,7 @@ use super::{
 use crate::{
     journal::CasePlan,
     scenario::{Binding, bind::Unbound},
+    tenant::Identity,
 };
 
 /// Show the cases that a run would try
@@ -51,6 +52,35 @@ pub struct TenantArgs {
     /// So many tenants, named ns-0001 and so on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
     pub namespaces: Option<u16>,
+
+    /// How their pods get their role: by the annotation of their ServiceAccount (IRSA), by an association in EKS (Pod
+    /// Identity), or a case for each
+    #[arg(long, value_enum, default_value_t)]
+    pub identity: IdentityChoice,
+}
+
+/// See [`Identity`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum IdentityChoice {
+    /// IAM roles for service accounts
+    #[default]
+    Irsa,
+    /// EKS Pod Identity; cases say so in their names
+    PodIdentity,
+    /// Every case by each
+    Both,
+}
+
+impl IdentityChoice {
+    /// The ways in that it stands for.
+    #[must_use]
+    pub fn identities(self) -> &'static [Identity] {
+        match self {
+            Self::Irsa => &[Identity::Irsa],
+            Self::PodIdentity => &[Identity::PodIdentity],
+            Self::Both => &Identity::ALL,
+        }
+    }
 }
 
 impl TenantArgs {
@@ -97,12 +127,12 @@ pub enum ListFormat {
 /// Prints the cases. Answers with the exit code.
 pub fn run(args: &ListArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let tenants = args.tenants.names();
-    let binding = match args.selection.plan(&tenants, output)? {
+    let binding = match args.selection.plan(&tenants, args.tenants.identity, output)? {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
     match args.format {
-        ListFormat::Text => text(&binding, &tenants, output)?,
+        ListFormat::Text => text(&binding, &tenants, args.tenants.identity, output)?,
         ListFormat::Json => json(&binding, output)?,
         ListFormat::Names => {
             for case in &binding.cases {
@@ -113,7 +143,22 @@ pub fn run(args: &ListArgs, output: &mut Output<'_>) -> io::Result<u8> {
     Ok(OK)
 }
 
-fn text(binding: &Binding, tenants: &[String], output: &mut Output<'_>) -> io::Result<()> {
+/// Scenarios that a run leaves out for its way in. One that has none but IRSA is as ever: what there is beside it is in
+/// `--help`.
+pub(super) fn about_another(binding: &Binding, choice: IdentityChoice) -> &[(String, Identity)] {
+    if choice == IdentityChoice::Irsa {
+        &[]
+    } else {
+        &binding.left_out
+    }
+}
+
+fn text(
+    binding: &Binding,
+    tenants: &[String],
+    choice: IdentityChoice,
+    output: &mut Output<'_>,
+) -> io::Result<()> {
     let width = binding
         .cases
         .iter()
@@ -140,6 +185,13 @@ fn text(binding: &Binding, tenants: &[String], output: &mut Output<'_>) -> io::R
             output.out,
             "\n{0}not tried{0:#}  {scenario}: needs {needs} tenants, the run has {has}",
             style::WARNING
+        )?;
+    }
+    for (scenario, identity) in about_another(binding, choice) {
+        writeln!(
+            output.out,
+            "\n{0}left out{0:#}  {scenario}: is about {identity} alone",
+            style::FAINT
         )?;
     }
     let mut scenarios: Vec<&str> = binding

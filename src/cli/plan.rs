@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
+    list::IdentityChoice,
     output::{OK, Output, USAGE, style},
     run::{EnvironmentName, RunArgs},
 };
@@ -15,7 +16,7 @@ use crate::{
         Case,
         model::{Action, Load},
     },
-    tenant::{ClusterName, TENANT_SECRET, TenantNames},
+    tenant::{ClusterName, Identity, TENANT_SECRET, TenantNames},
 };
 
 /// Runs the command.
@@ -25,7 +26,8 @@ use crate::{
 /// When a stream cannot be written.
 pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let names = args.tenants.names();
-    let binding = match args.selection.plan(&names, output)? {
+    let choice = args.tenants.identity;
+    let binding = match args.selection.plan(&names, choice, output)? {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
@@ -57,13 +59,23 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     }
     writeln!(
         output.out,
-        "{strong}tenants{strong:#}       {}: each a namespace, a policy, a role, a secret, a SecretProviderClass",
-        names.len()
+        "{strong}tenants{strong:#}       {}: each {}",
+        names.len(),
+        made_of(choice)
     )?;
     if let Ok(cluster) = ClusterName::new(&cluster) {
         for name in names.iter().take(5) {
             match TenantNames::new(&cluster, name) {
-                Ok(tenant) => writeln!(output.out, "  {name:<12} {}  {}", tenant.role(), tenant.policy())?,
+                Ok(tenant) => {
+                    let roles = choice.identities().iter().map(|&way| tenant.role_of(way));
+                    let roles: Vec<String> = roles.collect();
+                    writeln!(
+                        output.out,
+                        "  {name:<12} {}  {}",
+                        roles.join("  "),
+                        tenant.policy()
+                    )?;
+                }
                 Err(error) => writeln!(output.out, "  {name:<12} {error}")?,
             }
         }
@@ -89,7 +101,12 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     }
     writeln!(
         output.out,
-        "{strong}cluster-wide{strong:#}  1 CSIDriver, 2 CustomResourceDefinitions, 1 IAM OIDC provider"
+        "{strong}cluster-wide{strong:#}  1 CSIDriver, 2 CustomResourceDefinitions{}",
+        if choice.identities().contains(&Identity::Irsa) {
+            ", 1 IAM OIDC provider"
+        } else {
+            ""
+        }
     )?;
 
     writeln!(
@@ -181,6 +198,19 @@ impl Totals {
     /// of fetches makes is not known before.
     fn calls(&self) -> u64 {
         4 * self.secrets as u64 + 2 * self.pods
+    }
+}
+
+/// What a tenant is made of.
+fn made_of(choice: IdentityChoice) -> &'static str {
+    match choice {
+        IdentityChoice::Irsa => "a namespace, a policy, a role, a secret, a SecretProviderClass",
+        IdentityChoice::PodIdentity => {
+            "a namespace, a policy, a role, a Pod Identity association, a secret, a SecretProviderClass"
+        }
+        IdentityChoice::Both => {
+            "a namespace, a policy, a role and a SecretProviderClass for each way in, a Pod Identity association, a secret"
+        }
     }
 }
 

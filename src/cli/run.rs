@@ -19,7 +19,7 @@ use super::{
     host::{self, HostArgs},
     installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
-    list::TenantArgs,
+    list::{IdentityChoice, TenantArgs, about_another},
     output::{Output, USAGE},
     scenarios::{SelectionArgs, read_start},
 };
@@ -304,6 +304,7 @@ impl RunArgs {
         RunOptions {
             cases,
             tenants: self.tenants.names(),
+            identities: self.tenants.identity.identities().to_vec(),
             // There it is the cluster's own.
             cluster: self
                 .cluster_name
@@ -378,6 +379,7 @@ impl RunArgs {
             clock: self.kubelet_clock,
             provider_qps: self.provider_qps,
             programs: self.host.obtained.clone().map(|obtained| obtained.0),
+            pod_identity: self.tenants.identity != IdentityChoice::Irsa,
             ..LocalOptions::default()
         })))
     }
@@ -390,14 +392,15 @@ impl RunArgs {
         let named =
             installation.driver.asked || installation.provider.asked || installation.registrar.is_some();
         Ok(SharedOptions {
-            install: self.standing.install || named,
+            install: self.standing.install || self.standing.replace_driver || named,
             replace_driver: self.standing.replace_driver,
             installation,
             then: then.transpose()?,
             agent: self.kind.agent_image.clone(),
             workload_image: self.image.clone(),
             namespaces: self.tenants.names(),
-            irsa: true,
+            irsa: self.tenants.identity != IdentityChoice::PodIdentity,
+            pod_identity: self.tenants.identity != IdentityChoice::Irsa,
             plants: self.plant.clone(),
             faults: self.fault.clone(),
             ..SharedOptions::default()
@@ -560,10 +563,16 @@ pub async fn run(
         return host::outside(&args.host, args.env, quiet, output).await;
     }
     let names = args.tenants.names();
-    let binding = match args.selection.plan(&names, output)? {
+    let binding = match args.selection.plan(&names, args.tenants.identity, output)? {
         Ok(binding) => binding,
         Err(code) => return Ok(code),
     };
+    for (scenario, identity) in about_another(&binding, args.tenants.identity) {
+        writeln!(
+            output.err,
+            "note: {scenario} is about {identity} alone: it is left out"
+        )?;
+    }
     for unbound in &binding.unbound {
         writeln!(
             output.err,

@@ -10,10 +10,13 @@ use std::{
 
 use clap::Args;
 
-use super::output::{Output, USAGE, style};
+use super::{
+    list::IdentityChoice,
+    output::{Output, USAGE, style},
+};
 use crate::scenario::{
-    Binding, Case, Code, Diagnostic, Filters, Loaded, SourceFile, bind, load, parse::MAX_BYTES, render,
-    select, select::UnknownFilter, shipped,
+    Binding, Case, Code, Diagnostic, Filters, Loaded, SourceFile, bind::bind_through, load, parse::MAX_BYTES,
+    render, select, select::UnknownFilter, shipped,
 };
 
 /// Which scenarios.
@@ -74,7 +77,12 @@ impl SelectionArgs {
 
     /// The cases of a run with these tenants, in order. When anything is wrong it is printed, and
     /// the exit code comes back instead.
-    pub fn plan(&self, tenants: &[String], output: &mut Output<'_>) -> io::Result<Result<Binding, u8>> {
+    pub fn plan(
+        &self,
+        tenants: &[String],
+        choice: IdentityChoice,
+        output: &mut Output<'_>,
+    ) -> io::Result<Result<Binding, u8>> {
         let mut seen = std::collections::BTreeSet::new();
         if let Some(twice) = tenants.iter().find(|name| !seen.insert(name.as_str())) {
             let help = "each tenant is a namespace of its own, so each needs a name of its own";
@@ -100,12 +108,30 @@ impl SelectionArgs {
             complain(output, "there are no scenarios here", &[])?;
             return Ok(Err(USAGE));
         }
-        let Binding { cases, unbound } = bind(&loaded.scenarios, tenants);
-        match select(&cases, &self.filters()) {
-            Ok(cases) => Ok(Ok(Binding { cases, unbound })),
+        let Binding {
+            cases,
+            unbound,
+            left_out,
+        } = bind_through(&loaded.scenarios, tenants, choice.identities());
+        let filters = self.filters();
+        let asked = |name: &String| filters == Filters::default() || filters.names.contains(name);
+        let left_out: Vec<_> = left_out.into_iter().filter(|(name, _)| asked(name)).collect();
+        match select(&cases, &filters) {
+            Ok(cases) => Ok(Ok(Binding {
+                cases,
+                unbound,
+                left_out,
+            })),
             Err(unknown) => {
                 for filter in unknown {
-                    print_unknown(&filter, &cases, output)?;
+                    let other = left_out.iter().find(|(scenario, _)| *scenario == filter.written);
+                    if let Some((scenario, identity)) = other {
+                        let message = format!("`{scenario}` is about another way in");
+                        let help = format!("add --identity {identity}, or --identity both");
+                        complain(output, &message, &[help])?;
+                    } else {
+                        print_unknown(&filter, &cases, output)?;
+                    }
                 }
                 Ok(Err(USAGE))
             }

@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{mount_point::MountPoint, step::StepError, world::World};
+use super::{mount_point::MountPoint, pod_identity, step::StepError, world::World};
 use crate::{
     agent::{Agent, Looked},
-    generation,
     kubernetes::ObjectRef,
     load::csi_lens::{
         CsiClient, Leftover, PublishError, PublishJob, ServiceAccountTokens, begun, is_mount_point,
@@ -16,9 +15,6 @@ use crate::{
     tenant,
     verdict::files::{ExpectedPrint, SeenPrint, differences, differences_of_prints},
 };
-
-/// Audiences of kubelet's tokens, as the CSIDriver asks for them.
-const AUDIENCES: [&str; 2] = [tenant::AUDIENCE, "pods.eks.amazonaws.com"];
 
 /// What kubelet hands to the driver beside the pod's identity.
 pub(super) struct Handed {
@@ -30,26 +26,23 @@ pub(super) struct Handed {
 impl Handed {
     /// As the environment's driver and provider want it.
     pub(super) async fn of(world: &World) -> Result<Self, StepError> {
-        let mut attributes = BTreeMap::new();
-        if generation::region_from_node(&world.version("provider")) {
-            // It would look for the pod to find the node's, and there are no pods.
-            attributes.insert("region".to_owned(), world.options.region.clone());
-        }
+        // Where nothing names a region a provider looks for the pod to find its node's, and there are no pods.
+        let region = ("region".to_owned(), world.options.region.clone());
         Ok(Self {
-            attributes,
+            attributes: BTreeMap::from([region]),
             tokens_among_secrets: tokens_in_secrets(world).await?,
         })
     }
 
-    /// New tokens of a namespace's `default` `ServiceAccount`.
+    /// New tokens of a tenant's `default` `ServiceAccount`.
     pub(super) async fn tokens(
         &self,
         world: &World,
-        namespace: &str,
+        tenant: &Tenant,
     ) -> Result<ServiceAccountTokens, StepError> {
         let mut minted = Vec::new();
-        for audience in AUDIENCES {
-            minted.push((audience, world.token(namespace, audience).await?));
+        for audience in tenant::TOKEN_AUDIENCES {
+            minted.push((audience, pod_identity::token(world, tenant, audience).await?));
         }
         let expires = Timestamp::now() + jiff::SignedDuration::from_hours(1);
         let minted = minted

@@ -33,7 +33,7 @@ use crate::{
 /// Longest time of one mount.
 const MOUNT: Duration = Duration::from_secs(30);
 /// The node of pods that no kubelet is to run.
-const NOWHERE: &str = "mountproof-nowhere";
+pub(super) const NOWHERE: &str = "mountproof-nowhere";
 /// Permission bits of the tenant's own class.
 const MODE: u32 = 0o644;
 /// Beyond the rotation interval: files' times are as coarse as the kernel's tick.
@@ -201,7 +201,8 @@ async fn through_the_lens(
     until: Instant,
 ) -> Result<(Calls, Calls), StepError> {
     let world = attempt.world;
-    let warm_up = world.shared.first().ok_or_else(StepError::bad_reference)?;
+    let warm_up = world.shared(attempt.case.plan.identity).first();
+    let warm_up = warm_up.ok_or_else(StepError::bad_reference)?;
     let mut pods = vec![unplaced_pod(attempt, warm_up, 0).await?];
     for index in 1..=planned.mounts {
         pods.push(unplaced_pod(attempt, counter.tenant, index).await?);
@@ -231,7 +232,8 @@ async fn unplaced_pod<'a>(
     let world = attempt.world;
     let workload = format!("counted-{index}");
     let name = tenant::workload_name(
-        &attempt.case.plan.measured_as(),
+        // Not what measurements are called after: with more in it the number would be cut off.
+        &attempt.case.scenario.name,
         &workload,
         &attempt.case.plan.case,
         attempt.number,

@@ -74,7 +74,9 @@ async fn provider_log(
 ) -> Result<Vec<String>, StepError> {
     let world = attempt.world;
     let Some(programs) = &world.environment.logs else {
-        return Ok(Vec::new());
+        return Err(StepError::trouble(
+            "no proof: there is no call log, and the provider's log cannot be read",
+        ));
     };
     let nodes: Vec<String> = live.pods(world).into_iter().filter_map(|pod| pod.node).collect();
     let logs = programs.window(&nodes, last).await.map_err(StepError::trouble)?;
@@ -142,7 +144,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
         .tenants
         .get(live.tenant)
         .ok_or_else(StepError::bad_reference)?;
-    let asked = live.asked().map(str::to_owned).collect();
+    let asks: Vec<String> = live.asked().map(str::to_owned).collect();
     let mut names = Vec::new();
     for secret in live.secrets() {
         let owner = attempt
@@ -156,6 +158,17 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
     }
     let primary = denied_region(attempt, live);
     let reason = match &planned.because {
+        Because::Aws {
+            error,
+            action,
+            reason,
+        } if action.starts_with("eks-auth:") => ExpectedReason::Exchange {
+            error: error.clone(),
+            action: action.clone(),
+            says: reason.clone(),
+            subject: format!("system:serviceaccount:{}:default", tenant.name()),
+            secret: names,
+        },
         Because::Aws {
             error,
             action,
@@ -179,7 +192,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
             action: action.clone(),
             says: reason.clone(),
             role: tenant.role().to_owned(),
-            asked,
+            asked: asks.clone(),
             secret: names,
             region: primary.map(str::to_owned),
             subject: None,
@@ -211,6 +224,7 @@ fn claim(attempt: &Attempt<'_>, planned: &Deny, live: &LiveWorkload) -> Result<C
     Ok(Claim {
         tenant: tenant.name().to_owned(),
         target,
+        asks,
         reason,
         hold: planned.hold,
     })

@@ -346,12 +346,24 @@ fn calls(attempt: &Attempt<'_>) -> Vec<Call> {
         .iter()
         .map(super::world::CaseTenant::role)
         .collect();
+    // A token that is worth no role is its ServiceAccount's all the same.
+    let subjects: Vec<String> = attempt
+        .tenants
+        .iter()
+        .map(|tenant| format!("system:serviceaccount:{}:default", tenant.name()))
+        .collect();
     let log = attempt.world.environment.calls.as_ref();
     let calls = log.map(|log| log.since(attempt.calls_from)).unwrap_or_default();
     let mut calls = calls.into_iter();
     calls
         .by_ref()
-        .filter(|call| call.role.as_deref().is_some_and(|role| roles.contains(&role)))
+        .filter(|call| {
+            call.role.as_deref().is_some_and(|role| roles.contains(&role))
+                || call
+                    .subject
+                    .as_ref()
+                    .is_some_and(|subject| subjects.contains(subject))
+        })
         .collect()
 }
 

@@ -35,7 +35,7 @@ use crate::{
         capability::CSI_SOCKET,
         model::{FetchLoad, Lens, Load, MountLoad, Pace},
     },
-    tenant::{self, Marks, WorkloadManifest},
+    tenant::{self, Identity, Marks, WorkloadManifest},
     verdict::failure,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -113,7 +113,8 @@ async fn measure_floor(world: &World) {
 
 async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> StepResult {
     let world = attempt.world;
-    let names: Vec<String> = world.shared.iter().map(|tenant| tenant.name.clone()).collect();
+    let tenants = world.shared(attempt.case.plan.identity);
+    let names: Vec<String> = tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let scenario = &attempt.case.plan.measured_as();
     let plan = MountPlan::of(
         load,
@@ -128,7 +129,7 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
     let crowded;
     let finished = match lens {
         Lens::Csi => {
-            let pods = imagined_pods(world, &plan);
+            let pods = imagined_pods(tenants, &plan);
             let agents = as_kubelet::agents(world);
             let measured = if agents.is_empty() {
                 let target = Arc::new(csi_target(world, &pods).await?);
@@ -138,7 +139,7 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
                 }
                 measured.map_err(|error| StepError::trouble(error.to_string()))
             } else {
-                let shares = shares(world, &plan, &pods, agents).await?;
+                let shares = shares(world, tenants, &plan, &pods, agents).await?;
                 through_agents(world, run_shares(&plan, shares, &emit, &attempt.cancelled).await)
             };
             crowded = shared_processors(world, began, waited);
@@ -146,7 +147,7 @@ async fn mount_load(attempt: &Attempt<'_>, load: &MountLoad, lens: Lens) -> Step
             measured
         }
         Lens::Pod => {
-            let target = Arc::new(PodTarget::new(world, &plan));
+            let target = Arc::new(PodTarget::new(world, tenants, &plan));
             // All at once and beforehand: a write to the disk before each would be measured too.
             world.provisioner.plan(&target.objects())?;
             // Until the pods are gone: thousands that republish in a hurry would be in the way of that.
@@ -186,13 +187,13 @@ fn shared_processors(world: &World, began: Instant, waited: Option<Duration>) ->
 /// What the agents are to mount, dealt out to their nodes.
 async fn shares(
     world: &World,
+    tenants: &[Tenant],
     plan: &MountPlan,
     pods: &[LensPod<'_>],
     agents: Vec<Agent>,
 ) -> Result<Vec<NodeShare>, StepError> {
     let handed = &Handed::of(world).await?;
-    let minting: Vec<_> = world
-        .shared
+    let minting: Vec<_> = tenants
         .iter()
         .map(|tenant| async move {
             let job = PublishJob {
@@ -200,7 +201,7 @@ async fn shares(
                 pod: identity("", "", tenant),
                 class: tenant.class.clone(),
                 attributes: handed.attributes.clone(),
-                tokens: handed.tokens(world, &tenant.name).await?,
+                tokens: handed.tokens(world, tenant).await?,
             };
             Ok::<_, StepError>((job, as_kubelet::expected_prints(tenant)))
         })
@@ -305,14 +306,14 @@ pub(super) struct LensPod<'a> {
 }
 
 /// The pods of a measurement, which exist in the requests to the driver only.
-fn imagined_pods<'a>(world: &'a World, plan: &MountPlan) -> Vec<LensPod<'a>> {
+fn imagined_pods<'a>(tenants: &'a [Tenant], plan: &MountPlan) -> Vec<LensPod<'a>> {
     let measurement = tenant::fingerprint_of(&plan.measurement.measurement);
     plan.jobs()
         .map(|job| LensPod {
             name: format!("load-csi-{}", job.index),
             // Shaped like a uid, and never one that a cluster would give out.
             uid: format!("00000000-{}-4000-8000-{:012}", &measurement[..4], job.index),
-            tenant: &world.shared[job.tenant],
+            tenant: &tenants[job.tenant],
         })
         .collect()
 }
@@ -325,10 +326,10 @@ pub(super) async fn csi_target(world: &World, pods: &[LensPod<'_>]) -> Result<Cs
         .map(|pod| (pod.tenant.name.clone(), pod.tenant.clone()))
         .collect();
     let minting: Vec<_> = expected
-        .keys()
-        .map(
-            |tenant| async move { Ok::<_, StepError>((tenant.clone(), handed.tokens(world, tenant).await?)) },
-        )
+        .iter()
+        .map(|(name, tenant)| async move {
+            Ok::<_, StepError>((name.clone(), handed.tokens(world, tenant).await?))
+        })
         .collect();
     let tokens: BTreeMap<String, ServiceAccountTokens> =
         stream::iter(minting).buffered(PARALLEL).try_collect().await?;
@@ -373,10 +374,10 @@ struct PodTarget {
 }
 
 impl PodTarget {
-    fn new(world: &World, plan: &MountPlan) -> Self {
+    fn new(world: &World, tenants: &[Tenant], plan: &MountPlan) -> Self {
         Self {
             environment: Arc::clone(&world.environment),
-            tenants: world.shared.clone(),
+            tenants: tenants.to_vec(),
             marks: world.marks.clone(),
             image: world.image().to_owned(),
             prefix: "load-pod".to_owned(),
@@ -488,7 +489,8 @@ async fn fetch_load(attempt: &Attempt<'_>, load: &FetchLoad) -> StepResult {
         (&attempt.case.plan.measured_as(), &attempt.case.plan.case),
     )
     .map_err(|error| StepError::trouble(error.to_string()))?;
-    let opening: Vec<_> = world.shared.iter().map(|tenant| session(world, tenant)).collect();
+    let tenants = world.shared(Identity::Irsa).iter();
+    let opening: Vec<_> = tenants.map(|tenant| session(world, tenant)).collect();
     let sessions: Vec<(Session, String)> = stream::iter(opening).buffered(PARALLEL).try_collect().await?;
     let emit = |event| world.record(event);
     let target = Arc::new(Sessions(sessions));

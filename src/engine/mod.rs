@@ -28,6 +28,7 @@ mod mounted;
 mod needs;
 mod options;
 mod overrides;
+mod pod_identity;
 mod probe;
 mod programs;
 mod publish;

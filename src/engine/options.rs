@@ -10,6 +10,7 @@ use crate::{
         Case,
         model::{Arrival, Pace},
     },
+    tenant::Identity,
 };
 
 /// What a run is asked to do. The command line has been understood, the scenarios have been checked.
@@ -19,6 +20,8 @@ pub struct RunOptions {
     pub cases: Vec<Case>,
     /// Names of the shared tenants; at least one.
     pub tenants: Vec<String>,
+    /// Their ways in; at least one.
+    pub identities: Vec<Identity>,
     /// First part of every object's name; default `mountproof-<run id>`.
     pub cluster: Option<String>,
     /// Region that secrets are kept in.

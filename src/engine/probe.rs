@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::pod_identity;
 use crate::{
     environment::{Environment, version_of},
     generation::{self, DriverGeneration, Since},
@@ -12,10 +13,15 @@ use crate::{
         SECRET_TWICE, WORKLOADS,
     },
     secret::Credential,
+    tenant::Identity,
 };
 
 /// Probes every capability that scenarios can ask for, with these components at the seams.
-pub(super) async fn capabilities(environment: &Environment, components: &[Component]) -> Vec<Capability> {
+pub(super) async fn capabilities(
+    environment: &Environment,
+    components: &[Component],
+    identities: &[Identity],
+) -> Vec<Capability> {
     let socket = environment
         .nodes
         .iter()
@@ -119,6 +125,9 @@ pub(super) async fn capabilities(environment: &Environment, components: &[Compon
             },
         ),
     ];
+    if identities.contains(&Identity::PodIdentity) {
+        probed.push(pod_identity::probed(environment, components).await);
+    }
     for (name, because) in &environment.lacks {
         if let Some(lacking) = probed.iter_mut().find(|probed| probed.name == *name) {
             *lacking = capability(name, false, because);

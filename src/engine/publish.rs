@@ -75,7 +75,7 @@ impl LiveVolume {
                 service_account: "default".to_owned(),
             },
             class: tenant.class.clone(),
-            tokens: handed.tokens(attempt.world, &tenant.name).await?,
+            tokens: handed.tokens(attempt.world, &tenant).await?,
             attributes: handed.attributes,
         };
         Ok(Self {

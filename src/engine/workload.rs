@@ -150,6 +150,7 @@ pub(super) async fn create(attempt: &mut Attempt<'_>, planned: &Workload) -> Res
                 objects: &entries,
                 parameters: &parameters,
                 sync: sync.then_some(name.as_str()),
+                identity: attempt.case.plan.identity,
                 marks: &marks,
             };
             world.create(&manifest.manifest()).await?;

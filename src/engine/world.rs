@@ -23,7 +23,7 @@ use crate::{
         model::{Action, Condition, Content, RoleAnnotation, TenantSpec},
     },
     secret::{Credential, SecretValue},
-    tenant::{Marks, TENANT_SECRET},
+    tenant::{Identity, Marks, TENANT_SECRET},
     verdict::files::Print,
 };
 
@@ -42,8 +42,8 @@ pub(super) struct World {
     pub(super) seed: u64,
     /// A folder of the run's own on this machine.
     pub(super) scratch: PathBuf,
-    /// The run's shared tenants, in order.
-    pub(super) shared: Vec<Tenant>,
+    /// The run's shared tenants, in order, by each way in that they have.
+    pub(super) shared: BTreeMap<Identity, Vec<Tenant>>,
     pub(super) values: Arc<Values>,
 }
 
@@ -132,7 +132,7 @@ fn needed(case: &Case) -> impl Iterator<Item = &str> {
         ),
         _ => false,
     });
-    let asked = case.scenario.requires.iter().map(String::as_str);
+    let asked = case.plan.requires.iter().map(String::as_str);
     asked.chain(looks.then_some(MOUNTED_FILES))
 }
 
@@ -184,11 +184,13 @@ impl CaseTenant {
     }
 }
 
-/// The request for a tenant with one secret of the usual kind.
-pub(super) fn plain_request(values: &Values, name: &str) -> TenantRequest {
+/// The request for a tenant with one secret of the usual kind, and with these ways in.
+pub(super) fn plain_request(values: &Values, name: &str, identities: &[Identity]) -> TenantRequest {
     TenantRequest {
         name: name.to_owned(),
+        identities: identities.to_vec(),
         annotation: Annotation::Own,
+        trusts_other_cluster: false,
         boundary: None,
         secrets: vec![(
             TENANT_SECRET.to_owned(),
@@ -308,12 +310,13 @@ impl World {
             };
             let other = other.and_then(|index| self.shared_of(case, index));
             let tenant = if let Some(index) = bound.shared {
-                self.shared
+                self.shared(case.plan.identity)
                     .get(index)
                     .cloned()
                     .ok_or_else(StepError::bad_reference)?
             } else {
-                let mut request = plain_request(&self.values, &bound.name);
+                let mut request = plain_request(&self.values, &bound.name, &[case.plan.identity]);
+                request.trusts_other_cluster = spec.trusts_other_cluster;
                 request.annotation = match &spec.annotation {
                     RoleAnnotation::Own => Annotation::Own,
                     RoleAnnotation::Absent => Annotation::Absent,
@@ -411,7 +414,13 @@ impl World {
     }
 
     fn shared_of(&self, case: &Case, index: usize) -> Option<&Tenant> {
-        self.shared.get(case.tenants.get(index)?.shared?)
+        self.shared(case.plan.identity)
+            .get(case.tenants.get(index)?.shared?)
+    }
+
+    /// The run's shared tenants by a way in; none where they do not have it.
+    pub(super) fn shared(&self, identity: Identity) -> &[Tenant] {
+        self.shared.get(&identity).map_or(&[], Vec::as_slice)
     }
 
     /// Gives a secret a new value; the old one is kept as the previous.

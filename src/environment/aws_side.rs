@@ -13,8 +13,8 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use mountproof_aws_endpoint::{
-    Backend, CallLog as EndpointCalls, Endpoint, EndpointConfig, Fault as EndpointFault, Faults, Latency,
-    Reach, RootCredentials, StartError as EndpointError,
+    Backend, CallLog as EndpointCalls, Endpoint, EndpointConfig, Fault as EndpointFault, Faults,
+    InstanceCredentials, Latency, Reach, RootCredentials, StartError as EndpointError, eks::ClusterParts,
 };
 use mountproof_run_tls::RunCa;
 use serde_json::Value;
@@ -233,6 +233,24 @@ impl AwsSide {
     /// Makes known the keys of an issuer that cannot be fetched from where the endpoint stands.
     pub(super) fn host_issuer(&self, issuer: &str, keys: &Value) {
         self.with_endpoint(|endpoint| endpoint.host_issuer(issuer, keys));
+    }
+
+    /// Takes a cluster that stands for the EKS cluster of this name.
+    pub(super) fn adopt_cluster(&self, region: &str, name: &str, parts: ClusterParts) {
+        self.with_endpoint(|endpoint| endpoint.adopt_cluster(region, name, parts));
+    }
+
+    /// The credentials that an instance with this role has.
+    pub(super) fn instance_credentials(
+        &self,
+        region: &str,
+        role_arn: &str,
+        instance: &str,
+    ) -> Option<InstanceCredentials> {
+        let endpoint = lock(&self.endpoint);
+        endpoint
+            .as_ref()?
+            .instance_credentials(region, role_arn, instance)
     }
 
     /// A client with the root key.

@@ -12,8 +12,10 @@ use crate::{
     scenario::calls::{TLS_AWS, TLS_KUBERNETES, of_kubernetes},
 };
 
-/// Only the provider calls AWS for pods.
+/// Who calls AWS for pods.
 const CALLS_AWS: &str = "provider";
+/// But for their roles by Pod Identity.
+const CALLS_EKS: &str = "agent";
 
 /// The two logs.
 pub(super) struct LocalCounts {
@@ -48,13 +50,13 @@ fn aws(records: &[CallRecord], tenant: &Tenant, cursor: u64) -> Option<Calls> {
         let of_tenant =
             record.role.as_deref() == Some(&*tenant.role) || record.subject.as_ref() == Some(&subject);
         if of_tenant {
-            add(&mut counts, record.action(), CALLS_AWS, 1);
-            add(
-                &mut counts,
-                TLS_AWS.to_owned(),
-                CALLS_AWS,
-                u64::from(record.handshake),
-            );
+            let by = if record.service == "eks-auth" {
+                CALLS_EKS
+            } else {
+                CALLS_AWS
+            };
+            add(&mut counts, record.action(), by, 1);
+            add(&mut counts, TLS_AWS.to_owned(), by, u64::from(record.handshake));
         }
     }
     Some(counts)
@@ -99,10 +101,13 @@ mod tests {
     use mountproof_aws_endpoint::CallVerdict;
 
     use super::*;
+    use crate::tenant::Identity;
 
     fn tenant() -> Tenant {
         Tenant {
             name: "counted-1".to_owned(),
+            identity: Identity::Irsa,
+            ways: Vec::new(),
             role: "counted-role".to_owned(),
             role_arn: "arn:aws:iam::000000000000:role/counted-role".to_owned(),
             boundary: None,

@@ -6,6 +6,7 @@ use super::{
     Fault, LocalOptions, Plant,
     aws_side::AwsSide,
     node::{DriverPart, ProviderPart},
+    pod_identity::PodIdentityPart,
 };
 use crate::journal::Component;
 
@@ -15,9 +16,10 @@ pub(super) fn components(
     kubernetes: Component,
     driver: &DriverPart,
     provider: &ProviderPart,
+    pod_identity: Option<&PodIdentityPart>,
     aws: &AwsSide,
 ) -> Vec<Component> {
-    vec![
+    let mut components = vec![
         kubernetes,
         stand_in(
             "kubelet",
@@ -27,8 +29,10 @@ pub(super) fn components(
         ),
         driver.component(options),
         provider.component(options),
-        aws.component(None),
-    ]
+    ];
+    components.extend(pod_identity.map(PodIdentityPart::component));
+    components.push(aws.component(None));
+    components
 }
 
 pub(super) fn driver_stand_in() -> Component {
@@ -45,7 +49,7 @@ pub(super) fn provider_stand_in() -> Component {
         "provider",
         "provider stand-in",
         mountproof_stand_ins::provider::VERSION,
-        &["no SSM parameters", "no Pod Identity"],
+        &["no SSM parameters"],
     )
 }
 

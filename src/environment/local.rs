@@ -35,6 +35,7 @@ use super::{
     described, fault,
     node::{DriverPart, ProviderPart},
     parts::{Parts, ProviderFolders},
+    pod_identity::PodIdentityPart,
 };
 use crate::{
     generation::DriverGeneration,
@@ -86,6 +87,8 @@ pub struct LocalOptions {
     /// A real control plane in the place of the Kubernetes stand-in: this process is confined then, too, and the confinement
     /// ends its programs however this process ends.
     pub control_plane: Option<ControlPlanePrograms>,
+    /// Whether it is to be a cluster of EKS's, for Pod Identity.
+    pub pod_identity: bool,
     /// What else a report should say of this environment.
     pub notes: Vec<String>,
 }
@@ -123,6 +126,7 @@ impl Default for LocalOptions {
             rotation: Duration::from_secs(1),
             programs: None,
             control_plane: None,
+            pod_identity: false,
             notes: Vec::new(),
         }
     }
@@ -255,6 +259,11 @@ pub(super) async fn start(
     })
     .await
     .map_err(StartError::of("kubelet stand-in"))?;
+    let pod_identity = if options.pod_identity {
+        Some(PodIdentityPart::start(options, &aws_side, &ca, region, marks).await?)
+    } else {
+        None
+    };
     let provider_config = ProviderConfig::new(
         access(PROVIDER)?,
         folders.first.clone(),
@@ -265,6 +274,9 @@ pub(super) async fn start(
         https_proxy: Some(aws_side.address()),
         qps: options.provider_qps,
         burst: whole(options.provider_qps).max(provider_config.burst),
+        pod_identity_agents: pod_identity
+            .as_ref()
+            .map_or(provider_config.pod_identity_agents, PodIdentityPart::addresses),
         ..provider_config
     };
     let provider_limit = (provider_config.qps, provider_config.burst);
@@ -310,13 +322,25 @@ pub(super) async fn start(
         .issuer()
         .await
         .map_err(StartError::of("Kubernetes client"))?;
+    if let Some(pods) = &pod_identity {
+        let at = (api.url(), ca.certificate_pem());
+        pods.furnish(at, &kubernetes, &aws_side, &aws, marks, ledger)
+            .await?;
+    }
     let counts = LocalCounts {
         calls: aws_side.calls(),
         requests: api.requests(),
     };
     let ready = EnvironmentReady {
         took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        components: described::components(options, api.component(), &driver, &provider, &aws_side),
+        components: described::components(
+            options,
+            api.component(),
+            &driver,
+            &provider,
+            pod_identity.as_ref(),
+            &aws_side,
+        ),
         capabilities: Vec::new(),
         notes: described::notes(options, driver.mount_kind()),
         installed: None,
@@ -331,7 +355,19 @@ pub(super) async fn start(
     ];
     let kubelet_hand = Hand(kubelet.hand());
     let workload_controllers = api.has_controllers();
-    let parts = Parts::new(kubelet, driver, provider, Arc::clone(&aws_side), api, folders);
+    let eks_cluster = pod_identity.as_ref().map(|pods| pods.cluster.clone());
+    let pod_identity_agent = pod_identity
+        .as_ref()
+        .map(|_| "the agent stand-in on the node".to_owned());
+    let parts = Parts::new(
+        kubelet,
+        driver,
+        provider,
+        pod_identity,
+        Arc::clone(&aws_side),
+        api,
+        folders,
+    );
     let expired = Box::new(Issuer(Arc::clone(&parts)));
     let striking = fault::strike(&parts, &options.faults, struck).await;
     Ok(Environment {
@@ -349,7 +385,8 @@ pub(super) async fn start(
         republish: Some(Box::new(kubelet_hand)),
         failover_region: Some(failover_region(region).to_owned()),
         issuer,
-        eks_cluster: None,
+        eks_cluster,
+        pod_identity_agent,
         workload_image: WORKLOAD_IMAGE.to_owned(),
         nodes: vec![Node {
             name: NODE.to_owned(),

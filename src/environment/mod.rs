@@ -11,6 +11,7 @@ mod call_counts;
 mod call_log;
 mod cluster;
 mod clusters;
+mod control;
 mod control_plane;
 mod daemon_logs;
 mod described;
@@ -26,6 +27,7 @@ mod parts;
 mod placement;
 mod plant;
 mod planted;
+mod pod_identity;
 pub(crate) mod progress;
 mod restarts;
 pub mod standing;
@@ -52,7 +54,7 @@ pub use self::{
         remove as remove_kind_cluster, up,
     },
     local::{LocalOptions, Programs, StartError, logs_folder, scratch_folder},
-    plant::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
+    plant::{AgentDefect, Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect},
     progress::Told,
 };
 use futures::future::BoxFuture;
@@ -264,6 +266,9 @@ pub struct Environment {
     pub issuer: String,
     /// The EKS cluster that it is, by name, in which pods are associated with roles; none where it is no cluster of EKS's.
     pub eks_cluster: Option<String>,
+    /// What gives pods their credentials on the nodes, in words, where it is the run's own; else the add-on's agent is looked
+    /// for.
+    pub pod_identity_agent: Option<String>,
     /// Image of workloads where the run names none.
     pub workload_image: String,
     /// The nodes, as far as the harness can reach into them.
@@ -323,6 +328,7 @@ impl Environment {
             failover_region: None,
             issuer,
             eks_cluster: None,
+            pod_identity_agent: None,
             workload_image: WORKLOAD_IMAGE.to_owned(),
             nodes: Vec::new(),
             no_agent: None,
@@ -507,7 +513,7 @@ pub type Calls = BTreeMap<Counted, u64>;
 pub struct Counted {
     /// Its name, as in [`crate::scenario::calls`].
     pub call: String,
-    /// `driver` or `provider`.
+    /// `driver`, `provider`, or `agent` for that of Pod Identity.
     pub by: &'static str,
 }
 

@@ -12,6 +12,7 @@ use super::{
     control_plane::KubernetesPart,
     fault::Stricken,
     node::{DriverPart, ProviderPart},
+    pod_identity::PodIdentityPart,
 };
 use crate::{scenario::model::Rotation, secret::Credential};
 
@@ -20,6 +21,7 @@ pub(super) struct Parts {
     kubelet: Mutex<Option<Kubelet>>,
     driver: Mutex<Option<DriverPart>>,
     provider: Mutex<Option<ProviderPart>>,
+    pod_identity: Mutex<Option<PodIdentityPart>>,
     aws: Arc<AwsSide>,
     api: Mutex<Option<KubernetesPart>>,
     /// The driver's, when all stood.
@@ -38,6 +40,7 @@ impl Parts {
         kubelet: Kubelet,
         driver: DriverPart,
         provider: ProviderPart,
+        pod_identity: Option<PodIdentityPart>,
         aws: Arc<AwsSide>,
         api: KubernetesPart,
         folders: ProviderFolders,
@@ -48,6 +51,7 @@ impl Parts {
             kubelet: Mutex::new(Some(kubelet)),
             driver: Mutex::new(Some(driver)),
             provider: Mutex::new(Some(provider)),
+            pod_identity: Mutex::new(pod_identity),
             aws,
             api: Mutex::new(Some(api)),
         })
@@ -69,6 +73,9 @@ impl Parts {
         }
         if let Some(provider) = self.provider.lock().await.take() {
             provider.stop().await;
+        }
+        if let Some(agent) = self.pod_identity.lock().await.take() {
+            agent.stop().await;
         }
         self.aws.stop().await;
         if let Some(api) = self.api.lock().await.take() {

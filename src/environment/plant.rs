@@ -32,6 +32,8 @@ pub enum Defect {
     Driver(DriverDefect),
     /// See `mountproof_stand_ins::provider::Defects`.
     Provider(ProviderDefect),
+    /// See `mountproof_stand_ins::defects::AgentDefects`.
+    Agent(AgentDefect),
 }
 
 /// Of the AWS endpoint.
@@ -61,6 +63,12 @@ pub enum EndpointDefect {
     AcceptExpiredToken,
     /// Requests for another region are taken.
     AcceptAnyRegion,
+    /// Associations of other namespaces count.
+    AnyAssociationCounts,
+    /// The cluster that a trust policy names counts for nothing.
+    IgnoreSourceCluster,
+    /// The session tags that a trust policy names count for nothing.
+    IgnoreRequestTags,
 }
 
 /// Of the driver.
@@ -115,6 +123,13 @@ pub enum ProviderDefect {
     FetchesTwice,
 }
 
+/// Of the Pod Identity Agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AgentDefect {
+    /// Another pod's credentials are handed out.
+    OtherPodsCredentials,
+}
+
 macro_rules! plants {
     ($($name:literal, $defect:expr, caught by $scenario:literal: $what:literal;)*) => {
         static ALL: &[Entry] = &[$(Entry { name: $name, what: $what, caught_by: $scenario, defect: $defect }),*];
@@ -146,6 +161,14 @@ plants! {
         caught by "expired-token-refused": "a token is accepted however long ago it expired";
     "endpoint:accept-any-region", Defect::Endpoint(EndpointDefect::AcceptAnyRegion),
         caught by "impostor-refused": "a request signed for another region is accepted";
+    "endpoint:any-association-counts", Defect::Endpoint(EndpointDefect::AnyAssociationCounts),
+        caught by "no-association": "a pod gets the role that another namespace's ServiceAccount is associated with";
+    "endpoint:ignore-source-cluster", Defect::Endpoint(EndpointDefect::IgnoreSourceCluster),
+        caught by "role-trusts-other-cluster": "EKS hands out a role whatever cluster its trust policy names";
+    "endpoint:ignore-request-tags", Defect::Endpoint(EndpointDefect::IgnoreRequestTags),
+        caught by "association-names-other-role": "EKS hands out a role whatever namespace its trust policy names";
+    "agent:other-pods-credentials", Defect::Agent(AgentDefect::OtherPodsCredentials),
+        caught by "association-of-other-namespace": "the Pod Identity Agent hands out the credentials that it has for another pod";
     "driver:empty-mount", Defect::Driver(DriverDefect::EmptyMount),
         caught by "positive": "an empty mount is reported as success";
     "driver:file-left-after-unmount", Defect::Driver(DriverDefect::FileLeftAfterUnmount),
@@ -247,7 +270,9 @@ impl FromStr for Plant {
             return Err(format!("no such defect; there are: {}", names.join(", ")));
         };
         if once && matches!(plant.defect(), Defect::Endpoint(_)) {
-            return Err("only defects of the driver and of the provider can show once".to_owned());
+            return Err(
+                "only defects of the driver, of the provider and of the agent can show once".to_owned(),
+            );
         }
         Ok(Self { once, ..plant })
     }

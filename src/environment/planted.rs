@@ -1,9 +1,9 @@
 //! Plants, as the parts take them.
 
 use mountproof_aws_endpoint::Defects;
-use mountproof_stand_ins::defects::{DriverDefects, ProviderDefects};
+use mountproof_stand_ins::defects::{AgentDefects, DriverDefects, ProviderDefects};
 
-use super::{Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect};
+use super::{AgentDefect, Defect, DriverDefect, EndpointDefect, Plant, ProviderDefect};
 
 pub(super) fn endpoint_defects(plants: &[Plant]) -> Defects {
     let mut defects = Defects::default();
@@ -22,6 +22,9 @@ pub(super) fn endpoint_defects(plants: &[Plant]) -> Defects {
                 EndpointDefect::IgnoreBoundary => &mut defects.ignore_boundary,
                 EndpointDefect::AcceptExpiredToken => &mut defects.accept_expired_token,
                 EndpointDefect::AcceptAnyRegion => &mut defects.accept_any_region,
+                EndpointDefect::AnyAssociationCounts => &mut defects.any_association_counts,
+                EndpointDefect::IgnoreSourceCluster => &mut defects.ignore_source_cluster,
+                EndpointDefect::IgnoreRequestTags => &mut defects.ignore_request_tags,
             } = true;
         }
     }
@@ -65,6 +68,18 @@ pub(super) fn provider_defects(plants: &[Plant]) -> ProviderDefects {
                 ProviderDefect::RefusesSecretTwice => &mut defects.refuses_secret_twice,
                 ProviderDefect::FailoverAfterDenial => &mut defects.failover_after_denial,
                 ProviderDefect::FetchesTwice => &mut defects.fetches_twice,
+            } = true;
+        }
+    }
+    defects
+}
+
+pub(super) fn agent_defects(plants: &[Plant]) -> AgentDefects {
+    let mut defects = AgentDefects::default();
+    for plant in plants {
+        if let Defect::Agent(defect) = plant.defect() {
+            *match defect {
+                AgentDefect::OtherPodsCredentials => &mut defects.other_pods_credentials,
             } = true;
         }
     }

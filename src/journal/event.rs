@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::tenant::Identity;
+
 /// Version of the journal's own format, written into [`RunStarted`].
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -139,16 +141,26 @@ pub struct CasePlan {
     /// The part of an upgrade in which it runs, which its name ends with; absent in a run without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
+    /// How its pods get their role, which its name says where that is not `irsa`; absent for that.
+    #[serde(default, skip_serializing_if = "is_irsa")]
+    pub identity: Identity,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde hands over")]
+fn is_irsa(identity: &Identity) -> bool {
+    *identity == Identity::Irsa
 }
 
 impl CasePlan {
     /// What the case's measurements are called after.
     #[must_use]
     pub fn measured_as(&self) -> String {
-        match self.phase {
-            Some(phase) => format!("{}@{phase}", self.scenario),
-            None => self.scenario.clone(),
-        }
+        let way = match self.identity {
+            Identity::Irsa => String::new(),
+            other => format!("-{other}"),
+        };
+        let phase = self.phase.map_or_else(String::new, |phase| format!("@{phase}"));
+        format!("{}{way}{phase}", self.scenario)
     }
 }
 

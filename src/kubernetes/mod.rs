@@ -221,6 +221,16 @@ impl Kubernetes {
         }
     }
 
+    /// Has a pod end without any time for it, and forgets it at once; one that is not there is fine.
+    pub async fn end_at_once(&self, pod: &ObjectRef) -> Result<(), KubernetesError> {
+        let params = DeleteParams::background().grace_period(0);
+        match limited(self.api(pod).delete(&pod.name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(KubernetesError::of(format!("end {pod}"), error)),
+        }
+    }
+
     /// Waits until an object is gone; says what holds it when it is not by `until`. Another object of
     /// the same name that comes in its place counts as gone.
     pub async fn wait_gone(&self, reference: &ObjectRef, until: Instant) -> Result<(), KubernetesError> {
@@ -344,17 +354,32 @@ impl Kubernetes {
         account: &str,
         audience: &str,
     ) -> Result<Credential, KubernetesError> {
+        self.token_of(namespace, account, audience, None).await
+    }
+
+    /// The same, bound to a pod by its name and uid, as kubelet has them.
+    pub async fn token_of(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+        pod: Option<(&str, &str)>,
+    ) -> Result<Credential, KubernetesError> {
         let action = || format!("request a token of ServiceAccount {namespace}/{account}");
         let failed = |message: String| KubernetesError {
             action: action(),
             status: None,
             message,
         };
-        let body = json!({
+        let mut body = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": { "audiences": [audience] },
         });
+        if let Some((name, uid)) = pod {
+            body["spec"]["boundObjectRef"] =
+                json!({ "apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid });
+        }
         let request = http::Request::post(format!(
             "/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         ))

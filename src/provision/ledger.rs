@@ -12,9 +12,11 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio_util::task::TaskTracker;
 
 use crate::kubernetes::ObjectRef;
 
@@ -83,7 +85,8 @@ impl Reach {
     }
 
     /// Whether AWS is an account, and no part of the run's process.
-    pub(super) fn is_account(&self) -> bool {
+    #[must_use]
+    pub fn is_account(&self) -> bool {
         matches!(self, Self::Account { .. })
     }
 }
@@ -160,6 +163,13 @@ pub enum Object {
     Kubernetes(ObjectRef),
     /// A Kubernetes object of what is installed for the run in a cluster that stays: it goes after everything that mounts.
     Installed(ObjectRef),
+    /// A Kubernetes object of somebody else's that makes room for the run's, and is put back after them.
+    Displaced {
+        /// Which.
+        object: ObjectRef,
+        /// Where it is written down, as it was.
+        saved: PathBuf,
+    },
     /// An EKS cluster with everything in it, by name.
     EksCluster(String),
     /// A managed node group with its nodes.
@@ -195,6 +205,17 @@ pub enum Object {
     Secret(String),
 }
 
+impl Object {
+    /// Whether it is in a cluster.
+    #[must_use]
+    pub fn is_in_kubernetes(&self) -> bool {
+        matches!(
+            self,
+            Self::Kubernetes(_) | Self::Installed(_) | Self::Displaced { .. }
+        )
+    }
+}
+
 impl std::fmt::Display for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -202,6 +223,7 @@ impl std::fmt::Display for Object {
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Container(name) => write!(f, "container {name}"),
             Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
+            Self::Displaced { object, .. } => write!(f, "{object}, as it was before the run"),
             Self::EksCluster(name) => write!(f, "EKS cluster {name}"),
             Self::Nodegroup { cluster, name } => write!(f, "node group {name} of EKS cluster {cluster}"),
             Self::Addon { cluster, name } => write!(f, "add-on {name} of EKS cluster {cluster}"),
@@ -236,6 +258,8 @@ pub struct Ledger {
     path: PathBuf,
     open: Mutex<Open>,
     tripwire: OnceLock<Tripwire>,
+    /// What is being made.
+    flights: TaskTracker,
 }
 
 /// What happens as soon as so many objects have been put on record.
@@ -303,6 +327,12 @@ impl Ledger {
         Ok((Self::over(path, file, whole, standing), found))
     }
 
+    /// The run's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new("."))
+    }
+
     /// Puts objects on record, on disk, before they are made. Objects on record already are fine.
     pub fn plan(&self, objects: &[Object]) -> Result<(), LedgerError> {
         let mut open = self.lock();
@@ -327,6 +357,31 @@ impl Ledger {
             open.standing.add(object);
         }
         Ok(())
+    }
+
+    /// Makes something that is on record, to its end whether or not anybody still waits for it: a request that is given up half-way
+    /// may arrive after teardown has looked for what it makes.
+    ///
+    /// # Panics
+    ///
+    /// As `making` does.
+    pub async fn landed<T: Send + 'static>(&self, making: impl Future<Output = T> + Send + 'static) -> T {
+        match self.flights.spawn(making).await {
+            Ok(made) => made,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Nobody cancels it but the runtime's own end.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Waits until nothing is being made any more; whether that came about in time.
+    pub async fn all_landed(&self, patience: Duration) -> bool {
+        self.flights.close();
+        let landed = tokio::time::timeout(patience, self.flights.wait()).await.is_ok();
+        self.flights.reopen();
+        landed
     }
 
     /// Calls `then` as soon as so many objects have been put on record, on disk, before the last of them is made. Once for a
@@ -394,6 +449,7 @@ impl Ledger {
                 planned: 0,
             }),
             tripwire: OnceLock::new(),
+            flights: TaskTracker::new(),
         }
     }
 

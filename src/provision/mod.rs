@@ -2,16 +2,19 @@
 
 mod account;
 mod aged;
+pub mod displaced;
 mod eks;
 pub mod ledger;
 mod order;
 mod scratch;
+mod settled;
 mod strays;
 pub mod sweep;
 mod teardown;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 pub use self::{
     account::{AccountTrouble, finish_account},
@@ -20,4 +23,5 @@ pub use self::{
     scratch::{MARKER, scratch_removed},
     teardown::{Going, Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
+    ways::Way,
 };

@@ -12,6 +12,7 @@ use std::{
 use futures::{StreamExt as _, stream};
 
 use super::{
+    displaced::put_back,
     eks,
     ledger::{KubernetesIn, Ledger, Object, Reach},
     order::Plan,
@@ -22,7 +23,7 @@ use crate::{
     environment::Environment,
     journal::LeftoverFound,
     kubernetes::{Kubernetes, KubernetesError, ObjectRef},
-    tenant::{ClusterName, Marks, RUN_TAG},
+    tenant::{ClusterName, Marks, RUN_LABEL, RUN_TAG},
 };
 
 /// Removals at a time.
@@ -75,7 +76,9 @@ pub(super) enum World {
 impl World {
     fn holds(self, object: &Object) -> bool {
         match object {
-            Object::Kubernetes(_) | Object::Installed(_) => self == Self::Kubernetes,
+            Object::Kubernetes(_) | Object::Installed(_) | Object::Displaced { .. } => {
+                self == Self::Kubernetes
+            }
             Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => false,
             _ => self == Self::Aws,
         }
@@ -395,9 +398,23 @@ async fn remove_from(
                 kubernetes: Some(kubernetes),
                 ..
             },
-        ) => remove_kubernetes(kubernetes, marks, reference)
-            .await
-            .map_err(|error| error.to_string()),
+        ) => {
+            if matches!(object, Object::Installed(_)) {
+                holds_nothing_of_others(kubernetes, marks, reference).await?;
+            }
+            let removed = remove_kubernetes(kubernetes, marks, reference).await;
+            removed.map_err(|error| error.to_string())
+        }
+        (
+            Object::Displaced { saved, .. },
+            Worlds {
+                kubernetes: Some(kubernetes),
+                ..
+            },
+        ) => {
+            went(Going::Waiting("what was there before the run is put back"));
+            put_back(kubernetes, saved).await.map(|()| Removal::Removed)
+        }
         (Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_), _) => Ok(Removal::Absent),
         (_, Worlds { aws: Some(aws), .. }) if eks::holds(object) => {
             let hears = |text: &str| went(Going::Waiting(text));
@@ -585,6 +602,40 @@ impl Work<'_> {
     }
 }
 
+/// A definition takes every object of its kind along: in a cluster that stays none of somebody else's may be among them.
+async fn holds_nothing_of_others(
+    kubernetes: &Kubernetes,
+    marks: &Marks,
+    reference: &ObjectRef,
+) -> Result<(), String> {
+    if reference.kind != "CustomResourceDefinition" {
+        return Ok(());
+    }
+    let said = |error: KubernetesError| error.to_string();
+    let Some(definition) = kubernetes.read(reference).await.map_err(said)? else {
+        return Ok(());
+    };
+    let spec = &definition["spec"];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let version = format!("{}/{}", text(&spec["group"]), text(&spec["versions"][0]["name"]));
+    let kind = text(&spec["names"]["kind"]);
+    let objects = kubernetes.list(&version, &kind, None, None).await.map_err(said)?;
+    let others: Vec<String> = objects
+        .iter()
+        .filter(|object| object["metadata"]["labels"][RUN_LABEL] != marks.run())
+        .map(|object| ObjectRef::of(object).to_string())
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "it has objects that are not the run's, and would take them along: {}; remove it with `kubectl delete crd {}` once they \
+         are not needed",
+        others.join(", "),
+        reference.name
+    ))
+}
+
 async fn remove_kubernetes(
     kubernetes: &Kubernetes,
     marks: &Marks,
@@ -612,6 +663,7 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.secret_tags(name).await,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::Displaced { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_)
@@ -647,6 +699,7 @@ async fn remove_of_run(aws: &Aws, object: &Object) -> Result<(), AwsError> {
         Object::Secret(name) => aws.remove_secret(name).await?,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::Displaced { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_)

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ledger::{Ledger, LedgerError, Object},
+    settled::{Newcomer, await_settled},
     teardown::{Removal, remove},
+    ways::Way,
 };
 use crate::{
     aws::{Aws, AwsError},
@@ -22,7 +24,8 @@ use crate::{
     kubernetes::{KubernetesError, ObjectRef, SECRETS_STORE},
     secret::SecretValue,
     tenant::{
-        self, AUDIENCE, ClassManifest, ClassObject, ClusterName, Marks, NameError, TENANT_SECRET, TenantNames,
+        self, AUDIENCE, ClassManifest, ClassObject, ClusterName, Identity, Marks, NameError, TENANT_SECRET,
+        TenantNames,
     },
 };
 
@@ -44,6 +47,20 @@ pub enum ProvisionError {
     /// It could not be put on record, so it was not made.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A request without one.
+    #[error("make a tenant without a way in")]
+    NoWayIn,
+    /// Pod Identity is EKS's.
+    #[error("associate a ServiceAccount with a role: this is no cluster of EKS's; leave --identity out")]
+    NoEksCluster,
+    /// An association was made, and is not there.
+    #[error("associate {namespace}/default with its role: not listed after {within:?}")]
+    NotAssociated {
+        /// The namespace.
+        namespace: String,
+        /// The wait.
+        within: Duration,
+    },
 }
 
 /// Makes the objects of one run.
@@ -60,8 +77,12 @@ pub struct Provisioner {
 pub struct TenantRequest {
     /// Its name, which is its namespace's.
     pub name: String,
-    /// ARN that its `ServiceAccount` is annotated with.
+    /// The ways in that it is to have.
+    pub identities: Vec<Identity>,
+    /// ARN that its `ServiceAccount` is annotated with, or associated with.
     pub annotation: Annotation,
+    /// Whether its role of Pod Identity trusts another cluster than its own.
+    pub trusts_other_cluster: bool,
     /// The secrets that its role's permissions boundary lets it read, by the last part of their paths; no boundary
     /// where absent.
     pub boundary: Option<Vec<String>>,
@@ -85,6 +106,10 @@ pub enum Annotation {
 pub struct Tenant {
     /// Its name, which is its namespace's.
     pub name: String,
+    /// The way in by which it is looked at: role and class are of this one.
+    pub identity: Identity,
+    /// Every way in that it has.
+    pub ways: Vec<Way>,
     /// Name of its own role.
     pub role: String,
     /// ARN of its own role.
@@ -112,6 +137,21 @@ pub struct TenantSecret {
     pub previous: Option<SecretValue>,
 }
 
+impl Tenant {
+    /// The same tenant by this way in, if it has it.
+    #[must_use]
+    pub fn through(&self, identity: Identity) -> Option<Self> {
+        let way = self.ways.iter().find(|way| way.identity == identity)?;
+        Some(Self {
+            identity,
+            role: way.role.clone(),
+            role_arn: way.role_arn.clone(),
+            class: way.class.clone(),
+            ..self.clone()
+        })
+    }
+}
+
 impl Provisioner {
     /// A provisioner whose names begin with `cluster` and whose objects carry `marks`.
     #[must_use]
@@ -129,8 +169,11 @@ impl Provisioner {
         }
     }
 
-    /// What every tenant's role needs: the identity provider of the cluster's tokens.
-    pub async fn provide_cluster(&self) -> Result<(), ProvisionError> {
+    /// What every tenant's role needs: for IRSA the identity provider of the cluster's tokens.
+    pub async fn provide_cluster(&self, identities: &[Identity]) -> Result<(), ProvisionError> {
+        if !identities.contains(&Identity::Irsa) {
+            return Ok(());
+        }
         let arn = self.aws().oidc_arn(&self.environment.issuer);
         self.ledger.plan(&[Object::OidcProvider(arn)])?;
         let tags = self.marks.tags();
@@ -186,15 +229,17 @@ impl Provisioner {
         let (partition, account) = (self.aws().partition(), &self.aws().access().account);
         let mut planned = vec![
             Object::Policy(names.policy_arn(partition, account)),
-            Object::Role(names.role()),
             Object::Kubernetes(ObjectRef::new("v1", "Namespace", None, names.namespace())),
+        ];
+        planned.extend(self.planned_ways(&names, &request)?);
+        planned.extend(request.identities.iter().map(|&identity| {
             Object::Kubernetes(ObjectRef::new(
                 SECRETS_STORE,
                 "SecretProviderClass",
                 Some(names.namespace()),
-                &names.class(),
-            )),
-        ];
+                &names.class_of(identity),
+            ))
+        }));
         let boundary = match &request.boundary {
             Some(within) => Some(self.boundary(&names, within)?),
             None => None,
@@ -211,17 +256,22 @@ impl Provisioner {
         let in_aws = async {
             let document = tenant::identity_policy(&names, partition, account);
             let policy = aws.provide_policy(&names.policy(), &document, &tags).await?;
-            let trust = tenant::trust_policy(&names, partition, account, &self.environment.issuer);
-            let role_arn = aws.provide_role(&names.role(), &trust, &policy, &tags).await?;
-            if let Some((arn, document)) = &boundary {
+            if let Some((_, document)) = &boundary {
                 aws.provide_policy(&names.boundary(), document, &tags).await?;
-                aws.bound_role(&names.role(), arn).await?;
+            }
+            let mut ways = Vec::new();
+            for &identity in &request.identities {
+                let way = self.make_way(&names, &request, identity, &policy, &tags).await?;
+                if let Some((arn, _)) = &boundary {
+                    aws.bound_role(&way.role, arn).await?;
+                }
+                ways.push(way);
             }
             let mut secrets = BTreeMap::new();
             for (secret, value) in &request.secrets {
                 secrets.insert(secret.clone(), self.make_secret(&names, secret, value).await?);
             }
-            Ok::<_, ProvisionError>((role_arn, secrets))
+            Ok::<_, ProvisionError>((ways, secrets))
         };
         let in_kubernetes = async {
             kubernetes
@@ -231,33 +281,51 @@ impl Provisioner {
         };
         // Both to their end, also when one fails: see `provide`.
         let (in_aws, in_kubernetes) = tokio::join!(in_aws, in_kubernetes);
-        let ((role_arn, secrets), ()) = (in_aws?, in_kubernetes?);
+        let ((ways, secrets), ()) = (in_aws?, in_kubernetes?);
 
-        let annotated = match &request.annotation {
-            Annotation::Own => Some(role_arn.as_str()),
+        let by_annotation = ways.iter().find(|way| way.identity == Identity::Irsa);
+        let annotated = by_annotation.and_then(|way| match &request.annotation {
+            Annotation::Own => Some(way.role_arn.as_str()),
             Annotation::Absent => None,
             Annotation::Other(arn) => Some(arn.as_str()),
-        };
+        });
         kubernetes
             .apply(&tenant::service_account(names.namespace(), annotated, &marks))
             .await?;
-        if let Some(secret) = secrets.get(TENANT_SECRET) {
-            let class = ClassManifest {
+        if self.environment.reach.is_account()
+            && let Some(way) = by_annotation
+        {
+            let own = secrets.get(TENANT_SECRET).filter(|_| boundary.is_none());
+            let newcomer = Newcomer {
                 namespace: names.namespace(),
-                name: &names.class(),
-                objects: &[ClassObject::named(&secret.path)],
-                parameters: &BTreeMap::new(),
-                sync: None,
-                marks: &marks,
+                role_arn: &way.role_arn,
+                secret: own.map(|secret| secret.path.as_str()),
             };
-            kubernetes.create(&class.manifest()).await?;
+            await_settled(aws, kubernetes, newcomer).await?;
         }
+        if let Some(secret) = secrets.get(TENANT_SECRET) {
+            for way in &ways {
+                let class = ClassManifest {
+                    namespace: names.namespace(),
+                    name: &way.class,
+                    objects: &[ClassObject::named(&secret.path)],
+                    parameters: &BTreeMap::new(),
+                    sync: None,
+                    identity: way.identity,
+                    marks: &marks,
+                };
+                kubernetes.create(&class.manifest()).await?;
+            }
+        }
+        let first = ways.first().ok_or(ProvisionError::NoWayIn)?;
         Ok(Tenant {
-            role: names.role(),
+            identity: first.identity,
+            role: first.role.clone(),
+            role_arn: first.role_arn.clone(),
+            class: first.class.clone(),
             boundary: boundary.map(|(arn, _)| arn),
-            class: names.class(),
             name: request.name,
-            role_arn,
+            ways,
             secrets,
             took: began.elapsed(),
         })
@@ -321,7 +389,7 @@ impl Provisioner {
                 .values()
                 .map(|secret| Object::Secret(secret.path.clone())),
         );
-        objects.push(Object::Role(tenant.role.clone()));
+        objects.extend(tenant.ways.iter().flat_map(|way| way.objects(&tenant.name)));
         if let Ok(names) = TenantNames::new(&self.cluster, &tenant.name) {
             objects.push(Object::Policy(names.policy_arn(partition, account)));
         }
@@ -386,7 +454,11 @@ impl Provisioner {
         &self.ledger
     }
 
-    fn aws(&self) -> &Aws {
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    pub(super) fn aws(&self) -> &Aws {
         &self.environment.aws
     }
 }

@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
+use super::capability::POD_IDENTITY;
 use super::model::{Each, Scenario};
-use crate::journal::CasePlan;
+use crate::{journal::CasePlan, tenant::Identity};
 
 /// A scenario bound to tenants: what the engine runs, and one line of a report.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,8 @@ pub struct Binding {
     pub cases: Vec<Case>,
     /// Scenarios that need more shared tenants than the run has.
     pub unbound: Vec<Unbound>,
+    /// Scenarios about a way in that the run does not have: their names, and that way.
+    pub left_out: Vec<(String, Identity)>,
 }
 
 /// A scenario that cannot be bound.
@@ -49,10 +52,16 @@ pub struct Unbound {
     pub has: usize,
 }
 
-/// Binds scenarios to the run's shared tenants: the first ones, in order, or each in turn with the
+/// Binds scenarios to the run's shared tenants, who come in by IRSA: the first ones, in order, or each in turn with the
 /// next ones in a ring.
 #[must_use]
 pub fn bind(scenarios: &[Scenario], tenants: &[String]) -> Binding {
+    bind_through(scenarios, tenants, &[Identity::Irsa])
+}
+
+/// Binds scenarios to the run's shared tenants, once for each way in that they have and the scenario is about.
+#[must_use]
+pub fn bind_through(scenarios: &[Scenario], tenants: &[String], identities: &[Identity]) -> Binding {
     let mut binding = Binding::default();
     let mut own = OwnNames {
         taken: tenants.iter().cloned().collect(),
@@ -68,19 +77,35 @@ pub fn bind(scenarios: &[Scenario], tenants: &[String]) -> Binding {
             });
             continue;
         }
+        let fits = |identity: &&Identity| scenario.identity.is_none_or(|only| only == **identity);
+        let ways: Vec<Identity> = identities.iter().filter(fits).copied().collect();
+        if let (Some(only), []) = (scenario.identity, &ways[..]) {
+            let left_out = (scenario.name.clone(), only);
+            if !binding.left_out.contains(&left_out) {
+                binding.left_out.push(left_out);
+            }
+            continue;
+        }
         let turns = match scenario.each {
             Each::Once => 1,
             Each::Tenant => tenants.len(),
         };
         let scenario = Arc::new(scenario.clone());
-        binding
-            .cases
-            .extend((0..turns).map(|turn| case(&scenario, tenants, turn, turns, &mut own)));
+        for identity in ways {
+            let turns = (0..turns).map(|turn| case(&scenario, tenants, (turn, turns), identity, &mut own));
+            binding.cases.extend(turns);
+        }
     }
     binding
 }
 
-fn case(scenario: &Arc<Scenario>, tenants: &[String], turn: usize, turns: usize, own: &mut OwnNames) -> Case {
+fn case(
+    scenario: &Arc<Scenario>,
+    tenants: &[String],
+    (turn, turns): (usize, usize),
+    identity: Identity,
+    own: &mut OwnNames,
+) -> Case {
     let mut shared = (0..tenants.len()).map(|step| (turn + step) % tenants.len());
     let bound: Vec<BoundTenant> = scenario
         .tenants
@@ -101,7 +126,9 @@ fn case(scenario: &Arc<Scenario>, tenants: &[String], turn: usize, turns: usize,
         .matrix
         .iter()
         .map(|(axis, value)| format!("{axis}={value}"));
-    let parts: Vec<String> = turn_name.into_iter().chain(values).collect();
+    // The way in by which all came before there was another is not said.
+    let way = (identity != Identity::Irsa).then(|| identity.to_string());
+    let parts: Vec<String> = turn_name.into_iter().chain(values).chain(way).collect();
     let name = if parts.is_empty() {
         scenario.name.clone()
     } else {
@@ -113,6 +140,10 @@ fn case(scenario: &Arc<Scenario>, tenants: &[String], turn: usize, turns: usize,
         .zip(&bound)
         .map(|(spec, bound)| (spec.name.clone(), bound.name.clone()))
         .collect();
+    let mut requires = scenario.requires.clone();
+    if identity == Identity::PodIdentity {
+        requires.push(POD_IDENTITY.to_owned());
+    }
     Case {
         plan: CasePlan {
             case: name,
@@ -121,8 +152,9 @@ fn case(scenario: &Arc<Scenario>, tenants: &[String], turn: usize, turns: usize,
             description: scenario.description.clone(),
             file: scenario.file.clone(),
             tenants: names,
-            requires: scenario.requires.clone(),
+            requires,
             phase: None,
+            identity,
         },
         scenario: Arc::clone(scenario),
         tenants: bound,
@@ -241,6 +273,32 @@ mod tests {
                 row("it[b,size=2]", &["b"]),
             ]
         );
+    }
+
+    #[test]
+    fn each_way_in_is_a_case_of_its_own_and_all_but_the_first_are_named() {
+        let tenants = ["a".to_owned(), "b".to_owned()];
+        let names = |head: &str, identities: &[Identity]| -> (Vec<String>, usize) {
+            let binding = bind_through(&scenarios(head), &tenants, identities);
+            let names = binding.cases.into_iter().map(|case| case.plan.case);
+            (names.collect(), binding.left_out.len())
+        };
+        let head = "each: tenant\nmatrix: { size: [\"1\"] }\ntenants: { red: {} }\n";
+        let irsa = ["it[a,size=1]", "it[b,size=1]"];
+        let pods = ["it[a,size=1,pod-identity]", "it[b,size=1,pod-identity]"];
+        let both = [irsa, pods].concat();
+        let text = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let [one, other] = Identity::ALL;
+        assert_eq!(names(head, &[one]), (text(&irsa), 0));
+        assert_eq!(names(head, &[other]), (text(&pods), 0));
+        assert_eq!(names(head, &Identity::ALL), (text(&both), 0));
+        let head = "identity: pod-identity\ntenants: { red: {} }\n";
+        assert_eq!(names(head, &Identity::ALL), (text(&["it[pod-identity]"]), 0));
+        assert_eq!(names(head, &[one]), (Vec::new(), 1));
+        let head = "identity: irsa\ntenants: { red: {} }\n";
+        assert_eq!(names(head, &Identity::ALL), (text(&["it"]), 0));
+        let required = bind_through(&scenarios("tenants: { red: {} }\n"), &tenants, &[other]).cases;
+        assert_eq!(required[0].plan.requires, ["pod-identity"]);
     }
 
     #[test]

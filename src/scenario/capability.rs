@@ -40,6 +40,10 @@ pub const PROGRAM_LOGS: &str = "program-logs";
 /// What driver and provider ask of AWS and of Kubernetes, and over how many connections, can be counted.
 pub const CALL_COUNTS: &str = "call-counts";
 
+/// Pods get roles by EKS Pod Identity: the cluster is one of EKS's, the agent runs on its nodes, the provider knows of it and is
+/// handed the token for it. Cases that come in that way require it by themselves.
+pub const POD_IDENTITY: &str = "pod-identity";
+
 /// All of them, with what they mean.
 pub const KNOWN: &[(&str, &str)] = &[
     (
@@ -83,6 +87,10 @@ pub const KNOWN: &[(&str, &str)] = &[
     (
         PROGRAM_CONTROL,
         "driver and provider can be killed and started anew",
+    ),
+    (
+        POD_IDENTITY,
+        "pods get roles by EKS Pod Identity, through the agent on their node",
     ),
     (
         CALL_COUNTS,

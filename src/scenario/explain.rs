@@ -267,6 +267,7 @@ tenant must be a shared one."
   - a reason is `error` with `action`, and perhaps `reason`; or `event` alone
   - an expectation is one of `files`, `event`, `podStatus`, at one of `now`, `eventually`, `holds`
   - fetches are paced by `inFlight` or by `perSecond`
+  - `trusts: other` is of a scenario with `identity: pod-identity`
   - `files: previous` needs an `update` before it"
         }
         Code::NoSteps => "A scenario without steps would always pass and prove nothing.",
@@ -280,8 +281,8 @@ To prove that it is refused, write `deny`; to watch what becomes of it, `create`
         Code::CannotFail => {
             "The denial asks for the tenant's own secret with the tenant's own role. AWS would allow
 it, and the scenario would always fail. Ask for another tenant's secret, make a tenant whose
-ServiceAccount names another role (`{ own: true, role: red }`) or whose role has a `boundary` without the
-secret, or give the secret a policy that denies the tenant: `resourcePolicies: { shut: { deny: [red] } }`."
+ServiceAccount names another role (`{ own: true, role: red }`), whose role has a `boundary` without the
+secret or trusts another cluster, or give the secret a policy that denies the tenant: `resourcePolicies: { shut: { deny: [red] } }`."
         }
         Code::CapabilityNotRequired => {
             "The step needs something that some environments cannot do, and would be an error of the

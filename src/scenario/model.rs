@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::tenant::Identity;
+
 /// A scenario, ready to be bound to tenants.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
@@ -22,6 +24,8 @@ pub struct Scenario {
     pub file: String,
     /// Capabilities without which it is `not-supported`.
     pub requires: Vec<String>,
+    /// The one way in that it is about; each that the run has where absent.
+    pub identity: Option<Identity>,
     /// Whether it is bound once (to the first tenants of the run) or once for each tenant.
     pub each: Each,
     /// Its tenants in the order of the file.
@@ -56,9 +60,11 @@ pub struct TenantSpec {
     pub name: String,
     /// Provisioned for this case alone, and removed after it; else one of the run's shared tenants.
     pub own: bool,
-    /// What its `default` `ServiceAccount`'s annotation names. Only an own tenant may differ from
+    /// What its `default` `ServiceAccount` gets: the role that its annotation names, or its association. Only an own tenant may differ from
     /// [`RoleAnnotation::Own`].
     pub annotation: RoleAnnotation,
+    /// Whether its role trusts another cluster than the one that it is in. Only an own tenant's can.
+    pub trusts_other_cluster: bool,
     /// Secrets made for this case, beside the `secret` that every tenant has.
     pub secrets: Vec<SecretSpec>,
     /// Whom a secret's own policy denies to read it, by the secret's name.
@@ -79,12 +85,12 @@ pub struct Denied {
     pub primary_region_only: bool,
 }
 
-/// The role that a `ServiceAccount` is annotated with.
+/// The role that a `ServiceAccount` is annotated with, or associated with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleAnnotation {
     /// The tenant's own.
     Own,
-    /// No annotation.
+    /// None.
     Absent,
     /// Another tenant's, by the scenario's name for it.
     Of(String),

@@ -35,13 +35,16 @@ pub struct RawScenario {
     pub metadata: RawMetadata,
     /// The claim in one sentence. Reports print it beside the verdict.
     pub description: At<String>,
+    /// The one way in that it is about: it is tried with no other. Default: with each that the run has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<RawIdentity>,
     /// How often it is bound to the run's tenants. Default `once`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub each: Option<RawEach>,
     /// Capabilities without which it is `not-supported`: `iam-enforcement`, `call-log`, `rotation`,
     /// `csi-socket`, `expired-tokens`, `file-permission`, `secret-twice`,
     /// `workload-controllers`, `aws-faults`, `program-control`, `failover-region`, `secret-sync`, `republish`,
-    /// `program-logs`.
+    /// `program-logs`. What Pod Identity needs is required by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<At<String>>,
     /// The tenants it speaks of, by names of its own. Each is one of the run's shared tenants, or,
@@ -80,6 +83,16 @@ pub struct RawMetadata {
     pub labels: BTreeMap<String, String>,
 }
 
+/// How pods get their role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawIdentity {
+    /// By the annotation of their `ServiceAccount` (IAM roles for service accounts).
+    Irsa,
+    /// By an association in EKS, through the agent on their node.
+    PodIdentity,
+}
+
 /// How often a scenario is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -98,10 +111,14 @@ pub struct RawTenant {
     /// Made for this case and removed after it. Default false: one of the run's shared tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<bool>,
-    /// Which role its `ServiceAccount` is annotated with: `own` (the default), `none`, or another
-    /// tenant's by that tenant's name. Only an own tenant can differ from `own`.
+    /// Which role its `ServiceAccount` is annotated with, or with Pod Identity associated with: `own` (the default), `none`, or
+    /// another tenant's by that tenant's name. Only an own tenant can differ from `own`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<At<String>>,
+    /// Which cluster its role trusts, with Pod Identity: `own` (the default), or `other`, which is none that there is. Only
+    /// an own tenant can differ from `own`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusts: Option<At<RawTrusted>>,
     /// Secrets made for this case, by the last part of their path. Every tenant has one named
     /// `secret` already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +134,16 @@ pub struct RawTenant {
     /// whatever its policy allows. Only an own tenant can have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<At<Vec<At<String>>>>,
+}
+
+/// Whom a role trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawTrusted {
+    /// The cluster that its tenant is in.
+    Own,
+    /// Another one.
+    Other,
 }
 
 /// A resource policy: what is written on the secret itself.

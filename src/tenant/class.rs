@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Value, json};
 
-use super::{Marks, PROVIDER};
+use super::{Identity, Marks, PROVIDER};
 use crate::scenario::model::{NameForm, Object, Part, Stage};
 
 /// One entry of `parameters.objects`.
@@ -143,6 +143,8 @@ pub struct ClassManifest<'a> {
     pub parameters: &'a BTreeMap<String, String>,
     /// The Kubernetes Secret that every file is synced into, where it is.
     pub sync: Option<&'a str>,
+    /// How its pods get their role.
+    pub identity: Identity,
     /// Its marks.
     pub marks: &'a Marks,
 }
@@ -156,6 +158,12 @@ impl ClassManifest<'_> {
             .iter()
             .map(|(key, value)| (key.as_str(), value.clone()))
             .collect();
+        if self.identity == Identity::PodIdentity {
+            // One that a scenario sets itself is what it is about.
+            parameters
+                .entry("usePodIdentity")
+                .or_insert_with(|| "true".to_owned());
+        }
         parameters.insert("objects", objects_yaml(self.objects));
         let mut manifest = json!({
             "apiVersion": "secrets-store.csi.x-k8s.io/v1",
@@ -231,6 +239,7 @@ mod tests {
             objects: &[ClassObject::named("demo/team-red/secret")],
             parameters: &BTreeMap::new(),
             sync: None,
+            identity: Identity::Irsa,
             marks: &Marks::of_run("7f3k").of_tenant("team-red"),
         };
         let manifest = class.manifest();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AUDIENCE, Marks};
+use super::{AUDIENCE, Marks, POD_AUDIENCE};
 use crate::generation::DriverGeneration;
 
 /// Name of the CSI driver.
@@ -10,11 +10,15 @@ pub const CSI_DRIVER: &str = "secrets-store.csi.k8s.io";
 /// Name by which classes call the AWS provider.
 pub const PROVIDER: &str = "aws";
 
+/// Whom pods' tokens are for that kubelet hands to the driver: STS, and EKS Pod Identity. The chart of provider 3.x and later,
+/// which brings the driver along, asks for both.
+pub const TOKEN_AUDIENCES: [&str; 2] = [AUDIENCE, POD_AUDIENCE];
+
 /// Group of the driver's kinds.
 const GROUP: &str = "secrets-store.csi.x-k8s.io";
 
-/// The `CSIDriver` object, as the chart of a driver of this `generation` makes it for IRSA with rotation on: inline
-/// volumes only, with pod information and a token for STS.
+/// The `CSIDriver` object, as the chart of a driver of this `generation` makes it for AWS with rotation on: inline
+/// volumes only, with pod information and the tokens of [`TOKEN_AUDIENCES`].
 #[must_use]
 pub fn csi_driver(marks: &Marks, generation: DriverGeneration) -> Value {
     let mut object = json!({
@@ -24,7 +28,7 @@ pub fn csi_driver(marks: &Marks, generation: DriverGeneration) -> Value {
         "spec": {
             "podInfoOnMount": true,
             "attachRequired": false,
-            "tokenRequests": [{ "audience": AUDIENCE }],
+            "tokenRequests": TOKEN_AUDIENCES.map(|audience| json!({ "audience": audience })),
             "volumeLifecycleModes": ["Ephemeral"],
         },
     });
@@ -126,12 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_driver_asks_for_a_token_that_sts_takes() {
+    fn the_driver_asks_for_tokens_that_sts_and_eks_take() {
         let driver = csi_driver(&Marks::of_run("7f3k"), DriverGeneration::of("1.6.0"));
         assert_eq!(driver["metadata"]["name"], "secrets-store.csi.k8s.io");
         assert_eq!(
             driver["spec"]["tokenRequests"],
-            json!([{ "audience": "sts.amazonaws.com" }])
+            json!([{ "audience": "sts.amazonaws.com" }, { "audience": "pods.eks.amazonaws.com" }])
         );
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Identity;
 use crate::secret::fingerprint;
 
 /// The secret that every tenant has.
@@ -129,6 +130,15 @@ impl TenantNames {
         self.fitted("-secrets-manager-role", LONGEST_ROLE)
     }
 
+    /// The role of this way in: [`role`](Self::role), or `<cluster>-<namespace>-secrets-manager-pod-role`.
+    #[must_use]
+    pub fn role_of(&self, identity: Identity) -> String {
+        match identity {
+            Identity::Irsa => self.role(),
+            Identity::PodIdentity => self.fitted("-secrets-manager-pod-role", LONGEST_ROLE),
+        }
+    }
+
     /// `<cluster>-<namespace>-secrets-manager-policy`.
     #[must_use]
     pub fn policy(&self) -> String {
@@ -189,6 +199,15 @@ impl TenantNames {
     #[must_use]
     pub fn class(&self) -> String {
         format!("{}-{TENANT_SECRET}", self.tenant)
+    }
+
+    /// The class of this way in: [`class`](Self::class), or `<namespace>-secret-pod-identity`.
+    #[must_use]
+    pub fn class_of(&self, identity: Identity) -> String {
+        match identity {
+            Identity::Irsa => self.class(),
+            Identity::PodIdentity => format!("{}-pod-identity", self.class()),
+        }
     }
 
     fn fitted(&self, suffix: &str, longest: usize) -> String {
@@ -407,8 +426,12 @@ mod tests {
             prop_assume!(one != two && !one.starts_with("kube-") && !two.starts_with("kube-"));
             prop_assume!(one != "default" && two != "default");
             let (one, two) = (names(&cluster, &one), names(&cluster, &two));
-            prop_assert!(one.role().len() <= LONGEST_ROLE && one.policy().len() <= LONGEST_POLICY);
-            prop_assert_ne!(one.role(), two.role());
+            prop_assert!(one.policy().len() <= LONGEST_POLICY);
+            for identity in Identity::ALL {
+                prop_assert!(one.role_of(identity).len() <= LONGEST_ROLE);
+                prop_assert_ne!(one.role_of(identity), two.role_of(identity));
+            }
+            prop_assert_ne!(one.role_of(Identity::Irsa), one.role_of(Identity::PodIdentity));
             prop_assert_ne!(one.policy(), two.policy());
             // Whatever the names, no tenant's path holds another tenant's secret.
             prop_assert!(!two.secret(TENANT_SECRET).unwrap().starts_with(&one.secret_path()));

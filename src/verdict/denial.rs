@@ -25,6 +25,8 @@ pub struct Claim {
     pub tenant: String,
     /// What it tries to read, for messages: `team-red/secret`.
     pub target: String,
+    /// The same as its class names it. A line of a log that names none of it is about another mount.
+    pub asks: Vec<String>,
     /// The reason that must be seen.
     pub reason: ExpectedReason,
     /// How long nothing may appear.
@@ -54,6 +56,20 @@ pub enum ExpectedReason {
         region: Option<String>,
         /// The web identity that must have been refused (`system:serviceaccount:<ns>:<sa>`), for STS.
         subject: Option<String>,
+    },
+    /// EKS Pod Identity's exchange of the pod's token for a session of whatever role its `ServiceAccount` is associated with,
+    /// refused: there may be no role at all.
+    Exchange {
+        /// Error code.
+        error: String,
+        /// `eks-auth:AssumeRoleForPodIdentity`.
+        action: String,
+        /// What AWS's reason must contain, where it matters why.
+        says: Option<String>,
+        /// The pod's `ServiceAccount` (`system:serviceaccount:<ns>:<sa>`): a session given to it is a breach.
+        subject: String,
+        /// Name and ARN of the secret.
+        secret: Vec<String>,
     },
     /// Text of a pod event; no call for the secret may have been made.
     Event {
@@ -281,6 +297,9 @@ fn allowed_call<'a>(claim: &Claim, seen: &'a Seen) -> Option<&'a Call> {
                     None => call.role.as_ref() == Some(role),
                 }
         }),
+        ExpectedReason::Exchange { action, subject, .. } => calls
+            .iter()
+            .find(|call| call.allowed && call.action == *action && call.subject.as_ref() == Some(subject)),
         ExpectedReason::Event { secret, role, .. } => calls
             .iter()
             .find(|call| call.allowed && call.role.as_ref() == Some(role) && names(call, secret)),
@@ -305,6 +324,13 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
             .fact("expected", contains.clone())
             .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
         }
+        ExpectedReason::Exchange {
+            error,
+            action,
+            says,
+            subject,
+            ..
+        } => exchange_reason(claim, seen, [error, action, subject], says.as_deref()),
         ExpectedReason::Aws {
             error,
             action,
@@ -317,7 +343,8 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
         } => {
             let says = says.as_deref();
             let Some(calls) = &seen.calls else {
-                return reason_in_text(claim, seen, [error, action, role], says, asked);
+                let named = [error.as_str(), action, role];
+                return reason_in_text(claim, seen, named, (says, region.as_deref()), subject.is_some());
             };
             let denied = calls.iter().rev().find(|call| {
                 !call.allowed
@@ -364,22 +391,85 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
     }
 }
 
-/// Without a call log the provider's log, or the event of an old provider, must name error, action, role and secret, and
-/// say what AWS must say.
+/// The refusal of an exchange. The agent passes on what EKS said, and since provider 2.0 the pod's own event has it all, for
+/// the SDK knows it for the caller's fault: so the event tells where there is no call log.
+fn exchange_reason(
+    claim: &Claim,
+    seen: &Seen,
+    [error, action, subject]: [&str; 3],
+    says: Option<&str>,
+) -> Result<Finding, Failure> {
+    let why = match &seen.calls {
+        Some(calls) => calls
+            .iter()
+            .rev()
+            .find(|call| {
+                !call.allowed
+                    && call.action == action
+                    && call.error.as_deref() == Some(error)
+                    && call.subject.as_deref() == Some(subject)
+                    && says
+                        .is_none_or(|says| call.reason.as_ref().is_some_and(|reason| reason.contains(says)))
+            })
+            .map(|call| call.reason.clone().unwrap_or_else(|| error.to_owned())),
+        None => {
+            // In round brackets, as the agent writes it.
+            let code = format!("({error})");
+            seen.refusals
+                .iter()
+                .find(|text| text.contains(&code) && says.is_none_or(|says| text.contains(says)))
+                .cloned()
+        }
+    };
+    if let Some(why) = why {
+        return Ok(Finding {
+            brief: format!("EKS gave {subject} no role: {error}"),
+            detail: format!("EKS gave {subject} no role: {why}"),
+        });
+    }
+    let nearest = seen
+        .calls
+        .iter()
+        .flatten()
+        .rev()
+        .find(|call| call.error.is_some());
+    Err(failure(format!(
+        "{} mounting {} was refused for another reason",
+        claim.tenant, claim.target
+    ))
+    .fact("expected", expected([error, action, subject], says))
+    .fact(
+        "call",
+        nearest.map_or_else(|| "no refused AWS call was seen".to_owned(), describe),
+    )
+    .fact("event", seen.refusals.last().cloned().unwrap_or_default()))
+}
+
+/// Without a call log the provider's log, or the event of an old provider, must name what is asked for, error, action and role,
+/// and say what AWS must say; the provider names the region in front, where that one must have refused. STS does not name the role that it does not give: the provider does, in a line before.
 fn reason_in_text(
     claim: &Claim,
     seen: &Seen,
     named: [&str; 3],
-    says: Option<&str>,
-    asked: &[String],
+    (says, region): (Option<&str>, Option<&str>),
+    of_sts: bool,
 ) -> Result<Finding, Failure> {
-    let [error, _, role] = named;
+    let [error, action, role] = named;
     let mut texts = seen.provider_log.iter().chain(&seen.refusals);
-    let tells = |text: &&String| {
-        let of_it = asked.is_empty() || asked.iter().any(|secret| text.contains(secret.as_str()));
-        of_it && named.into_iter().chain(says).all(|part| text.contains(part))
+    let asked_for_role = seen.provider_log.iter().any(|line| {
+        line.contains(&format!("Role ARN for {}:", claim.tenant)) && line.ends_with(&format!("role/{role}"))
+    });
+    let region = region.map(|region| format!("{region}: "));
+    let fits = |text: &str| {
+        [error, action]
+            .into_iter()
+            .chain(says)
+            .chain(region.as_deref())
+            .all(|part| text.contains(part))
+            && (text.contains(role) || (of_sts && asked_for_role))
+            && (claim.asks.is_empty() || claim.asks.iter().any(|name| text.contains(name.as_str())))
     };
-    if let Some(text) = texts.find(tells) {
+    if let Some(text) = texts.find(|text| fits(text)) {
         return Ok(Finding {
             brief: format!("denied as {}: {error}", own_part(role, &claim.tenant)),
             detail: format!("denied as {role}: {text}"),

@@ -13,6 +13,7 @@ use mountproof::{
         SCHEMA_VERSION, StepFinished, StepStarted, TeardownFinished, TenantReady, Verdict, WarningRaised,
     },
     load::histogram,
+    tenant::Identity,
 };
 
 /// When every fixture's run started.
@@ -484,6 +485,7 @@ fn plan(case: &str, profile: &str) -> CasePlan {
             Vec::new()
         },
         phase: Phase::ALL.into_iter().find(|known| known.to_string() == phase),
+        identity: Identity::Irsa,
     }
 }
 

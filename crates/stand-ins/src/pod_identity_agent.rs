@@ -125,6 +125,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct PodIdentityAgent {
     addresses: Vec<SocketAddr>,
+    defects: Shared<AgentDefects>,
     shutdown: CancellationToken,
     serving: Vec<JoinHandle<()>>,
 }
@@ -135,6 +136,7 @@ impl PodIdentityAgent {
     /// # Errors
     /// When it cannot.
     pub async fn start(config: AgentConfig) -> Result<Self, StartError> {
+        let defects = config.defects.clone();
         let inner = Arc::new(Inner {
             https: HttpsClient::new(&config.trusted_pem, config.https_proxy)?,
             cluster: config.cluster,
@@ -167,6 +169,7 @@ impl PodIdentityAgent {
         });
         Ok(Self {
             addresses,
+            defects,
             serving: serving.collect(),
             shutdown,
         })
@@ -176,6 +179,12 @@ impl PodIdentityAgent {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The switches of its defects.
+    #[must_use]
+    pub fn defects(&self) -> &Shared<AgentDefects> {
+        &self.defects
     }
 
     /// Ends it.

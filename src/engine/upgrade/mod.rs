@@ -164,7 +164,8 @@ async fn standing(world: &World, upgrade: &Upgrade, phase: Phase) -> Standing {
     };
     let mut capabilities: Vec<Capability> = Vec::new();
     for components in &components {
-        for capability in probe::capabilities(&world.environment, components).await {
+        let probed = probe::capabilities(&world.environment, components, &world.options.identities).await;
+        for capability in probed {
             match capabilities
                 .iter_mut()
                 .find(|known| known.name == capability.name)

@@ -123,7 +123,7 @@ impl<'a> Probes<'a> {
 
     /// One pod: started, seen with its secret or not, removed.
     async fn one(&self, name: String, node: &str) {
-        let Some(tenant) = self.world.shared.first() else {
+        let Some(tenant) = self.world.shared.values().find_map(|tenants| tenants.first()) else {
             return;
         };
         let marks = self.world.marks.of_tenant(&tenant.name);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     command::{Trouble, run},
-    tenant::AUDIENCE,
+    tenant::TOKEN_AUDIENCES,
 };
 
 /// Longest wait for a chart to be fetched.
@@ -227,12 +227,12 @@ impl Chart {
     }
 }
 
-/// PURE. What scenarios need: a token for STS, rotation and synced Secrets. The provider's chart brings the driver's along,
+/// PURE. What scenarios need: tokens for STS and Pod Identity, rotation and synced Secrets. The provider's chart brings the driver's along,
 /// which is installed by itself.
 fn values(part: Part, rotation: Duration) -> Value {
     match part {
         Part::Driver => json!({
-            "tokenRequests": [{ "audience": AUDIENCE }],
+            "tokenRequests": TOKEN_AUDIENCES.map(|audience| json!({ "audience": audience })),
             "enableSecretRotation": true,
             "rotationPollInterval": format!("{}s", rotation.as_secs_f64()),
             "syncSecret": { "enabled": true },

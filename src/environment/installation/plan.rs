@@ -14,7 +14,7 @@ use super::{
 use crate::{
     generation::{DriverGeneration, Version},
     kubernetes::ObjectRef,
-    tenant::{self, AUDIENCE, Marks},
+    tenant::{self, Marks, TOKEN_AUDIENCES},
 };
 
 /// Where the charts put both.
@@ -386,11 +386,15 @@ fn complete(object: &mut Value, generation: DriverGeneration) -> Vec<String> {
     let mut added = Vec::new();
     let spec = &mut object["spec"];
     let asks = spec["tokenRequests"].as_array().cloned().unwrap_or_default();
-    if !asks.iter().any(|request| request["audience"] == AUDIENCE) {
-        let mut asks = asks;
-        asks.push(json!({ "audience": AUDIENCE }));
-        spec["tokenRequests"] = json!(asks);
-        added.push(format!("tokenRequests for {AUDIENCE} added to its CSIDriver"));
+    let mut all = asks.clone();
+    for audience in TOKEN_AUDIENCES {
+        if !asks.iter().any(|request| request["audience"] == audience) {
+            all.push(json!({ "audience": audience }));
+            added.push(format!("tokenRequests for {audience} added to its CSIDriver"));
+        }
+    }
+    if all.len() > asks.len() {
+        spec["tokenRequests"] = json!(all);
     }
     if generation.republish && spec["requiresRepublish"] != true {
         spec["requiresRepublish"] = json!(true);

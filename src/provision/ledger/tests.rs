@@ -109,11 +109,11 @@ fn a_process_that_is_gone_is_not_running() {
 #[test]
 fn a_process_that_nobody_has_waited_for_is_gone() {
     let mut child = std::process::Command::new("true").spawn().unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let until = std::time::Instant::now() + Duration::from_secs(30);
     // It ends by itself; its number stays until it is waited for.
     while Process::of(child.id()).is_ok() {
         assert!(std::time::Instant::now() < until, "it is still there");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
     assert!(fs::exists(format!("/proc/{}", child.id())).unwrap());
     child.wait().unwrap();

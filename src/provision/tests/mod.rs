@@ -4,6 +4,7 @@
 
 mod account;
 mod front;
+mod ways;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,23 @@ use crate::{
 const ACCOUNT: &str = "000000000000";
 const RUN: &str = "r1";
 
+/// A call log that nobody reads.
+struct Heard;
+
+impl crate::environment::CallLog for Heard {
+    fn cursor(&self) -> u64 {
+        0
+    }
+
+    fn since(&self, _: u64) -> Vec<crate::verdict::denial::Call> {
+        Vec::new()
+    }
+
+    fn forgotten(&self) -> u64 {
+        0
+    }
+}
+
 /// Both worlds, each with a front in which requests can be made to go wrong.
 struct Stage {
     endpoint: Endpoint,
@@ -40,6 +58,11 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::set_in(None).await
+    }
+
+    /// The same, with Kubernetes for the EKS cluster of this name.
+    async fn set_in(eks_cluster: Option<&str>) -> Self {
         let ca = RunCa::generate(RUN).unwrap();
         let api = ApiServer::start(ApiServerConfig::on_loopback(Arc::clone(&ca)))
             .await
@@ -70,7 +93,20 @@ impl Stage {
         };
         let aws = Aws::connect(access, key).unwrap();
         let issuer = kubernetes.issuer().await.unwrap();
-        let environment = Arc::new(Environment::of_worlds(kubernetes, aws, issuer));
+        let mut environment = Environment::of_worlds(kubernetes, aws, issuer);
+        if let Some(name) = eks_cluster {
+            let parts = aws_endpoint::eks::ClusterParts {
+                endpoint: api.url(),
+                certificate_authority_pem: ca.certificate_pem().to_owned(),
+                issuer: environment.issuer.clone(),
+                jwks: api.key_set(),
+            };
+            endpoint.adopt_cluster("eu-central-1", name, parts);
+            environment.eks_cluster = Some(name.to_owned());
+            // What an endpoint was told counts at once; AWS itself would be given time.
+            environment.calls = Some(Arc::new(Heard));
+        }
+        let environment = Arc::new(environment);
         Self {
             endpoint,
             _api: api,
@@ -149,7 +185,9 @@ fn requests(names: &[&str]) -> Vec<TenantRequest> {
         .iter()
         .map(|name| TenantRequest {
             name: (*name).to_owned(),
+            identities: vec![tenant::Identity::Irsa],
             annotation: Annotation::Own,
+            trusts_other_cluster: false,
             boundary: None,
             secrets: vec![(
                 "secret".to_owned(),
@@ -188,7 +226,7 @@ async fn provide_all(
     provisioner
         .create(&tenant::csi_driver(provisioner.marks(), newest()))
         .await?;
-    provisioner.provide_cluster().await?;
+    provisioner.provide_cluster(&[tenant::Identity::Irsa]).await?;
     provisioner
         .provide(requests, 8, &|_| {}, &CancellationToken::new())
         .await

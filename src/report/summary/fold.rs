@@ -15,6 +15,7 @@ use crate::{
         Verdict,
     },
     report::latency::Series,
+    tenant::Identity,
 };
 
 /// Folds events one by one; the terminal does it while they come.
@@ -343,6 +344,7 @@ fn unplanned(case: &str) -> CasePlan {
         tenants: BTreeMap::new(),
         requires: Vec::new(),
         phase: None,
+        identity: Identity::Irsa,
     }
 }
 

@@ -107,6 +107,9 @@ impl Resolver<'_> {
             }
         }
         match &tenant.annotation {
+            RoleAnnotation::Own if tenant.trusts_other_cluster => {
+                Some("its role trusts another cluster".to_owned())
+            }
             RoleAnnotation::Own => None,
             RoleAnnotation::Absent => Some("its ServiceAccount names no role".to_owned()),
             RoleAnnotation::Of(other) => Some(format!("its ServiceAccount names the role of `{other}`")),
@@ -274,7 +277,7 @@ impl Resolver<'_> {
         };
         let expected = match (service, code.as_str()) {
             ("sts", "AccessDeniedException") => Some("AccessDenied"),
-            ("secretsmanager" | "ssm", "AccessDenied") => Some("AccessDeniedException"),
+            ("secretsmanager" | "ssm" | "eks-auth", "AccessDenied") => Some("AccessDeniedException"),
             _ => None,
         };
         if let Some(expected) = expected {

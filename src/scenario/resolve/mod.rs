@@ -25,9 +25,10 @@ use super::{
     duration, matrix,
     matrix::{Row, Substituted},
     model::{Each, Evidence, Scenario, TenantSpec, Workload},
-    raw::{RawEach, RawEvidence, RawScenario},
+    raw::{RawEach, RawEvidence, RawIdentity, RawScenario},
     suggest::nearest,
 };
+use crate::tenant::Identity;
 
 const MAX_STEPS: usize = 100;
 /// What a scenario may take beyond the sum of its steps, where it has no deadline of its own.
@@ -201,6 +202,10 @@ impl<'a> Resolver<'a> {
                 .iter()
                 .map(|required| required.value.clone())
                 .collect(),
+            identity: raw.identity.map(|identity| match identity {
+                RawIdentity::Irsa => Identity::Irsa,
+                RawIdentity::PodIdentity => Identity::PodIdentity,
+            }),
             each,
             tenants: std::mem::take(&mut self.tenants),
             matrix: self.row.clone(),

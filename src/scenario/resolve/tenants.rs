@@ -8,7 +8,7 @@ use super::{
         code::Code,
         diagnostic::Diagnostic,
         model::{Content, RoleAnnotation, SecretRef, SecretSpec, TenantSpec},
-        raw::{RawContent, RawTenant},
+        raw::{RawContent, RawIdentity, RawTenant, RawTrusted},
         suggest::nearest,
     },
     Resolver,
@@ -63,6 +63,7 @@ impl Resolver<'_> {
             let raw = raw.as_ref().unwrap_or(&default);
             let own = raw.own.unwrap_or_default();
             let annotation = self.annotation(tenant, raw, own, &names);
+            let trusts_other_cluster = self.trusts_other_cluster(tenant, raw, own);
             let secrets = raw
                 .secrets
                 .as_ref()
@@ -72,6 +73,7 @@ impl Resolver<'_> {
                 name: tenant.value.clone(),
                 own,
                 annotation,
+                trusts_other_cluster,
                 secrets,
                 denied_by_secret: BTreeMap::new(),
                 replicated: BTreeSet::new(),
@@ -138,6 +140,39 @@ impl Resolver<'_> {
             );
         }
         annotation
+    }
+
+    /// Only the trust of roles of Pod Identity names a cluster by its name: that of IRSA names it by its issuer.
+    fn trusts_other_cluster(&mut self, tenant: &At<String>, raw: &RawTenant, own: bool) -> bool {
+        let Some(written) = raw
+            .trusts
+            .as_ref()
+            .filter(|written| written.value == RawTrusted::Other)
+        else {
+            return false;
+        };
+        if self.raw.identity != Some(RawIdentity::PodIdentity) {
+            self.error(
+                Diagnostic::error(Code::Contradiction, "another cluster is one of Pod Identity's")
+                    .at(written.place.clone(), "needs `identity: pod-identity`")
+                    .help("add `identity: pod-identity` to the scenario"),
+            );
+        }
+        if !own {
+            self.error(
+                Diagnostic::error(
+                    Code::SharedTenantChanged,
+                    format!(
+                        "`{}` is a shared tenant and its role trusts its own cluster",
+                        tenant.value
+                    ),
+                )
+                .at(written.place.clone(), "would change it for every other scenario")
+                .at(tenant.place.clone(), "shared")
+                .help("add `own: true`: the tenant is then made for this case alone"),
+            );
+        }
+        true
     }
 
     fn secrets(&mut self, tenant: &At<String>, secrets: &Ordered<At<RawContent>>) -> Vec<SecretSpec> {

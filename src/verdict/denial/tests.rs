@@ -6,6 +6,7 @@ fn claim() -> Claim {
     Claim {
         tenant: "team-blue".into(),
         target: "team-red/secret".into(),
+        asks: vec!["demo/team-red/secret".into()],
         reason: ExpectedReason::Aws {
             error: "AccessDeniedException".into(),
             action: "secretsmanager:GetSecretValue".into(),
@@ -111,7 +112,7 @@ fn every_part_of_the_proof_is_needed() {
             "no log, provider log",
             Seen {
                 calls: None,
-                provider_log: vec!["AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: secretsmanager:GetSecretValue".into()],
+                provider_log: vec!["Failed fetching secret demo/team-red/secret: AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to perform: secretsmanager:GetSecretValue".into()],
                 ..proof()
             },
             Is::Holds,
@@ -199,7 +200,7 @@ fn which_policy_refused_is_looked_for_in_what_aws_says() {
         }
         claim
     };
-    let text = "AccessDeniedException: demo-team-blue-role is not authorized to perform: \
+    let text = "Failed fetching secret demo/team-red/secret: AccessDeniedException: demo-team-blue-role is not authorized to perform: \
                 secretsmanager:GetSecretValue because no identity-based policy allows the action";
     let without_log = Seen {
         calls: None,
@@ -326,5 +327,169 @@ fn a_refused_role_needs_the_web_identity_that_asked() {
             },
         );
         assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+    }
+}
+
+/// A denial of Pod Identity's own: EKS gives no session, so that there may be no role to be named.
+fn exchange(says: &str) -> Claim {
+    Claim {
+        reason: ExpectedReason::Exchange {
+            error: "ResourceNotFoundException".into(),
+            action: "eks-auth:AssumeRoleForPodIdentity".into(),
+            says: Some(says.into()),
+            subject: "system:serviceaccount:team-blue:default".into(),
+            secret: vec!["demo/team-red/secret".into()],
+        },
+        ..claim()
+    }
+}
+
+fn refused_exchange() -> Call {
+    Call {
+        action: "eks-auth:AssumeRoleForPodIdentity".into(),
+        role: None,
+        principal: Some("arn:aws:sts::0:assumed-role/node/i-1".into()),
+        subject: Some("system:serviceaccount:team-blue:default".into()),
+        asked: None,
+        resource: None,
+        error: Some("ResourceNotFoundException".into()),
+        reason: Some("No association found for service account default in namespace team-blue".into()),
+        ..denied_call()
+    }
+}
+
+#[test]
+fn a_session_that_eks_does_not_give_is_proven_by_call_or_by_event() {
+    let seen = |calls: Option<Vec<Call>>| Seen { calls, ..proof() };
+    let other = |change: fn(&mut Call)| {
+        let mut call = refused_exchange();
+        change(&mut call);
+        seen(Some(vec![call]))
+    };
+    // As provider 3.1.1 has it in the pod's event.
+    let event = "failed to mount secrets store objects for pod team-blue/p, err: rpc error: code = Unknown desc = us-east-1: \
+                 Failed fetching secret demo/team-red/secret: operation error Secrets Manager: GetSecretValue, get identity: get \
+                 credentials: failed to refresh cached credentials, failed to load credentials, : [r-1]: \
+                 (ResourceNotFoundException): No association found for service account default in namespace team-blue, \
+                 fault: client";
+    let told = |text: &str| Seen {
+        refusals: vec![text.to_owned()],
+        ..seen(None)
+    };
+    let says = "No association found";
+    for (what, claim, seen, expected) in [
+        (
+            "the call",
+            exchange(says),
+            seen(Some(vec![refused_exchange()])),
+            Is::Holds,
+        ),
+        (
+            "another reason",
+            exchange("Token expired"),
+            seen(Some(vec![refused_exchange()])),
+            Is::Broken,
+        ),
+        (
+            "another pod's",
+            exchange(says),
+            other(|call| call.subject = Some("system:serviceaccount:team-red:default".into())),
+            Is::Broken,
+        ),
+        (
+            "another error",
+            exchange(says),
+            other(|call| call.error = Some("AccessDeniedException".into())),
+            Is::Broken,
+        ),
+        (
+            "a session was given, of whatever role",
+            exchange(says),
+            other(|call| {
+                call.allowed = true;
+                call.error = None;
+                call.role = Some("somebody's".into());
+            }),
+            Is::Breach,
+        ),
+        ("the event", exchange(says), told(event), Is::Holds),
+        (
+            "an event that hides it",
+            exchange(says),
+            told("Failed to fetch secret"),
+            Is::Broken,
+        ),
+        (
+            "an event for another reason",
+            exchange("Token expired"),
+            told(event),
+            Is::Broken,
+        ),
+    ] {
+        let judgement = judge(&claim, &seen);
+        assert_eq!(is(&judgement), expected, "{what}: {judgement:?}");
+    }
+}
+
+#[test]
+fn the_providers_log_proves_what_sts_refused_by_the_role_that_was_asked_for() {
+    let claim = Claim {
+        reason: ExpectedReason::Aws {
+            error: "AccessDenied".into(),
+            action: "sts:AssumeRoleWithWebIdentity".into(),
+            says: None,
+            role: "demo-team-red-role".into(),
+            asked: Vec::new(),
+            secret: Vec::new(),
+            region: None,
+            subject: Some("system:serviceaccount:team-blue:default".into()),
+        },
+        ..claim()
+    };
+    let asked = "I1126 15:00:00.000000 1 server.go:222] Role ARN for team-blue:default is arn:aws:iam::0:role/demo-team-red-role";
+    let refused = "W1126 15:00:00.000000 1 utils.go:1] us-east-1: Failed fetching secret demo/team-red/secret: .. api error \
+                   AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity";
+    for (lines, expected) in [
+        (vec![asked, refused], Is::Holds),
+        (vec![refused], Is::Broken),
+        (vec![asked], Is::Broken),
+        (
+            vec![&asked.replace("team-blue", "team-green"), refused],
+            Is::Broken,
+        ),
+        (
+            vec![asked, &refused.replace("team-red/secret", "other")],
+            Is::Broken,
+        ),
+    ] {
+        let seen = Seen {
+            calls: None,
+            provider_log: lines.iter().map(|line| (*line).to_owned()).collect(),
+            ..proof()
+        };
+        assert_eq!(is(&judge(&claim, &seen)), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn without_a_call_log_the_provider_tells_which_region_refused() {
+    let line = "W1126 14:02:11.020131 1 provider.rs:1] eu-west-1: Failed fetching secret demo/team-red/secret: api error \
+                AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to \
+                perform: secretsmanager:GetSecretValue on resource: demo/team-red/secret";
+    for (region, expected) in [
+        (None, Is::Holds),
+        (Some("eu-west-1"), Is::Holds),
+        (Some("us-east-1"), Is::Broken),
+    ] {
+        let mut claim = claim();
+        if let ExpectedReason::Aws { region: refuses, .. } = &mut claim.reason {
+            *refuses = region.map(str::to_owned);
+        }
+        let seen = Seen {
+            calls: None,
+            provider_log: vec![line.to_owned()],
+            ..proof()
+        };
+        assert_eq!(is(&judge(&claim, &seen)), expected, "{region:?}");
     }
 }

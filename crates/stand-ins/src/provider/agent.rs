@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
-use super::{aws::ApiFailure, retry};
+use super::{aws::ApiFailure, go_json, retry};
 use crate::{go, rest::BearerToken};
 
 const PATH: &str = "/v1/credentials";
@@ -80,7 +80,7 @@ impl AgentClient {
         let patience = self.timeout.unwrap_or(PATIENCE);
         let exchange = tokio::time::timeout(patience, self.exchange()).await;
         let (status, headers, body) = exchange.unwrap_or_else(|_| {
-            Err(self.lost("context deadline exceeded (Client.Timeout exceeded while awaiting headers)"))
+            Err(self.lost("net/http: request canceled (Client.Timeout exceeded while awaiting headers)"))
         })?;
         if status.is_success() {
             return credentials_of(&body);
@@ -158,12 +158,15 @@ fn credentials_of(body: &[u8]) -> Result<Credentials, Missed> {
         secret_access_key: String,
         token: Option<String>,
     }
-    // What the parser says may hold the key.
-    let given: Given = serde_json::from_slice(body).map_err(|_| Missed {
+    let unreadable = |why: &str| Missed {
         status: None,
         again: false,
-        text: "deserialization failed, failed to deserialize json response".to_owned(),
-    })?;
+        text: format!("deserialization failed, failed to deserialize json response, {why}"),
+    };
+    // Go's words for what is no JSON; what its parser says of what is may hold the key.
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    go_json::parse(text).map_err(|why| unreadable(&why))?;
+    let given: Given = serde_json::from_str(text).map_err(|_| unreadable("it has no credentials"))?;
     Ok(Credentials::new(
         given.access_key_id,
         given.secret_access_key,

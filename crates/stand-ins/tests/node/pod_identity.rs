@@ -224,5 +224,5 @@ async fn an_agent_that_is_too_slow_is_not_waited_for() {
         "csi.storage.k8s.io/serviceAccount.tokens": tokens,
     });
     bench.refused("red", parameters).await;
-    assert!(bench.logged("context deadline exceeded (Client.Timeout exceeded while awaiting headers)"));
+    assert!(bench.logged("net/http: request canceled (Client.Timeout exceeded while awaiting headers)"));
 }

@@ -260,7 +260,11 @@ fn parts_are_found_in_others_manifests_by_their_containers() {
     };
     assert_eq!(
         csi_driver["spec"]["tokenRequests"],
-        json!([{ "audience": "other" }, { "audience": "sts.amazonaws.com" }])
+        json!([
+            { "audience": "other" },
+            { "audience": "sts.amazonaws.com" },
+            { "audience": "pods.eks.amazonaws.com" },
+        ])
     );
     assert_eq!(csi_driver["spec"].get("serviceAccountTokenInSecrets"), None);
     // What is not the driver's container is left as it is.
