@@ -143,7 +143,7 @@ impl Endpoint {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let elsewhere = Some(config.listen.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+        let elsewhere = Some(config.listen.ip()).filter(|ip| !ip.is_unspecified());
         let tls = config.ca.server_config_at(elsewhere, accept::is_aws)?;
         let keys = Keys::new(&config.root, &config.account);
         let eks = EksStore::new(
