@@ -112,8 +112,8 @@ impl Aws {
         let [partition, account] = partition_and_account(&arn).ok_or_else(|| {
             AwsError::because("sts:GetCallerIdentity", format!("`{arn}` is no ARN of a caller"))
         })?;
-        aws.access.partition = partition.to_owned();
-        aws.access.account = account.to_owned();
+        partition.clone_into(&mut aws.access.partition);
+        account.clone_into(&mut aws.access.account);
         aws.caller = Some(arn);
         Ok(aws)
     }

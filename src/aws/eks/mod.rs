@@ -13,7 +13,8 @@ use std::{
 };
 
 use aws_sdk_eks::types::{
-    AuthenticationMode, CreateAccessConfigRequest, NodegroupScalingConfig, ResolveConflicts, VpcConfigRequest,
+    AuthenticationMode, Compatibility, CreateAccessConfigRequest, NodegroupScalingConfig, ResolveConflicts,
+    VpcConfigRequest,
 };
 use serde_json::{Value, json};
 
@@ -251,7 +252,7 @@ impl Aws {
                 let is_default = version
                     .compatibilities()
                     .iter()
-                    .any(|with| with.default_version());
+                    .any(Compatibility::default_version);
                 if is_default { &mut default } else { &mut others }.push(name.to_owned());
             }
         }
