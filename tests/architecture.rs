@@ -20,8 +20,13 @@ const PURE: &[&str] = &[
     "src/environment/installation/options.rs",
     "src/environment/installation/plan.rs",
     "src/environment/installation/way.rs",
+    "src/environment/restarts.rs",
+    "src/environment/standing/judge.rs",
+    "src/environment/standing/rights.rs",
+    "src/environment/standing/seen.rs",
     "src/generation.rs",
     "src/known",
+    "src/provision/order.rs",
     "src/scenario",
     "src/tenant",
     "src/verdict",
@@ -103,6 +108,14 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
     ("src/engine/as_kubelet.rs", "tokens say when they expire"),
+    (
+        "src/aws/eks/token.rs",
+        "a cluster's token is signed with its date",
+    ),
+    (
+        "src/cli/sweep_account.rs",
+        "what is in an account is as old as its date says",
+    ),
     ("src/kubernetes/tokens.rs", "tokens say when they end"),
     ("src/engine/evidence.rs", "a timeline says when things were"),
     (

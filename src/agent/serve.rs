@@ -16,6 +16,7 @@ use tokio::{
     },
     net::TcpListener,
     sync::mpsc,
+    task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -76,17 +77,21 @@ impl Place {
     }
 }
 
-/// Serves conversations, for ever.
+/// Serves conversations, for ever; all end with it when it is dropped.
 ///
 /// # Errors
 ///
 /// When nothing more can be accepted.
 pub async fn serve(listener: TcpListener, place: Place) -> io::Result<()> {
     let place = Arc::new(place);
+    let mut conversations = JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await?;
+        let (stream, _) = tokio::select! {
+            accepted = listener.accept() => accepted?,
+            Some(_) = conversations.join_next(), if !conversations.is_empty() => continue,
+        };
         let place = Arc::clone(&place);
-        tokio::spawn(async move {
+        conversations.spawn(async move {
             if let Err(error) = converse(stream, &place).await {
                 tracing::debug!(%error, "conversation");
             }
@@ -272,6 +277,7 @@ async fn measure<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }
 
     let interrupt = CancellationToken::new();
+    let _ends_with_the_conversation = interrupt.clone().drop_guard();
     let (tell, mut told) = mpsc::unbounded_channel();
     let (target, stop) = (Arc::clone(&lens), interrupt.clone());
     let indexes: Vec<u32> = share.mounts.iter().map(|mount| mount.index).collect();

@@ -77,38 +77,56 @@ impl Owned {
     }
 }
 
+/// What was found in an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// What carries a run's tag.
+    pub owned: Vec<Owned>,
+    /// Clusters that these credentials may not look into.
+    pub hidden: Vec<String>,
+}
+
 impl Aws {
     /// Looks for everything that carries a run's tag, whichever run's it is.
-    pub async fn owned(&self) -> Result<Vec<Owned>, AwsError> {
-        let (eks, providers, policies, roles, secrets) = tokio::try_join!(
+    pub async fn inventory(&self) -> Result<Inventory, AwsError> {
+        let (mut inventory, providers, policies, roles, secrets) = tokio::try_join!(
             self.owned_in_eks(),
             self.owned_providers(),
             self.owned_policies(),
             self.owned_roles(),
             self.owned_secrets()
         )?;
-        Ok([eks, providers, policies, roles, secrets].concat())
+        let others = [providers, policies, roles, secrets];
+        inventory.owned.extend(others.concat());
+        Ok(inventory)
     }
 
-    async fn owned_in_eks(&self) -> Result<Vec<Owned>, AwsError> {
-        let mut found = Vec::new();
+    async fn owned_in_eks(&self) -> Result<Inventory, AwsError> {
+        let mut inventory = Inventory::default();
         for name in self.clusters().await? {
-            let Some(cluster) = unless_gone(self.cluster(&name).await)? else {
-                continue;
-            };
-            let own = Owned::of(
-                OwnedKind::Cluster(name.clone()),
-                &cluster.tags,
-                cluster.created_at,
-            );
-            // Node groups are made in clusters of our own only.
-            if own.is_some() {
-                found.extend(self.owned_nodegroups(&name).await?);
+            match self.owned_in_cluster(&name).await {
+                Ok(found) => inventory.owned.extend(found),
+                Err(error) if error.is_denied() => inventory.hidden.push(name),
+                Err(error) => return Err(error),
             }
-            found.extend(own);
-            found.extend(self.owned_addons(&name).await?);
-            found.extend(self.owned_associations(&name).await?);
         }
+        Ok(inventory)
+    }
+
+    async fn owned_in_cluster(&self, name: &str) -> Result<Vec<Owned>, AwsError> {
+        let Some(cluster) = unless_gone(self.cluster(name).await)? else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        let what = OwnedKind::Cluster(name.to_owned());
+        let own = Owned::of(what, &cluster.tags, cluster.created_at);
+        // Node groups are made in clusters of our own only.
+        if own.is_some() {
+            found.extend(self.owned_nodegroups(name).await?);
+        }
+        found.extend(own);
+        found.extend(self.owned_addons(name).await?);
+        found.extend(self.owned_associations(name).await?);
         Ok(found)
     }
 

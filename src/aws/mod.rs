@@ -39,7 +39,7 @@ pub use self::{
     },
     error::AwsError,
     iam::Tags,
-    inventory::{Owned, OwnedKind},
+    inventory::{Inventory, Owned, OwnedKind},
     judge::{Answer, Genuine, Judged, judge},
     leftovers::AwsLeftovers,
     probe::{Probe, probe_resource_enforcement, probe_token_verification},

@@ -45,7 +45,8 @@ pub struct StandingArgs {
     #[arg(long)]
     pub install: bool,
 
-    /// Replace the driver and provider that are there for the time of the run, and put them back as they were.
+    /// Replace the driver and provider that are there for the time of the run, those that are named (--driver-.., --provider-..) or
+    /// both, and put them back as they were.
     #[arg(long)]
     pub replace_driver: bool,
 }

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     aws::{AccountOptions, Aws, Share},
-    environment::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, standing::SharedOptions},
+    environment::{
+        AddonWanted, Creation, EksCluster, EksOptions, Nodes, eks::POD_IDENTITY_ADDON,
+        standing::SharedOptions,
+    },
     report::ExitCode,
 };
 
@@ -118,7 +121,12 @@ impl EksArgs {
         region: Option<String>,
         shared: SharedOptions,
     ) -> Result<EksOptions, String> {
-        let cluster = self.cluster(cluster)?;
+        let mut cluster = self.cluster(cluster)?;
+        if let EksCluster::Created(creation) = &mut cluster
+            && shared.pod_identity
+        {
+            creation.want(POD_IDENTITY_ADDON);
+        }
         // In one that is made there is nothing: what is not an add-on is installed.
         let install = match &cluster {
             EksCluster::Existing(_) => shared.install,

@@ -392,7 +392,7 @@ impl RunArgs {
         let named =
             installation.driver.asked || installation.provider.asked || installation.registrar.is_some();
         Ok(SharedOptions {
-            install: self.standing.install || named,
+            install: self.standing.install || self.standing.replace_driver || named,
             replace_driver: self.standing.replace_driver,
             installation,
             then: then.transpose()?,

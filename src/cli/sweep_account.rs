@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     aws::{AccountOptions, Aws, Share},
-    provision::{Aged, AgedOutcome, Going, sweep::running, sweep_account},
+    provision::{AccountSwept, Aged, AgedOutcome, Going, sweep::running, sweep_account},
     report::ExitCode,
     scenario::duration,
 };
@@ -87,13 +87,21 @@ pub(super) async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result
     };
     let access = aws.access();
     let place = format!("account {}, {}", access.account, access.region);
-    if swept.is_empty() {
+    let AccountSwept { runs, hidden } = swept;
+    if !hidden.is_empty() {
+        writeln!(
+            output.err,
+            "not looked into, as these credentials may not: the clusters {}",
+            hidden.join(", ")
+        )?;
+    }
+    if runs.is_empty() {
         writeln!(output.out, "nothing of any run in {place}")?;
         return Ok(OK);
     }
     writeln!(output.out, "{place}")?;
     let mut left = false;
-    for run in &swept {
+    for run in &runs {
         left |= print(run, output)?;
     }
     let held = aws.held_back();

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::{mount_point::MountPoint, pod_identity, step::StepError, world::World};
 use crate::{
     agent::{Agent, Looked},
-    generation,
     kubernetes::ObjectRef,
     load::csi_lens::{
         CsiClient, Leftover, PublishError, PublishJob, ServiceAccountTokens, begun, is_mount_point,
@@ -27,13 +26,10 @@ pub(super) struct Handed {
 impl Handed {
     /// As the environment's driver and provider want it.
     pub(super) async fn of(world: &World) -> Result<Self, StepError> {
-        let mut attributes = BTreeMap::new();
-        if generation::region_from_node(&world.version("provider")) {
-            // It would look for the pod to find the node's, and there are no pods.
-            attributes.insert("region".to_owned(), world.options.region.clone());
-        }
+        // Where nothing names a region a provider looks for the pod to find its node's, and there are no pods.
+        let region = ("region".to_owned(), world.options.region.clone());
         Ok(Self {
-            attributes,
+            attributes: BTreeMap::from([region]),
             tokens_among_secrets: tokens_in_secrets(world).await?,
         })
     }

@@ -74,7 +74,9 @@ async fn provider_log(
 ) -> Result<Vec<String>, StepError> {
     let world = attempt.world;
     let Some(programs) = &world.environment.logs else {
-        return Ok(Vec::new());
+        return Err(StepError::trouble(
+            "no proof: there is no call log, and the provider's log cannot be read",
+        ));
     };
     let nodes: Vec<String> = live.pods(world).into_iter().filter_map(|pod| pod.node).collect();
     let logs = programs.window(&nodes, last).await.map_err(StepError::trouble)?;

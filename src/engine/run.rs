@@ -25,12 +25,15 @@ use super::{
     world::{Standing, Values, World, plain_request, tenant_ready},
 };
 use crate::{
-    environment::{self, Environment, Fault, Heard, Told},
+    environment::{self, Environment, EnvironmentOptions, Fault, Heard, Told},
     journal::{
         CaseFinished, Closed, EventKind, Interrupted, Journal, LeftoverFound, ProgressMade, RunFinished,
         RunStarted, SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
     },
-    provision::{Going, Ledger, LedgerError, Object, Provisioner, Teardown, finish_account, scratch_removed},
+    provision::{
+        ClusterReach, Going, Ledger, LedgerError, Object, Provisioner, Teardown, finish_account,
+        scratch_removed, sweep::finish_cluster,
+    },
     redact::Redactor,
     report::{self, ExitCode, Format, RunSummary},
     scenario::Case,
@@ -43,6 +46,8 @@ const PARALLEL_TENANTS: usize = 16;
 const JOURNAL: Duration = Duration::from_secs(30);
 /// Longest wait for what is under way when the run is asked to end: clean-up of cases has a minute.
 const WIND_UP: Duration = Duration::from_secs(90);
+/// Longest wait for what is being made when the run is asked to end: a call has 30 s, and is tried again.
+const LANDING: Duration = Duration::from_mins(1);
 /// Longest wait for the parts of an environment to end.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -444,6 +449,11 @@ impl Life {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        if !self.ledger.all_landed(LANDING).await {
+            self.warn(format!(
+                "what was being made is under way still after {LANDING:?}"
+            ));
+        }
         let mut report;
         let told = self.told();
         let went = |going: Going<'_>| {
@@ -474,6 +484,11 @@ impl Life {
             }
         } else {
             report = self.half_made_in_account(&went).await;
+            if let Some(cluster) = self.cluster_of_others() {
+                let finished = finish_cluster(&cluster, &self.ledger, &self.marks).await;
+                report.removed += finished.removed;
+                report.left.extend(finished.left);
+            }
         }
         // Where the environment never stood, because a program did not start, its log is what tells.
         for text in programs::keep_logs(
@@ -510,8 +525,14 @@ impl Life {
             .options
             .environment
             .reach(self.marks.run(), &self.options.region);
+        let others = self.cluster_of_others().is_some();
         for object in self.ledger.standing() {
-            if !reach.outlives(&object) && !report.left.iter().any(|left| left.object == object.to_string()) {
+            // What is in somebody else's cluster is there until it is removed.
+            let stays = others && object.is_in_kubernetes();
+            if !stays
+                && !reach.outlives(&object)
+                && !report.left.iter().any(|left| left.object == object.to_string())
+            {
                 self.ledger.removed(&object);
             }
         }
@@ -545,6 +566,19 @@ impl Life {
                 held.calls,
                 held.waited.as_secs_f64()
             ));
+        }
+    }
+
+    /// The cluster of somebody else's that has what the run makes in Kubernetes, where AWS is no account: with one it is
+    /// finished together.
+    fn cluster_of_others(&self) -> Option<ClusterReach> {
+        let reach = self
+            .options
+            .environment
+            .reach(self.marks.run(), &self.options.region);
+        match &self.options.environment {
+            EnvironmentOptions::Cluster(options) if !reach.is_account() => Some(options.cluster_reach()),
+            _ => None,
         }
     }
 

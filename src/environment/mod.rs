@@ -11,6 +11,7 @@ mod call_counts;
 mod call_log;
 mod cluster;
 mod clusters;
+mod control;
 mod control_plane;
 mod daemon_logs;
 mod described;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::StartError;
 use crate::{
     kubernetes::{Kubernetes, KubernetesError, NodeView, ObjectRef},
+    provision::{Ledger, Object},
     tenant::Marks,
 };
 
@@ -97,7 +98,7 @@ pub(super) fn limit(wanted: usize, nodes: usize, asked: Option<u32>) -> Result<O
 /// When one cannot have it, with what its kubelet says.
 pub(super) async fn pulled(
     kubernetes: &Kubernetes,
-    marks: &Marks,
+    (marks, ledger): (&Marks, &Ledger),
     nodes: &[NodeView],
     image: &str,
 ) -> Result<(), StartError> {
@@ -111,8 +112,15 @@ pub(super) async fn pulled(
     let mut ended = Ok(());
     for (number, node) in lacking.iter().enumerate() {
         let pod = pulling_pod(number, node, image, marks);
-        pods.push((*node, ObjectRef::of(&pod)));
-        ended = kubernetes.create(&pod).await.map_err(&failed);
+        let reference = ObjectRef::of(&pod);
+        let record = [Object::Kubernetes(reference.clone())];
+        ledger
+            .plan(&record)
+            .map_err(StartError::of("image of the workloads"))?;
+        pods.push((*node, reference));
+        let making = kubernetes.clone();
+        let made = ledger.landed(async move { making.create(&pod).await }).await;
+        ended = made.map_err(&failed);
         if ended.is_err() {
             break;
         }
@@ -121,7 +129,7 @@ pub(super) async fn pulled(
         ended = all_pulled(kubernetes, &pods, image).await;
     }
     for (_, pod) in &pods {
-        // The cluster's end is theirs too, where they do not go now.
+        // On record, where they do not go now.
         if let Err(error) = kubernetes.delete(pod).await {
             tracing::debug!(%error, "left");
         }

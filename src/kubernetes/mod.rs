@@ -221,6 +221,16 @@ impl Kubernetes {
         }
     }
 
+    /// Has a pod end without any time for it, and forgets it at once; one that is not there is fine.
+    pub async fn end_at_once(&self, pod: &ObjectRef) -> Result<(), KubernetesError> {
+        let params = DeleteParams::background().grace_period(0);
+        match limited(self.api(pod).delete(&pod.name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(KubernetesError::of(format!("end {pod}"), error)),
+        }
+    }
+
     /// Waits until an object is gone; says what holds it when it is not by `until`. Another object of
     /// the same name that comes in its place counts as gone.
     pub async fn wait_gone(&self, reference: &ObjectRef, until: Instant) -> Result<(), KubernetesError> {

@@ -110,7 +110,7 @@ pub(super) async fn finish_with(
 
 /// Whether something is on record in Kubernetes that does not go with a cluster of the run's own.
 fn needs_kubernetes(standing: &[Object]) -> bool {
-    let is_in_it = |object: &Object| matches!(object, Object::Kubernetes(_) | Object::Installed(_));
+    let is_in_it = Object::is_in_kubernetes;
     let goes_with_it = |object: &Object| matches!(object, Object::EksCluster(_));
     standing.iter().any(is_in_it) && !standing.iter().any(goes_with_it)
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{Teardown, Went, ledger::Object, teardown::Record};
 use crate::{
-    aws::{Aws, AwsError, Owned, OwnedKind},
+    aws::{Aws, AwsError, Inventory, Owned, OwnedKind},
     journal::LeftoverFound,
     tenant::{ClusterName, Marks},
 };
@@ -49,8 +49,17 @@ pub enum AgedOutcome {
     },
 }
 
+/// What a sweep of an account came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountSwept {
+    /// The runs that something was found of, in the order of their ids.
+    pub runs: Vec<Aged>,
+    /// Clusters that the credentials may not look into.
+    pub hidden: Vec<String>,
+}
+
 /// Removes what runs left in the account of `aws`, where all of a run's is older than `older_than` at `now`, unless it is one of
-/// `running`. With `dry` it only says what it would do. In the order of the runs' ids.
+/// `running`. With `dry` it only says what it would do.
 ///
 /// # Errors
 ///
@@ -62,9 +71,10 @@ pub async fn sweep_account(
     running: &BTreeSet<String>,
     dry: bool,
     went: &Went<'_>,
-) -> Result<Vec<Aged>, AwsError> {
-    let mut swept = Vec::new();
-    for (run_id, owned) in by_run(aws.owned().await?) {
+) -> Result<AccountSwept, AwsError> {
+    let Inventory { owned, hidden } = aws.inventory().await?;
+    let mut runs = Vec::new();
+    for (run_id, owned) in by_run(owned) {
         let age = youngest(&owned, now);
         let found = in_order(owned);
         let outcome = if running.contains(&run_id) {
@@ -76,14 +86,14 @@ pub async fn sweep_account(
         } else {
             removed(aws, &run_id, &found, went).await
         };
-        swept.push(Aged {
+        runs.push(Aged {
             run_id,
             age,
             found,
             outcome,
         });
     }
-    Ok(swept)
+    Ok(AccountSwept { runs, hidden })
 }
 
 async fn removed(aws: &Aws, run_id: &str, found: &[Object], went: &Went<'_>) -> AgedOutcome {

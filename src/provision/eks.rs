@@ -37,7 +37,15 @@ pub(super) async fn remove(
     object: &Object,
     hears: &Hears<'_>,
 ) -> Result<Removal, AwsError> {
-    let Some(found) = there_late(aws, object).await? else {
+    let found = match there_late(aws, object).await {
+        // What is in a cluster of the run's own is the run's.
+        Err(error) if error.is_denied() && is_in_own_cluster(aws, marks, object).await? => Some(There {
+            tags: marks.tags(),
+            id: String::new(),
+        }),
+        found => found?,
+    };
+    let Some(found) = found else {
         return Ok(Removal::Absent);
     };
     if found.tags.get(RUN_TAG).map(String::as_str) != Some(marks.run()) {
@@ -57,6 +65,15 @@ pub(super) async fn remove(
         _ => {}
     }
     Ok(Removal::Removed)
+}
+
+/// Whether it is a node group or an add-on of a cluster that carries the run's tag.
+async fn is_in_own_cluster(aws: &Aws, marks: &Marks, object: &Object) -> Result<bool, AwsError> {
+    let (Object::Nodegroup { cluster, .. } | Object::Addon { cluster, .. }) = object else {
+        return Ok(false);
+    };
+    let tags = aws.cluster(cluster).await?.tags;
+    Ok(tags.get(RUN_TAG).map(String::as_str) == Some(marks.run()))
 }
 
 /// Something that is there.

@@ -2,10 +2,13 @@
 
 mod account;
 mod aged;
+pub mod displaced;
 mod eks;
 pub mod ledger;
 mod order;
 mod scratch;
+mod settled;
+mod strays;
 pub mod sweep;
 mod teardown;
 mod tenants;
@@ -15,7 +18,7 @@ mod ways;
 
 pub use self::{
     account::{AccountTrouble, finish_account},
-    aged::{Aged, AgedOutcome, sweep_account},
+    aged::{AccountSwept, Aged, AgedOutcome, sweep_account},
     ledger::{ClusterReach, KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
     scratch::{MARKER, scratch_removed},
     teardown::{Going, Teardown, Went},

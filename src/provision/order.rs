@@ -62,6 +62,7 @@ impl Plan {
             .unwrap_or(0);
         let mut inner = Vec::new();
         let mut installed = Vec::new();
+        let mut displaced = Vec::new();
         let (mut roles, mut policies) = (Vec::new(), Vec::new());
         let mut groups: BTreeMap<Group, Vec<Object>> = BTreeMap::new();
         for (position, object) in standing.into_iter().enumerate().rev() {
@@ -81,6 +82,11 @@ impl Plan {
                 }
                 Object::Installed(_) => {
                     installed.push(vec![object]);
+                    continue;
+                }
+                // Back again once nothing of the run's is in its place.
+                Object::Displaced { .. } => {
+                    displaced.push(vec![object]);
                     continue;
                 }
                 Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => continue,
@@ -116,7 +122,11 @@ impl Plan {
         }
         plan.of_clusters = vec![roles, policies];
         plan.of_clusters.retain(|group| !group.is_empty());
-        plan.after = installed.into_iter().chain(groups.into_values()).collect();
+        plan.after = installed
+            .into_iter()
+            .chain(displaced)
+            .chain(groups.into_values())
+            .collect();
         plan
     }
 
@@ -140,7 +150,9 @@ fn goes_with(object: &Object, own: &[Object]) -> Option<Object> {
             Object::EksCluster(cluster.clone())
         }
         // A run has one Kubernetes.
-        Object::Kubernetes(_) | Object::Installed(_) => return own.first().cloned(),
+        Object::Kubernetes(_) | Object::Installed(_) | Object::Displaced { .. } => {
+            return own.first().cloned();
+        }
         _ => return None,
     };
     own.contains(&cluster).then_some(cluster)

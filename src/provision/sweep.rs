@@ -232,7 +232,7 @@ async fn removed(ledger: &Ledger, mut found: Found, how: Sweeping<'_>) -> Outcom
         .as_ref()
         .filter(|_| !found.reach.is_account())
     {
-        left.extend(removed_from(cluster, ledger, &marks).await);
+        left.extend(finish_cluster(cluster, ledger, &marks).await.left);
         let standing = ledger.standing();
         let went = there.iter().filter(|object| !standing.contains(object));
         removed.extend(went.cloned());
@@ -321,8 +321,8 @@ async fn removed_within(cluster: &str, ledger: &Ledger, marks: &Marks) -> Vec<Le
     }
 }
 
-/// Removes what is in a cluster of somebody else's; what is left of it.
-async fn removed_from(cluster: &ClusterReach, ledger: &Ledger, marks: &Marks) -> Vec<LeftoverFound> {
+/// Removes what a run has on record in a cluster of somebody else's, and puts back what made room for it.
+pub async fn finish_cluster(cluster: &ClusterReach, ledger: &Ledger, marks: &Marks) -> Teardown {
     let connected = async {
         let ClusterReach::Context { kubeconfig, context } = cluster else {
             return Err("it is reached by its account only".to_owned());
@@ -333,11 +333,14 @@ async fn removed_from(cluster: &ClusterReach, ledger: &Ledger, marks: &Marks) ->
         connected.map_err(|error| error.to_string())
     };
     match connected.await {
-        Ok(kubernetes) => Teardown::of_cluster(&kubernetes, ledger, marks).await.left,
-        Err(because) => vec![LeftoverFound {
-            object: format!("objects in {cluster}"),
-            because,
-        }],
+        Ok(kubernetes) => Teardown::of_cluster(&kubernetes, ledger, marks).await,
+        Err(because) => Teardown {
+            left: vec![LeftoverFound {
+                object: format!("objects in {cluster}"),
+                because,
+            }],
+            ..Teardown::default()
+        },
     }
 }
 
@@ -359,7 +362,9 @@ fn still_kept(mut kept: Vec<Object>) -> Vec<Object> {
 fn by_reach(standing: Vec<Object>, reach: &Reach, within: bool) -> (Vec<Object>, Vec<Object>) {
     standing.into_iter().rev().partition(|object| match object {
         Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => true,
-        Object::Kubernetes(_) | Object::Installed(_) => within || reach.outlives(object),
+        Object::Kubernetes(_) | Object::Installed(_) | Object::Displaced { .. } => {
+            within || reach.outlives(object)
+        }
         _ => reach.outlives(object),
     })
 }

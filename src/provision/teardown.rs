@@ -12,16 +12,18 @@ use std::{
 use futures::{StreamExt as _, stream};
 
 use super::{
+    displaced::put_back,
     eks,
     ledger::{KubernetesIn, Ledger, Object, Reach},
     order::Plan,
+    strays::{remove_strays, strays, strays_in_kubernetes},
 };
 use crate::{
     aws::{Aws, AwsError, Tags},
     environment::Environment,
     journal::LeftoverFound,
-    kubernetes::{Kubernetes, KubernetesError, ObjectRef, SECRETS_STORE},
-    tenant::{ClusterName, Marks, RUN_TAG},
+    kubernetes::{Kubernetes, KubernetesError, ObjectRef},
+    tenant::{ClusterName, Marks, RUN_LABEL, RUN_TAG},
 };
 
 /// Removals at a time.
@@ -37,22 +39,11 @@ const NAMESPACES: usize = 128;
 /// Longest wait for them, all together: their controller deletes what is in them, ten namespaces at a time.
 const NAMESPACES_PATIENCE: Duration = Duration::from_mins(3);
 
+/// Longest wait for IAM to know that nothing is attached any more.
+const SETTLES: Duration = Duration::from_secs(20);
+
 /// Longest wait for one other object to be gone.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Kinds that carry a run's label: what is looked for after teardown.
-const LABELLED: [(&str, &str); 10] = [
-    ("v1", "Namespace"),
-    ("v1", "Pod"),
-    ("apps/v1", "Deployment"),
-    (SECRETS_STORE, "SecretProviderClass"),
-    ("storage.k8s.io/v1", "CSIDriver"),
-    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
-    ("v1", "ServiceAccount"),
-    ("apps/v1", "DaemonSet"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-];
 
 /// What a teardown came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,7 +68,7 @@ pub struct Silence {
 
 /// What objects are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum World {
+pub(super) enum World {
     Kubernetes,
     Aws,
 }
@@ -85,7 +76,9 @@ enum World {
 impl World {
     fn holds(self, object: &Object) -> bool {
         match object {
-            Object::Kubernetes(_) | Object::Installed(_) => self == Self::Kubernetes,
+            Object::Kubernetes(_) | Object::Installed(_) | Object::Displaced { .. } => {
+                self == Self::Kubernetes
+            }
             Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => false,
             _ => self == Self::Aws,
         }
@@ -121,7 +114,10 @@ impl Teardown {
         went: &Went<'_>,
     ) -> Self {
         let worlds = Worlds::of(environment);
-        Self::whole(worlds, Record::Ledger(ledger), marks, cluster, went).await
+        let mut report = Self::of_worlds(worlds, Record::Ledger(ledger), marks, went).await;
+        let strays = strays(worlds, marks, cluster, &report).await;
+        report.left.extend(strays);
+        report
     }
 
     /// The same for a run whose environment never stood, or whose process is gone, but whose account is there; without
@@ -138,17 +134,8 @@ impl Teardown {
             kubernetes,
             aws: Some(aws),
         };
-        Self::whole(worlds, record, marks, cluster, went).await
-    }
-
-    async fn whole(
-        worlds: Worlds<'_>,
-        record: Record<'_>,
-        marks: &Marks,
-        cluster: &ClusterName,
-        went: &Went<'_>,
-    ) -> Self {
         let mut report = Self::of_worlds(worlds, record, marks, went).await;
+        remove_strays(aws, marks, cluster, &mut report).await;
         let strays = strays(worlds, marks, cluster, &report).await;
         report.left.extend(strays);
         report
@@ -274,12 +261,12 @@ impl Teardown {
 }
 
 impl Teardown {
-    fn is_silent(&self, world: World) -> bool {
+    pub(super) fn is_silent(&self, world: World) -> bool {
         self.silent.iter().any(|silence| silence.world == world)
     }
 
     /// One more thing that is left, unless it is known already.
-    fn note(&self, found: &mut Vec<LeftoverFound>, object: String, because: String) {
+    pub(super) fn note(&self, found: &mut Vec<LeftoverFound>, object: String, because: String) {
         if !self.left.iter().any(|left| left.object == object) {
             found.push(LeftoverFound { object, because });
         }
@@ -339,9 +326,9 @@ impl Record<'_> {
 
 /// The worlds that are to be taken down.
 #[derive(Clone, Copy)]
-struct Worlds<'a> {
-    kubernetes: Option<&'a Kubernetes>,
-    aws: Option<&'a Aws>,
+pub(super) struct Worlds<'a> {
+    pub(super) kubernetes: Option<&'a Kubernetes>,
+    pub(super) aws: Option<&'a Aws>,
 }
 
 impl<'a> Worlds<'a> {
@@ -411,9 +398,23 @@ async fn remove_from(
                 kubernetes: Some(kubernetes),
                 ..
             },
-        ) => remove_kubernetes(kubernetes, marks, reference)
-            .await
-            .map_err(|error| error.to_string()),
+        ) => {
+            if matches!(object, Object::Installed(_)) {
+                holds_nothing_of_others(kubernetes, marks, reference).await?;
+            }
+            let removed = remove_kubernetes(kubernetes, marks, reference).await;
+            removed.map_err(|error| error.to_string())
+        }
+        (
+            Object::Displaced { saved, .. },
+            Worlds {
+                kubernetes: Some(kubernetes),
+                ..
+            },
+        ) => {
+            went(Going::Waiting("what was there before the run is put back"));
+            put_back(kubernetes, saved).await.map(|()| Removal::Removed)
+        }
         (Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_), _) => Ok(Removal::Absent),
         (_, Worlds { aws: Some(aws), .. }) if eks::holds(object) => {
             let hears = |text: &str| went(Going::Waiting(text));
@@ -601,6 +602,40 @@ impl Work<'_> {
     }
 }
 
+/// A definition takes every object of its kind along: in a cluster that stays none of somebody else's may be among them.
+async fn holds_nothing_of_others(
+    kubernetes: &Kubernetes,
+    marks: &Marks,
+    reference: &ObjectRef,
+) -> Result<(), String> {
+    if reference.kind != "CustomResourceDefinition" {
+        return Ok(());
+    }
+    let said = |error: KubernetesError| error.to_string();
+    let Some(definition) = kubernetes.read(reference).await.map_err(said)? else {
+        return Ok(());
+    };
+    let spec = &definition["spec"];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let version = format!("{}/{}", text(&spec["group"]), text(&spec["versions"][0]["name"]));
+    let kind = text(&spec["names"]["kind"]);
+    let objects = kubernetes.list(&version, &kind, None, None).await.map_err(said)?;
+    let others: Vec<String> = objects
+        .iter()
+        .filter(|object| object["metadata"]["labels"][RUN_LABEL] != marks.run())
+        .map(|object| ObjectRef::of(object).to_string())
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "it has objects that are not the run's, and would take them along: {}; remove it with `kubectl delete crd {}` once they \
+         are not needed",
+        others.join(", "),
+        reference.name
+    ))
+}
+
 async fn remove_kubernetes(
     kubernetes: &Kubernetes,
     marks: &Marks,
@@ -628,6 +663,7 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.secret_tags(name).await,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::Displaced { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_)
@@ -642,6 +678,20 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Err(error) if error.is_not_found() => return Ok(Removal::Absent),
         Err(error) => return Err(error),
     }
+    let until = Instant::now() + SETTLES;
+    while let Err(error) = remove_of_run(aws, object).await {
+        // What was detached or deleted just now may count still: IAM is eventually consistent.
+        let may_settle = error.code() == Some("DeleteConflict") && aws.access().endpoint.is_none();
+        if !may_settle || Instant::now() >= until {
+            return Err(error);
+        }
+        tokio::time::sleep(LAST_LOOK).await;
+    }
+    Ok(Removal::Removed)
+}
+
+/// Removes what is known to be the run's.
+async fn remove_of_run(aws: &Aws, object: &Object) -> Result<(), AwsError> {
     match object {
         Object::OidcProvider(arn) => aws.remove_oidc(arn).await?,
         Object::Policy(arn) => aws.remove_policy(arn).await?,
@@ -649,6 +699,7 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         Object::Secret(name) => aws.remove_secret(name).await?,
         Object::Kubernetes(_)
         | Object::Installed(_)
+        | Object::Displaced { .. }
         | Object::Scratch(_)
         | Object::KindCluster(_)
         | Object::Container(_)
@@ -657,66 +708,5 @@ pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Res
         | Object::Addon { .. }
         | Object::PodIdentityAssociation { .. } => {}
     }
-    Ok(Removal::Removed)
-}
-
-/// Objects that carry the run's mark and are there still, whether or not a line of the ledger speaks
-/// of them. A world that cannot be asked is reported as such: silence is not cleanliness.
-async fn strays(
-    worlds: Worlds<'_>,
-    marks: &Marks,
-    cluster: &ClusterName,
-    report: &Teardown,
-) -> Vec<LeftoverFound> {
-    let mut found = match worlds.kubernetes {
-        Some(kubernetes) => strays_in_kubernetes(kubernetes, marks, report).await,
-        None => Vec::new(),
-    };
-    let Some(aws) = worlds.aws.filter(|_| !report.is_silent(World::Aws)) else {
-        return found;
-    };
-    let mut note = |object, because| report.note(&mut found, object, because);
-    match aws.leftovers(marks, cluster).await {
-        Ok(left) => {
-            let roles = left.roles.into_iter().map(Object::Role);
-            let policies = left.policies.into_iter().map(Object::Policy);
-            let providers = left.oidc_providers.into_iter().map(Object::OidcProvider);
-            let secrets = left.secrets.into_iter().map(Object::Secret);
-            for object in roles.chain(policies).chain(providers).chain(secrets) {
-                note(object.to_string(), "carries the run's tag".to_owned());
-            }
-        }
-        Err(error) => note(
-            "objects in AWS".to_owned(),
-            format!("could not be listed: {error}"),
-        ),
-    }
-    found
-}
-
-/// Likewise, in Kubernetes.
-async fn strays_in_kubernetes(
-    kubernetes: &Kubernetes,
-    marks: &Marks,
-    report: &Teardown,
-) -> Vec<LeftoverFound> {
-    let mut found: Vec<LeftoverFound> = Vec::new();
-    if report.is_silent(World::Kubernetes) {
-        return found;
-    }
-    let mut note = |object, because| report.note(&mut found, object, because);
-    for (api_version, kind) in LABELLED {
-        match kubernetes.list(api_version, kind, None, Some(marks)).await {
-            Ok(objects) => {
-                for object in objects {
-                    note(
-                        ObjectRef::of(&object).to_string(),
-                        "carries the run's label".to_owned(),
-                    );
-                }
-            }
-            Err(error) => note(format!("{kind} objects"), format!("could not be listed: {error}")),
-        }
-    }
-    found
+    Ok(())
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ledger::{Ledger, LedgerError, Object},
+    settled::{Newcomer, await_settled},
     teardown::{Removal, remove},
     ways::Way,
 };
@@ -291,6 +292,17 @@ impl Provisioner {
         kubernetes
             .apply(&tenant::service_account(names.namespace(), annotated, &marks))
             .await?;
+        if self.environment.reach.is_account()
+            && let Some(way) = by_annotation
+        {
+            let own = secrets.get(TENANT_SECRET).filter(|_| boundary.is_none());
+            let newcomer = Newcomer {
+                namespace: names.namespace(),
+                role_arn: &way.role_arn,
+                secret: own.map(|secret| secret.path.as_str()),
+            };
+            await_settled(aws, kubernetes, newcomer).await?;
+        }
         if let Some(secret) = secrets.get(TENANT_SECRET) {
             for way in &ways {
                 let class = ClassManifest {

@@ -343,7 +343,8 @@ fn reason(claim: &Claim, seen: &Seen) -> Result<Finding, Failure> {
         } => {
             let says = says.as_deref();
             let Some(calls) = &seen.calls else {
-                return reason_in_text(claim, seen, [error, action, role], says, subject.is_some());
+                let named = [error.as_str(), action, role];
+                return reason_in_text(claim, seen, named, (says, region.as_deref()), subject.is_some());
             };
             let denied = calls.iter().rev().find(|call| {
                 !call.allowed
@@ -445,12 +446,12 @@ fn exchange_reason(
 }
 
 /// Without a call log the provider's log, or the event of an old provider, must name what is asked for, error, action and role,
-/// and say what AWS must say. STS does not name the role that it does not give: the provider does, in a line before.
+/// and say what AWS must say; the provider names the region in front, where that one must have refused. STS does not name the role that it does not give: the provider does, in a line before.
 fn reason_in_text(
     claim: &Claim,
     seen: &Seen,
     named: [&str; 3],
-    says: Option<&str>,
+    (says, region): (Option<&str>, Option<&str>),
     of_sts: bool,
 ) -> Result<Finding, Failure> {
     let [error, action, role] = named;
@@ -458,10 +459,12 @@ fn reason_in_text(
     let asked_for_role = seen.provider_log.iter().any(|line| {
         line.contains(&format!("Role ARN for {}:", claim.tenant)) && line.ends_with(&format!("role/{role}"))
     });
+    let region = region.map(|region| format!("{region}: "));
     let fits = |text: &str| {
         [error, action]
             .into_iter()
             .chain(says)
+            .chain(region.as_deref())
             .all(|part| text.contains(part))
             && (text.contains(role) || (of_sts && asked_for_role))
             && (claim.asks.is_empty() || claim.asks.iter().any(|name| text.contains(name.as_str())))

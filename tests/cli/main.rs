@@ -7,6 +7,7 @@
 mod account;
 mod beginning;
 mod canary;
+mod cluster;
 mod commands;
 mod ending;
 mod endpoint;

@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use mountproof::{
     environment::{
         NodeOptions, StandInClusters,
-        installation::{InstallationOptions, prepare},
+        installation::{AwsWay, InstallationOptions, prepare},
     },
     kubernetes::{Kubernetes, ObjectRef},
     secret::SecretValue,
@@ -50,13 +50,18 @@ impl World {
 
     /// Driver and provider, as the harness puts them onto any cluster.
     pub(crate) async fn install(&self, nodes: usize) {
+        self.install_by(nodes, None).await;
+    }
+
+    /// The same, with a way to AWS that the provider is told.
+    async fn install_by(&self, nodes: usize, way: Option<&AwsWay>) {
         let marks = Marks::of_run("clusters");
         let scratch = tempfile::tempdir().unwrap();
         let prepared = prepare(&InstallationOptions::default(), scratch.path())
             .await
             .unwrap();
         let version = self.kubernetes.version().await.unwrap();
-        let installation = prepared.finish(&version, &marks, None).await.unwrap();
+        let installation = prepared.finish(&version, &marks, way).await.unwrap();
         for object in &installation.objects {
             self.kubernetes.create(object).await.unwrap();
         }
@@ -215,7 +220,13 @@ async fn a_pod_of_a_node_has_its_secret_and_no_other_and_the_log_says_why() {
 #[tokio::test]
 async fn a_program_is_started_anew_when_its_daemon_is_rolled_and_finds_what_is_mounted() {
     let world = World::with_nodes(1).await;
-    world.install(1).await;
+    // By a proxy and an authority in a ConfigMap, as in a cluster that has no other way to AWS.
+    let way = AwsWay {
+        proxy: format!("http://{}", world.site.endpoint.address()),
+        trust_pem: world.site.ca.certificate_pem().to_owned(),
+        region: REGION.to_owned(),
+    };
+    world.install_by(1, Some(&way)).await;
     world.tenant().await;
     world.pod("before", "app/own").await;
     world.runs("before").await;

@@ -262,3 +262,19 @@ async fn a_node_takes_pods_that_tolerate_its_taints() {
     .await;
     site.endpoint.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_group_of_a_saved_state_gets_new_nodes() {
+    let (site, kubernetes) = cluster().await;
+    site.nodegroup(2, &json!({}), "ACTIVE").await;
+    assert_eq!(nodes(&kubernetes).await.len(), 2);
+    let saved = site.endpoint.stopped().await;
+
+    let options = NodeOptions::default();
+    let site = Site::going_on_from(Some(saved), |ca| Arc::new(StandInClusters::new(ca, options))).await;
+    let cluster = site.once("demo", "ACTIVE").await;
+    site.nodegroup_once("ACTIVE").await;
+    let kubernetes = site.connect(&cluster, &token(&site.root(), "demo")).await;
+    assert_eq!(nodes(&kubernetes).await.len(), 2);
+    site.endpoint.stop().await;
+}

@@ -8,6 +8,8 @@
 #[expect(dead_code, reason = "most of it is for the tests of the endpoint's clusters")]
 #[path = "../clusters/site.rs"]
 mod account;
+mod catalogue;
+mod context;
 mod created;
 mod ending;
 mod existing;
@@ -16,3 +18,4 @@ mod site;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
+mod trouble;

@@ -153,7 +153,11 @@ fn provide(state: &Arc<State>, of: Member, key: MemberKey, overwrite: bool) {
             tracing::warn!(cluster = key.cluster, name = key.name, %trouble, "not as it was wanted");
         }
         let now = state.now();
-        members::arrived(&mut state.world().eks, of, &key, outcome, now);
+        let wanted = members::arrived(&mut state.world().eks, of, &key, outcome, now);
+        if !wanted && let Some(backend) = state.clusters.get() {
+            // It was deleted while it was made, perhaps before anything of it was there.
+            taken_away(backend, of, key).await;
+        }
     });
 }
 
@@ -195,13 +199,17 @@ fn take_away(state: &Arc<State>, of: Member, key: MemberKey) {
     let state = Arc::clone(state);
     tokio::spawn(async move {
         if let Some(backend) = state.clusters.get() {
-            match of {
-                Member::Nodegroup => backend.remove_nodes(key.clone()).await,
-                Member::Addon => backend.uninstall(key.clone()).await,
-            }
+            taken_away(backend, of, key.clone()).await;
         }
         members::gone(&mut state.world().eks, of, &key);
     });
+}
+
+async fn taken_away(backend: &Arc<dyn ClusterBackend>, of: Member, key: MemberKey) {
+    match of {
+        Member::Nodegroup => backend.remove_nodes(key).await,
+        Member::Addon => backend.uninstall(key).await,
+    }
 }
 
 /// Waits for as long as a fault has something stuck; then the code that it fails with, if it does. `None` when the endpoint

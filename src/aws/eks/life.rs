@@ -139,6 +139,8 @@ impl Aws {
         loop {
             let because = match self.look(what).await {
                 Err(error) if error.is_not_found() => return Ok(()),
+                // It was asked to go, and nobody lets us see it: what it is in cannot go before it.
+                Err(error) if error.is_denied() => return Ok(()),
                 Err(error) if error.is_retryable() => error.to_string(),
                 Err(error) => return Err(error),
                 Ok(Seen { status, issues }) if status == "DELETE_FAILED" => {

@@ -53,7 +53,7 @@ impl Aws {
         const OPERATION: &str = "eks:DescribeCluster";
         let asked = self.eks.describe_cluster().name(name).send().await;
         let answer = asked.map_err(|error| AwsError::of(OPERATION, error))?;
-        view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?)
+        Ok(view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?))
     }
 
     /// Names of all clusters of the region.
@@ -94,7 +94,7 @@ impl Aws {
                 made => break made?,
             }
         };
-        view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?)
+        Ok(view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?))
     }
 
     /// Begins to delete a cluster; none is fine.

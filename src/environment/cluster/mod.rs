@@ -74,8 +74,9 @@ impl ClusterOptions {
         }
     }
 
-    /// How the cluster is reached, by its context where that is not the current one.
-    fn cluster_reach(&self) -> ClusterReach {
+    /// How the cluster is reached by a later process.
+    #[must_use]
+    pub fn cluster_reach(&self) -> ClusterReach {
         let found = KubernetesAccess::of_context(&self.kubeconfig, self.context.as_deref());
         ClusterReach::Context {
             kubeconfig: self.kubeconfig.paths(),

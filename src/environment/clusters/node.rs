@@ -218,12 +218,16 @@ pub(super) struct Scratch(Mutex<Made>);
 struct Made {
     folder: Option<PathBuf>,
     nodes: usize,
+    closed: bool,
 }
 
 impl Scratch {
     /// A new folder for a node, with a short name: its sockets have to fit.
     fn of_node(&self) -> Result<NodeFolder, NodeError> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.closed {
+            return Err(NodeError::Ended);
+        }
         let folder = if let Some(folder) = &made.folder {
             folder.clone()
         } else {
@@ -241,9 +245,10 @@ impl Scratch {
         Ok(NodeFolder(node))
     }
 
-    /// Removes it; of nodes that still run, it unmounts what they have mounted.
+    /// Removes it, and lets no further node be; of nodes that still run, it unmounts what they have mounted.
     pub(super) fn remove(&self) {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        made.closed = true;
         if let Some(folder) = made.folder.take() {
             removed(&folder);
         }

@@ -497,6 +497,7 @@ impl PodPorts for NodeLogs {
             });
             let listens = listens.ok_or(io::ErrorKind::ConnectionRefused)?;
             let stream = TcpStream::connect(listens).await?;
+            stream.set_nodelay(true)?;
             Ok(Box::new(stream) as Box<dyn PodStream>)
         }
         .boxed()

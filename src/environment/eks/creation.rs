@@ -90,13 +90,13 @@ impl Making<'_> {
             .iter()
             .map(|policy| format!("arn:{partition}:iam::aws:policy/{policy}"))
             .collect();
-        let managed: Vec<&str> = managed.iter().map(String::as_str).collect();
         let trust = service_trust(service);
-        let made = self
-            .aws
-            .provide_role_with(&name, &trust, &managed, &self.marks.tags())
-            .await;
-        made.map_err(StartError::of(PART))
+        let (aws, tags) = (self.aws.clone(), self.marks.tags());
+        let making = async move {
+            let managed: Vec<&str> = managed.iter().map(String::as_str).collect();
+            aws.provide_role_with(&name, &trust, &managed, &tags).await
+        };
+        self.ledger.landed(making).await.map_err(StartError::of(PART))
     }
 
     async fn cluster(&self, role_arn: &str, told: &Told) -> Result<ClusterView, StartError> {
@@ -111,8 +111,9 @@ impl Making<'_> {
             security_groups: self.creation.security_groups.clone(),
             tags: self.marks.tags(),
         };
-        let asked = self.aws.create_cluster(&wanted).await;
-        asked.map_err(StartError::of(PART))?;
+        let aws = self.aws.clone();
+        let making = async move { aws.create_cluster(&wanted).await };
+        self.ledger.landed(making).await.map_err(StartError::of(PART))?;
         let hears = |status: &str| stage.goes_on(format!("{status}, usually for 10 minutes"));
         let cluster = self
             .aws
@@ -143,8 +144,9 @@ impl Making<'_> {
             version: None,
             tags: self.marks.tags(),
         };
-        let asked = self.aws.create_nodegroup(&wanted).await;
-        asked.map_err(StartError::of(PART))?;
+        let aws = self.aws.clone();
+        let making = async move { aws.create_nodegroup(&wanted).await };
+        self.ledger.landed(making).await.map_err(StartError::of(PART))?;
         let hears = |status: &str| stage.goes_on(format!("{status}, usually for 3 minutes"));
         let until = Instant::now() + NODES;
         let there = self.aws.await_nodegroup(self.name, &name, until, &hears).await;
@@ -167,8 +169,9 @@ impl Making<'_> {
             overwrite: false,
             tags: self.marks.tags(),
         };
-        let made = self.aws.create_addon(&wanted).await;
-        made.map_err(StartError::of(PART))?;
+        let aws = self.aws.clone();
+        let making = async move { aws.create_addon(&wanted).await };
+        self.ledger.landed(making).await.map_err(StartError::of(PART))?;
         let hears = |status: &str| stage.goes_on(format!("{status}, usually for a minute"));
         let until = Instant::now() + ADDON;
         let there = self.aws.await_addon(self.name, &addon.name, until, &hears).await;

@@ -37,7 +37,7 @@ use super::{
 use crate::{
     aws::{Aws, AwsError, ClusterView},
     journal::Component,
-    kubernetes::{Identity, Kubernetes, KubernetesAccess},
+    kubernetes::{Identity, Kubernetes, KubernetesAccess, KubernetesError},
     provision::{ClusterReach, KubernetesIn, Ledger, Reach},
     tenant::Marks,
 };
@@ -81,14 +81,15 @@ pub(super) async fn start(
     }
     let access = access(&aws, &cluster)?;
     let kubernetes = connect(&access, marks, options.creates()).await?;
-    let version = kubernetes.version().await.map_err(StartError::of(PART))?;
     let issuer = match &cluster.issuer {
         Some(issuer) => issuer.clone(),
         None => kubernetes.issuer().await.map_err(StartError::of(PART))?,
     };
     let stands = Stands {
         began,
-        components: components(&aws, &cluster, &version, options.creates()),
+        components: components(&kubernetes, &aws, &cluster, options.creates())
+            .await
+            .map_err(StartError::of(PART))?,
         notes: notes(&aws, &cluster, options),
         issuer,
         failover_region: Some(failover_region(&region).to_owned()),
@@ -168,7 +169,7 @@ async fn existing(aws: &Aws, name: &str) -> Result<ClusterView, StartError> {
 pub(crate) fn access(aws: &Arc<Aws>, cluster: &ClusterView) -> Result<KubernetesAccess, StartError> {
     let (Some(endpoint), Some(ca_pem)) = (&cluster.endpoint, &cluster.ca_pem) else {
         return Err(StartError::of(PART)(format!(
-            "EKS tells no address of the cluster {}, which is {}",
+            "EKS tells no address of the cluster {}, which is {}, or no certificate authority that can be read",
             cluster.name, cluster.status
         )));
     };
@@ -200,33 +201,37 @@ async fn connect(access: &KubernetesAccess, marks: &Marks, is_new: bool) -> Resu
     }
 }
 
-fn components(aws: &Aws, cluster: &ClusterView, version: &str, made: bool) -> Vec<Component> {
-    let component = |seam: &str, name: &str, version: &str, notes: Vec<String>| Component {
-        seam: seam.to_owned(),
-        name: name.to_owned(),
-        version: version.trim_start_matches('v').to_owned(),
-        stand_in: false,
-        notes,
-    };
+async fn components(
+    kubernetes: &Kubernetes,
+    aws: &Aws,
+    cluster: &ClusterView,
+    made: bool,
+) -> Result<Vec<Component>, KubernetesError> {
     let whose = if made { "made for the run" } else { "found" };
+    let mut components =
+        standing::components(kubernetes, format!("EKS cluster {} ({whose})", cluster.name)).await?;
+    for component in components
+        .iter_mut()
+        .filter(|component| component.seam == "kubernetes")
+    {
+        "EKS".clone_into(&mut component.name);
+    }
     let access = aws.access();
-    let mut of_aws = vec![format!("account {}, {}", access.account, access.region)];
-    of_aws.extend(
+    let mut notes = vec![format!("account {}, {}", access.account, access.region)];
+    notes.extend(
         access
             .endpoint
             .as_ref()
             .map(|endpoint| format!("at {endpoint}, which is not AWS")),
     );
-    vec![
-        component(
-            "kubernetes",
-            "EKS",
-            version,
-            vec![format!("{} ({whose})", cluster.name)],
-        ),
-        component("kubelet", "kubelet", version, Vec::new()),
-        component("aws", "AWS", "-", of_aws),
-    ]
+    components.push(Component {
+        seam: "aws".to_owned(),
+        name: "AWS".to_owned(),
+        version: String::new(),
+        stand_in: false,
+        notes,
+    });
+    Ok(components)
 }
 
 fn notes(aws: &Aws, cluster: &ClusterView, options: &EksOptions) -> Vec<String> {

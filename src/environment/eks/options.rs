@@ -67,6 +67,16 @@ pub struct Creation {
 }
 
 impl Creation {
+    /// Adds an add-on, of whatever version EKS chooses, where none of its name is asked for.
+    pub fn want(&mut self, name: &str) {
+        if !self.addons.iter().any(|addon| addon.name == name) {
+            self.addons.push(AddonWanted {
+                name: name.to_owned(),
+                version: None,
+            });
+        }
+    }
+
     /// Whether driver and provider come as an add-on.
     #[must_use]
     pub fn has_provider(&self) -> bool {

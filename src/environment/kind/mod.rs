@@ -11,7 +11,6 @@
 mod agent;
 mod cluster;
 mod config;
-mod control;
 mod doctor;
 mod kept;
 mod life;
@@ -45,6 +44,7 @@ pub use self::{
 use super::{
     AwsOptions, Environment, Fault, Heard, Needs, Node, Plant, StartError,
     aws_side::AwsSide,
+    control::{Control, Processes},
     daemon_logs::DaemonLogs,
     described, fault,
     installation::{self, AwsWay, Installation, InstallationOptions, Upgrade},
@@ -208,13 +208,13 @@ pub(super) async fn start(
     };
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
-    let workload_image = room::made(&kubernetes, &kind, &cluster, options, marks, scratch).await?;
+    let workload_image = room::made(&kubernetes, &kind, &cluster, options, (marks, ledger), scratch).await?;
     let mut nodes = cluster.nodes().to_vec();
     let no_agent = agent
         .install(&kubernetes, &kind, &cluster, &mut nodes, scratch, told)
         .await;
 
-    let control = control::Control::of(&kubernetes, &installation);
+    let control = Control::of(&kubernetes, &installation, Processes::Here);
     let mut namespaces: Vec<&str> = Part::ALL
         .iter()
         .filter_map(|part| installation.of(*part).daemon_set.namespace.as_deref())

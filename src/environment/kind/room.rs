@@ -6,6 +6,7 @@ use super::{KindOptions, cluster::Cluster, program::Kind};
 use crate::{
     environment::{StartError, placement},
     kubernetes::{Kubernetes, KubernetesError, sandbox_image},
+    provision::Ledger,
     tenant::Marks,
 };
 
@@ -40,7 +41,7 @@ pub(super) async fn made(
     kind: &Kind,
     cluster: &Cluster,
     options: &KindOptions,
-    marks: &Marks,
+    (marks, ledger): (&Marks, &Ledger),
     scratch: &Path,
 ) -> Result<String, StartError> {
     let failed = StartError::of::<KubernetesError>("nodes");
@@ -55,6 +56,6 @@ pub(super) async fn made(
     };
     let loaded = cluster.load_if_here(kind, &named, scratch).await;
     loaded.map_err(StartError::of("image of the workloads"))?;
-    placement::pulled(kubernetes, marks, &nodes, &named).await?;
+    placement::pulled(kubernetes, (marks, ledger), &nodes, &named).await?;
     Ok(named)
 }

@@ -48,6 +48,10 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    fn names_any(&self) -> bool {
+        self.driver_named || self.provider_named
+    }
+
     fn names(&self, part: Part) -> bool {
         match part {
             Part::Driver => self.driver_named,
@@ -268,7 +272,8 @@ impl Judging<'_> {
                 );
                 Choice::Install
             }
-            _ if wanted.replace && (wanted.names(part) || wanted.install || told_of_aws) => {
+            // Those that were named, or both.
+            _ if wanted.replace && (wanted.names(part) || told_of_aws || !wanted.names_any()) => {
                 self.replaceable(part, there);
                 Choice::Replace(there.to_vec())
             }
@@ -306,11 +311,19 @@ impl Judging<'_> {
 
     /// Whether what is there can be put back as it was.
     fn replaceable(&mut self, part: Part, there: &[SeenPart]) {
-        for seen in there.iter().filter(|seen| seen.managed == Managed::EksAddon) {
+        for seen in there {
+            let (whose, help) = match &seen.managed {
+                Managed::EksAddon => (
+                    "an EKS add-on's",
+                    "remove the add-on for the time of the run (aws eks delete-addon)",
+                ),
+                Managed::Controller(_) => ("a controller's", "suspend that for the time of the run"),
+                Managed::ByHand | Managed::Helm { .. } => continue,
+            };
             self.fatal(
-                format!("the {part} {} is an EKS add-on's", seen.daemon_set),
-                "EKS would put it back in the middle of the run",
-                "remove the add-on for the time of the run (aws eks delete-addon), or leave --replace-driver out",
+                format!("the {part} {} is {whose} ({})", seen.daemon_set, seen.managed),
+                "that would put it back in the middle of the run",
+                format!("{help}, or leave --replace-driver out"),
             );
         }
     }

@@ -1,12 +1,14 @@
 //! What a run makes in a cluster that stays: driver, provider and agent, each object on record before it is made.
 
+use std::time::{Duration, Instant};
+
 use mountproof_releases::Part;
 use serde_json::Value;
 
 use super::{
     SharedOptions, far_nodes,
     judge::{Choice, Judgement},
-    seen::SeenPart,
+    seen::{SeenPart, csi_driver},
 };
 use crate::{
     environment::{
@@ -15,10 +17,13 @@ use crate::{
         progress::{Stage, Told},
     },
     kubernetes::{Kubernetes, KubernetesError, ObjectRef},
-    provision::{Ledger, Object},
+    provision::{Ledger, Object, displaced},
     report::figure,
-    tenant::Marks,
+    tenant::{Marks, RUN_LABEL},
 };
+
+/// Longest wait for an object that makes room to be gone.
+const GONE: Duration = Duration::from_mins(1);
 
 /// What was found, as an installation of which nothing is made.
 pub(super) fn found(judgement: &Judgement) -> Installation {
@@ -57,6 +62,69 @@ pub(super) async fn install(
     Ok(())
 }
 
+/// Deletes what makes room for an installation, each object written down and on record before: the `DaemonSet`s that are
+/// replaced, the `CSIDriver` object with the driver, and whatever else has the name of something that is to be made.
+///
+/// # Errors
+///
+/// When one cannot be written down, or does not go.
+pub(super) async fn displace(
+    kubernetes: &Kubernetes,
+    ledger: &Ledger,
+    judgement: &Judgement,
+    installation: &Installation,
+    marks: &Marks,
+) -> Result<(), StartError> {
+    let failed = StartError::of::<KubernetesError>("installation");
+    let mut places = Vec::new();
+    for part in Part::ALL {
+        if let Choice::Replace(found) = judgement.of(part) {
+            places.extend(found.iter().map(|found| found.daemon_set.clone()));
+        }
+    }
+    if places.is_empty() {
+        return Ok(());
+    }
+    if matches!(judgement.driver, Choice::Replace(_)) {
+        places.push(csi_driver());
+    }
+    let named = installation.objects.iter().map(ObjectRef::of);
+    // A definition takes every object of its kind along.
+    let named =
+        named.filter(|object| !matches!(object.kind.as_str(), "CustomResourceDefinition" | "Namespace"));
+    // In reverse: what is needed by others comes back first.
+    let mut named: Vec<ObjectRef> = named.collect();
+    named.reverse();
+    for object in named {
+        if !places.contains(&object) {
+            places.push(object);
+        }
+    }
+    let mut namespaces = Vec::new();
+    for place in &places {
+        let Some(there) = kubernetes.read(place).await.map_err(failed)? else {
+            continue;
+        };
+        if there["metadata"]["labels"][RUN_LABEL] == marks.run() {
+            continue;
+        }
+        let record = displaced::save(ledger.folder(), &there).map_err(StartError::of("installation"))?;
+        ledger.plan(&[record]).map_err(StartError::of("installation"))?;
+        kubernetes.delete(place).await.map_err(failed)?;
+        let until = Instant::now() + GONE;
+        kubernetes.wait_gone(place, until).await.map_err(failed)?;
+        if place.kind == "DaemonSet" {
+            namespaces.extend(place.namespace.clone());
+        }
+    }
+    for namespace in namespaces {
+        displaced::daemons_gone(kubernetes, &namespace)
+            .await
+            .map_err(StartError::of("installation"))?;
+    }
+    Ok(())
+}
+
 /// Puts on record what an upgrade will make, and labels it.
 pub(super) fn record(ledger: &Ledger, to: &mut Installation, marks: &Marks) -> Result<(), StartError> {
     for object in &mut to.objects {
@@ -73,8 +141,10 @@ pub(super) fn record(ledger: &Ledger, to: &mut Installation, marks: &Marks) -> R
 async fn make(kubernetes: &Kubernetes, ledger: &Ledger, object: Value) -> Result<(), StartError> {
     let record = Object::Installed(ObjectRef::of(&object));
     ledger.plan(&[record]).map_err(StartError::of("installation"))?;
-    kubernetes
-        .create(&object)
+    let kubernetes = kubernetes.clone();
+    let making = async move { kubernetes.create(&object).await };
+    ledger
+        .landed(making)
         .await
         .map_err(StartError::of("installation"))
 }
@@ -121,10 +191,11 @@ pub(super) async fn agent(
         .into_iter()
         .map(|object| labelled(object, marks))
         .collect();
-    for object in &objects {
-        let record = Object::Kubernetes(ObjectRef::of(object));
+    for object in objects {
+        let record = Object::Kubernetes(ObjectRef::of(&object));
         ledger.plan(&[record]).map_err(StartError::of("agent"))?;
-        if let Err(error) = kubernetes.create(object).await {
+        let making = kubernetes.clone();
+        if let Err(error) = ledger.landed(async move { making.create(&object).await }).await {
             return Ok((
                 nodes,
                 Some(format!("the agent cannot be put on the nodes: {error}")),

@@ -36,6 +36,7 @@ pub use self::{
 use super::{
     Environment, Fault, Heard, Needs, Node, Plant, StartError, WORKLOAD_IMAGE,
     aws_side::AwsSide,
+    control::{Control, Processes},
     daemon_logs::DaemonLogs,
     described, fault,
     installation::{self, AwsWay, ImageSource, InstallationOptions, Placed, Prepared, Upgrade},
@@ -259,6 +260,7 @@ pub(super) async fn environment(
         let planned = at_hand.installation.finish(version, marks, way.as_ref()).await?;
         let installation = made::fitting(planned, &judgement);
         let stage = progress::Stage::begin(told, "driver", "installing");
+        made::displace(&kubernetes, ledger, &judgement, &installation, marks).await?;
         made::install(&kubernetes, ledger, &installation, marks).await?;
         installation::await_ready(&kubernetes, &installation, stage).await?;
         let upgrade = match &at_hand.then {
@@ -276,7 +278,7 @@ pub(super) async fn environment(
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
 
-    let (workload_image, room) = workload_image(&kubernetes, options, marks).await?;
+    let (workload_image, room) = workload_image(&kubernetes, options, (marks, ledger)).await?;
     let (nodes, no_agent) = made::agent(&kubernetes, ledger, options, marks, told).await?;
     let mut namespaces: Vec<&str> = Part::ALL
         .iter()
@@ -286,13 +288,16 @@ pub(super) async fn environment(
     kubernetes.watch_nodes(&namespaces);
 
     let mut all = components;
+    let nodes_are_ours = all
+        .iter()
+        .any(|component| component.seam == "kubelet" && component.stand_in);
     let at = all
         .iter()
         .position(|component| component.seam == "aws")
         .unwrap_or(all.len());
     all.splice(
         at..at,
-        Part::ALL.map(|part| component(installation.of(part), part)),
+        Part::ALL.map(|part| component(installation.of(part), part, nodes_are_ours)),
     );
     notes.extend(options.notes.iter().cloned());
     notes.extend(described::trouble(&options.plants, &options.faults));
@@ -300,6 +305,9 @@ pub(super) async fn environment(
         Some(side) => Some(fault::strike(side, &options.faults, struck).await),
         None => None,
     };
+    // What is a team's is never disturbed.
+    let is_ours = matches!(kubernetes_in, KubernetesIn::OwnCluster);
+    let control = is_ours.then(|| Control::of(&kubernetes, &installation, Processes::Far));
     Ok(Environment {
         ready: EnvironmentReady {
             took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -322,7 +330,7 @@ pub(super) async fn environment(
         calls: aws_side.as_ref().map(|side| side.log() as _),
         counts: None,
         programs: Some(Arc::new(programs::DaemonPrograms)),
-        control: None,
+        control: control.map(|control| Arc::new(control) as _),
         aws_faults: aws_side.as_ref().map(|side| Arc::clone(side) as _),
         limits: Vec::new(),
         pace: None,
@@ -346,6 +354,9 @@ pub(super) async fn environment(
     })
 }
 
+/// What our own kubelet says that its node runs on.
+const STAND_IN: &str = "mountproof stand-in";
+
 /// What stands at the seams `kubernetes` and `kubelet` of a cluster; `reached` says how it is reached.
 ///
 /// # Errors
@@ -364,6 +375,11 @@ pub(super) async fn components(
             .entry(version.unwrap_or("unknown").trim_start_matches('v').to_owned())
             .or_default() += 1;
     }
+    let all_ours = !nodes.is_empty()
+        && nodes.iter().all(|node| {
+            let system = node["status"]["nodeInfo"]["osImage"].as_str();
+            system.is_some_and(|system| system.starts_with(STAND_IN))
+        });
     let newest = kubelets.keys().next_back().cloned().unwrap_or_default();
     let on = kubelets
         .iter()
@@ -377,7 +393,10 @@ pub(super) async fn components(
     };
     Ok(vec![
         component("kubernetes", "Kubernetes", &version, reached),
-        component("kubelet", "kubelet", &newest, on.collect::<Vec<_>>().join(", ")),
+        Component {
+            stand_in: all_ours,
+            ..component("kubelet", "kubelet", &newest, on.collect::<Vec<_>>().join(", "))
+        },
     ])
 }
 
@@ -409,14 +428,15 @@ fn rotation(options: &SharedOptions, judgement: &Judgement) -> Option<Duration> 
     }
 }
 
-fn component(placed: &Placed, part: Part) -> Component {
+/// On nodes of ours, driver and provider are ours, whatever image they are of.
+fn component(placed: &Placed, part: Part, stand_in: bool) -> Component {
     let mut notes = vec![format!("by {}", placed.origin)];
     notes.extend(placed.remarks.iter().cloned());
     Component {
         seam: part.name().to_owned(),
         name: placed.image.clone(),
         version: placed.version.clone(),
-        stand_in: false,
+        stand_in,
         notes,
     }
 }
@@ -425,7 +445,7 @@ fn component(placed: &Placed, part: Part) -> Component {
 async fn workload_image(
     kubernetes: &Kubernetes,
     options: &SharedOptions,
-    marks: &Marks,
+    (marks, ledger): (&Marks, &Ledger),
 ) -> Result<(String, usize), StartError> {
     let failed = StartError::of::<KubernetesError>("nodes");
     let nodes = kubernetes.nodes().await.map_err(failed)?;
@@ -442,7 +462,7 @@ async fn workload_image(
             None => WORKLOAD_IMAGE.to_owned(),
         },
     };
-    placement::pulled(kubernetes, marks, &takers, &image).await?;
+    placement::pulled(kubernetes, (marks, ledger), &takers, &image).await?;
     Ok((image, room))
 }
 

@@ -82,7 +82,17 @@ pub enum Managed {
     },
     /// An EKS add-on.
     EksAddon,
+    /// A controller that brings it back to what stands in a repository.
+    Controller(&'static str),
 }
+
+/// Marks of controllers that bring objects back to what stands in a repository, as labels or annotations.
+const CONTROLLERS: [(&str, &str); 4] = [
+    ("argocd.argoproj.io/instance", "Argo CD"),
+    ("argocd.argoproj.io/tracking-id", "Argo CD"),
+    ("kustomize.toolkit.fluxcd.io/name", "Flux"),
+    ("helm.toolkit.fluxcd.io/name", "Flux"),
+];
 
 impl Managed {
     fn of(object: &Value) -> Self {
@@ -92,6 +102,12 @@ impl Managed {
         let manager = &metadata["labels"]["app.kubernetes.io/managed-by"];
         if by.into_iter().any(|entry| entry["manager"] == EKS) || manager == "EKS" {
             return Self::EksAddon;
+        }
+        for (mark, name) in CONTROLLERS {
+            let marked = |of: &str| metadata[of].get(mark).is_some();
+            if marked("labels") || marked("annotations") {
+                return Self::Controller(name);
+            }
         }
         let chart = text(&metadata["labels"]["helm.sh/chart"]);
         let release = text(&metadata["annotations"]["meta.helm.sh/release-name"]);
@@ -107,6 +123,7 @@ impl fmt::Display for Managed {
         match self {
             Self::ByHand => write!(f, "its manifests"),
             Self::EksAddon => write!(f, "the EKS add-on"),
+            Self::Controller(name) => f.write_str(name),
             Self::Helm {
                 release: Some(release),
                 chart: Some(chart),

@@ -374,7 +374,7 @@ async fn what_cannot_be_removed_now_goes_the_next_time() {
             objects.clone(),
         ),
     ] {
-        let ledger = account.ledger(operation.trim_matches('*'));
+        let ledger = account.ledger(&format!("{operation} {code}"));
         ledger.plan(&objects).unwrap();
         account.cluster("own", &tags).await;
         account.begin_nodes("own", &tags).await;
@@ -466,7 +466,9 @@ async fn an_account_is_swept_of_what_is_old_enough() {
         let running: BTreeSet<String> = running.iter().map(|run| (*run).to_owned()).collect();
         let swept = sweep_account(&account.aws, six_hours, now, &running, dry, &|_| ()).await;
         let swept = swept.unwrap();
+        assert_eq!(swept.hidden, Vec::<String>::new());
         swept
+            .runs
             .into_iter()
             .map(|run| (run.run_id, run.found.len(), run.outcome))
             .collect::<Vec<_>>()

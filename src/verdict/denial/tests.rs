@@ -470,3 +470,26 @@ fn the_providers_log_proves_what_sts_refused_by_the_role_that_was_asked_for() {
         assert_eq!(is(&judge(&claim, &seen)), expected, "{lines:?}");
     }
 }
+
+#[test]
+fn without_a_call_log_the_provider_tells_which_region_refused() {
+    let line = "W1126 14:02:11.020131 1 provider.rs:1] eu-west-1: Failed fetching secret demo/team-red/secret: api error \
+                AccessDeniedException: User: arn:aws:sts::0:assumed-role/demo-team-blue-role/1 is not authorized to \
+                perform: secretsmanager:GetSecretValue on resource: demo/team-red/secret";
+    for (region, expected) in [
+        (None, Is::Holds),
+        (Some("eu-west-1"), Is::Holds),
+        (Some("us-east-1"), Is::Broken),
+    ] {
+        let mut claim = claim();
+        if let ExpectedReason::Aws { region: refuses, .. } = &mut claim.reason {
+            *refuses = region.map(str::to_owned);
+        }
+        let seen = Seen {
+            calls: None,
+            provider_log: vec![line.to_owned()],
+            ..proof()
+        };
+        assert_eq!(is(&judge(&claim, &seen)), expected, "{region:?}");
+    }
+}

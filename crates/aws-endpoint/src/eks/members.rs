@@ -137,23 +137,24 @@ pub(crate) fn released(store: &mut EksStore, member: Member, key: &MemberKey, no
     }
 }
 
-/// The backend has made or changed one, or could not; what is being deleted by now, it is not asked about any more.
+/// The backend has made or changed one, or could not. `false` when that is not wanted any more: it is being deleted, or gone.
 pub(crate) fn arrived(
     store: &mut EksStore,
     member: Member,
     key: &MemberKey,
     outcome: Result<(), BackendTrouble>,
     now: Timestamp,
-) {
+) -> bool {
     let Ok(cluster) = store.cluster_mut(&key.region, &key.cluster) else {
-        return;
+        return false;
     };
     let Some(record) = member.of_mut(cluster).get_mut(&key.name) else {
-        return;
+        return false;
     };
     let was = record.phase;
     if !matches!(was, Phase::Starting | Phase::Changing) {
-        return;
+        // Whoever asked twice has an answer to the first.
+        return !matches!(was, Phase::Ending | Phase::Deleting(_));
     }
     let trouble = outcome.err();
     record.phase = match (&trouble, was) {
@@ -178,6 +179,7 @@ pub(crate) fn arrived(
             message: trouble.message.clone(),
         });
     }
+    true
 }
 
 /// The backend has taken one away.

@@ -25,6 +25,7 @@ mod kubelet;
 mod logs;
 mod objects;
 mod patches;
+mod ports;
 mod protobuf;
 mod real;
 mod replay;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         logs::tests(),
         objects::tests(),
         patches::tests(),
+        ports::tests(),
         protobuf::tests(),
         replay::tests(),
         selectors::tests(),

@@ -128,7 +128,7 @@ fn what_is_not_as_it_should_be_is_named_before_anything_runs() {
                 wanted.install = true;
                 wanted.replace = true;
             },
-            Some((true, "EKS would put it back")),
+            Some((true, "would put it back")),
         ),
         (
             "AWS that only ours is told of",
@@ -321,15 +321,14 @@ fn what_is_there_is_used_as_it_is_and_what_is_missing_is_installed() {
         },
     );
     assert!(matches!(replaced.driver, Choice::Replace(_)) && matches!(replaced.provider, Choice::Replace(_)));
-    // Nothing to put in its place was asked for.
-    let nothing = judge(
-        &well(),
-        &Wanted {
-            replace: true,
-            ..IRSA
-        },
-    );
-    assert!(!nothing.installs());
+    // Only the one that was named.
+    let named = Wanted {
+        replace: true,
+        driver_named: true,
+        ..wanted
+    };
+    let one = judge(&well(), &named);
+    assert!(matches!(one.driver, Choice::Replace(_)) && matches!(one.provider, Choice::Found(_)));
 }
 
 #[test]

@@ -174,3 +174,85 @@ fn what_was_saved_comes_back() {
     assert_eq!(other.store.saved(), account.store.saved(), "the key pair too");
     assert!(other.store.restore(&json!([1])).is_err());
 }
+
+/// A cluster with a backend, which is there.
+fn backed() -> Account {
+    let mut account = Account::new();
+    account.store.expect_backend();
+    account.done("POST", "/clusters", json!({}));
+    let wanted = wanted(&account.store, REGION, "demo").unwrap();
+    let parts = ClusterParts {
+        endpoint: "https://127.0.0.1:1".to_owned(),
+        certificate_authority_pem: "OTHER".to_owned(),
+        issuer: wanted.issuer,
+        jwks: json!({ "keys": [] }),
+    };
+    assert!(arrived(&mut account.store, REGION, "demo", parts));
+    account
+}
+
+#[test]
+fn a_node_group_with_a_backend_is_there_when_its_nodes_are() {
+    use super::members::{Member, arrived, gone, is_ending, nodegroup};
+
+    let group = "/clusters/demo/node-groups/nodes";
+    let key = MemberKey {
+        region: REGION.to_owned(),
+        cluster: "demo".to_owned(),
+        name: "nodes".to_owned(),
+    };
+    let mut account = backed();
+    account.done(
+        "POST",
+        "/clusters/demo/node-groups",
+        json!({ "scalingConfig": { "minSize": 1, "maxSize": 4, "desiredSize": 3 }, "labels": { "a": "b" } }),
+    );
+    account.wait(3600);
+    let status = |account: &mut Account| account.get(group)["nodegroup"]["status"].clone();
+    assert_eq!(status(&mut account), "CREATING");
+    let asked = nodegroup(&account.store, &key).unwrap();
+    assert_eq!(
+        (asked.desired, asked.role.as_str(), asked.labels["a"].as_str()),
+        (3, ROLE, "b")
+    );
+    let now = account.now;
+    assert!(arrived(&mut account.store, Member::Nodegroup, &key, Ok(()), now));
+    assert_eq!(status(&mut account), "ACTIVE");
+
+    let change = json!({ "scalingConfig": { "desiredSize": 4 } });
+    let update = account.done("POST", &format!("{group}/update-config"), change)["update"]["id"].clone();
+    let update = format!("/clusters/demo/updates/{}", update.as_str().unwrap());
+    account.wait(3600);
+    assert_eq!(status(&mut account), "UPDATING");
+    assert_eq!(account.get(&update)["update"]["status"], "InProgress");
+    let trouble = BackendTrouble {
+        code: "NodeCreationFailure".to_owned(),
+        message: "no room".to_owned(),
+    };
+    let now = account.now;
+    assert!(arrived(
+        &mut account.store,
+        Member::Nodegroup,
+        &key,
+        Err(trouble),
+        now
+    ));
+    assert_eq!(status(&mut account), "ACTIVE", "those that it had are there");
+    let failed = account.get(&update)["update"].clone();
+    assert_eq!(
+        (&failed["status"], &failed["errors"][0]["errorCode"]),
+        (&json!("Failed"), &json!("NodeCreationFailure"))
+    );
+
+    account.done("DELETE", group, json!({}));
+    account.wait(3600);
+    assert_eq!(status(&mut account), "DELETING");
+    assert!(is_ending(&account.store, Member::Nodegroup, &key));
+    let now = account.now;
+    assert!(
+        !arrived(&mut account.store, Member::Nodegroup, &key, Ok(()), now),
+        "nobody waits for its nodes any more"
+    );
+    gone(&mut account.store, Member::Nodegroup, &key);
+    assert!(account.call("GET", group, json!({})).is_err());
+}

@@ -1,5 +1,5 @@
-//! Driver and provider of a cluster of kind, killed and started anew: by signals to their processes, which are this machine's
-//! too, and by new shapes of their `DaemonSet`s.
+//! Driver and provider of a cluster that is the run's own, started anew by new shapes of their `DaemonSet`s, and killed: in kind
+//! by signals to their processes, which are this machine's too, elsewhere with their pods, which are given no time to end.
 
 use std::{
     fs,
@@ -39,9 +39,19 @@ const FOLDERS: [&str; 2] = [
     "/etc/kubernetes/secrets-store-csi-providers",
 ];
 
+/// Whose processes programs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Processes {
+    /// This machine's too.
+    Here,
+    /// Those of nodes that nobody here stands on.
+    Far,
+}
+
 /// See the module.
 pub(super) struct Control {
     kubernetes: Kubernetes,
+    processes: Processes,
     driver: Mutex<Program>,
     provider: Mutex<Program>,
     turns: AtomicU64,
@@ -68,9 +78,10 @@ impl Program {
 }
 
 impl Control {
-    pub(super) fn of(kubernetes: &Kubernetes, installation: &Installation) -> Self {
+    pub(super) fn of(kubernetes: &Kubernetes, installation: &Installation, processes: Processes) -> Self {
         Self {
             kubernetes: kubernetes.clone(),
+            processes,
             driver: Program::of(Part::Driver, installation),
             provider: Program::of(Part::Provider, installation),
             turns: AtomicU64::new(1),
@@ -157,9 +168,17 @@ impl Control {
         let pods = pods(&self.kubernetes, &driver.set)
             .await
             .map_err(|error| error.to_string())?;
-        for id in container_ids(&pods, name) {
-            for process in processes_of(&id) {
-                kill_process(process, Signal::KILL).map_err(|error| error.to_string())?;
+        match self.processes {
+            Processes::Here => {
+                for process in container_ids(&pods, name).iter().flat_map(|id| processes_of(id)) {
+                    kill_process(process, Signal::KILL).map_err(|error| error.to_string())?;
+                }
+            }
+            Processes::Far => {
+                for pod in &pods {
+                    let ended = self.kubernetes.end_at_once(&ObjectRef::of(pod)).await;
+                    ended.map_err(|error| error.to_string())?;
+                }
             }
         }
         driver.killed = true;
@@ -168,7 +187,7 @@ impl Control {
 }
 
 impl ProgramControl for Control {
-    /// Kubelet starts it anew at once, as it does in any cluster.
+    /// It is started anew at once, as in any cluster.
     fn kill_driver(&self) -> BoxFuture<'_, ()> {
         async {
             if let Err(because) = self.killed().await {
