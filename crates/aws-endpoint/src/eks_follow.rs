@@ -23,7 +23,7 @@ pub(crate) fn follow(state: &Arc<State>, region: &str, request: &Request, answer
     let operation = request.operation();
     if let Some(name) = text(&answer["cluster"]["name"]) {
         match operation {
-            "CreateCluster" => start(Arc::clone(state), region.to_owned(), name),
+            "CreateCluster" => start(state, region.to_owned(), name),
             "DeleteCluster" => end(state, region, name),
             _ => {}
         }
@@ -53,15 +53,15 @@ pub(crate) fn follow(state: &Arc<State>, region: &str, request: &Request, answer
 
 /// Makes the issuer of a new cluster known, or has its API server started and then makes that one's known. What belongs to the
 /// cluster and waits for it comes after that.
-pub(crate) fn start(state: Arc<State>, region: String, name: String) {
+pub(crate) fn start(state: &Arc<State>, region: String, name: String) {
     let held =
         state.faults().fate(Made::Cluster).is_some() && eks::held(&mut state.world().eks, &region, &name);
     let wanted = eks::wanted(&state.world_as_is().eks, &region, &name);
     if !held && (wanted.is_none() || state.clusters.get().is_none()) {
-        host_issuer(&state, &region, &name);
+        host_issuer(state, &region, &name);
         return;
     }
-    let state = Arc::downgrade(&state);
+    let state = Arc::downgrade(state);
     tokio::spawn(async move {
         let Some((state, fate)) = fate(&state, Made::Cluster).await else {
             return;

@@ -177,7 +177,7 @@ impl Endpoint {
             // It was empty until now.
             let _ = state.clusters.set(backend);
             for (region, name) in &bereaved {
-                eks_follow::start(Arc::clone(&state), region.clone(), name.clone());
+                eks_follow::start(&state, region.clone(), name.clone());
             }
         }
         let shutdown = CancellationToken::new();

@@ -169,8 +169,8 @@ impl Pod {
                 None => container.status(running),
                 Some(crash) => {
                     let mut status = container.status(None);
-                    let (state, last) = crash.states(&self.metadata.name, &container.name);
-                    (status["state"], status["lastState"]) = (state, last);
+                    (status["state"], status["lastState"]) =
+                        crash.states(&self.metadata.name, &container.name);
                     status["restartCount"] = crash.restarts.into();
                     status
                 }
