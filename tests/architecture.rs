@@ -134,11 +134,13 @@ const WALL_CLOCK: &[(&str, &str)] = &[
         "crates/releases/src/registry.rs",
         "a registry may ask for patience until a date",
     ),
-    (
-        "crates/stand-ins/src/provider",
-        "signatures, and the times of the provider's log",
-    ),
+    ("crates/stand-ins/src/provider", "session names, which are times"),
     ("crates/stand-ins/src/log.rs", "lines of a log say when they were"),
+    ("crates/stand-ins/src/signing.rs", "signatures carry it"),
+    (
+        "crates/stand-ins/src/pod_identity_agent.rs",
+        "it looks at the times of tokens",
+    ),
     ("crates/stand-ins/src/kubelet", "API objects and tokens carry it"),
     (
         "crates/stand-ins/src/kubernetes",

@@ -95,6 +95,10 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
         "class-from-other-namespace",
         "resource-policy-denied",
         "boundary-denied",
+        "no-association",
+        "association-of-other-namespace",
+        "association-names-other-role",
+        "role-trusts-other-cluster",
         "expired-token-refused",
         "rotation",
         "fetch-throughput",
@@ -122,7 +126,7 @@ fn promised_scenarios_are_shipped_and_denials_are_complete() {
             }
         }
     }
-    assert_eq!(denials, 9);
+    assert_eq!(denials, 13);
 }
 
 /// Set `MOUNTPROOF_UPDATE=1`, or run `mountproof schema scenario --write`, after a change of

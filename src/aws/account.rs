@@ -5,7 +5,7 @@
 //! `AWS_ENDPOINT_URL_<SERVICE>` count as the AWS SDKs and Tools Reference Guide says. `AWS_CA_BUNDLE`, which the Rust SDK does
 //! not read, is read here.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
@@ -49,6 +49,7 @@ impl Aws {
     ///
     /// Without a region or credentials, and when STS does not take them; the text says what to do.
     pub async fn of_account(options: &AccountOptions) -> Result<Self, AwsError> {
+        check_variables(std::env::vars_os())?;
         let budget = Arc::new(Budget::new(options.max_share));
         let http = budget.pace(http_client(ca_bundle()?)?);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -111,11 +112,25 @@ impl Aws {
         let [partition, account] = partition_and_account(&arn).ok_or_else(|| {
             AwsError::because("sts:GetCallerIdentity", format!("`{arn}` is no ARN of a caller"))
         })?;
-        aws.access.partition = partition.to_owned();
-        aws.access.account = account.to_owned();
+        partition.clone_into(&mut aws.access.partition);
+        account.clone_into(&mut aws.access.account);
         aws.caller = Some(arn);
         Ok(aws)
     }
+}
+
+/// The SDK takes an empty address of an endpoint for one, and panics.
+fn check_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), AwsError> {
+    let mut empty = variables.filter_map(|(name, value)| {
+        let name = name.to_string_lossy().into_owned();
+        (name.starts_with("AWS_ENDPOINT_URL") && value.is_empty()).then_some(name)
+    });
+    empty.next().map_or(Ok(()), |name| {
+        Err(AwsError::because(
+            &format!("read the variable {name}"),
+            "it is there and empty; unset it, or give it an address".to_owned(),
+        ))
+    })
 }
 
 /// Partition and account of an ARN: `arn:aws-cn:sts::111122223333:assumed-role/...`.
@@ -204,6 +219,19 @@ fn http_client(also: Option<String>) -> Result<SharedHttpClient, AwsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_empty_is_told() {
+        let of = |name: &str, value: &str| {
+            let set = [(OsString::from(name), OsString::from(value))];
+            check_variables(set.into_iter()).map_err(|error| error.to_string())
+        };
+        assert_eq!(of("AWS_ENDPOINT_URL", "https://127.0.0.1:1"), Ok(()));
+        assert_eq!(of("AWS_REGION", ""), Ok(()));
+        for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EKS"] {
+            assert!(of(name, "").is_err_and(|error| error.contains(name) && error.contains("unset it")));
+        }
+    }
 
     #[test]
     fn partition_and_account_stand_in_the_callers_arn() {

@@ -136,14 +136,18 @@ pub struct HeldBack {
     pub waited: Duration,
 }
 
+/// What has buckets of its own: what is counted together, in a region.
+type Key = (Group, String);
 type Bucket<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+type Buckets<C> = BTreeMap<Key, Arc<Bucket<C>>>;
 
 /// The buckets of one account.
 #[derive(Debug)]
 pub(super) struct Budget<C: Clock = DefaultClock> {
     share: Share,
     /// By what is counted together and region. Each holds one second's worth.
-    buckets: Mutex<BTreeMap<(Group, String), Arc<Bucket<C>>>>,
+    buckets: Mutex<Buckets<C>>,
     clock: C,
     calls: AtomicU64,
     waited_us: AtomicU64,
@@ -265,10 +269,8 @@ struct Called {
 
 impl Called {
     fn of(request: &HttpRequest) -> Self {
-        let rest = request
-            .uri()
-            .split_once("://")
-            .map_or(request.uri(), |(_, rest)| rest);
+        let uri = request.uri();
+        let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let host = authority.split(':').next().unwrap_or_default().to_owned();
         // `AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu-west-1/eks/aws4_request, SignedHeaders=...`

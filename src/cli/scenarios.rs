@@ -113,7 +113,10 @@ impl SelectionArgs {
             unbound,
             left_out,
         } = bind_through(&loaded.scenarios, tenants, choice.identities());
-        match select(&cases, &self.filters()) {
+        let filters = self.filters();
+        let asked = |name: &String| filters == Filters::default() || filters.names.contains(name);
+        let left_out: Vec<_> = left_out.into_iter().filter(|(name, _)| asked(name)).collect();
+        match select(&cases, &filters) {
             Ok(cases) => Ok(Ok(Binding {
                 cases,
                 unbound,

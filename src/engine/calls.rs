@@ -232,7 +232,8 @@ async fn unplaced_pod<'a>(
     let world = attempt.world;
     let workload = format!("counted-{index}");
     let name = tenant::workload_name(
-        &attempt.case.plan.measured_as(),
+        // Not what measurements are called after: with more in it the number would be cut off.
+        &attempt.case.scenario.name,
         &workload,
         &attempt.case.plan.case,
         attempt.number,

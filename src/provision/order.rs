@@ -136,7 +136,9 @@ impl Plan {
         self.namespaces.retain(reached);
         self.inside.retain(|namespace, _| reached(namespace));
         for groups in [&mut self.after, &mut self.of_clusters] {
-            groups.iter_mut().for_each(|group| group.retain(reached));
+            for group in groups.iter_mut() {
+                group.retain(reached);
+            }
             groups.retain(|group| !group.is_empty());
         }
         self

@@ -494,7 +494,7 @@ impl Work<'_> {
     async fn remove_namespaces(&mut self, namespaces: Vec<Object>) -> BTreeMap<Object, Removal> {
         let went = self.went;
         self.remove_at_once(namespaces, NAMESPACES, &|gone, all| {
-            went(Going::Namespaces { gone, all })
+            went(Going::Namespaces { gone, all });
         })
         .await
     }

@@ -282,7 +282,8 @@ To prove that it is refused, write `deny`; to watch what becomes of it, `create`
             "The denial asks for the tenant's own secret with the tenant's own role. AWS would allow
 it, and the scenario would always fail. Ask for another tenant's secret, make a tenant whose
 ServiceAccount names another role (`{ own: true, role: red }`), whose role has a `boundary` without the
-secret or trusts another cluster, or give the secret a policy that denies the tenant: `resourcePolicies: { shut: { deny: [red] } }`."
+secret or trusts another cluster, or give the secret a policy that denies the tenant:
+`resourcePolicies: { shut: { deny: [red] } }`."
         }
         Code::CapabilityNotRequired => {
             "The step needs something that some environments cannot do, and would be an error of the

@@ -143,7 +143,7 @@ fn words(printed: &str) -> Vec<String> {
         .collect()
 }
 
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -207,7 +207,7 @@ fn moto() -> Result<(), Failed> {
 }
 
 /// Python with boto3 and moto. Made once, whichever test comes first.
-fn interpreter() -> Result<PathBuf, Failed> {
+pub(crate) fn interpreter() -> Result<PathBuf, Failed> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
     python("localstack", &fixture("localstack/requirements.txt"))

@@ -7,6 +7,7 @@
 //! What is fetched is pinned in `fixtures/oracles/` and kept in `target/oracles/`.
 
 mod boto3;
+mod eks_in_moto;
 mod iam_simulate;
 mod localstack;
 mod moto;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         support::trials(),
         boto3::trials(),
+        eks_in_moto::trials(),
         iam_simulate::trials(),
         localstack::trials(),
         moto::trials(),

@@ -143,9 +143,7 @@ impl Endpoint {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        // Every certificate is for 127.0.0.1; the rest of 127.0.0.0/8 is elsewhere, too.
-        let elsewhere =
-            Some(config.listen.ip()).filter(|ip| *ip != Ipv4Addr::LOCALHOST && !ip.is_unspecified());
+        let elsewhere = Some(config.listen.ip()).filter(|ip| !ip.is_unspecified());
         let tls = config.ca.server_config_at(elsewhere, accept::is_aws)?;
         let keys = Keys::new(&config.root, &config.account);
         let eks = EksStore::new(

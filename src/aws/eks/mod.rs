@@ -13,7 +13,8 @@ use std::{
 };
 
 use aws_sdk_eks::types::{
-    AuthenticationMode, CreateAccessConfigRequest, NodegroupScalingConfig, ResolveConflicts, VpcConfigRequest,
+    AuthenticationMode, Compatibility, CreateAccessConfigRequest, NodegroupScalingConfig, ResolveConflicts,
+    VpcConfigRequest,
 };
 use serde_json::{Value, json};
 
@@ -53,7 +54,7 @@ impl Aws {
         const OPERATION: &str = "eks:DescribeCluster";
         let asked = self.eks.describe_cluster().name(name).send().await;
         let answer = asked.map_err(|error| AwsError::of(OPERATION, error))?;
-        view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?)
+        Ok(view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?))
     }
 
     /// Names of all clusters of the region.
@@ -94,7 +95,7 @@ impl Aws {
                 made => break made?,
             }
         };
-        view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?)
+        Ok(view::cluster(answer.cluster().ok_or_else(|| empty(OPERATION))?))
     }
 
     /// Begins to delete a cluster; none is fine.
@@ -251,7 +252,7 @@ impl Aws {
                 let is_default = version
                     .compatibilities()
                     .iter()
-                    .any(|with| with.default_version());
+                    .any(Compatibility::default_version);
                 if is_default { &mut default } else { &mut others }.push(name.to_owned());
             }
         }

@@ -5,7 +5,7 @@ use aws_smithy_types::DateTime;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 
-use crate::aws::{AwsError, Tags};
+use crate::aws::Tags;
 
 /// A cluster, as `DescribeCluster` has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,17 +188,16 @@ pub struct AddonRequest {
     pub tags: Tags,
 }
 
-pub(super) fn cluster(cluster: &types::Cluster) -> Result<ClusterView, AwsError> {
+pub(super) fn cluster(cluster: &types::Cluster) -> ClusterView {
     let network = cluster.resources_vpc_config();
-    let ca_pem = match cluster.certificate_authority().and_then(types::Certificate::data) {
-        Some(data) => Some(certificate(data)?),
-        None => None,
-    };
+    let authority = cluster.certificate_authority().and_then(types::Certificate::data);
+    // One that cannot be read is none: whoever only wants the cluster to go has no need of it.
+    let ca_pem = authority.and_then(certificate);
     let issues = cluster
         .health()
         .map(types::ClusterHealth::issues)
         .unwrap_or_default();
-    Ok(ClusterView {
+    ClusterView {
         name: text(cluster.name()),
         arn: text(cluster.arn()),
         status: text(cluster.status().map(types::ClusterStatus::as_str)),
@@ -229,15 +228,11 @@ pub(super) fn cluster(cluster: &types::Cluster) -> Result<ClusterView, AwsError>
             .access_config()
             .and_then(types::AccessConfigResponse::authentication_mode)
             .map(|mode| mode.as_str().to_owned()),
-    })
+    }
 }
 
-fn certificate(data: &str) -> Result<String, AwsError> {
-    const OPERATION: &str = "read the cluster's certificate authority";
-    let bytes = BASE64_STANDARD
-        .decode(data)
-        .map_err(|error| AwsError::local(OPERATION, &error))?;
-    String::from_utf8(bytes).map_err(|error| AwsError::local(OPERATION, &error))
+fn certificate(data: &str) -> Option<String> {
+    String::from_utf8(BASE64_STANDARD.decode(data).ok()?).ok()
 }
 
 pub(super) fn nodegroup(group: &types::Nodegroup) -> NodegroupView {

@@ -167,7 +167,7 @@ fn expanded(text: &str, variables: &BTreeMap<String, String>) -> String {
         {
             match variables.get(name) {
                 Some(value) => filled.push_str(value),
-                None => filled.push_str(&format!("$({name})")),
+                None => filled.extend(["$(", name, ")"]),
             }
             rest = following;
         } else {
@@ -187,9 +187,8 @@ fn field(pod: &Value, path: &str) -> String {
         "metadata.uid" => &pod["metadata"]["uid"],
         "spec.nodeName" => &pod["spec"]["nodeName"],
         "spec.serviceAccountName" => &pod["spec"]["serviceAccountName"],
-        "status.hostIP" => &pod["status"]["hostIP"],
         // Pods share the node's address here.
-        "status.podIP" => &pod["status"]["hostIP"],
+        "status.hostIP" | "status.podIP" => &pod["status"]["hostIP"],
         other => {
             let quoted = |list: &str| {
                 let key = other.strip_prefix(list)?.strip_prefix("['")?.strip_suffix("']")?;

@@ -111,8 +111,6 @@ pub(super) async fn start(
 impl EksOptions {
     /// How what the run with this id makes is reached without this process.
     pub(super) fn reach(&self, run_id: &str, region: &str) -> Reach {
-        // Where the credentials' own region counts, it was found out before.
-        let region = self.account.region.as_deref().unwrap_or(region);
         Reach::Account {
             account: self.account_id.clone(),
             region: region.to_owned(),
@@ -171,7 +169,7 @@ async fn existing(aws: &Aws, name: &str) -> Result<ClusterView, StartError> {
 pub(crate) fn access(aws: &Arc<Aws>, cluster: &ClusterView) -> Result<KubernetesAccess, StartError> {
     let (Some(endpoint), Some(ca_pem)) = (&cluster.endpoint, &cluster.ca_pem) else {
         return Err(StartError::of(PART)(format!(
-            "EKS tells no address of the cluster {}, which is {}",
+            "EKS tells no address of the cluster {}, which is {}, or no certificate authority that can be read",
             cluster.name, cluster.status
         )));
     };

@@ -1,9 +1,11 @@
 //! Who the harness is for the API server of an EKS cluster: a bearer token that AWS signs, had anew before it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -38,7 +40,7 @@ impl Tokens for EksTokens {
         async {
             let mut kept = self.kept.lock().await;
             if let Some(kept) = kept.as_ref()
-                && Timestamp::now() + SPARE < kept.expires
+                && Instant::now() + SPARE < kept.good_until
             {
                 return Ok(kept.token.clone());
             }

@@ -374,7 +374,7 @@ async fn what_cannot_be_removed_now_goes_the_next_time() {
             objects.clone(),
         ),
     ] {
-        let ledger = account.ledger(operation.trim_matches('*'));
+        let ledger = account.ledger(&format!("{operation} {code}"));
         ledger.plan(&objects).unwrap();
         account.cluster("own", &tags).await;
         account.begin_nodes("own", &tags).await;
