@@ -223,7 +223,7 @@ impl std::fmt::Display for Object {
             Self::KindCluster(name) => write!(f, "kind cluster {name}"),
             Self::Container(name) => write!(f, "container {name}"),
             Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
-            Self::Displaced { object, .. } => write!(f, "{object}, as it was before the run"),
+            Self::Displaced { object, .. } => write!(f, "what made room for the run, put back: {object}"),
             Self::EksCluster(name) => write!(f, "EKS cluster {name}"),
             Self::Nodegroup { cluster, name } => write!(f, "node group {name} of EKS cluster {cluster}"),
             Self::Addon { cluster, name } => write!(f, "add-on {name} of EKS cluster {cluster}"),
