@@ -349,7 +349,7 @@ fn given(body: &[u8]) -> Option<Value> {
     #[serde(rename_all = "camelCase")]
     struct Given {
         assumed_role_user: User,
-        credentials: Key,
+        credentials: Session,
     }
     #[derive(Deserialize)]
     struct User {
@@ -357,7 +357,7 @@ fn given(body: &[u8]) -> Option<Value> {
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Key {
+    struct Session {
         access_key_id: String,
         secret_access_key: String,
         session_token: String,
@@ -394,7 +394,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> (Refused, bo
         Some(code) if !code.is_empty() => code,
         _ => said["__type"]
             .as_str()
-            .or(said["code"].as_str())
+            .or_else(|| said["code"].as_str())
             .unwrap_or("UnknownError"),
     };
     let code = code.rsplit('#').next().unwrap_or_default();
@@ -402,7 +402,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> (Refused, bo
     let fault = known.map_or("unknown", |(_, fault)| fault);
     let message = said["message"]
         .as_str()
-        .or(said["Message"].as_str())
+        .or_else(|| said["Message"].as_str())
         .unwrap_or_default();
     let line = format!(
         "[{}]: ({code}): {message}, fault: {fault}",
@@ -448,7 +448,7 @@ fn token_fits(token: &str, now: Timestamp) -> Result<(), Refused> {
     let [header, claims, _] = parts[..] else {
         return malformed("token contains an invalid number of segments");
     };
-    let json = |part: &str| Some(serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?);
+    let json = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
     if json(header).is_none() {
         return malformed("could not JSON decode header");
     }
