@@ -349,7 +349,7 @@ fn given(body: &[u8]) -> Option<Value> {
     #[serde(rename_all = "camelCase")]
     struct Given {
         assumed_role_user: User,
-        credentials: Session,
+        credentials: Granted,
     }
     #[derive(Deserialize)]
     struct User {
@@ -357,7 +357,7 @@ fn given(body: &[u8]) -> Option<Value> {
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Session {
+    struct Granted {
         access_key_id: String,
         secret_access_key: String,
         session_token: String,
