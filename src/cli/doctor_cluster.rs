@@ -35,7 +35,7 @@ pub struct LookArgs {
     #[arg(long)]
     pub region: Option<String>,
 
-    /// Print what a run has to be allowed, and nothing more: `iam`, a policy for whoever runs it; `kubernetes`, a ClusterRole.
+    /// Print what a run has to be allowed, and nothing more: `iam`, a policy for whoever runs it; `kubernetes`, a `ClusterRole`.
     #[arg(long, value_enum, requires = "env")]
     pub print_policy: Option<Policy>,
 

@@ -90,7 +90,7 @@ async fn tokens_are_asked_for(kubernetes: &Kubernetes) -> Result<(), String> {
     let found = found.unwrap_or_default();
     let asked = found["spec"]["tokenRequests"].as_array().into_iter().flatten();
     let mut audiences = asked.map(|request| &request["audience"]);
-    if audiences.any(|audience| *audience == Value::from(POD_AUDIENCE)) {
+    if audiences.any(|audience| *audience == POD_AUDIENCE) {
         return Ok(());
     }
     Err(format!(
@@ -105,12 +105,11 @@ pub(super) async fn token(world: &World, tenant: &Tenant, audience: &str) -> Res
     }
     let kubernetes = &world.environment.kubernetes;
     let holder = ObjectRef::new("v1", "Pod", Some(&tenant.name), HOLDER);
-    let there = match kubernetes.read(&holder).await? {
-        Some(there) => there,
-        None => {
-            world.create(&holder_of(world, tenant)).await?;
-            kubernetes.read(&holder).await?.unwrap_or_default()
-        }
+    let there = if let Some(there) = kubernetes.read(&holder).await? {
+        there
+    } else {
+        world.create(&holder_of(world, tenant)).await?;
+        kubernetes.read(&holder).await?.unwrap_or_default()
     };
     let uid = there["metadata"]["uid"].as_str();
     let uid = uid.ok_or_else(|| StepError::trouble(format!("{holder} is gone though nobody removed it")))?;

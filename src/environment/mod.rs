@@ -220,9 +220,12 @@ impl EnvironmentOptions {
             }
             Self::Kind(options) => kind::start(options, scratch, region, seed, marks, ledger, heard).await,
             Self::Cluster(options) => {
-                cluster::start(options, scratch, region, seed, marks, ledger, heard).await
+                Box::pin(cluster::start(
+                    options, scratch, region, seed, marks, ledger, heard,
+                ))
+                .await
             }
-            Self::Eks(options) => eks::start(options, scratch, marks, ledger, heard).await,
+            Self::Eks(options) => Box::pin(eks::start(options, scratch, marks, ledger, heard)).await,
         }
     }
 }

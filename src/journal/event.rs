@@ -157,7 +157,7 @@ impl CasePlan {
     pub fn measured_as(&self) -> String {
         let way = match self.identity {
             Identity::Irsa => String::new(),
-            other => format!("-{other}"),
+            other @ Identity::PodIdentity => format!("-{other}"),
         };
         let phase = self.phase.map_or_else(String::new, |phase| format!("@{phase}"));
         format!("{}{way}{phase}", self.scenario)

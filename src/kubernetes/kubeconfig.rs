@@ -129,7 +129,9 @@ fn of_read(read: &Read, context: Option<&str>) -> Result<FoundContext, String> {
     let kubeconfig: Kubeconfig = serde_json::to_value(read)
         .and_then(serde_json::from_value)
         .map_err(|error| error.to_string())?;
-    let name = context.map(str::to_owned).or(kubeconfig.current_context.clone());
+    let name = context
+        .map(str::to_owned)
+        .or_else(|| kubeconfig.current_context.clone());
     let name = name.ok_or_else(|| {
         let names: Vec<&str> = kubeconfig
             .contexts

@@ -399,8 +399,8 @@ fn exchange_reason(
     [error, action, subject]: [&str; 3],
     says: Option<&str>,
 ) -> Result<Finding, Failure> {
-    let why = match &seen.calls {
-        Some(calls) => calls
+    let why = if let Some(calls) = &seen.calls {
+        calls
             .iter()
             .rev()
             .find(|call| {
@@ -411,15 +411,14 @@ fn exchange_reason(
                     && says
                         .is_none_or(|says| call.reason.as_ref().is_some_and(|reason| reason.contains(says)))
             })
-            .map(|call| call.reason.clone().unwrap_or_else(|| error.to_owned())),
-        None => {
-            // In round brackets, as the agent writes it.
-            let code = format!("({error})");
-            seen.refusals
-                .iter()
-                .find(|text| text.contains(&code) && says.is_none_or(|says| text.contains(says)))
-                .cloned()
-        }
+            .map(|call| call.reason.clone().unwrap_or_else(|| error.to_owned()))
+    } else {
+        // In round brackets, as the agent writes it.
+        let code = format!("({error})");
+        seen.refusals
+            .iter()
+            .find(|text| text.contains(&code) && says.is_none_or(|says| text.contains(says)))
+            .cloned()
     };
     if let Some(why) = why {
         return Ok(Finding {

@@ -138,7 +138,7 @@ impl Way {
                     all.push(object);
                 }
             }
-            all.sort_by_key(|object| ObjectRef::of(object));
+            all.sort_by_key(ObjectRef::of);
             all
         };
         site.runtime.block_on(looking)

@@ -166,7 +166,7 @@ impl Site {
             let cluster = aws.cluster(TEAMS).await.unwrap();
             let token = aws.cluster_token(TEAMS).await.unwrap().token;
             let access = KubernetesAccess::new(
-                &cluster.endpoint.unwrap(),
+                cluster.endpoint.unwrap(),
                 cluster.ca_pem.unwrap(),
                 Identity::Token(token),
             );

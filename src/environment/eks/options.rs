@@ -125,9 +125,9 @@ impl Nodes {
         let desired = desired.unwrap_or(usual.desired);
         let sized = Self {
             instance_type: instance_type.to_owned(),
-            least: least.unwrap_or(usual.least.min(desired)),
+            least: least.unwrap_or_else(|| usual.least.min(desired)),
             desired,
-            most: most.unwrap_or(usual.most.max(desired)),
+            most: most.unwrap_or_else(|| usual.most.max(desired)),
         };
         if sized.desired == 0 || sized.least > sized.desired || sized.desired > sized.most {
             return Err(format!(

@@ -297,7 +297,7 @@ mod tests {
             for statement in document["Statement"].as_array().expect("a list") {
                 let lists_only = statement["Action"]
                     .as_array()
-                    .is_some_and(|actions| actions.iter().all(|action| is_a_look(action)));
+                    .is_some_and(|actions| actions.iter().all(is_a_look));
                 for resource in statement["Resource"].as_array().expect("a list") {
                     let resource = resource.as_str().expect("text");
                     let named = [

@@ -51,14 +51,12 @@ impl Drop for Watch {
 impl NodePrograms for Watch {
     fn processes(&self) -> Vec<NodeProcess> {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let how = |node: &Node| match ended.get(&node.name) {
-            Some(how) => Some(how.clone()),
-            // Its files are gone before Docker has a word for it: what is not there is missed for that reason.
-            None => {
-                let root = node.kubelet_root.as_deref();
-                root.is_some_and(is_gone).then(|| "it has just gone".to_owned())
-            }
+        // Its files are gone before Docker has a word for it: what is not there is missed for that reason.
+        let just_gone = |node: &Node| {
+            let root = node.kubelet_root.as_deref();
+            root.is_some_and(is_gone).then(|| "it has just gone".to_owned())
         };
+        let how = |node: &Node| ended.get(&node.name).cloned().or_else(|| just_gone(node));
         let one = |node: &Node| NodeProcess {
             name: "node",
             ended: how(node).map(|how| format!("{}, {how}", node.name)),

@@ -14,14 +14,16 @@ use crate::{
 /// Questions at a time.
 const PARALLEL: usize = 16;
 
+/// Right and verb that are refused; nothing for one that is granted.
+type Answer = Result<Option<(Right, &'static str)>, KubernetesError>;
+
 /// What this user may not do of all that a run does, in words.
 ///
 /// # Errors
 ///
 /// When the API does not answer.
 pub(super) async fn rights(kubernetes: &Kubernetes, does: Does) -> Result<Option<Problem>, KubernetesError> {
-    let mut questions: Vec<BoxFuture<'_, Result<Option<(Right, &'static str)>, KubernetesError>>> =
-        Vec::new();
+    let mut questions: Vec<BoxFuture<'_, Answer>> = Vec::new();
     for right in required_rights(does) {
         for verb in right.verbs {
             let asked = async move {

@@ -48,11 +48,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn names_any(&self) -> bool {
+    fn names_any(self) -> bool {
         self.driver_named || self.provider_named
     }
 
-    fn names(&self, part: Part) -> bool {
+    fn names(self, part: Part) -> bool {
         match part {
             Part::Driver => self.driver_named,
             Part::Provider => self.provider_named,

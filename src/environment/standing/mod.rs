@@ -53,6 +53,10 @@ use crate::{
 
 /// What is asked of any cluster that is there.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one flag of the command line"
+)]
 pub struct SharedOptions {
     /// Driver and provider, where they are installed.
     pub installation: InstallationOptions,

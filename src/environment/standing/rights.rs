@@ -269,12 +269,11 @@ pub fn cluster_role(rights: &[Right]) -> Value {
         let rule = rules
             .iter_mut()
             .find(|(group, resource, _)| (*group, *resource) == (right.group, right.resource));
-        let verbs = match rule {
-            Some((_, _, verbs)) => verbs,
-            None => {
-                rules.push((right.group, right.resource, Vec::new()));
-                &mut rules.last_mut().expect("it has just been pushed").2
-            }
+        let verbs = if let Some((_, _, verbs)) = rule {
+            verbs
+        } else {
+            rules.push((right.group, right.resource, Vec::new()));
+            &mut rules.last_mut().expect("it has just been pushed").2
         };
         for verb in right.verbs {
             if !verbs.contains(verb) {
@@ -353,9 +352,9 @@ mod tests {
         let mut found = rules
             .iter()
             .filter(|rule| rule["apiGroups"][0] == group && rule["resources"][0] == resource);
-        let rule = found.next().unwrap_or_else(|| panic!("no rule for {resource}"));
+        let granted = found.next().unwrap_or_else(|| panic!("no rule for {resource}"));
         assert!(found.next().is_none(), "two rules for {resource}");
-        rule["verbs"]
+        granted["verbs"]
             .as_array()
             .unwrap()
             .iter()

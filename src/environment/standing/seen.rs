@@ -141,6 +141,7 @@ impl fmt::Display for Managed {
 
 /// The `CSIDriver` object, as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the object")]
 pub struct SeenCsiDriver {
     /// `tokenRequests[].audience`.
     pub audiences: Vec<String>,

@@ -246,7 +246,7 @@ fn what_is_not_as_it_should_be_is_named_before_anything_runs() {
             |seen, _| {
                 seen.nodes
                     .iter_mut()
-                    .for_each(|node| node.os = "windows".to_owned())
+                    .for_each(|node| node.os = "windows".to_owned());
             },
             Some((true, "every node runs Windows")),
         ),
