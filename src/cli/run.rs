@@ -478,7 +478,7 @@ impl RunArgs {
                 of_release.map(|flag| format!("{flag} is for real releases: add --env host, or --env kind"))
             })
             .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
-            .or_else(|| of_nodes.map(|flag| format!("{flag} is for the nodes of a cluster: add --env kind, or --env cluster")))
+            .or_else(|| of_nodes.map(|flag| format!("{flag} is for the nodes of a cluster: add --env kind, --env cluster or --env eks")))
             .or_else(|| of_cluster.map(|flag| format!("{flag} is for a cluster that is there: add --env cluster")))
             .or_else(|| {
                 of_standing.map(|flag| {

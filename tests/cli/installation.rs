@@ -71,11 +71,11 @@ fn what_cannot_be_meant_is_refused_before_anything_is_made() {
     place
         .run(&["run", "positive", "--driver-chart", "./a"])
         .exits(2)
-        .says(&["--driver-chart is for a cluster of kind: add --env kind"]);
+        .says(&["--driver-chart is for the nodes of a cluster: add --env kind, --env cluster or --env eks"]);
     place
         .run(&["run", "positive", "--then", "driver=1.6.0"])
         .exits(2)
-        .says(&["--then is for a cluster of kind: add --env kind"]);
+        .says(&["--then is for the nodes of a cluster: add --env kind, --env cluster or --env eks"]);
     assert!(place.runs().is_empty());
 }
 
