@@ -199,7 +199,11 @@ fn clients_and_stand_ins_are_named_in_one_place_each() {
         (
             &["serde_saphyr"],
             // Scenarios, manifests, the configuration.
-            &["src/scenario", "src/environment/installation", "src/cli/allowed.rs"],
+            &[
+                "src/scenario",
+                "src/environment/installation",
+                "src/cli/allowed.rs",
+            ],
         ),
     ];
     let mut found = Vec::new();
