@@ -3,7 +3,7 @@
 //!
 //! They run where `MOUNTPROOF_KIND_IMAGE` names an image of a node (`kind/node-image/build.sh` makes one) and a Docker Engine
 //! answers; `MOUNTPROOF_KIND` names `kind`, where it is not in `PATH`. Elsewhere they are ignored, and say so. A cluster takes
-//! two cores for 20 s to come up, so the trials run one after another.
+//! two cores for 20 s to come up, and then mostly waits: two trials at a time.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
@@ -24,7 +24,7 @@ type Case = (&'static str, fn());
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
+    arguments.test_threads.get_or_insert(2);
     let lacking = world::lacking();
     let without =
         |cases: &'static [Case], lacking: Option<&'static str>| cases.iter().map(move |case| (case, lacking));
