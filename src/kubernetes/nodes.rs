@@ -37,7 +37,12 @@ impl NodeView {
     fn of(node: &Value, pods: usize) -> Self {
         let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
         let keeps_out = |taint: &Value| matches!(taint["effect"].as_str(), Some("NoSchedule" | "NoExecute"));
-        let number = |value: &Value| value.as_str().and_then(|text| text.parse::<usize>().ok());
+        // An API server writes 5,000 as `5k`.
+        let number = |value: &Value| {
+            let text = value.as_str()?;
+            let (digits, times) = text.strip_suffix('k').map_or((text, 1), |digits| (digits, 1_000));
+            digits.parse::<usize>().ok()?.checked_mul(times)
+        };
         let allocatable = number(&node["status"]["allocatable"]["pods"]).unwrap_or(0);
         let addresses = node["spec"]["podCIDR"].as_str().and_then(addresses);
         Self {

@@ -153,7 +153,7 @@ struct Room {
 impl Room {
     /// Of a `Node` that says how many pods it takes, by its name.
     fn of(node: &Value) -> Option<(String, Self)> {
-        let most = node["status"]["allocatable"]["pods"].as_str()?.parse().ok()?;
+        let most = count(node["status"]["allocatable"]["pods"].as_str()?)?;
         let offer = Offer::of(node);
         Some((
             offer.name.clone(),
@@ -163,6 +163,15 @@ impl Room {
             },
         ))
     }
+}
+
+/// A whole quantity: an API server writes 5,000 as `5k`.
+fn count(quantity: &str) -> Option<usize> {
+    let (digits, times) = match quantity.strip_suffix('k') {
+        Some(digits) => (digits, 1_000),
+        None => (quantity, 1),
+    };
+    digits.parse::<usize>().ok()?.checked_mul(times)
 }
 
 /// Where a pod is, or is going to be.

@@ -170,3 +170,16 @@ fn a_daemons_pod_goes_to_its_node_even_when_that_is_cordoned() {
     known.apply(pod("p", None, &json!({})), &mut told);
     assert_eq!(said(&told), [("d", "n2"), ("p", "n1")]);
 }
+
+#[test]
+fn a_node_takes_as_many_pods_as_its_quantity_says() {
+    for (quantity, pods) in [
+        ("17", Some(17)),
+        ("5k", Some(5_000)),
+        ("", None),
+        ("1.5k", None),
+        ("many", None),
+    ] {
+        assert_eq!(count(quantity), pods, "{quantity:?}");
+    }
+}
