@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The taint of a node that is not Ready, or was not a moment ago.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// The taint of a node that takes no new pods.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
@@ -51,12 +53,26 @@ impl std::fmt::Display for Unfit {
 impl Offer {
     /// Of a `Node` object.
     pub(crate) fn of(node: &Value) -> Self {
+        let conditions = node["status"]["conditions"].as_array();
+        let is_ready = conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+        // An API server puts it on every new node, and the controller of nodes takes it off as soon as the node is Ready. That one
+        // may not run here.
+        let is_over = |taint: &&Value| is_ready && taint["key"] == NOT_READY;
+        let taints = node["spec"]["taints"].as_array();
         let labels = node["metadata"]["labels"].as_object();
         let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
         Self {
             name: node["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
             labels: labels.into_iter().flatten().filter_map(label).collect(),
-            taints: node["spec"]["taints"].as_array().cloned().unwrap_or_default(),
+            taints: taints
+                .into_iter()
+                .flatten()
+                .filter(|taint| !is_over(taint))
+                .cloned()
+                .collect(),
             cordoned: node["spec"]["unschedulable"] == true,
         }
     }
@@ -170,6 +186,19 @@ mod tests {
             of_daemon: pod["daemon"] == true,
         };
         fits(wishes, node).map_err(|unfit| unfit.to_string())
+    }
+
+    #[test]
+    fn a_node_that_is_ready_again_takes_pods_whoever_left_the_taint() {
+        let node = |ready: &str| {
+            Offer::of(&json!({
+                "metadata": { "name": "n1" },
+                "spec": { "taints": [{ "key": NOT_READY, "effect": "NoSchedule" }] },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+            }))
+        };
+        assert_eq!(taken(&json!({}), &node("True")), Ok(()));
+        assert!(taken(&json!({}), &node("False")).is_err());
     }
 
     #[test]
