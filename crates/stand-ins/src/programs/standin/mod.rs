@@ -2,8 +2,8 @@
 //! kind of `--help` and `--version`, so that whatever runs the real ones runs these, and can be tested so.
 //!
 //! Beside the real ones' flags they know `--defect NAME`, which may be repeated, and `--as-released`, which switches on what is
-//! wrong with the release that they imitate: see [`DriverDefects`] and [`ProviderDefects`]. A driver keeps its mounts when it
-//! ends, as the real one does.
+//! wrong with the release that they imitate: see [`defects`](crate::defects). A driver keeps its mounts
+//! when it ends, as the real one does.
 //!
 //! What they leave out: klog's flags but `-v`, metrics, profiling, health checks of providers, `tcp` endpoints, most
 //! lines of the log; kubeconfigs with more than a server, an authority and a token. Flags for what is left out are taken
