@@ -105,14 +105,6 @@ pub enum KubernetesIn {
     Standing(ClusterReach),
 }
 
-impl KubernetesIn {
-    /// Whether the cluster is there still when the run has ended, with whatever was left in it.
-    #[must_use]
-    pub fn stays(&self) -> bool {
-        matches!(self, Self::KeptCluster(_) | Self::Standing(_))
-    }
-}
-
 /// How a cluster that somebody else has is reached by a later process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

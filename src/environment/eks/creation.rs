@@ -85,10 +85,9 @@ impl Making<'_> {
     async fn role(&self, whose: &str, service: &str, policies: &[&str]) -> Result<String, StartError> {
         let name = role_name(self.marks, whose);
         self.plan(Object::Role(name.clone()))?;
-        let partition = &self.aws.access().partition;
         let managed: Vec<String> = policies
             .iter()
-            .map(|policy| format!("arn:{partition}:iam::aws:policy/{policy}"))
+            .map(|policy| self.aws.managed_policy_arn(policy))
             .collect();
         let trust = service_trust(service);
         let (aws, tags) = (self.aws.clone(), self.marks.tags());

@@ -57,7 +57,12 @@ pub(super) async fn start(
 ) -> Result<Environment, StartError> {
     let began = Instant::now();
     prepare(scratch).map_err(StartError::of("environment"))?;
-    // What cannot be installed needs no cluster.
+    // What cannot be written or installed needs no cluster, which takes ten minutes and costs something.
+    if let Some(path) = &options.kubeconfig
+        && path.exists()
+    {
+        return Err(unwritable(path, &io::ErrorKind::AlreadyExists.into()));
+    }
     let at_hand = standing::prepare(&options.shared, scratch).await?;
     let aws = account(options).await?;
     let region = aws.access().region.clone();
@@ -243,7 +248,7 @@ fn notes(aws: &Aws, cluster: &ClusterView, options: &EksOptions) -> Vec<String> 
     notes
 }
 
-/// Writes the kubeconfig, in the place of one of the same run of before only: never over anybody's file.
+/// Writes the kubeconfig, never over anybody's file.
 fn write_kubeconfig(
     path: &Path,
     options: &EksOptions,
@@ -264,10 +269,12 @@ fn write_kubeconfig(
         .mode(0o600)
         .open(path);
     let written = file.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
-    written.map_err(|error| {
-        StartError::of(PART)(format!(
-            "the kubeconfig `{}` cannot be written: {error}; give another file with --write-kubeconfig",
-            path.display()
-        ))
-    })
+    written.map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> StartError {
+    StartError::of(PART)(format!(
+        "the kubeconfig `{}` cannot be written: {error}; give another file with --write-kubeconfig",
+        path.display()
+    ))
 }
