@@ -15,12 +15,16 @@ tests![
 async fn a_deployment_makes_pods_and_replaces_them(cluster: Cluster) {
     let pods = cluster.pods();
     let deployments = &cluster.at_group("apps/v1", "deployments");
+    // Nobody binds them: the kubelet of a cluster would take back what is said of them below.
     let deployment = json!({
         "metadata": { "name": "d" },
         "spec": {
             "replicas": 3,
             "selector": { "matchLabels": { "app": "d" } },
-            "template": { "metadata": { "labels": { "app": "d" } }, "spec": { "containers": [{ "name": "c", "image": "i:1" }] } },
+            "template": {
+                "metadata": { "labels": { "app": "d" } },
+                "spec": { "schedulerName": "none", "containers": [{ "name": "c", "image": "i:1" }] },
+            },
         },
     });
     let made = cluster.post(deployments, &deployment).await;
