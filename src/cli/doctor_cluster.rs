@@ -10,11 +10,11 @@ use super::{
     output::{Output, USAGE},
 };
 use crate::{
-    aws::Aws,
+    aws::{AccountOptions, Aws},
     environment::{
         self, EksCluster, EksOptions, Found,
         eks::policy::{self, Scope},
-        standing::{Does, SharedOptions, cluster_role, required_rights},
+        standing::{Does, SharedOptions, cluster_role, required_rights, role_of_sweeps},
     },
     kubernetes::Kubeconfigs,
     tenant::Identity,
@@ -38,6 +38,10 @@ pub struct LookArgs {
     /// Print what a run has to be allowed, and nothing more: `iam`, a policy for whoever runs it; `kubernetes`, a `ClusterRole`.
     #[arg(long, value_enum, requires = "env")]
     pub print_policy: Option<Policy>,
+
+    /// Print what `sweep --env` has to be allowed, in the place of a run.
+    #[arg(long, requires = "print_policy")]
+    pub sweep: bool,
 
     /// The cluster of --env eks.
     #[command(flatten)]
@@ -107,6 +111,12 @@ pub(super) async fn look(
 /// When a stream cannot be written.
 pub(super) async fn print(args: &LookArgs, policy: Policy, output: &mut Output<'_>) -> io::Result<u8> {
     let text = match policy {
+        Policy::Kubernetes if args.sweep => format!("{:#}\n", role_of_sweeps()),
+        Policy::Iam if args.sweep => {
+            let account = args.eks.account(args.region.clone());
+            let document = documented(&account, None, None, policy::document_of_sweeps).await;
+            format!("{document:#}\n")
+        }
         Policy::Kubernetes => {
             let everything = Does {
                 installs: true,
@@ -129,20 +139,29 @@ pub(super) async fn print(args: &LookArgs, policy: Policy, output: &mut Output<'
     Ok(super::output::OK)
 }
 
-/// For the account of the credentials, where there are any; else for whichever it is attached in.
 async fn document(options: &EksOptions) -> serde_json::Value {
-    let account = Aws::of_account(&options.account).await.ok();
-    let access = account.as_ref().map(Aws::access);
     let (cluster, created) = match &options.cluster {
         EksCluster::Existing(name) => (Some(name.as_str()), None),
         EksCluster::Created(creation) => (None, creation.name.as_deref()),
     };
-    policy::document(&Scope {
+    documented(&options.account, cluster, created, policy::document).await
+}
+
+/// For the account of the credentials, where there are any; else for whichever it is attached in.
+async fn documented(
+    options: &AccountOptions,
+    cluster: Option<&str>,
+    created: Option<&str>,
+    document: impl FnOnce(&Scope<'_>) -> serde_json::Value,
+) -> serde_json::Value {
+    let account = Aws::of_account(options).await.ok();
+    let access = account.as_ref().map(Aws::access);
+    document(&Scope {
         partition: access.map_or("aws", |access| &access.partition),
         account: access.map_or("*", |access| &access.account),
         region: access
             .map(|access| access.region.as_str())
-            .or(options.account.region.as_deref())
+            .or(options.region.as_deref())
             .unwrap_or("*"),
         cluster,
         created,

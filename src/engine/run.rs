@@ -31,7 +31,7 @@ use crate::{
         RunStarted, SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
     },
     provision::{
-        ClusterReach, Going, Ledger, LedgerError, Object, Provisioner, Teardown, finish_account,
+        ClusterReach, Going, Ledger, LedgerError, Object, Provisioner, Teardown, UnderWay, finish_account,
         scratch_removed, sweep::finish_cluster,
     },
     redact::Redactor,
@@ -473,7 +473,9 @@ impl Life {
             } else {
                 report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster, &went).await;
             }
-            self.tell_what_was_held_back(&environment);
+            if let Some(text) = environment.aws.held_back().told() {
+                self.warn(text);
+            }
             if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
                 self.warn(format!("the environment did not end within {STOP:?}"));
             }
@@ -556,19 +558,6 @@ impl Life {
         }
     }
 
-    /// Says that calls waited, so that nobody takes it for AWS's slowness.
-    fn tell_what_was_held_back(&self, environment: &Environment) {
-        let held = environment.aws.held_back();
-        if held.calls > 0 {
-            self.warn(format!(
-                "{} AWS calls waited {:.1} s in all, to stay within the share of the account's quotas that the run may take \
-                 (--max-aws-share)",
-                held.calls,
-                held.waited.as_secs_f64()
-            ));
-        }
-    }
-
     /// The cluster of somebody else's that has what the run makes in Kubernetes, where AWS is no account: with one it is
     /// finished together.
     fn cluster_of_others(&self) -> Option<ClusterReach> {
@@ -591,7 +580,15 @@ impl Life {
         if !self.ledger.standing().iter().any(|object| reach.outlives(object)) {
             return Teardown::default();
         }
-        let finishing = finish_account(&reach, None, &self.ledger, &self.marks, &self.cluster, went);
+        let finishing = finish_account(
+            &reach,
+            None,
+            &self.ledger,
+            &self.marks,
+            &self.cluster,
+            UnderWay::Nothing,
+            went,
+        );
         match Box::pin(finishing).await {
             Ok(report) => report,
             Err(trouble) => Teardown {
