@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "most of it is for the tests of the endpoint's clusters")]
 #[path = "../clusters/site.rs"]
 mod account;
+mod addons;
 mod catalogue;
 mod context;
 mod created;

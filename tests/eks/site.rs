@@ -159,20 +159,31 @@ impl Site {
         self.runtime.block_on(making).unwrap();
     }
 
+    /// The team's cluster, as its administrator.
+    async fn teams_kubernetes(&self) -> Kubernetes {
+        let aws = self.aws();
+        let cluster = aws.cluster(TEAMS).await.unwrap();
+        let token = aws.cluster_token(TEAMS).await.unwrap().token;
+        let access = KubernetesAccess::new(
+            cluster.endpoint.unwrap(),
+            cluster.ca_pem.unwrap(),
+            Identity::Token(token),
+        );
+        Kubernetes::connect(&access, &Marks::of_run("none"))
+            .await
+            .unwrap()
+    }
+
+    /// Makes something in the team's cluster.
+    pub(crate) fn make(&self, manifest: &Value) {
+        let making = async { self.teams_kubernetes().await.create(manifest).await };
+        self.runtime.block_on(making).unwrap();
+    }
+
     /// Everything in the team's cluster that is of interest, with its id.
     pub(crate) fn objects(&self) -> Vec<String> {
         let looking = async {
-            let aws = self.aws();
-            let cluster = aws.cluster(TEAMS).await.unwrap();
-            let token = aws.cluster_token(TEAMS).await.unwrap().token;
-            let access = KubernetesAccess::new(
-                cluster.endpoint.unwrap(),
-                cluster.ca_pem.unwrap(),
-                Identity::Token(token),
-            );
-            let kubernetes = Kubernetes::connect(&access, &Marks::of_run("none"))
-                .await
-                .unwrap();
+            let kubernetes = self.teams_kubernetes().await;
             let mut all = Vec::new();
             for (version, kind) in KINDS {
                 for object in kubernetes.list(version, kind, None, None).await.unwrap() {
