@@ -444,7 +444,7 @@ async fn agreed(
 
 /// What is known of an environment once the cases are.
 fn complete(options: &mut RunOptions, notes: Vec<String>, control_plane: Option<ControlPlanePrograms>) {
-    let needs = engine::needs(&options);
+    let needs = engine::needs(options);
     match &mut options.environment {
         EnvironmentOptions::Local(local) => {
             local.notes = notes;
