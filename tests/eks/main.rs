@@ -12,6 +12,7 @@ mod addons;
 mod catalogue;
 mod context;
 mod created;
+mod credentials;
 mod ending;
 mod existing;
 mod safety;

@@ -12,10 +12,10 @@ use mountproof::{
     aws::{AddonRequest, Aws, ClusterRequest, NodegroupRequest, service_trust},
     environment::{NodeOptions, StandInClusters},
     kubernetes::{Identity, Kubernetes, KubernetesAccess},
-    tenant::Marks,
+    tenant::{AUDIENCE, Marks},
 };
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -213,6 +213,25 @@ impl Site {
         let key = self.runtime.block_on(assuming);
         let token = key.session_token().unwrap_or_default();
         [key.access_key_id(), key.secret_access_key(), token].map(str::to_owned)
+    }
+
+    /// A token of a `ServiceAccount` of the team's cluster, with which a new role can be taken on.
+    pub(crate) fn token_for_a_role(&self, role: &str) -> String {
+        let making = async {
+            let (aws, tags) = (self.aws(), Marks::of_run("team").tags());
+            let issuer = aws.cluster(TEAMS).await.unwrap().issuer.unwrap();
+            let provider = aws.provide_oidc(&issuer, AUDIENCE, &tags).await.unwrap();
+            let subject = format!("{}:sub", issuer.trim_start_matches("https://"));
+            let trust = json!({ "Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Principal": { "Federated": provider }, "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": { "StringEquals": { subject: "system:serviceaccount:default:default" } },
+            } });
+            aws.provide_role_with(role, &trust, &[], &tags).await.unwrap();
+            let kubernetes = self.teams_kubernetes().await;
+            let token = kubernetes.token("default", "default", AUDIENCE).await;
+            token.unwrap().expose().to_owned()
+        };
+        self.runtime.block_on(making)
     }
 
     /// Everything in the account.
