@@ -38,8 +38,8 @@ impl Handing {
         let heard = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let head = answered(&stream.unwrap(), &answers);
-                heard.lock().unwrap().push(head);
+                let request = answered(&stream.unwrap(), &answers);
+                heard.lock().unwrap().push(request);
             }
         });
         Self { address, asked }
