@@ -9,6 +9,7 @@
 #[path = "../clusters/site.rs"]
 mod account;
 mod catalogue;
+mod charts;
 mod context;
 mod created;
 mod ending;
@@ -19,3 +20,4 @@ mod site;
 #[path = "../cli/support.rs"]
 mod support;
 mod trouble;
+mod upgrade;

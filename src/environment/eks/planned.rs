@@ -30,6 +30,7 @@ impl EksOptions {
             ],
             EksCluster::Created(creation) => self.made(creation, region),
         };
+        lines.extend(self.shared.planned());
         let account = match self.account_id.as_str() {
             "" => {
                 "the account of the credentials; without a terminal it has to be agreed to: --allow-account ID"
