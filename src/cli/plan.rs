@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     engine,
-    environment::EnvironmentOptions,
+    environment::{EnvironmentOptions, installation::charts},
     known::KnownIssues,
     report::figure,
     scenario::{
@@ -25,7 +25,7 @@ use crate::{
 /// # Errors
 ///
 /// When a stream cannot be written.
-pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
+pub async fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let names = args.tenants.names();
     let choice = args.tenants.identity;
     let binding = match args.selection.plan(&names, choice, output)? {
@@ -55,6 +55,11 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         if number == 0 {
             writeln!(output.out, "{strong}environment{strong:#}   {line}")?;
         } else {
+            writeln!(output.out, "  {line}")?;
+        }
+    }
+    if let Some(installation) = options.environment.installs() {
+        for line in charts(installation).await {
             writeln!(output.out, "  {line}")?;
         }
     }

@@ -10,6 +10,7 @@
 mod account;
 mod addons;
 mod catalogue;
+mod charts;
 mod context;
 mod created;
 mod credentials;
@@ -21,3 +22,4 @@ mod site;
 #[path = "../cli/support.rs"]
 mod support;
 mod trouble;
+mod upgrade;

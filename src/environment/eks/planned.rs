@@ -34,6 +34,7 @@ impl EksOptions {
             let version = addon.version.as_deref().unwrap_or("of EKS's choice");
             lines.push(format!("add-on      {} {version}", addon.name));
         }
+        lines.extend(self.shared.planned());
         let account = match self.account_id.as_str() {
             "" => {
                 "the account of the credentials; without a terminal it has to be agreed to: --allow-account ID"
@@ -42,7 +43,7 @@ impl EksOptions {
         };
         lines.push(format!("account: {account}"));
         lines.push(
-            "every object's name begins with mountproof-RUNID; tags mountproof:run=RUNID and, of a tenant, mountproof:tenant=NAME"
+            "every name in the account begins with mountproof-RUNID; tags mountproof:run=RUNID and, of a tenant, mountproof:tenant=NAME"
                 .to_owned(),
         );
         lines.extend(self.permissions(region));
