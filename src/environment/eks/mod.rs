@@ -120,7 +120,8 @@ pub(super) async fn start(
         way: None,
     };
     let run = standing::Run { marks, ledger, heard };
-    let environment = standing::environment(stands, &options.shared, at_hand, run).await?;
+    let standing = standing::environment(stands, &options.shared, at_hand, run);
+    let environment = Box::pin(standing).await?;
     Ok(Environment {
         eks_cluster: Some(name),
         ..environment
