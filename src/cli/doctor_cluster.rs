@@ -12,7 +12,7 @@ use super::{
 use crate::{
     aws::{AccountOptions, Aws},
     environment::{
-        self, EksCluster, EksOptions, Found,
+        self, EksOptions, Found,
         eks::policy::{self, Scope},
         standing::{Does, SharedOptions, cluster_role, required_rights, role_of_sweeps},
     },
@@ -114,8 +114,11 @@ pub(super) async fn print(args: &LookArgs, policy: Policy, output: &mut Output<'
         Policy::Kubernetes if args.sweep => format!("{:#}\n", role_of_sweeps()),
         Policy::Iam if args.sweep => {
             let account = args.eks.account(args.region.clone());
-            let document = documented(&account, None, None, policy::document_of_sweeps).await;
-            format!("{document:#}\n")
+            let place = Where::of(&account).await;
+            format!(
+                "{:#}\n",
+                policy::document_of_sweeps(&Scope::of_account(place.names()))
+            )
         }
         Policy::Kubernetes => {
             let everything = Does {
@@ -140,33 +143,40 @@ pub(super) async fn print(args: &LookArgs, policy: Policy, output: &mut Output<'
 }
 
 async fn document(options: &EksOptions) -> serde_json::Value {
-    let (cluster, created) = match &options.cluster {
-        EksCluster::Existing(name) => (Some(name.as_str()), None),
-        EksCluster::Created(creation) => (None, creation.name.as_deref()),
-    };
-    documented(&options.account, cluster, created, policy::document).await
+    let place = Where::of(&options.account).await;
+    policy::document(&options.scope(place.names(), &Identity::ALL))
 }
 
-/// For the account of the credentials, where there are any; else for whichever it is attached in.
-async fn documented(
-    options: &AccountOptions,
-    cluster: Option<&str>,
-    created: Option<&str>,
-    document: impl FnOnce(&Scope<'_>) -> serde_json::Value,
-) -> serde_json::Value {
-    let account = Aws::of_account(options).await.ok();
-    let access = account.as_ref().map(Aws::access);
-    document(&Scope {
-        partition: access.map_or("aws", |access| &access.partition),
-        account: access.map_or("*", |access| &access.account),
-        region: access
-            .map(|access| access.region.as_str())
-            .or(options.region.as_deref())
-            .unwrap_or("*"),
-        cluster,
-        created,
-        identities: &Identity::ALL,
-    })
+/// Where a policy is for: the account of the credentials, if there are any; else whichever it is attached in.
+struct Where {
+    partition: String,
+    account: String,
+    region: String,
+}
+
+impl Where {
+    async fn of(options: &AccountOptions) -> Self {
+        let region = options.region.clone().unwrap_or_else(|| "*".to_owned());
+        match Aws::of_account(options).await {
+            Ok(aws) => {
+                let access = aws.access();
+                Self {
+                    partition: access.partition.clone(),
+                    account: access.account.clone(),
+                    region: access.region.clone(),
+                }
+            }
+            Err(_) => Self {
+                partition: "aws".to_owned(),
+                account: "*".to_owned(),
+                region,
+            },
+        }
+    }
+
+    fn names(&self) -> (&str, &str, &str) {
+        (&self.partition, &self.account, &self.region)
+    }
 }
 
 impl LookArgs {

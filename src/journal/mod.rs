@@ -3,10 +3,12 @@
 //! [`Journal`] writes them, [`read`] reads them back; [`Event`] is the contract between the two and
 //! with every report.
 
+mod chart;
 mod event;
 mod reader;
 mod writer;
 
+pub use chart::RenderedChart;
 pub use event::*;
 pub use reader::{ReadError, Recording, TornLine, parse, read};
 pub use writer::{Closed, Journal, Sink, WriteError};
