@@ -84,7 +84,7 @@ pub struct Inventory {
     pub owned: Vec<Owned>,
     /// Clusters that these credentials may not look into.
     pub hidden: Vec<String>,
-    /// Clusters that are no run's, whatever their status.
+    /// Every other cluster, whatever its status: those of runs have a run's tag.
     pub clusters: Vec<ClusterView>,
 }
 
@@ -119,9 +119,7 @@ impl Aws {
                 Err(error) if error.is_denied() => inventory.hidden.push(name),
                 Err(error) => return Err(error),
             }
-            if !cluster.tags.contains_key(RUN_TAG) {
-                inventory.clusters.push(cluster);
-            }
+            inventory.clusters.push(cluster);
         }
         Ok(inventory)
     }

@@ -26,7 +26,7 @@ use crate::{
     environment::eks,
     journal::LeftoverFound,
     kubernetes::{Kubernetes, KubernetesAccess},
-    tenant::{ClusterName, Marks},
+    tenant::{ClusterName, Marks, RUN_TAG},
 };
 
 /// Clusters that are looked into at a time.
@@ -146,8 +146,18 @@ pub async fn sweep_account(
         hidden,
         clusters,
     } = aws.inventory().await?;
-    let mut leavings = Leavings::default();
-    let standing = clusters.into_iter().filter(|cluster| match only {
+    let (own, standing): (Vec<ClusterView>, Vec<ClusterView>) = clusters
+        .into_iter()
+        .partition(|cluster| cluster.tags.contains_key(RUN_TAG));
+    let issuers = own.iter().filter_map(|cluster| cluster.issuer.as_deref());
+    let mut leavings = Leavings {
+        of_runs: issuers
+            .map(|issuer| Object::OidcProvider(aws.oidc_arn(issuer)))
+            .chain(own.iter().map(|cluster| Object::EksCluster(cluster.name.clone())))
+            .collect(),
+        ..Leavings::default()
+    };
+    let standing = standing.into_iter().filter(|cluster| match only {
         Some(only) => cluster.name == only,
         // One that comes up, goes or has failed has nothing to look into.
         None => matches!(cluster.status.as_str(), "ACTIVE" | "UPDATING"),
@@ -214,6 +224,8 @@ struct Leavings {
     clusters: Vec<Cluster>,
     passed_over: Vec<PassedOver>,
     runs: BTreeMap<String, Vec<Left>>,
+    /// Clusters that are a run's, and their identity providers: nobody else uses what is in them.
+    of_runs: BTreeSet<Object>,
 }
 
 /// A cluster that was looked into.
@@ -297,7 +309,9 @@ impl Leavings {
         let mut runs = Vec::new();
         for (run_id, left, age, fate) in &fates {
             let (spared, goes): (Vec<Left>, Vec<Left>) = left.iter().cloned().partition(|one| {
-                *fate == Fate::Goes && is_shared(&one.object) && alone.contains_key(&one.cluster)
+                *fate == Fate::Goes
+                    && is_shared(&one.object, &self.of_runs)
+                    && alone.contains_key(&one.cluster)
             });
             let spared: Vec<(Option<usize>, LeftoverFound)> = spared
                 .iter()
@@ -399,12 +413,14 @@ impl Leavings {
     }
 }
 
-/// PURE: whether other runs use it beside the one that made it.
-fn is_shared(object: &Object) -> bool {
-    matches!(
-        object,
-        Object::Installed(_) | Object::Displaced { .. } | Object::OidcProvider(_) | Object::Addon { .. }
-    )
+/// PURE: whether other runs may use it beside the one that made it.
+fn is_shared(object: &Object, of_runs: &BTreeSet<Object>) -> bool {
+    match object {
+        Object::Installed(_) | Object::Displaced { .. } => true,
+        Object::OidcProvider(_) => !of_runs.contains(object),
+        Object::Addon { cluster, .. } => !of_runs.contains(&Object::EksCluster(cluster.clone())),
+        _ => false,
+    }
 }
 
 /// What becomes of a run.
@@ -485,6 +501,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
     use super::*;
+    use crate::kubernetes::ObjectRef;
 
     fn owned(what: OwnedKind, tenant: Option<&str>) -> Owned {
         Owned {
@@ -529,6 +546,28 @@ mod tests {
             ("here", hours(5), Fate::Running),
         ] {
             assert_eq!(fate(run, age, how), expected, "{run} {age:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_cluster_that_stays_has_for_all_is_shared_and_what_a_runs_own_has_is_not() {
+        let provider = |arn: &str| Object::OidcProvider(arn.to_owned());
+        let addon = |cluster: &str| Object::Addon {
+            cluster: cluster.to_owned(),
+            name: "a".to_owned(),
+        };
+        let driver = ObjectRef::new("apps/v1", "DaemonSet", Some("kube-system"), "d");
+        let of_runs = BTreeSet::from([Object::EksCluster("own".to_owned()), provider("of-own")]);
+        for (object, shared) in [
+            (Object::Installed(driver.clone()), true),
+            (Object::Kubernetes(driver), false),
+            (provider("of-own"), false),
+            (provider("of-theirs"), true),
+            (addon("own"), false),
+            (addon("theirs"), true),
+            (Object::Role("r".to_owned()), false),
+        ] {
+            assert_eq!(is_shared(&object, &of_runs), shared, "{object}");
         }
     }
 
