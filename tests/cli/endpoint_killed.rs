@@ -39,17 +39,21 @@ fn serving(place: &Place) -> (Running, Vec<PathBuf>) {
             .into_iter()
             .filter(|folder| !before.contains(folder));
         // One that was killed may go meanwhile.
-        let mut variables = new.filter_map(|folder| fs::read_to_string(folder.join("aws.env")).ok());
-        if let Some(variables) = variables.next() {
-            let url = variables
+        let mut about = new.filter_map(|folder| {
+            let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+            Some((read("aws.env")?, read("ca.pem")?))
+        });
+        if let Some((variables, ca)) = about.next()
+            && let Some(url) = variables
                 .lines()
-                .find_map(|line| line.strip_prefix("export AWS_ENDPOINT_URL="));
+                .find_map(|line| line.strip_prefix("export AWS_ENDPOINT_URL="))
+        {
             let access = AwsAccess {
                 region: "eu-west-1".to_owned(),
                 account: "000000000000".to_owned(),
                 partition: "aws".to_owned(),
-                endpoint: Some(url.unwrap().to_owned()),
-                trust_pem: None,
+                endpoint: Some(url.to_owned()),
+                trust_pem: Some(ca),
                 proxy: None,
             };
             break Aws::connect(access, AdminKey::new("test", "short")).unwrap();

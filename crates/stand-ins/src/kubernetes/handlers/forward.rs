@@ -94,6 +94,7 @@ impl App {
             kind(request.method(), &pods, &place, &query, user.name, &agent),
             request.extensions().get::<FirstOfConnection>().is_some(),
         );
+        let ports = ports(query.text("ports")).map_err(Failure::bad_request)?;
         let pod = self
             .cluster
             .get(&pods, &Key::new(&*place.namespace, &*place.name))?;
@@ -109,7 +110,7 @@ impl App {
         Ok(Asked {
             node,
             pod_uid: pod.uid.clone(),
-            ports: query.text("ports").to_owned(),
+            ports,
             unknown: (!runs).then(|| format!("pod not found (\"{}_{}\")", place.name, place.namespace)),
         })
     }
@@ -128,10 +129,10 @@ impl App {
             )));
         }
         // What kubelet says from here on is handed through as it is.
-        let ports = match ports(&asked.ports) {
-            Ok(ports) => ports,
-            Err(because) => return said(StatusCode::BAD_REQUEST, because),
-        };
+        let ports = asked.ports;
+        if let Some(because) = unfit(&ports) {
+            return said(StatusCode::BAD_REQUEST, because);
+        }
         if let Some(because) = asked.unknown {
             return said(StatusCode::INTERNAL_SERVER_ERROR, because);
         }
@@ -201,8 +202,7 @@ impl App {
 struct Asked {
     node: String,
     pod_uid: String,
-    /// As they were named.
-    ports: String,
+    ports: Vec<u16>,
     /// What kubelet says of a pod that does not run.
     unknown: Option<String>,
 }
@@ -223,21 +223,35 @@ impl Channels {
     }
 }
 
-/// As kubelet reads them (`NewV4Options`), with its texts.
+/// As the API server reads them, with its texts.
 fn ports(named: &str) -> Result<Vec<u16>, String> {
     if named.is_empty() {
-        return Err("query parameter \"ports\" is required".to_owned());
+        return Ok(Vec::new());
     }
-    let each = named.split(',').map(|port| match port.parse::<u16>() {
-        Ok(0) => Err(format!("port {port:?} must be > 0")),
-        Ok(port) => Ok(port),
-        Err(_) => Err(format!("unable to parse {port:?} as a port: it is no number")),
+    let each = named.split(',').map(|port| {
+        port.parse().map_err(|_| {
+            let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            let why = if digits {
+                "value out of range"
+            } else {
+                "invalid syntax"
+            };
+            format!("cannot convert to []int32: strconv.ParseUint: parsing {port:?}: {why}")
+        })
     });
-    let ports: Vec<u16> = each.collect::<Result<_, _>>()?;
-    if ports.len() > MOST_PORTS {
-        return Err(format!("{} ports are more than {MOST_PORTS}", ports.len()));
+    each.collect()
+}
+
+/// Why kubelet takes none of them (`NewV4Options`).
+fn unfit(ports: &[u16]) -> Option<String> {
+    if ports.is_empty() {
+        return Some("query parameter \"port\" is required".to_owned());
     }
-    Ok(ports)
+    if ports.contains(&0) {
+        let all: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        return Some(format!("port {:?} must be > 0", all.join(",")));
+    }
+    (ports.len() > MOST_PORTS).then(|| format!("{} ports are more than {MOST_PORTS}", ports.len()))
 }
 
 /// Carries bytes both ways until the client, or each of the pod's ports, has enough.
