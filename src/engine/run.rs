@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     dispatch::{Dispatch, dispatch},
     machine, micros,
+    nodes::FollowedNodes,
     options::RunOptions,
     pod_identity, probe, programs,
     signals::{self, Ending},
@@ -282,6 +283,7 @@ impl Life {
         ready.took_us += micros(began.elapsed());
         self.journal.record(EventKind::EnvironmentReady(ready));
         let _incidents = self.journal_incidents(&environment);
+        let nodes = FollowedNodes::begin(&environment, &self.journal);
 
         let provisioner = Provisioner::new(
             Arc::clone(&environment),
@@ -334,6 +336,7 @@ impl Life {
                 })
                 .collect(),
             values: Arc::clone(&self.values),
+            nodes,
         });
         let how = Dispatch {
             jobs: self.options.jobs,

@@ -4,9 +4,11 @@
 //! with every report.
 
 mod event;
+mod nodes;
 mod reader;
 mod writer;
 
 pub use event::*;
+pub use nodes::*;
 pub use reader::{ReadError, Recording, TornLine, parse, read};
 pub use writer::{Closed, Journal, Sink, WriteError};

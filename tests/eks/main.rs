@@ -13,6 +13,7 @@ mod context;
 mod created;
 mod ending;
 mod existing;
+mod nodes;
 mod safety;
 mod site;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
