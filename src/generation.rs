@@ -102,6 +102,13 @@ pub const SECRET_TWICE: Since = Since {
     before: "refuses a class that names one secret twice, whatever the aliases",
 };
 
+/// `--qps` and `--burst`, without which a provider does not start that does not know them: set where they are sure to be known.
+/// The last of the first images had them, which their version does not tell.
+pub const LIMITS: Since = Since {
+    version: Version::new(0, 3, 0),
+    before: "may not know --qps and --burst, which are left out: it asks Kubernetes five times a second",
+};
+
 /// `usePodIdentity` of a class.
 pub const POD_IDENTITY: Since = Since {
     version: Version::new(0, 3, 11),

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod doctor_cluster;
 pub mod eks;
 pub mod endpoint;
+pub mod environment;
 pub mod explain;
 pub mod host;
 pub mod installation;
@@ -117,7 +118,7 @@ pub async fn run(cli: &Cli, redactor: Redactor, output: &mut Output<'_>) -> io::
     match &cli.command {
         Command::Run(args) => run::run(args, cli.quiet, cli.color, redactor, output).await,
         Command::List(args) => list::run(args, output),
-        Command::Plan(args) => plan::run(args, output),
+        Command::Plan(args) => plan::run(args, output).await,
         Command::Lint(args) => lint::run(args, output),
         Command::Report(args) => match report::run(args, cli.quiet, cli.color) {
             Ok(code) => Ok(code.code()),

@@ -3,13 +3,14 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
+    environment::EnvironmentName,
     list::IdentityChoice,
     output::{OK, Output, USAGE, style},
-    run::{EnvironmentName, RunArgs},
+    run::RunArgs,
 };
 use crate::{
     engine,
-    environment::EnvironmentOptions,
+    environment::{EnvironmentOptions, installation::charts},
     known::KnownIssues,
     report::figure,
     scenario::{
@@ -24,7 +25,7 @@ use crate::{
 /// # Errors
 ///
 /// When a stream cannot be written.
-pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
+pub async fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
     let names = args.tenants.names();
     let choice = args.tenants.identity;
     let binding = match args.selection.plan(&names, choice, output)? {
@@ -54,6 +55,11 @@ pub fn run(args: &RunArgs, output: &mut Output<'_>) -> io::Result<u8> {
         if number == 0 {
             writeln!(output.out, "{strong}environment{strong:#}   {line}")?;
         } else {
+            writeln!(output.out, "  {line}")?;
+        }
+    }
+    if let Some(installation) = options.environment.installs() {
+        for line in charts(installation).await {
             writeln!(output.out, "  {line}")?;
         }
     }

@@ -133,6 +133,17 @@ impl EnvironmentOptions {
         }
     }
 
+    /// Driver and provider as they are installed, where they are.
+    #[must_use]
+    pub fn installs(&self) -> Option<&installation::InstallationOptions> {
+        match self {
+            Self::Local(_) => None,
+            Self::Kind(options) => Some(&options.installation),
+            Self::Cluster(options) => options.shared.installs(),
+            Self::Eks(options) => options.shared.installs(),
+        }
+    }
+
     /// Whether driver and provider are replaced in the middle of the run.
     #[must_use]
     pub fn upgrades(&self) -> bool {

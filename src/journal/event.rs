@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::nodes::{NodePressed, NodeSaw};
+use super::{
+    RenderedChart,
+    nodes::{NodePressed, NodeSaw},
+};
 use crate::tenant::Identity;
 
 /// Version of the journal's own format, written into [`RunStarted`].
@@ -284,6 +287,9 @@ pub struct InstalledPart {
     pub roles: Vec<InstalledRole>,
     /// What was set in its manifests for the run, and what there is to know of them.
     pub remarks: Vec<String>,
+    /// The chart that they were rendered from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<RenderedChart>,
 }
 
 /// An image of an installed part.

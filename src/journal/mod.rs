@@ -3,11 +3,13 @@
 //! [`Journal`] writes them, [`read`] reads them back; [`Event`] is the contract between the two and
 //! with every report.
 
+mod chart;
 mod event;
 mod nodes;
 mod reader;
 mod writer;
 
+pub use chart::RenderedChart;
 pub use event::*;
 pub use nodes::*;
 pub use reader::{ReadError, Recording, TornLine, parse, read};

@@ -1,6 +1,6 @@
 //! PURE: what is on the nodes of a cluster, in rows that every form of a report shows.
 
-use crate::journal::{Installed, InstalledImage};
+use crate::journal::{Installed, InstalledImage, RenderedChart};
 
 /// Each with a word for what it is, such as `driver image`.
 pub(super) fn rows(installed: &Installed) -> Vec<(String, String)> {
@@ -8,6 +8,9 @@ pub(super) fn rows(installed: &Installed) -> Vec<(String, String)> {
     for part in &installed.parts {
         let mut row = |what: &str, said: String| rows.push((format!("{} {what}", part.part), said));
         row("version", format!("{} by {}", part.version, part.origin));
+        for (what, said) in part.chart.iter().flat_map(RenderedChart::rows) {
+            row(what, said);
+        }
         row("DaemonSet", part.daemon_set.clone());
         for image in &part.images {
             row("image", said(image));
@@ -66,6 +69,16 @@ mod tests {
                     rules: vec!["get pods".to_owned(), "list nodes".to_owned()],
                 }],
                 remarks: vec!["changed".to_owned()],
+                chart: Some(RenderedChart {
+                    name: "d".to_owned(),
+                    version: "1.6.0".to_owned(),
+                    from: "./d".to_owned(),
+                    kubernetes: "v1.36.3".to_owned(),
+                    values: [("syncSecret.enabled".to_owned(), json!(true))].into(),
+                    images: vec!["c: i:0".to_owned()],
+                    flags: vec!["--a".to_owned()],
+                    objects: vec!["DaemonSet kube-system/d".to_owned()],
+                }),
             }],
             csi_driver: [("requiresRepublish".to_owned(), json!(true))].into(),
         };
@@ -77,6 +90,11 @@ mod tests {
             rows,
             [
                 "driver version: 1.6.0 by chart d 1.6.0",
+                "driver chart: d 1.6.0 from ./d, rendered for Kubernetes v1.36.3",
+                "driver values: syncSecret.enabled=true",
+                "driver rendered image: c: i:0",
+                "driver rendered flags: --a",
+                "driver rendered objects: DaemonSet kube-system/d",
                 "driver DaemonSet: kube-system/d",
                 "driver image: c: i:1, sha256:aa and sha256:bb",
                 "driver flags: --a --b=c",

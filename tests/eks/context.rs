@@ -196,6 +196,24 @@ fn what_made_room_for_the_run_is_put_back_as_it_was() {
     }
     assert_eq!(way.theirs(&site), before);
 
+    // What follows it in the middle of the run has its place made, too; and nothing follows what is a team's.
+    let then = [
+        "--driver-version",
+        "1.6.0",
+        "--provider-version",
+        "3.0.1",
+        "--then",
+        "driver=1.6.1,provider=3.1.1",
+    ];
+    let upgrading = [&arguments[..], &then, &["--out", "upgraded"]].concat();
+    site.run(&upgrading).exits(0).says(&["nothing left behind"]);
+    assert_eq!(way.theirs(&site), before);
+    let following = [&USE[..], &["--then", "driver=1.6.1", "--out", "refused"]].concat();
+    site.run(&following)
+        .exits(3)
+        .says(&["--then names another driver", "nothing left behind"]);
+    assert_eq!(way.theirs(&site), before);
+
     // A run that is killed in the middle has put nothing back, and sweep does.
     let killed = [&arguments[..], &["--end", "kill@12", "--out", "killed"]].concat();
     site.run(&killed);

@@ -8,9 +8,12 @@
 #[expect(dead_code, reason = "most of it is for the tests of the endpoint's clusters")]
 #[path = "../clusters/site.rs"]
 mod account;
+mod addons;
 mod catalogue;
+mod charts;
 mod context;
 mod created;
+mod credentials;
 mod ending;
 mod existing;
 mod nodes;
@@ -20,3 +23,4 @@ mod site;
 #[path = "../cli/support.rs"]
 mod support;
 mod trouble;
+mod upgrade;

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::{
     Case,
     support::{Ended, HELD, Place, Running, held_for_ever, verdicts},
-    world::{Before, containers, ended, images, said, start},
+    world::{Before, containers, ended, kubectl, node, of_cluster, said, start},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -59,23 +59,6 @@ fn cluster(place: &Place) -> String {
         .to_string_lossy()
         .into_owned();
     format!("mountproof-{id}")
-}
-
-fn node(cluster: &str) -> String {
-    format!("{cluster}-control-plane")
-}
-
-fn kubectl(node: &str, arguments: &[&str]) -> String {
-    let mut all = vec!["exec", node, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"];
-    all.extend(arguments);
-    said("docker", all)
-}
-
-/// `up` and `run --reuse` take the flags that say what is in a cluster, and not what pods run.
-fn of_cluster() -> Vec<&'static str> {
-    let flags = images().iter().map(String::as_str).collect::<Vec<_>>();
-    let workload = flags.iter().position(|flag| *flag == "--image").unwrap();
-    [&flags[..workload], &flags[workload + 2..]].concat()
 }
 
 fn kept() {

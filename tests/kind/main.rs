@@ -12,6 +12,7 @@ mod catalogue;
 mod install;
 mod life;
 mod load;
+mod standing;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
@@ -34,6 +35,7 @@ fn main() {
         install::CASES,
         life::CASES,
         load::CASES,
+        standing::CASES,
     ]
     .into_iter()
     .flat_map(|cases| without(cases, lacking))

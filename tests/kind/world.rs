@@ -14,7 +14,7 @@ use crate::support::{Ended, MOUNTPROOF, Place, Running};
 /// Names the image of the nodes.
 const NODE_IMAGE: &str = "MOUNTPROOF_KIND_IMAGE";
 /// What pods run: in every image of a node, as kubelet needs it itself.
-const WORKLOAD: &str = "registry.k8s.io/pause:3.10.2";
+pub(crate) const WORKLOAD: &str = "registry.k8s.io/pause:3.10.2";
 /// Longest time for a run in a cluster of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(8);
 
@@ -118,6 +118,25 @@ pub(crate) fn containers(place: &Place) -> Vec<String> {
     let mut names = names(["ps", "--all", "--format", "{{.Names}}"]);
     names.retain(|name| ids.iter().any(|id| name.contains(id)));
     names
+}
+
+/// The first node of a cluster.
+pub(crate) fn node(cluster: &str) -> String {
+    format!("{cluster}-control-plane")
+}
+
+/// What kubectl prints on that node, as the cluster's administrator.
+pub(crate) fn kubectl(node: &str, arguments: &[&str]) -> String {
+    let mut all = vec!["exec", node, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"];
+    all.extend(arguments);
+    said("docker", all)
+}
+
+/// `up` and `run --reuse` take the flags that say what is in a cluster, and not what pods run.
+pub(crate) fn of_cluster() -> Vec<&'static str> {
+    let flags = images().iter().map(String::as_str).collect::<Vec<_>>();
+    let workload = flags.iter().position(|flag| *flag == "--image").unwrap();
+    [&flags[..workload], &flags[workload + 2..]].concat()
 }
 
 fn names<const N: usize>(arguments: [&str; N]) -> Vec<String> {

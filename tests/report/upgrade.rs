@@ -26,6 +26,7 @@ fn began(phase: Phase, said: &str) -> EventKind {
                 account: "kube-system/a".to_owned(),
                 roles: Vec::new(),
                 remarks: Vec::new(),
+                chart: None,
             }],
             csi_driver: std::collections::BTreeMap::new(),
         }),

@@ -15,9 +15,11 @@ use super::{
     manifest::{Document, documents},
     options::ChartSource,
     plan::NAMESPACE,
+    rendered::{flat, made_of, merged},
 };
 use crate::{
     command::{Trouble, run},
+    journal::RenderedChart,
     tenant::TOKEN_AUDIENCES,
 };
 
@@ -64,8 +66,12 @@ pub(super) struct Chart {
     named: String,
     /// Where it is.
     at: PathBuf,
+    /// The repository that has it.
+    repository: Option<String>,
     /// Our values, then the user's.
-    values: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    /// Both, as Helm merges them.
+    values: Value,
     /// Helm's own cache, which is the run's.
     cache: PathBuf,
     /// What it says of itself.
@@ -101,8 +107,12 @@ impl Chart {
         let failed = |error: std::io::Error| ChartError::Files(format!("{}: {error}", folder.display()));
         fs::create_dir_all(folder).map_err(failed)?;
         let ours = folder.join("values.yaml");
+        let mut values = values(part, rotation);
         // JSON is YAML.
-        fs::write(&ours, values(part, rotation).to_string()).map_err(failed)?;
+        fs::write(&ours, values.to_string()).map_err(failed)?;
+        if let Some(theirs) = &source.values {
+            values = merged(values, &read(theirs)?);
+        }
         let mut chart = Self {
             part,
             program: helm.unwrap_or_else(|| Path::new("helm")).to_owned(),
@@ -111,7 +121,9 @@ impl Chart {
                 None => source.chart.clone(),
             },
             at: PathBuf::from(&source.chart),
-            values: std::iter::once(ours).chain(source.values.clone()).collect(),
+            repository: source.repository.clone(),
+            files: std::iter::once(ours).chain(source.values.clone()).collect(),
+            values,
             cache: folder.join("cache"),
             about: About {
                 name: String::new(),
@@ -150,7 +162,10 @@ impl Chart {
 
     /// What it makes of its templates for a cluster of this version, its kinds included and its hooks left out: they are for
     /// Helm's own life cycle.
-    pub(super) async fn render(&self, kubernetes: &str) -> Result<Vec<Document>, ChartError> {
+    pub(super) async fn render(
+        &self,
+        kubernetes: &str,
+    ) -> Result<(Vec<Document>, RenderedChart), ChartError> {
         let mut arguments: Vec<OsString> = ["template", &self.about.name].map(OsString::from).to_vec();
         arguments.push(self.at.clone().into());
         arguments.extend(
@@ -164,12 +179,27 @@ impl Chart {
             ]
             .map(OsString::from),
         );
-        for values in &self.values {
+        for values in &self.files {
             arguments.extend([OsString::from("--values"), values.clone().into()]);
         }
         let rendered = self.helm("template", arguments, RENDER).await?;
-        documents(&rendered, &format!("chart {}", self.named))
-            .map_err(|error| ChartError::Files(error.to_string()))
+        let documents = documents(&rendered, &format!("chart {}", self.named))
+            .map_err(|error| ChartError::Files(error.to_string()))?;
+        let chart = RenderedChart {
+            name: self.about.name.clone(),
+            version: self.about.version.clone(),
+            from: match &self.repository {
+                Some(repository) => repository.clone(),
+                None => self.named.clone(),
+            },
+            kubernetes: kubernetes.to_owned(),
+            values: flat(&self.values),
+            images: Vec::new(),
+            flags: Vec::new(),
+            objects: Vec::new(),
+        };
+        let chart = made_of(self.part, chart, &documents);
+        Ok((documents, chart))
     }
 
     /// How a report names it.
@@ -225,6 +255,16 @@ impl Chart {
             },
         })
     }
+}
+
+/// A user's file of values.
+fn read(path: &Path) -> Result<Value, ChartError> {
+    let wrong = |because: String| ChartError::Files(format!("{}: {because}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let values: Value = serde_saphyr::from_str(&text)
+        .map_err(|error| wrong(format!("no YAML: {}", error.without_snippet())))?;
+    // A file without anything in it is no mapping, and says nothing.
+    Ok(if values.is_null() { json!({}) } else { values })
 }
 
 /// PURE. What scenarios need: tokens for STS and Pod Identity, rotation and synced Secrets. The provider's chart brings the driver's along,
@@ -291,11 +331,13 @@ mod tests {
 
     async fn fetched(folder: &Path, line: &str, chart: &str) -> Result<Chart, ChartError> {
         let helm = helm(folder, line);
+        let theirs = folder.join("theirs.yaml");
+        fs::write(&theirs, "syncSecret: { enabled: false }\n").unwrap();
         let source = ChartSource {
             chart: chart.to_owned(),
             version: None,
             repository: (!chart.starts_with('.')).then(|| "https://charts.example".to_owned()),
-            values: Some(PathBuf::from("theirs.yaml")),
+            values: Some(theirs),
         };
         Chart::fetch(
             Part::Driver,
@@ -318,14 +360,24 @@ mod tests {
         let chart = fetched(folder.path(), &line, "./driver").await.unwrap();
         assert_eq!(chart.about.installs(), "v1.6.0");
         assert_eq!(chart.origin(), "chart driver 1.6.0 (./driver)");
-        let said = chart.render("v1.36.3").await.unwrap()[0].value["data"]["said"].clone();
+        let (documents, rendered) = chart.render("v1.36.3").await.unwrap();
+        assert_eq!(
+            rendered.values["syncSecret.enabled"], false,
+            "the user's value counts"
+        );
+        assert_eq!(rendered.values["enableSecretRotation"], true);
+        assert_eq!(rendered.objects, ["ConfigMap a"]);
+        let said = documents[0].value["data"]["said"].clone();
         let said = said.as_str().unwrap();
         assert!(
             said.starts_with("template driver ./driver --namespace kube-system"),
             "{said}"
         );
         assert!(said.contains("--kube-version v1.36.3"), "{said}");
-        assert!(said.ends_with("work/values.yaml --values theirs.yaml"), "{said}");
+        assert!(
+            said.contains("work/values.yaml --values ") && said.ends_with("theirs.yaml"),
+            "{said}"
+        );
         let ours = fs::read_to_string(folder.path().join("work/values.yaml")).unwrap();
         assert!(ours.contains("\"audience\":\"sts.amazonaws.com\""), "{ours}");
     }

@@ -16,8 +16,11 @@ pub mod manifest;
 mod observed;
 mod options;
 mod plan;
+mod planned;
 mod prepare;
 mod ready;
+mod rendered;
+mod sync;
 mod upgrade;
 mod way;
 
@@ -26,7 +29,9 @@ pub use self::{
     observed::observed,
     options::{ChartSource, ImageSource, InstallationOptions, ManifestSource, PartOptions, PartSource},
     plan::{Installation, Placed, PlanError},
+    planned::charts,
     prepare::{Prepared, prepare},
+    sync::NoSync,
     upgrade::{Rolled, Upgrade},
     way::AwsWay,
 };
@@ -36,6 +41,7 @@ pub(super) use self::{
     container::{Container, arguments, flag, is_registrar, part_of, position},
     plan::version_of,
     ready::{pods, ready},
+    sync::{Account, no_sync},
 };
 use super::local::{StartError, install as recorded};
 use crate::{kubernetes::Kubernetes, provision::Ledger};

@@ -91,6 +91,7 @@ fn described(
         account: format!("{namespace}/{}", placed.account),
         roles,
         remarks: placed.remarks.clone(),
+        chart: placed.chart.clone(),
     }
 }
 
@@ -185,6 +186,7 @@ mod tests {
             container: "driver".to_owned(),
             account: "a".to_owned(),
             remarks: Vec::new(),
+            chart: None,
         }
     }
 

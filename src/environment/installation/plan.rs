@@ -12,7 +12,8 @@ use super::{
     way::AwsWay,
 };
 use crate::{
-    generation::{DriverGeneration, Version},
+    generation::{self, DriverGeneration, Version},
+    journal::RenderedChart,
     kubernetes::ObjectRef,
     tenant::{self, Marks, TOKEN_AUDIENCES},
 };
@@ -34,6 +35,8 @@ pub(super) struct PartManifests {
     /// What the user, or a chart, says that it is.
     pub(super) version: Option<String>,
     pub(super) remarks: Vec<String>,
+    /// The chart that they were rendered from.
+    pub(super) chart: Option<RenderedChart>,
 }
 
 /// What the manifests have to be told.
@@ -160,6 +163,8 @@ pub struct Placed {
     pub account: String,
     /// What was set in the manifests, and what there is to know of them.
     pub remarks: Vec<String>,
+    /// The chart that they were rendered from, for this cluster.
+    pub chart: Option<RenderedChart>,
 }
 
 /// Manifests with which nothing can be installed.
@@ -249,6 +254,7 @@ fn part(manifests: PartManifests, settings: Settings<'_>) -> Result<(Vec<Value>,
         image,
         version,
         mut remarks,
+        chart,
     } = manifests;
     let mut objects: Vec<Value> = documents.into_iter().map(|document| document.value).collect();
     for object in &mut objects {
@@ -277,8 +283,14 @@ fn part(manifests: PartManifests, settings: Settings<'_>) -> Result<(Vec<Value>,
         }
     };
     let daemon_set = &mut objects[at];
+    let named = daemon_set["spec"]["template"]["spec"]["containers"][index]["image"].as_str();
+    let version = version_of(
+        version.as_deref(),
+        image.as_deref().or(named).unwrap_or_default(),
+        daemon_set,
+    );
     let spec = &mut daemon_set["spec"]["template"]["spec"];
-    let mut changed = set(part, spec, index, image.as_deref(), settings);
+    let mut changed = set(part, spec, index, (image.as_deref(), &version), settings);
     if own {
         changed.clear();
     }
@@ -291,7 +303,6 @@ fn part(manifests: PartManifests, settings: Settings<'_>) -> Result<(Vec<Value>,
         .unwrap_or("default")
         .to_owned();
     let reference = ObjectRef::of(daemon_set);
-    let version = version_of(version.as_deref(), &image, daemon_set);
     let namespace = reference.namespace.clone().unwrap_or_default();
     if let Some(way) = settings.way.filter(|_| part == Part::Provider) {
         objects.push(way.object(&namespace));
@@ -322,6 +333,7 @@ fn part(manifests: PartManifests, settings: Settings<'_>) -> Result<(Vec<Value>,
             container: name,
             account,
             remarks,
+            chart,
         },
     ))
 }
@@ -331,7 +343,7 @@ fn set(
     part: Part,
     spec: &mut Value,
     index: usize,
-    image: Option<&str>,
+    (image, version): (Option<&str>, &str),
     settings: Settings<'_>,
 ) -> Vec<String> {
     let mut changed = Vec::new();
@@ -352,10 +364,14 @@ fn set(
                 format!("{}s", settings.rotation.as_secs_f64()),
             ),
         ],
-        Part::Provider => vec![
+        Part::Provider if generation::LIMITS.judge(version).0 => vec![
             ("qps", settings.provider_qps.to_string()),
             ("burst", settings.provider_qps.to_string()),
         ],
+        Part::Provider => {
+            changed.push(generation::LIMITS.judge(version).1);
+            Vec::new()
+        }
     };
     for (name, value) in flags {
         if container.set_flag(name, &value) {

@@ -18,7 +18,7 @@ use crate::tenant::Marks;
 /// Longest wait for manifests to be fetched from one address.
 const FETCH: Duration = Duration::from_mins(1);
 /// The Kubernetes that charts are tried with before there is a cluster.
-const TRIED_WITH: &str = "v1.36.0";
+pub(super) const TRIED_WITH: &str = "v1.36.0";
 
 /// What was asked for, at hand: nothing but rendering and filling in is left to do.
 #[derive(Debug)]
@@ -105,6 +105,7 @@ impl Prepared {
             image: prepared.image.clone(),
             version: asked.version.clone(),
             remarks: Vec::new(),
+            chart: None,
         };
         match &prepared.manifests {
             Manifests::Own(OwnManifests { own, remark }) => {
@@ -114,10 +115,12 @@ impl Prepared {
                 found.remarks.extend(remark.clone());
             }
             Manifests::Chart(chart) => {
-                found.documents = chart
+                let (documents, rendered) = chart
                     .render(kubernetes)
                     .await
                     .map_err(StartError::of(part.name()))?;
+                found.documents = documents;
+                found.chart = Some(rendered);
                 found.origin = chart.origin();
                 // An image of one's own may be of another version than the chart's.
                 if asked.image.is_none() {

@@ -55,6 +55,7 @@ use crate::{
     journal::{Component, EnvironmentReady},
     kubernetes::{Kubernetes, KubernetesAccess},
     provision::{KubernetesIn, Ledger},
+    scenario::capability::SECRET_SYNC,
     tenant::Marks,
 };
 
@@ -208,6 +209,9 @@ pub(super) async fn start(
     };
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
+    let no_sync = installation::no_sync(&kubernetes, &installation.driver).await;
+    let no_sync = no_sync.map_err(StartError::of("Kubernetes client"))?;
+    let lacks = no_sync.map(|lacking| (SECRET_SYNC, lacking.to_string()));
     let workload_image = room::made(&kubernetes, &kind, &cluster, options, (marks, ledger), scratch).await?;
     let mut nodes = cluster.nodes().to_vec();
     let no_agent = agent
@@ -267,7 +271,7 @@ pub(super) async fn start(
         workload_controllers: true,
         room: None,
         upgrade,
-        lacks: Vec::new(),
+        lacks: lacks.into_iter().collect(),
         stop: Mutex::new(Some(Box::new(move || {
             // The cluster is on record, and goes as a whole; or it is kept, and is somebody else's to use from then on.
             Box::pin(async move {

@@ -1,13 +1,15 @@
 //! PURE. Whether what was found on a cluster will do, and if not, why that matters and what to do, before anything runs.
 
+mod poorer;
+
 use std::{fmt, time::Duration};
 
 use mountproof_releases::Part;
 
+pub(super) use self::poorer::OWN_INTERVAL;
 use super::seen::{Managed, SeenPart, Sighting};
 use crate::{
     generation::{DriverGeneration, Version},
-    scenario::duration,
     tenant::AUDIENCE,
 };
 
@@ -15,12 +17,6 @@ use crate::{
 pub(super) const POD_IDENTITY_AUDIENCE: &str = "pods.eks.amazonaws.com";
 /// Since then providers are handed tokens by kubelet, and ask for none themselves.
 const NO_TOKENS_OF_ITS_OWN: Version = Version::new(3, 0, 0);
-/// Up to here scenarios wait for a new value.
-const LONGEST_ROTATION: Duration = Duration::from_mins(2);
-/// The driver's own interval.
-pub(super) const OWN_INTERVAL: Duration = Duration::from_mins(2);
-/// So much must the driver write for its log to say who mounts what.
-const VERBOSITY: u32 = 5;
 /// The Kubernetes whose kubelet hands tokens over among the secrets.
 const TOKENS_IN_SECRETS: Version = Version::new(1, 35, 0);
 
@@ -45,9 +41,21 @@ pub struct Wanted {
     pub irsa: bool,
     /// Whether they are to come by Pod Identity.
     pub pod_identity: bool,
+    /// Whether another driver is to come in the middle of the run.
+    pub then_driver: bool,
+    /// Likewise, of the provider.
+    pub then_provider: bool,
 }
 
 impl Wanted {
+    /// Whether another one is to come in a part's place.
+    fn upgrades(self, part: Part) -> bool {
+        match part {
+            Part::Driver => self.then_driver,
+            Part::Provider => self.then_provider,
+        }
+    }
+
     fn names_any(self) -> bool {
         self.driver_named || self.provider_named
     }
@@ -161,6 +169,7 @@ pub fn judge(seen: &Sighting, wanted: &Wanted) -> Judgement {
     if let Choice::Found(driver) = &driver {
         judging.readiness(driver);
         judging.verbosity(driver);
+        judging.secrets(driver);
         rotation = judging.rotation(driver);
     }
     if let Choice::Found(provider) = &provider {
@@ -285,6 +294,16 @@ impl Judging<'_> {
                         format!(
                             "leave the {part}'s flags out to use the one that is there, or add --replace-driver to have it \
                              replaced for the run and put back after it"
+                        ),
+                    );
+                }
+                if wanted.upgrades(part) {
+                    self.fatal(
+                        format!("--then names another {part}, and there is one already: {names}"),
+                        "it is somebody else's, and what is to be upgraded in the middle of a run has to be the run's",
+                        format!(
+                            "leave {part}=.. out of --then, or add --replace-driver, and --{part}-version or --{part}-image for the one \
+                             to begin with"
                         ),
                     );
                 }
@@ -469,124 +488,6 @@ impl Judging<'_> {
             );
         }
     }
-
-    fn verbosity(&mut self, driver: &SeenPart) {
-        if driver.verbosity >= VERBOSITY {
-            return;
-        }
-        let because = format!(
-            "the driver runs with -v={}, and -v={VERBOSITY} is needed",
-            driver.verbosity
-        );
-        self.warn(
-            because.clone(),
-            "its log does not say who mounts what, so that the scenarios that read it are not tried",
-            format!("set logVerbosity: {VERBOSITY} in the values of its chart, or --v={VERBOSITY} in its DaemonSet"),
-        );
-        self.lacks
-            .push((crate::scenario::capability::PROGRAM_LOGS, because));
-    }
-
-    /// How often the driver looks for new values, where scenarios can wait for that.
-    fn rotation(&mut self, driver: &SeenPart) -> Option<Duration> {
-        let name = crate::scenario::capability::ROTATION;
-        if !driver.rotates {
-            self.lacks.push((
-                name,
-                format!(
-                    "{} has the driver run without --enable-secret-rotation",
-                    driver.daemon_set
-                ),
-            ));
-            return None;
-        }
-        let republishes = self
-            .seen
-            .csi_driver
-            .as_ref()
-            .is_some_and(|found| found.republishes);
-        if DriverGeneration::of(&driver.version).republish && !republishes {
-            self.lacks
-                .push((name, "the CSIDriver object has no requiresRepublish".to_owned()));
-            return None;
-        }
-        let interval = match &driver.poll_interval {
-            None => Some(OWN_INTERVAL),
-            Some(said) => interval(said),
-        };
-        match interval {
-            Some(interval) if interval <= LONGEST_ROTATION => Some(interval),
-            interval => {
-                let said = driver.poll_interval.as_deref().unwrap_or_default();
-                self.lacks.push((
-                    name,
-                    format!("the driver's --rotation-poll-interval is {said}, and scenarios wait for {LONGEST_ROTATION:?} at most"),
-                ));
-                interval
-            }
-        }
-    }
-
-    fn provider(&mut self, provider: &SeenPart) {
-        if Version::read(&provider.version).is_none() {
-            self.warn(
-                format!(
-                    "the provider's version is not told by its image ({})",
-                    provider.image
-                ),
-                "what it can is taken for granted, and known issues of its version are not known",
-                "give its image a version as its tag, or label its DaemonSet with app.kubernetes.io/version",
-            );
-        }
-        let first_images =
-            Version::read(&provider.version).is_some_and(|version| version < Version::new(1, 0, 0));
-        let newest = self
-            .seen
-            .drivers
-            .first()
-            .and_then(|driver| Version::read(&driver.version))
-            .is_some_and(|driver| driver >= Version::new(1, 6, 0));
-        if first_images && newest {
-            self.warn(
-                format!(
-                    "the provider is {}, and the driver {}",
-                    provider.version, self.seen.drivers[0].version
-                ),
-                "they were never released together: that provider is older than the driver's way of rotating by years",
-                "upgrade the provider",
-            );
-        }
-    }
-}
-
-/// A duration as Go writes it: `2m`, `3600s`, `1h0m0s`.
-fn interval(said: &str) -> Option<Duration> {
-    if let Ok(read) = duration::parse(said) {
-        return Some(read);
-    }
-    let mut whole = Duration::ZERO;
-    let mut number = String::new();
-    let mut letters = said.chars().peekable();
-    while let Some(letter) = letters.next() {
-        if letter.is_ascii_digit() || letter == '.' {
-            number.push(letter);
-            continue;
-        }
-        let mut unit = letter.to_string();
-        while let Some(next) = letters.next_if(char::is_ascii_alphabetic) {
-            unit.push(next);
-        }
-        let each = match unit.as_str() {
-            "h" => 3_600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 0.001,
-            _ => return None,
-        };
-        let count: f64 = std::mem::take(&mut number).parse().ok()?;
-        whole += Duration::try_from_secs_f64(count * each).ok()?;
-    }
-    (number.is_empty() && !said.is_empty()).then_some(whole)
 }
 
 #[cfg(test)]

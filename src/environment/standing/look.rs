@@ -6,6 +6,8 @@ use crate::{
     tenant,
 };
 
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+
 /// Looks at a cluster. Nothing is changed.
 ///
 /// # Errors
@@ -19,6 +21,8 @@ pub(in crate::environment) async fn look(kubernetes: &Kubernetes) -> Result<Sigh
         definitions: kubernetes
             .list("apiextensions.k8s.io/v1", "CustomResourceDefinition", None, None)
             .await?,
+        roles: kubernetes.list(RBAC, "ClusterRole", None, None).await?,
+        bindings: kubernetes.list(RBAC, "ClusterRoleBinding", None, None).await?,
         nodes: kubernetes.list("v1", "Node", None, None).await?,
         registered: kubernetes.nodes_with_driver(tenant::CSI_DRIVER).await?,
         kubernetes: kubernetes_version,

@@ -34,13 +34,16 @@ pub(super) fn found(judgement: &Judgement) -> Installation {
     Installation::found(placed(Part::Driver), placed(Part::Provider))
 }
 
-/// What is to be installed of a plan for both parts: what is there already is none of ours to make.
-pub(super) fn fitting(planned: Installation, judgement: &Judgement) -> Installation {
+/// What is to be installed of a plan for both parts, with the run's label: what is there already is none of ours to make.
+pub(super) fn fitting(planned: Installation, judgement: &Judgement, marks: &Marks) -> Installation {
     let mut fitting = planned;
     for part in Part::ALL {
         if let Choice::Found(seen) = judgement.of(part) {
             fitting = fitting.without(part, placed(seen));
         }
+    }
+    for object in &mut fitting.objects {
+        *object = labelled(std::mem::take(object), marks);
     }
     fitting
 }
@@ -54,16 +57,16 @@ pub(super) async fn install(
     kubernetes: &Kubernetes,
     ledger: &Ledger,
     installation: &Installation,
-    marks: &Marks,
 ) -> Result<(), StartError> {
     for object in &installation.objects {
-        make(kubernetes, ledger, labelled(object.clone(), marks)).await?;
+        make(kubernetes, ledger, object.clone()).await?;
     }
     Ok(())
 }
 
 /// Deletes what makes room for an installation, each object written down and on record before: the `DaemonSet`s that are
-/// replaced, the `CSIDriver` object with the driver, and whatever else has the name of something that is to be made.
+/// replaced, the `CSIDriver` object with the driver, and whatever else has the name of something that is to be made, at once or
+/// in the middle of the run.
 ///
 /// # Errors
 ///
@@ -72,7 +75,7 @@ pub(super) async fn displace(
     kubernetes: &Kubernetes,
     ledger: &Ledger,
     judgement: &Judgement,
-    installation: &Installation,
+    (installation, then): (&Installation, Option<&Installation>),
     marks: &Marks,
 ) -> Result<(), StartError> {
     let failed = StartError::of::<KubernetesError>("installation");
@@ -88,7 +91,8 @@ pub(super) async fn displace(
     if matches!(judgement.driver, Choice::Replace(_)) {
         places.push(csi_driver());
     }
-    let named = installation.objects.iter().map(ObjectRef::of);
+    let later = then.into_iter().flat_map(|then| &then.objects);
+    let named = installation.objects.iter().chain(later).map(ObjectRef::of);
     // A definition takes every object of its kind along.
     let named =
         named.filter(|object| !matches!(object.kind.as_str(), "CustomResourceDefinition" | "Namespace"));
@@ -125,16 +129,30 @@ pub(super) async fn displace(
     Ok(())
 }
 
-/// Puts on record what an upgrade will make, and labels it.
-pub(super) fn record(ledger: &Ledger, to: &mut Installation, marks: &Marks) -> Result<(), StartError> {
-    for object in &mut to.objects {
-        *object = labelled(std::mem::take(object), marks);
+/// Puts on record what an upgrade will make.
+///
+/// # Errors
+///
+/// When it cannot be written down, or something has a name already that it will need.
+pub(super) async fn record(
+    kubernetes: &Kubernetes,
+    ledger: &Ledger,
+    to: &Installation,
+    marks: &Marks,
+) -> Result<(), StartError> {
+    let failed = StartError::of::<KubernetesError>("installation");
+    let references: Vec<ObjectRef> = to.objects.iter().map(ObjectRef::of).collect();
+    for reference in &references {
+        // A definition stays as it is.
+        let there = kubernetes.read(reference).await.map_err(failed)?;
+        let is_ours = |there: &Value| there["metadata"]["labels"][RUN_LABEL] == marks.run();
+        if there.is_some_and(|there| !is_ours(&there)) && reference.kind != "CustomResourceDefinition" {
+            return Err(StartError::of("installation")(format!(
+                "--then brings {reference}, which is there already and is somebody else's; remove it, or leave --then out"
+            )));
+        }
     }
-    let objects: Vec<Object> = to
-        .objects
-        .iter()
-        .map(|object| Object::Installed(ObjectRef::of(object)))
-        .collect();
+    let objects: Vec<Object> = references.into_iter().map(Object::Installed).collect();
     ledger.plan(&objects).map_err(StartError::of("installation"))
 }
 
@@ -167,6 +185,7 @@ fn placed(seen: &SeenPart) -> Placed {
         container: seen.container.clone(),
         account: seen.account.clone(),
         remarks: Vec::new(),
+        chart: None,
     }
 }
 

@@ -48,6 +48,7 @@ use crate::{
     kubernetes::{Kubernetes, KubernetesError, sandbox_image},
     provision::{KubernetesIn, Ledger, Reach},
     report::figure,
+    scenario::capability::SECRET_SYNC,
     tenant::Marks,
 };
 
@@ -87,6 +88,12 @@ pub struct SharedOptions {
 }
 
 impl SharedOptions {
+    /// Driver and provider, where they are installed.
+    #[must_use]
+    pub fn installs(&self) -> Option<&InstallationOptions> {
+        (self.install || self.replace_driver).then_some(&self.installation)
+    }
+
     /// The driver's rotation interval, as far as it is known before anybody has looked.
     #[must_use]
     pub fn rotation(&self) -> Duration {
@@ -108,7 +115,17 @@ impl SharedOptions {
             aws_is_ours,
             irsa: self.irsa,
             pod_identity: self.pod_identity,
+            then_driver: self.upgrades(Part::Driver),
+            then_provider: self.upgrades(Part::Provider),
         }
+    }
+
+    /// Whether another one comes in a part's place in the middle of the run.
+    fn upgrades(&self, part: Part) -> bool {
+        let image = |of: &InstallationOptions| of.of(part).image.clone();
+        self.then
+            .as_ref()
+            .is_some_and(|then| image(then) != image(&self.installation))
     }
 }
 
@@ -262,16 +279,29 @@ pub(super) async fn environment(
     let (installation, upgrade) = if judgement.installs() {
         let version = &seen.kubernetes;
         let planned = at_hand.installation.finish(version, marks, way.as_ref()).await?;
-        let installation = made::fitting(planned, &judgement);
-        let stage = progress::Stage::begin(told, "driver", "installing");
-        made::displace(&kubernetes, ledger, &judgement, &installation, marks).await?;
-        made::install(&kubernetes, ledger, &installation, marks).await?;
-        installation::await_ready(&kubernetes, &installation, stage).await?;
-        let upgrade = match &at_hand.then {
+        let installation = made::fitting(planned, &judgement, marks);
+        let then = match &at_hand.then {
             None => None,
             Some(then) => {
-                let mut to = then.finish(version, marks, way.as_ref()).await?;
-                made::record(ledger, &mut to, marks)?;
+                let planned = then.finish(version, marks, way.as_ref()).await?;
+                Some(made::fitting(planned, &judgement, marks))
+            }
+        };
+        let stage = progress::Stage::begin(told, "driver", "installing");
+        made::displace(
+            &kubernetes,
+            ledger,
+            &judgement,
+            (&installation, then.as_ref()),
+            marks,
+        )
+        .await?;
+        made::install(&kubernetes, ledger, &installation).await?;
+        installation::await_ready(&kubernetes, &installation, stage).await?;
+        let upgrade = match then {
+            None => None,
+            Some(to) => {
+                made::record(&kubernetes, ledger, &to, marks).await?;
                 Some(Upgrade::new(installation.clone(), to))
             }
         };
@@ -281,6 +311,13 @@ pub(super) async fn environment(
     };
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
+    let mut lacks = judgement.lacks.clone();
+    // Of one that was found it is known.
+    if !matches!(judgement.driver, Choice::Found(_)) {
+        let no_sync = installation::no_sync(&kubernetes, &installation.driver).await;
+        let no_sync = no_sync.map_err(StartError::of("Kubernetes client"))?;
+        lacks.extend(no_sync.map(|lacking| (SECRET_SYNC, lacking.to_string())));
+    }
 
     let (workload_image, room) = workload_image(&kubernetes, options, (marks, ledger)).await?;
     let (nodes, no_agent) = made::agent(&kubernetes, ledger, options, marks, told).await?;
@@ -346,7 +383,7 @@ pub(super) async fn environment(
         kubernetes_in,
         kubernetes,
         aws,
-        lacks: judgement.lacks,
+        lacks,
         stop: Mutex::new(Some(Box::new(move || {
             Box::pin(async move {
                 drop(striking);

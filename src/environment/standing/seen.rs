@@ -6,7 +6,7 @@ use mountproof_releases::Part;
 use serde_json::Value;
 
 use crate::{
-    environment::installation::{arguments, flag, position, version_of},
+    environment::installation::{Account, NoSync, arguments, flag, position, version_of},
     kubernetes::ObjectRef,
     tenant,
 };
@@ -66,6 +66,8 @@ pub struct SeenPart {
     pub ready: u64,
     /// Nodes with a pod of its that is not Ready.
     pub unready_on: Vec<String>,
+    /// Why it cannot sync Secrets, of the driver.
+    pub no_sync: Option<NoSync>,
 }
 
 /// Who made an object, and would make it anew.
@@ -190,7 +192,7 @@ impl Sighting {
             let found = objects
                 .daemon_sets
                 .iter()
-                .filter_map(|set| SeenPart::of(part, set, &objects.pods));
+                .filter_map(|set| SeenPart::of(part, set, objects));
             let mut found: Vec<SeenPart> = found.collect();
             found.sort_by(|one, other| one.daemon_set.cmp(&other.daemon_set));
             found
@@ -232,6 +234,10 @@ pub struct Objects {
     pub csi_driver: Option<Value>,
     /// Every definition.
     pub definitions: Vec<Value>,
+    /// Every `ClusterRole`.
+    pub roles: Vec<Value>,
+    /// Every `ClusterRoleBinding`.
+    pub bindings: Vec<Value>,
     /// Every node.
     pub nodes: Vec<Value>,
     /// Nodes whose kubelet knows the driver.
@@ -241,7 +247,7 @@ pub struct Objects {
 }
 
 impl SeenPart {
-    fn of(part: Part, set: &Value, pods: &[Value]) -> Option<Self> {
+    fn of(part: Part, set: &Value, objects: &Objects) -> Option<Self> {
         let spec = &set["spec"]["template"]["spec"];
         if spec["nodeSelector"]["kubernetes.io/os"] == "windows" {
             return None;
@@ -251,7 +257,7 @@ impl SeenPart {
         let image = text(&container["image"]);
         let status = |field: &str| set["status"][field].as_u64().unwrap_or(0);
         let daemon_set = ObjectRef::of(set);
-        let unready = pods.iter().filter(|pod| {
+        let unready = objects.pods.iter().filter(|pod| {
             let owners = pod["metadata"]["ownerReferences"]
                 .as_array()
                 .into_iter()
@@ -267,14 +273,21 @@ impl SeenPart {
         });
         let mut unready_on: Vec<String> = unready.map(|pod| text(&pod["spec"]["nodeName"])).collect();
         unready_on.sort();
+        let version = version_of(None, &image, set);
+        let account = spec["serviceAccountName"].as_str().unwrap_or("default");
+        let runs_as = Account {
+            version: &version,
+            namespace: daemon_set.namespace.as_deref().unwrap_or_default(),
+            name: account,
+        };
         Some(Self {
             part,
             container: text(&container["name"]),
-            account: spec["serviceAccountName"]
-                .as_str()
-                .unwrap_or("default")
-                .to_owned(),
-            version: version_of(None, &image, set),
+            account: account.to_owned(),
+            no_sync: (part == Part::Driver)
+                .then(|| runs_as.no_sync(&objects.bindings, &objects.roles))
+                .flatten(),
+            version,
             managed: Managed::of(set),
             arguments: arguments(container),
             // A bare flag of Go's that is a switch is on.

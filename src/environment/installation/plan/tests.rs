@@ -28,6 +28,7 @@ fn own(part: Part, version: &str) -> PartManifests {
         image: Some(builtin::image(part, &Repositories::default(), version)),
         version: Some(version.to_owned()),
         remarks: Vec::new(),
+        chart: None,
     }
 }
 
@@ -40,6 +41,7 @@ fn brought(part: Part, text: &str) -> PartManifests {
         image: None,
         version: None,
         remarks: Vec::new(),
+        chart: None,
     }
 }
 

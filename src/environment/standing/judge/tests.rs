@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::{
-    environment::standing::seen::{SeenCsiDriver, SeenNode},
+    environment::{
+        installation::NoSync,
+        standing::seen::{SeenCsiDriver, SeenNode},
+    },
     kubernetes::ObjectRef,
-    scenario::capability::{PROGRAM_LOGS, ROTATION},
+    scenario::capability::{PROGRAM_LOGS, ROTATION, SECRET_SYNC},
 };
 
 fn part(part: Part, version: &str) -> SeenPart {
@@ -23,6 +26,7 @@ fn part(part: Part, version: &str) -> SeenPart {
         wanted: 2,
         ready: 2,
         unready_on: Vec::new(),
+        no_sync: None,
     }
 }
 
@@ -68,6 +72,8 @@ const IRSA: Wanted = Wanted {
     aws_is_ours: false,
     irsa: true,
     pod_identity: false,
+    then_driver: false,
+    then_provider: false,
 };
 
 /// What is changed in the cluster, and what is then said of it, with whether nothing can be run.
@@ -111,6 +117,19 @@ fn what_is_not_as_it_should_be_is_named_before_anything_runs() {
                 wanted.driver_named = true;
             },
             Some((true, "another driver was asked for")),
+        ),
+        (
+            "another driver to follow one that is there",
+            |_, wanted| wanted.then_driver = true,
+            Some((true, "--then names another driver")),
+        ),
+        (
+            "another provider to follow one that takes its place",
+            |_, wanted| {
+                wanted.replace = true;
+                wanted.then_provider = true;
+            },
+            None,
         ),
         (
             "another one asked for, in the place of it",
@@ -362,20 +381,16 @@ fn a_found_driver_lacks_what_it_is_not_set_to_do() {
         lacks(|seen| seen.csi_driver.as_mut().unwrap().republishes = false),
         (vec![ROTATION], None)
     );
-}
-
-#[test]
-fn intervals_are_read_as_go_writes_them() {
-    for (said, seconds) in [
-        ("2m", Some(120.0)),
-        ("3600s", Some(3600.0)),
-        ("1h30m", Some(5400.0)),
-        ("1m0.5s", Some(60.5)),
-        ("500ms", Some(0.5)),
-        ("1d", None),
-        ("", None),
-        ("soon", None),
-    ] {
-        assert_eq!(interval(said), seconds.map(Duration::from_secs_f64), "{said}");
-    }
+    let no_sync = |seen: &mut Sighting| {
+        let what = "the driver's ServiceAccount may not create Secrets".to_owned();
+        seen.drivers[0].no_sync = Some(NoSync { what });
+    };
+    assert_eq!(lacks(no_sync), (vec![SECRET_SYNC], Some(seconds(2))));
+    let mut seen = well();
+    no_sync(&mut seen);
+    let told = judge(&seen, &IRSA).problems;
+    assert!(
+        !told[0].fatal && told[0].to_string().contains("syncSecret.enabled=true"),
+        "{told:?}"
+    );
 }
