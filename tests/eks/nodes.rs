@@ -155,20 +155,73 @@ fn a_driver_that_is_rolled_in_the_middle_of_a_measurement_is_seen_from_its_nodes
     assert_reproducible(&site);
 }
 
+#[test]
+fn an_agent_that_ends_in_the_middle_is_heard_again_and_what_nobody_saw_is_on_record() {
+    let site = Site::start();
+    site.teams_cluster(&[PROVIDER_ADDON]);
+    let measuring = ["mount-latency", "--pods", "60", "--rate", "10"];
+    let mut running = site.start_run(&[&USE[..], &measuring].concat());
+    // No mount of the pod lens needs an agent.
+    site.place.await_line_within(
+        &mut running,
+        &["\"measurement-started\"", "mount-latency.pod"],
+        PATIENCE,
+    );
+    end_agents(&site);
+    site.place
+        .await_line_within(&mut running, &["\"heard\"", "\"missed\":\"unknown\""], PATIENCE);
+    running
+        .end_within(PATIENCE)
+        .exits(0)
+        .says(&["nothing left behind"]);
+    let results = site.place.results();
+    let incidents = results["incidents"].as_array().unwrap();
+    for kind in ["agent-unheard", "agent-heard"] {
+        assert!(
+            incidents.iter().any(|incident| incident["kind"] == kind),
+            "{kind}: {incidents:#?}"
+        );
+    }
+    let watched = results["watched"].as_array().unwrap();
+    assert!(
+        watched.iter().any(|node| node["unheard_us"].as_u64() > Some(0)),
+        "{watched:#?}"
+    );
+    assert_reproducible(&site);
+}
+
+/// Deletes the pods of all agents; others come in their places.
+fn end_agents(site: &Site) {
+    let ending = async {
+        let kubernetes = kubernetes(site).await;
+        for pod in kubernetes.list("v1", "Pod", None, None).await.unwrap() {
+            if pod["metadata"]["labels"]["app"] == "mountproof-agent" {
+                kubernetes.delete(&ObjectRef::of(&pod)).await.unwrap();
+            }
+        }
+    };
+    site.runtime.block_on(ending);
+}
+
+/// The team's cluster, as its administrator.
+async fn kubernetes(site: &Site) -> Kubernetes {
+    let aws = site.aws();
+    let cluster = aws.cluster(TEAMS).await.unwrap();
+    let token = aws.cluster_token(TEAMS).await.unwrap().token;
+    let access = KubernetesAccess::new(
+        cluster.endpoint.unwrap(),
+        cluster.ca_pem.unwrap(),
+        Identity::Token(token),
+    );
+    Kubernetes::connect(&access, &Marks::of_run("none"))
+        .await
+        .unwrap()
+}
+
 /// Has the pods of the team's driver replaced, as whoever upgrades it does.
 fn roll_driver(site: &Site) {
     let rolling = async {
-        let aws = site.aws();
-        let cluster = aws.cluster(TEAMS).await.unwrap();
-        let token = aws.cluster_token(TEAMS).await.unwrap().token;
-        let access = KubernetesAccess::new(
-            cluster.endpoint.unwrap(),
-            cluster.ca_pem.unwrap(),
-            Identity::Token(token),
-        );
-        let kubernetes = Kubernetes::connect(&access, &Marks::of_run("none"))
-            .await
-            .unwrap();
+        let kubernetes = kubernetes(site).await;
         let sets = kubernetes.list("apps/v1", "DaemonSet", None, None).await.unwrap();
         let is_driver = |set: &&Value| {
             let containers = set["spec"]["template"]["spec"]["containers"].as_array().unwrap();
