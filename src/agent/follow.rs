@@ -408,10 +408,13 @@ impl Follower {
 
     async fn heed(&mut self, command: Command, conversation: &mut Conversation) -> Result<(), String> {
         match command {
-            Command::Pod(uid) => match self.add(uid.clone()) {
-                true => self.watch(conversation, vec![uid], None).await,
-                false => Ok(()),
-            },
+            Command::Pod(uid) => {
+                if self.add(uid.clone()) {
+                    self.watch(conversation, vec![uid], None).await
+                } else {
+                    Ok(())
+                }
+            }
             Command::Settle(done) => {
                 self.watch(conversation, Vec::new(), Some(Waiting::Settle(done)))
                     .await

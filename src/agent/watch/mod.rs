@@ -259,19 +259,23 @@ impl Eyes {
     }
 
     fn mounts(&mut self, now: Mounted) -> Vec<NodeSight> {
-        let Some(before) = self.mounted.replace(now.clone()) else {
+        let sights = self.mounted.as_ref().map_or_else(
             // What is there at first sight is no news.
-            return Vec::new();
-        };
-        let gone = before.difference(&now).map(|(_, of)| NodeSight::Unmounted {
-            pod: of.pod.clone(),
-            volume: of.volume.clone(),
-        });
-        let new = now.difference(&before).map(|(_, of)| NodeSight::Mounted {
-            pod: of.pod.clone(),
-            volume: of.volume.clone(),
-        });
-        gone.chain(new).collect()
+            Vec::new,
+            |before| {
+                let gone = before.difference(&now).map(|(_, of)| NodeSight::Unmounted {
+                    pod: of.pod.clone(),
+                    volume: of.volume.clone(),
+                });
+                let new = now.difference(before).map(|(_, of)| NodeSight::Mounted {
+                    pod: of.pod.clone(),
+                    volume: of.volume.clone(),
+                });
+                gone.chain(new).collect()
+            },
+        );
+        self.mounted = Some(now);
+        sights
     }
 
     fn remember(&self, (at, seen): (Timestamp, Instant), sights: Vec<NodeSight>) {
@@ -303,7 +307,7 @@ impl Eyes {
     }
 }
 
-/// The mount table, which tells by an exceptional condition that it has changed (proc_pid_mounts(5), `POLLPRI`).
+/// The mount table, which tells by an exceptional condition that it has changed (`proc_pid_mounts(5)`, `POLLPRI`).
 fn changing_table() -> io::Result<AsyncFd<OwnedFd>> {
     woken(fs::File::open(Path::new(TABLE))?, Interest::PRIORITY)
 }

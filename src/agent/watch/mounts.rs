@@ -1,4 +1,4 @@
-//! PURE. CSI volumes of pods in a mount table, as `/proc/self/mountinfo` has it (proc_pid_mountinfo(5)).
+//! PURE. CSI volumes of pods in a mount table, as `/proc/self/mountinfo` has it (`proc_pid_mountinfo(5)`).
 
 use std::{
     collections::BTreeSet,

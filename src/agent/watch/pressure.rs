@@ -1,7 +1,7 @@
 //! PURE. How hard pressed a node is, between two looks at what its kernel counts.
 //!
 //! Pressure stall information (<https://docs.kernel.org/accounting/psi.html>) says for how long something waited for a processor,
-//! for storage or for memory; `/proc/stat` (proc_stat(5)) how busy processors were, and how much of them a hypervisor took. Neither
+//! for storage or for memory; `/proc/stat` (`proc_stat(5)`) how busy processors were, and how much of them a hypervisor took. Neither
 //! is of a container: they are the whole node's.
 
 use std::time::Duration;

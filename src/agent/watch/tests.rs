@@ -76,7 +76,7 @@ async fn volumes_of_pods_are_seen_to_be_mounted_and_gone_and_no_other_mount_is()
         pod: pod.clone(),
         volume: volume.clone(),
     };
-    assert_eq!(remembered(&mut running, 1).await, [mounted.clone()]);
+    assert_eq!(remembered(&mut running, 1).await, std::slice::from_ref(&mounted));
     unmount(&other, UnmountFlags::empty()).unwrap();
     unmount(&csi, UnmountFlags::empty()).unwrap();
     let unmounted = NodeSight::Unmounted { pod, volume };
