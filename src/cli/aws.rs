@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::run::EnvironmentName;
+use super::environment::EnvironmentName;
 use crate::{
     environment::{AwsOptions, BackendChoice, Defect, EndpointDefect, Fault, Plant, Trouble},
     localstack,

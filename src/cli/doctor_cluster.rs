@@ -12,8 +12,8 @@ use super::{
 use crate::{
     aws::Aws,
     environment::{
-        self, EksCluster, EksOptions, Found,
-        eks::policy::{self, Scope},
+        self, EksOptions, Found,
+        eks::policy,
         standing::{Does, SharedOptions, cluster_role, required_rights},
     },
     kubernetes::Kubeconfigs,
@@ -133,21 +133,13 @@ pub(super) async fn print(args: &LookArgs, policy: Policy, output: &mut Output<'
 async fn document(options: &EksOptions) -> serde_json::Value {
     let account = Aws::of_account(&options.account).await.ok();
     let access = account.as_ref().map(Aws::access);
-    let (cluster, created) = match &options.cluster {
-        EksCluster::Existing(name) => (Some(name.as_str()), None),
-        EksCluster::Created(creation) => (None, creation.name.as_deref()),
-    };
-    policy::document(&Scope {
-        partition: access.map_or("aws", |access| &access.partition),
-        account: access.map_or("*", |access| &access.account),
-        region: access
-            .map(|access| access.region.as_str())
-            .or(options.account.region.as_deref())
-            .unwrap_or("*"),
-        cluster,
-        created,
-        identities: &Identity::ALL,
-    })
+    let partition = access.map_or("aws", |access| &access.partition);
+    let account = access.map_or("*", |access| &access.account);
+    let region = access
+        .map(|access| access.region.as_str())
+        .or(options.account.region.as_deref())
+        .unwrap_or("*");
+    policy::document(&options.scope((partition, account, region), &Identity::ALL))
 }
 
 impl LookArgs {

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     aws::{AccountOptions, Aws, Share},
     environment::{
-        AddonWanted, Creation, EksCluster, EksOptions, Nodes, eks::POD_IDENTITY_ADDON,
+        AddonWanted, Creation, EksCluster, EksOptions, Nodes,
+        eks::{POD_IDENTITY_ADDON, PROVIDER_ADDON},
         standing::SharedOptions,
     },
     report::ExitCode,
@@ -57,9 +58,10 @@ pub struct EksArgs {
     #[arg(long, value_name = "N", requires = "create")]
     pub nodes_max: Option<u32>,
 
-    /// An add-on to install, such as vpc-cni@v1.20.4-eksbuild.2; more than once for several. The add-on
-    /// aws-secrets-store-csi-driver-provider takes the place of driver and provider of ours.
-    #[arg(long, value_name = "NAME[@VERSION]", requires = "create")]
+    /// An add-on to install for the run, such as vpc-cni@v1.20.4-eksbuild.2; more than once for several. The add-on
+    /// aws-secrets-store-csi-driver-provider brings driver and provider, eks-pod-identity-agent what --identity pod-identity
+    /// needs. One that the cluster has already is never touched.
+    #[arg(long, value_name = "NAME[@VERSION]")]
     pub addon: Vec<AddonWanted>,
 
     /// The profile of AWS's shared configuration files [default: `AWS_PROFILE`, else default].
@@ -121,24 +123,29 @@ impl EksArgs {
         region: Option<String>,
         shared: SharedOptions,
     ) -> Result<EksOptions, String> {
-        let mut cluster = self.cluster(cluster)?;
-        if let EksCluster::Created(creation) = &mut cluster
-            && shared.pod_identity
-        {
-            creation.want(POD_IDENTITY_ADDON);
-        }
-        // In one that is made there is nothing: what is not an add-on is installed.
-        let install = match &cluster {
-            EksCluster::Existing(_) => shared.install,
-            EksCluster::Created(creation) => !creation.has_provider() || shared.install,
-        };
-        Ok(EksOptions {
+        let mut options = EksOptions {
             account: self.account(region),
             account_id: String::new(),
-            cluster,
+            cluster: self.cluster(cluster)?,
+            addons: self.addon.clone(),
             kubeconfig: self.write_kubeconfig.clone(),
-            shared: SharedOptions { install, ..shared },
-        })
+            shared,
+        };
+        if options.has_provider() && options.shared.install {
+            return Err(format!(
+                "--addon {PROVIDER_ADDON} brings driver and provider: leave it out, or --install, --replace-driver and what names \
+                 others"
+            ));
+        }
+        // In one that is made there is nothing: what is not an add-on is installed.
+        if options.creates() {
+            options.shared.install = !options.has_provider();
+            if options.shared.pod_identity && !self.addon.iter().any(|addon| addon.name == POD_IDENTITY_ADDON)
+            {
+                options.addons.push(AddonWanted::of(POD_IDENTITY_ADDON));
+            }
+        }
+        Ok(options)
     }
 
     /// Finds out whose account the credentials are of, and whether it may be used; the exit code where not, with what is in the
@@ -232,7 +239,6 @@ impl EksArgs {
             subnets: self.subnets.clone(),
             security_groups: self.security_groups.clone(),
             nodes: Nodes::sized(&self.instance_type, self.nodes, self.nodes_min, self.nodes_max)?,
-            addons: self.addon.clone(),
         })))
     }
 }

@@ -24,8 +24,8 @@ use mountproof_releases::{Options, Part, Progress, Release, Repositories, Source
 use rustix::process::{getpid, kill_process};
 
 use super::{
+    environment::EnvironmentName,
     output::{Output, USAGE, style},
-    run::EnvironmentName,
 };
 use crate::{
     environment::{ControlPlanePrograms, Programs},

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod doctor_cluster;
 pub mod eks;
 pub mod endpoint;
+pub mod environment;
 pub mod explain;
 pub mod host;
 pub mod installation;

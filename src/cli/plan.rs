@@ -3,9 +3,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
+    environment::EnvironmentName,
     list::IdentityChoice,
     output::{OK, Output, USAGE, style},
-    run::{EnvironmentName, RunArgs},
+    run::RunArgs,
 };
 use crate::{
     engine,

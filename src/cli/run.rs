@@ -16,18 +16,17 @@ use super::{
     cluster::StayArgs,
     cluster_env::{self, ClusterArgs, StandingArgs},
     eks::EksArgs,
+    environment::{EnvironmentName, address, loopback},
     host::{self, HostArgs},
     installation::{InstallationArgs, ThenArgs},
     kind::{self, KindArgs},
-    list::{IdentityChoice, TenantArgs, about_another},
+    list::{TenantArgs, about_another},
     output::{Output, USAGE},
     scenarios::{SelectionArgs, read_start},
 };
 use crate::{
     engine::{self, EndAt, LoadOverrides, RunOptions},
-    environment::{
-        ClusterAws, EnvironmentOptions, Fault, KindOptions, LocalOptions, Plant, standing::SharedOptions,
-    },
+    environment::{ClusterAws, ControlPlanePrograms, EnvironmentOptions, Fault, Plant},
     journal::Sink,
     known::{self, Issue, KnownIssues},
     redact::Redactor,
@@ -228,21 +227,6 @@ pub struct RunArgs {
     pub then: ThenArgs,
 }
 
-/// Environments that this version can stand up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EnvironmentName {
-    /// Everything in this process; needs nothing.
-    Embedded,
-    /// Driver and provider of real releases, as processes confined on this machine; the rest as in embedded.
-    Host,
-    /// A real cluster in containers of this machine, made by kind, driver and provider on its nodes; needs Docker.
-    Kind,
-    /// Any cluster that a kubeconfig is the way to, with the driver and provider that are there; it is left as it was.
-    Cluster,
-    /// A cluster of Amazon EKS in an account of AWS's: one that is there, or one that is made for the run (--create).
-    Eks,
-}
-
 /// See [`Arrival`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ArrivalName {
@@ -265,25 +249,6 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
         _ => Err("a number greater than 0 is needed".to_owned()),
-    }
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "an address and a port are needed, such as 127.0.0.1:6443".to_owned())
-}
-
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address = address(text)?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(format!(
-            "{} can be reached from outside this machine, and whoever reaches the embedded environment has all \
-             of it; give a loopback address, such as 127.0.0.1:{}",
-            address.ip(),
-            address.port()
-        ))
     }
 }
 
@@ -342,175 +307,6 @@ impl RunArgs {
     }
 }
 
-impl RunArgs {
-    /// The environment that was chosen; what cannot be meant, in words.
-    pub(super) fn environment(&self) -> Result<EnvironmentOptions, String> {
-        if self.env == EnvironmentName::Kind {
-            let installation = self.installation.options(&self.host.release, self.provider_qps)?;
-            let then = self.then.then.as_ref();
-            let then = then.map(|then| then.options(&installation, &self.host.release.repositories()));
-            return Ok(EnvironmentOptions::Kind(Box::new(KindOptions {
-                then: then.transpose()?,
-                stay: self.stay.stay(),
-                workload_image: self.image.clone(),
-                aws: self.aws.options(self.env),
-                plants: self.plant.clone(),
-                faults: self.fault.clone(),
-                ..self.kind.options(installation)
-            })));
-        }
-        if self.env == EnvironmentName::Cluster {
-            let aws = self.cluster_aws()?;
-            let options = self.cluster.options(aws, self.shared()?);
-            return Ok(EnvironmentOptions::Cluster(Box::new(options)));
-        }
-        if self.env == EnvironmentName::Eks {
-            let options =
-                self.eks
-                    .options(self.cluster_name.as_deref(), self.region.clone(), self.shared()?)?;
-            return Ok(EnvironmentOptions::Eks(Box::new(options)));
-        }
-        Ok(EnvironmentOptions::Local(Box::new(LocalOptions {
-            plants: self.plant.clone(),
-            faults: self.fault.clone(),
-            kubernetes_listen: self.kubernetes_listen,
-            aws_listen: self.aws_listen,
-            aws: self.aws.options(self.env),
-            clock: self.kubelet_clock,
-            provider_qps: self.provider_qps,
-            programs: self.host.obtained.clone().map(|obtained| obtained.0),
-            pod_identity: self.tenants.identity != IdentityChoice::Irsa,
-            ..LocalOptions::default()
-        })))
-    }
-
-    /// What is asked of a cluster that is there.
-    pub(super) fn shared(&self) -> Result<SharedOptions, String> {
-        let installation = self.installation.options(&self.host.release, self.provider_qps)?;
-        let then = self.then.then.as_ref();
-        let then = then.map(|then| then.options(&installation, &self.host.release.repositories()));
-        let named =
-            installation.driver.asked || installation.provider.asked || installation.registrar.is_some();
-        Ok(SharedOptions {
-            install: self.standing.install || self.standing.replace_driver || named,
-            replace_driver: self.standing.replace_driver,
-            installation,
-            then: then.transpose()?,
-            agent: self.kind.agent_image.clone(),
-            workload_image: self.image.clone(),
-            namespaces: self.tenants.names(),
-            irsa: self.tenants.identity != IdentityChoice::PodIdentity,
-            pod_identity: self.tenants.identity != IdentityChoice::Irsa,
-            plants: self.plant.clone(),
-            faults: self.fault.clone(),
-            ..SharedOptions::default()
-        })
-    }
-
-    fn cluster_aws(&self) -> Result<ClusterAws, String> {
-        if self.aws.is_account(self.env) {
-            return Ok(ClusterAws::Account {
-                options: self.eks.account(self.region.clone()),
-                id: String::new(),
-            });
-        }
-        if self.aws_listen == ([127, 0, 0, 1], 0).into() || self.aws_listen.ip().is_unspecified() {
-            return Err(
-                "the provider on the nodes has to reach the endpoint: give --aws-listen IP:PORT, with an address of this machine \
-                 that the nodes reach (port 0 for any free one)"
-                    .to_owned(),
-            );
-        }
-        Ok(ClusterAws::Ours {
-            options: self.aws.options(self.env),
-            listen: self.aws_listen,
-        })
-    }
-
-    /// What was given that means nothing in the environment that was chosen, and what to do.
-    fn misplaced(&self) -> Option<String> {
-        let of_host = self
-            .host
-            .first_given()
-            .filter(|_| self.env != EnvironmentName::Host);
-        let of_release = self
-            .host
-            .release
-            .first_given()
-            .filter(|_| self.env == EnvironmentName::Embedded);
-        let of_kind = self
-            .kind
-            .first_given()
-            .or_else(|| self.stay.first_given())
-            .filter(|_| self.env != EnvironmentName::Kind);
-        let of_nodes = self
-            .installation
-            .first_given()
-            .or_else(|| self.then.then.is_some().then_some("--then"))
-            .or_else(|| self.kind.agent_image.is_some().then_some("--agent-image"))
-            .filter(|_| matches!(self.env, EnvironmentName::Embedded | EnvironmentName::Host));
-        let of_cluster = self
-            .cluster
-            .first_given()
-            .filter(|_| self.env != EnvironmentName::Cluster);
-        let of_standing = self
-            .standing
-            .first_given()
-            .filter(|_| !matches!(self.env, EnvironmentName::Cluster | EnvironmentName::Eks));
-        let of_eks = self
-            .eks
-            .first_given()
-            .filter(|_| self.env != EnvironmentName::Eks);
-        let of_account = self
-            .eks
-            .first_of_account()
-            .filter(|_| self.env != EnvironmentName::Eks && !self.aws.is_account(self.env));
-        let broken = match (self.plant.first(), self.fault.first()) {
-            (Some(plant), _) => Some(format!("--plant {plant}")),
-            (None, Some(fault)) => Some(format!("--fault {fault}")),
-            (None, None) => None,
-        };
-        let broken = broken.filter(|_| self.env == EnvironmentName::Eks);
-        let reached = !self.aws_listen.ip().is_loopback() && self.env != EnvironmentName::Cluster;
-        of_host
-            .map(|flag| format!("{flag} is for real releases: add --env host"))
-            .or_else(|| {
-                of_release.map(|flag| format!("{flag} is for real releases: add --env host, or --env kind"))
-            })
-            .or_else(|| of_kind.map(|flag| format!("{flag} is for a cluster of kind: add --env kind")))
-            .or_else(|| of_nodes.map(|flag| format!("{flag} is for the nodes of a cluster: add --env kind, --env cluster or --env eks")))
-            .or_else(|| of_cluster.map(|flag| format!("{flag} is for a cluster that is there: add --env cluster")))
-            .or_else(|| {
-                of_standing.map(|flag| {
-                    format!("{flag} is for a cluster that is there: add --env cluster, or --env eks")
-                })
-            })
-            .or_else(|| of_eks.map(|flag| format!("{flag} is for a cluster of EKS: add --env eks")))
-            .or_else(|| {
-                of_account.map(|flag| {
-                    format!("{flag} is for an account of AWS's: add --env eks, or --env cluster --aws account")
-                })
-            })
-            .or_else(|| {
-                broken.map(|flag| format!("{flag} is for a part of ours, and in an account none is: leave --env eks out"))
-            })
-            .or_else(|| {
-                reached.then(|| {
-                    format!(
-                        "--aws-listen {}: it can be reached from outside this machine, and whoever reaches the embedded \
-                         environment has all of it; give a loopback address, such as 127.0.0.1:{}",
-                        self.aws_listen.ip(),
-                        self.aws_listen.port()
-                    )
-                })
-            })
-            .or_else(|| {
-                let confined = self.env == EnvironmentName::Host || self.host.kube_apiserver.is_some();
-                self.aws.misplaced(self.env, confined, &self.plant, &self.fault)
-            })
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -527,27 +323,14 @@ pub async fn run(
         writeln!(output.err, "error: {misplaced}")?;
         return Ok(USAGE);
     }
-    let environment = match args.environment() {
+    let mut environment = match args.environment() {
         Ok(environment) => environment,
         Err(because) => {
             writeln!(output.err, "error: {because}")?;
             return Ok(USAGE);
         }
     };
-    let mut environment = environment;
-    if let EnvironmentOptions::Cluster(cluster) = &mut environment {
-        if let Err(code) = args.cluster.may_be_used(cluster, output)? {
-            return Ok(code);
-        }
-        if let ClusterAws::Account { options, id } = &mut cluster.aws
-            && let Err(code) = args.eks.agree_to(options, id, output).await?
-        {
-            return Ok(code);
-        }
-    }
-    if let EnvironmentOptions::Eks(eks) = &mut environment
-        && let Err(code) = args.eks.agree(eks, output).await?
-    {
+    if let Err(code) = agreed(args, &mut environment, output).await? {
         return Ok(code);
     }
     let control_plane = match args.host.control_plane(args.env) {
@@ -599,29 +382,7 @@ pub async fn run(
         }
     }
     let mut options = args.options(binding.cases, known, host::typed(std::env::args()), environment);
-    let needs = engine::needs(&options);
-    match &mut options.environment {
-        EnvironmentOptions::Local(local) => {
-            local.notes = notes;
-            local.control_plane = control_plane;
-        }
-        EnvironmentOptions::Kind(kind) => {
-            kind.notes = notes;
-            kind.needs = needs;
-        }
-        EnvironmentOptions::Cluster(cluster) => {
-            cluster.shared.notes = notes;
-            cluster.shared.needs = needs;
-        }
-        EnvironmentOptions::Eks(eks) => {
-            eks.shared.notes = notes;
-            eks.shared.needs = needs;
-            // The account's own, where none was named.
-            if let Some(region) = &eks.account.region {
-                options.region.clone_from(region);
-            }
-        }
-    }
+    complete(&mut options, notes, control_plane);
     let terminal: Arc<Mutex<Option<Arc<Mutex<Terminal>>>>> = Arc::default();
     let for_sinks = Arc::clone(&terminal);
     let sinks = move |folder: &std::path::Path| -> Vec<Box<dyn Sink>> {
@@ -658,6 +419,54 @@ pub async fn run(
         writeln!(output.err, "exit {} ({})", end.exit.code(), end.exit)?;
     }
     Ok(end.exit.code())
+}
+
+/// Asks whether the account and the cluster that were named may be used; else the exit code comes back.
+async fn agreed(
+    args: &RunArgs,
+    environment: &mut EnvironmentOptions,
+    output: &mut Output<'_>,
+) -> io::Result<Result<(), u8>> {
+    match environment {
+        EnvironmentOptions::Local(_) | EnvironmentOptions::Kind(_) => Ok(Ok(())),
+        EnvironmentOptions::Cluster(cluster) => {
+            if let Err(code) = args.cluster.may_be_used(cluster, output)? {
+                return Ok(Err(code));
+            }
+            match &mut cluster.aws {
+                ClusterAws::Account { options, id } => args.eks.agree_to(options, id, output).await,
+                ClusterAws::Ours { .. } => Ok(Ok(())),
+            }
+        }
+        EnvironmentOptions::Eks(eks) => args.eks.agree(eks, output).await,
+    }
+}
+
+/// What is known of an environment once the cases are.
+fn complete(options: &mut RunOptions, notes: Vec<String>, control_plane: Option<ControlPlanePrograms>) {
+    let needs = engine::needs(options);
+    match &mut options.environment {
+        EnvironmentOptions::Local(local) => {
+            local.notes = notes;
+            local.control_plane = control_plane;
+        }
+        EnvironmentOptions::Kind(kind) => {
+            kind.notes = notes;
+            kind.needs = needs;
+        }
+        EnvironmentOptions::Cluster(cluster) => {
+            cluster.shared.notes = notes;
+            cluster.shared.needs = needs;
+        }
+        EnvironmentOptions::Eks(eks) => {
+            eks.shared.notes = notes;
+            eks.shared.needs = needs;
+            // The account's own, where none was named.
+            if let Some(region) = &eks.account.region {
+                options.region.clone_from(region);
+            }
+        }
+    }
 }
 
 /// The known issues of the file that was given, or of the one in the binary. What is wrong with them is

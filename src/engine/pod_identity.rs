@@ -71,7 +71,10 @@ async fn addon(kubernetes: &Kubernetes) -> Result<String, String> {
         .await
         .map_err(|error| error.to_string())?;
     let found = found.ok_or_else(|| {
-        format!("there is no {reference}: add the add-on (`aws eks create-addon --addon-name {ADDON} ..`)")
+        format!(
+            "there is no {reference}: have it installed for the run with --addon {ADDON}, or for good (`aws eks create-addon \
+             --addon-name {ADDON} ..`)"
+        )
     })?;
     let count = |name: &str| found["status"][name].as_u64().unwrap_or_default();
     let (ready, wanted) = (count("numberReady"), count("desiredNumberScheduled"));

@@ -7,49 +7,39 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::task::{JoinError, JoinHandle};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    dispatch::{Dispatch, dispatch},
+    folder::{RunFolder, draw_id},
     machine, micros,
     options::RunOptions,
-    pod_identity, probe, programs,
     signals::{self, Ending},
     upgrade,
-    world::{Standing, Values, World, plain_request, tenant_ready},
+    world::Values,
 };
 use crate::{
-    environment::{self, Environment, EnvironmentOptions, Fault, Heard, Told},
+    environment::{self, Environment, Told},
     journal::{
-        CaseFinished, Closed, EventKind, Interrupted, Journal, LeftoverFound, ProgressMade, RunFinished,
-        RunStarted, SCHEMA_VERSION, Sink, TeardownFinished, Verdict, WarningRaised, WriteError,
+        CaseFinished, Closed, EventKind, Interrupted, Journal, RunFinished, RunStarted, SCHEMA_VERSION, Sink,
+        Verdict, WarningRaised, WriteError,
     },
-    provision::{
-        ClusterReach, Going, Ledger, LedgerError, Object, Provisioner, Teardown, finish_account,
-        scratch_removed, sweep::finish_cluster,
-    },
+    provision::{Ledger, LedgerError, Object},
     redact::Redactor,
     report::{self, ExitCode, Format, RunSummary},
     scenario::Case,
     tenant::{ClusterName, Marks, NameError},
 };
 
-/// Tenants made at a time.
-const PARALLEL_TENANTS: usize = 16;
 /// Longest wait for the journal's writer.
 const JOURNAL: Duration = Duration::from_secs(30);
 /// Longest wait for what is under way when the run is asked to end: clean-up of cases has a minute.
 const WIND_UP: Duration = Duration::from_secs(90);
-/// Longest wait for what is being made when the run is asked to end: a call has 30 s, and is tried again.
-const LANDING: Duration = Duration::from_mins(1);
-/// Longest wait for the parts of an environment to end.
-const STOP: Duration = Duration::from_secs(15);
 
 /// A run that could not begin. Nothing was made.
 #[derive(Debug, thiserror::Error)]
@@ -218,146 +208,21 @@ pub fn plan(options: &RunOptions, seed: u64) -> Vec<Arc<Case>> {
 /// A run under way: what both halves of it need.
 pub(super) struct Life {
     pub(super) options: Arc<RunOptions>,
-    seed: u64,
-    cluster: ClusterName,
+    pub(super) seed: u64,
+    pub(super) cluster: ClusterName,
     pub(super) marks: Marks,
     pub(super) scratch: PathBuf,
     /// The run's own, with its reports.
     pub(super) folder: PathBuf,
     pub(super) redactor: Redactor,
-    values: Arc<Values>,
+    pub(super) values: Arc<Values>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) journal: Journal,
     /// Set as soon as it stands, so that a panic later cannot take it along.
-    environment: Mutex<Option<Arc<Environment>>>,
+    pub(super) environment: Mutex<Option<Arc<Environment>>>,
 }
 
 impl Life {
-    /// The first half: environment, tenants, cases.
-    async fn work(
-        self: Arc<Self>,
-        cases: Vec<Arc<Case>>,
-        cancelled: CancellationToken,
-    ) -> Result<(), String> {
-        // Whatever is to be done must be on record first, the folder of sockets and mounts too.
-        self.ledger
-            .plan(&[Object::Scratch(self.scratch.clone())])
-            .map_err(|error| format!("cannot {error}"))?;
-        let journal = self.journal.clone();
-        let struck = move |fault: Fault| {
-            journal.record(warning(format!(
-                "the fault {fault} struck: {}",
-                fault.trouble.what()
-            )));
-        };
-        let starting = self.options.environment.start(
-            &self.scratch,
-            &self.options.region,
-            self.seed,
-            &self.marks,
-            &self.ledger,
-            Heard {
-                struck: Arc::new(struck),
-                told: self.told(),
-            },
-        );
-        // Large, and begun once. What is half made when the run is asked to end is on record.
-        let starting = Box::pin(starting);
-        let started = tokio::select! {
-            started = starting => started,
-            () = cancelled.cancelled(), if self.options.environment.is_slow() => return Ok(()),
-        };
-        let environment = started.map_err(|error| error.to_string())?;
-        let environment = Arc::new(environment);
-        *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&environment));
-        let began = Instant::now();
-        let capabilities = probe::capabilities(
-            &environment,
-            &environment.ready.components,
-            &self.options.identities,
-        )
-        .await;
-        let mut ready = environment.ready.clone();
-        ready.capabilities.clone_from(&capabilities);
-        ready.took_us += micros(began.elapsed());
-        self.journal.record(EventKind::EnvironmentReady(ready));
-        let _incidents = self.journal_incidents(&environment);
-
-        let provisioner = Provisioner::new(
-            Arc::clone(&environment),
-            Arc::clone(&self.ledger),
-            self.cluster.clone(),
-            self.marks.clone(),
-        );
-        let identities = pod_identity::usable(&self.options.identities, &capabilities);
-        // Without a way in there is no case to be tried.
-        let tenants = if identities.is_empty() {
-            &[]
-        } else {
-            &self.options.tenants[..]
-        };
-        let requests = tenants
-            .iter()
-            .map(|name| plain_request(&self.values, name, &identities))
-            .collect();
-        let ready = |tenant: &crate::provision::Tenant| self.journal.record(tenant_ready(tenant, None));
-        let provide = async {
-            provisioner.provide_cluster(&identities).await?;
-            provisioner
-                .provide(requests, PARALLEL_TENANTS, &ready, &cancelled)
-                .await
-        };
-        let shared = provide
-            .await
-            .map_err(|error| format!("cannot provision the tenants: {error}"))?;
-        if cancelled.is_cancelled() {
-            return Ok(());
-        }
-        let standing = Standing {
-            components: vec![environment.ready.components.clone()],
-            capabilities,
-        };
-        let world = Arc::new(World {
-            environment,
-            standing: RwLock::new(standing),
-            provisioner,
-            journal: self.journal.clone(),
-            options: Arc::clone(&self.options),
-            marks: self.marks.clone(),
-            seed: self.seed,
-            scratch: self.scratch.clone(),
-            shared: identities
-                .iter()
-                .map(|&identity| {
-                    let through = shared.iter().filter_map(|tenant| tenant.through(identity));
-                    (identity, through.collect())
-                })
-                .collect(),
-            values: Arc::clone(&self.values),
-        });
-        let how = Dispatch {
-            jobs: self.options.jobs,
-            retries: self.options.retries,
-            fail_fast: self.options.fail_fast,
-        };
-        if world.environment.upgrade.is_some() {
-            return upgrade::run(&world, cases, how, &cancelled).await;
-        }
-        dispatch(&world, cases, how, &cancelled).await;
-        Ok(())
-    }
-
-    /// Journals what befalls nodes, for as long as the answer lives.
-    fn journal_incidents(&self, environment: &Environment) -> Option<AbortOnDropHandle<()>> {
-        let mut incidents = environment.kubernetes.incidents()?;
-        let journal = self.journal.clone();
-        Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            while let Some(incident) = incidents.recv().await {
-                journal.record(EventKind::IncidentSeen(incident));
-            }
-        })))
-    }
-
     /// Waits for the first half, however it ends; says why it did not come to its own end.
     async fn supervise(
         &self,
@@ -438,175 +303,6 @@ impl Life {
                 will_retry: false,
                 took_us: 0,
             }));
-        }
-    }
-
-    /// The second half: everything that was made goes, and what does not is named.
-    async fn tear_down(&self) {
-        let began = Instant::now();
-        let environment = self
-            .environment
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if !self.ledger.all_landed(LANDING).await {
-            self.warn(format!(
-                "what was being made is under way still after {LANDING:?}"
-            ));
-        }
-        let mut report;
-        let told = self.told();
-        let went = |going: Going<'_>| {
-            told(ProgressMade {
-                stage: "teardown".to_owned(),
-                text: going.to_string(),
-                took_us: None,
-            });
-        };
-        if let Some(environment) = environment {
-            for text in programs::revived(&environment).await {
-                self.warn(text);
-            }
-            if self.keeps_cluster().await {
-                // As it is, with everything in it.
-                report = Teardown::default();
-            } else {
-                report = Teardown::run(&environment, &self.ledger, &self.marks, &self.cluster, &went).await;
-            }
-            self.tell_what_was_held_back(&environment);
-            if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
-                self.warn(format!("the environment did not end within {STOP:?}"));
-            }
-            // What is said to be left in a world that was in this process is gone by now.
-            for text in report.gone_with_process(&self.ledger, &environment.reach, &environment.kubernetes_in)
-            {
-                self.warn(text);
-            }
-        } else {
-            report = self.half_made_in_account(&went).await;
-            if let Some(cluster) = self.cluster_of_others() {
-                let finished = finish_cluster(&cluster, &self.ledger, &self.marks).await;
-                report.removed += finished.removed;
-                report.left.extend(finished.left);
-            }
-        }
-        // Where the environment never stood, because a program did not start, its log is what tells.
-        for text in programs::keep_logs(
-            &environment::logs_folder(&self.scratch),
-            &self.folder,
-            &self.redactor,
-        ) {
-            self.warn(text);
-        }
-        self.end_cluster(&mut report).await;
-        self.remove_containers(&mut report).await;
-        let scratch = Object::Scratch(self.scratch.clone());
-        if self.ledger.standing().contains(&scratch) {
-            let folder = self.scratch.clone();
-            let removed = tokio::task::spawn_blocking(move || scratch_removed(&folder)).await;
-            match removed
-                .map_err(|error| error.to_string())
-                .and_then(|removed| removed.map_err(|error| error.to_string()))
-            {
-                Ok(()) => {
-                    self.ledger.removed(&scratch);
-                    report.removed += 1;
-                }
-                Err(because) => {
-                    report.left.push(LeftoverFound {
-                        object: scratch.to_string(),
-                        because,
-                    });
-                }
-            }
-        }
-        // An environment that never stood took what was planned in it along, and so does a cluster that is gone.
-        let reach = self
-            .options
-            .environment
-            .reach(self.marks.run(), &self.options.region);
-        let others = self.cluster_of_others().is_some();
-        for object in self.ledger.standing() {
-            // What is in somebody else's cluster is there until it is removed.
-            let stays = others && object.is_in_kubernetes();
-            if !stays
-                && !reach.outlives(&object)
-                && !report.left.iter().any(|left| left.object == object.to_string())
-            {
-                self.ledger.removed(&object);
-            }
-        }
-        for left in &report.left {
-            self.journal.record(EventKind::LeftoverFound(left.clone()));
-        }
-        if self.options.environment.is_slow() {
-            self.told()(ProgressMade {
-                stage: "teardown".to_owned(),
-                text: format!("{} objects removed", report.removed),
-                took_us: Some(micros(began.elapsed())),
-            });
-        }
-        self.journal.record(EventKind::TeardownFinished(TeardownFinished {
-            removed: report.removed,
-            left: u32::try_from(report.left.len()).unwrap_or(u32::MAX),
-            took_us: micros(began.elapsed()),
-        }));
-        if let Err(error) = self.ledger.close() {
-            self.warn(format!("cannot {error}"));
-        }
-    }
-
-    /// Says that calls waited, so that nobody takes it for AWS's slowness.
-    fn tell_what_was_held_back(&self, environment: &Environment) {
-        let held = environment.aws.held_back();
-        if held.calls > 0 {
-            self.warn(format!(
-                "{} AWS calls waited {:.1} s in all, to stay within the share of the account's quotas that the run may take \
-                 (--max-aws-share)",
-                held.calls,
-                held.waited.as_secs_f64()
-            ));
-        }
-    }
-
-    /// The cluster of somebody else's that has what the run makes in Kubernetes, where AWS is no account: with one it is
-    /// finished together.
-    fn cluster_of_others(&self) -> Option<ClusterReach> {
-        let reach = self
-            .options
-            .environment
-            .reach(self.marks.run(), &self.options.region);
-        match &self.options.environment {
-            EnvironmentOptions::Cluster(options) if !reach.is_account() => Some(options.cluster_reach()),
-            _ => None,
-        }
-    }
-
-    /// Takes down what was made in an account until the environment did not come to stand.
-    async fn half_made_in_account(&self, went: &(dyn Fn(Going<'_>) + Sync)) -> Teardown {
-        let reach = self
-            .options
-            .environment
-            .reach(self.marks.run(), &self.options.region);
-        if !self.ledger.standing().iter().any(|object| reach.outlives(object)) {
-            return Teardown::default();
-        }
-        let finishing = finish_account(&reach, None, &self.ledger, &self.marks, &self.cluster, went);
-        match Box::pin(finishing).await {
-            Ok(report) => report,
-            Err(trouble) => Teardown {
-                left: self
-                    .ledger
-                    .standing()
-                    .iter()
-                    .filter(|object| reach.outlives(object))
-                    .map(|object| LeftoverFound {
-                        object: object.to_string(),
-                        because: trouble.to_string(),
-                    })
-                    .collect(),
-                ..Teardown::default()
-            },
         }
     }
 
@@ -694,42 +390,8 @@ pub(super) async fn flushed(journal: &Journal) -> Result<Closed, WriteError> {
         .unwrap_or(Err(WriteError::Stuck { within: JOURNAL }))
 }
 
-fn warning(text: impl Into<String>) -> EventKind {
+pub(super) fn warning(text: impl Into<String>) -> EventKind {
     EventKind::WarningRaised(WarningRaised { text: text.into() })
-}
-
-/// The folder of a run, made for it, which goes again with a run that cannot begin.
-struct RunFolder {
-    path: PathBuf,
-    kept: bool,
-}
-
-impl RunFolder {
-    fn make(out: &Path, run_id: &str) -> Result<Self, StartError> {
-        let path = out.join(run_id);
-        // Never one that is there already: what this one holds may be removed.
-        std::fs::create_dir_all(out)
-            .and_then(|()| std::fs::create_dir(&path))
-            .map_err(|source| StartError::Folder {
-                path: path.clone(),
-                source,
-            })?;
-        Ok(Self { path, kept: false })
-    }
-
-    fn keep(mut self) -> PathBuf {
-        self.kept = true;
-        self.path.clone()
-    }
-}
-
-impl Drop for RunFolder {
-    fn drop(&mut self) {
-        if !self.kept {
-            // The error that ends the run is the one to be told.
-            drop(std::fs::remove_dir_all(&self.path));
-        }
-    }
 }
 
 /// The first signal cancels, the second calls `at_once`.
@@ -753,13 +415,4 @@ async fn watch_signals(
             }
         }
     }
-}
-
-/// Six letters and digits that read well aloud: no vowels, so no words, and none that look alike.
-fn draw_id() -> String {
-    const LETTERS: &[u8] = b"23456789bcdfghjkmnpqrstvwxz";
-    let mut random = rand::rng();
-    (0..6)
-        .map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]))
-        .collect()
 }

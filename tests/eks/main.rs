@@ -8,10 +8,12 @@
 #[expect(dead_code, reason = "most of it is for the tests of the endpoint's clusters")]
 #[path = "../clusters/site.rs"]
 mod account;
+mod addons;
 mod catalogue;
 mod charts;
 mod context;
 mod created;
+mod credentials;
 mod ending;
 mod existing;
 mod safety;

@@ -12,10 +12,10 @@ use mountproof::{
     aws::{AddonRequest, Aws, ClusterRequest, NodegroupRequest, service_trust},
     environment::{NodeOptions, StandInClusters},
     kubernetes::{Identity, Kubernetes, KubernetesAccess},
-    tenant::Marks,
+    tenant::{AUDIENCE, Marks},
 };
 use mountproof_aws_endpoint::{Endpoint, EndpointConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -159,20 +159,31 @@ impl Site {
         self.runtime.block_on(making).unwrap();
     }
 
+    /// The team's cluster, as its administrator.
+    async fn teams_kubernetes(&self) -> Kubernetes {
+        let aws = self.aws();
+        let cluster = aws.cluster(TEAMS).await.unwrap();
+        let token = aws.cluster_token(TEAMS).await.unwrap().token;
+        let access = KubernetesAccess::new(
+            cluster.endpoint.unwrap(),
+            cluster.ca_pem.unwrap(),
+            Identity::Token(token),
+        );
+        Kubernetes::connect(&access, &Marks::of_run("none"))
+            .await
+            .unwrap()
+    }
+
+    /// Makes something in the team's cluster.
+    pub(crate) fn make(&self, manifest: &Value) {
+        let making = async { self.teams_kubernetes().await.create(manifest).await };
+        self.runtime.block_on(making).unwrap();
+    }
+
     /// Everything in the team's cluster that is of interest, with its id.
     pub(crate) fn objects(&self) -> Vec<String> {
         let looking = async {
-            let aws = self.aws();
-            let cluster = aws.cluster(TEAMS).await.unwrap();
-            let token = aws.cluster_token(TEAMS).await.unwrap().token;
-            let access = KubernetesAccess::new(
-                cluster.endpoint.unwrap(),
-                cluster.ca_pem.unwrap(),
-                Identity::Token(token),
-            );
-            let kubernetes = Kubernetes::connect(&access, &Marks::of_run("none"))
-                .await
-                .unwrap();
+            let kubernetes = self.teams_kubernetes().await;
             let mut all = Vec::new();
             for (version, kind) in KINDS {
                 for object in kubernetes.list(version, kind, None, None).await.unwrap() {
@@ -202,6 +213,25 @@ impl Site {
         let key = self.runtime.block_on(assuming);
         let token = key.session_token().unwrap_or_default();
         [key.access_key_id(), key.secret_access_key(), token].map(str::to_owned)
+    }
+
+    /// A token of a `ServiceAccount` of the team's cluster, with which a new role can be taken on.
+    pub(crate) fn token_for_a_role(&self, role: &str) -> String {
+        let making = async {
+            let (aws, tags) = (self.aws(), Marks::of_run("team").tags());
+            let issuer = aws.cluster(TEAMS).await.unwrap().issuer.unwrap();
+            let provider = aws.provide_oidc(&issuer, AUDIENCE, &tags).await.unwrap();
+            let subject = format!("{}:sub", issuer.trim_start_matches("https://"));
+            let trust = json!({ "Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Principal": { "Federated": provider }, "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": { "StringEquals": { subject: "system:serviceaccount:default:default" } },
+            } });
+            aws.provide_role_with(role, &trust, &[], &tags).await.unwrap();
+            let kubernetes = self.teams_kubernetes().await;
+            let token = kubernetes.token("default", "default", AUDIENCE).await;
+            token.unwrap().expose().to_owned()
+        };
+        self.runtime.block_on(making)
     }
 
     /// Everything in the account.

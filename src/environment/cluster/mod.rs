@@ -198,7 +198,7 @@ pub(super) async fn start(
         kubernetes,
     };
     let run = Run { marks, ledger, heard };
-    standing::environment(stands, &options.shared, at_hand, run).await
+    Box::pin(standing::environment(stands, &options.shared, at_hand, run)).await
 }
 
 /// Looks at what a run needs of a cluster. By name, in reading order; what needs something that is missing is not looked at.

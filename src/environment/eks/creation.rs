@@ -34,32 +34,14 @@ const NODE_POLICIES: &[&str] = &[
     "AmazonEKS_CNI_Policy",
 ];
 
-/// Makes a cluster of this name, with nodes and add-ons.
-pub(super) async fn create(
-    aws: &Aws,
-    name: &str,
-    creation: &Creation,
-    marks: &Marks,
-    ledger: &Ledger,
-    told: &Told,
-) -> Result<ClusterView, StartError> {
-    let making = Making {
-        aws,
-        name,
-        creation,
-        marks,
-        ledger,
-    };
-    let cluster_role = making
-        .role("cluster", "eks.amazonaws.com", CLUSTER_POLICIES)
-        .await?;
-    let cluster = making.cluster(&cluster_role, told).await?;
-    let node_role = making.role("node", "ec2.amazonaws.com", NODE_POLICIES).await?;
-    making.nodes(&node_role, told).await?;
-    for addon in &creation.addons {
-        making.addon(addon, told).await?;
-    }
-    Ok(cluster)
+/// What makes something in EKS for a run.
+pub(super) struct Making<'a> {
+    pub(super) aws: &'a Aws,
+    /// The cluster's name.
+    pub(super) name: &'a str,
+    pub(super) marks: &'a Marks,
+    pub(super) ledger: &'a Ledger,
+    pub(super) told: &'a Told,
 }
 
 /// Name of the role of a run for its cluster or its nodes.
@@ -72,15 +54,26 @@ fn nodegroup_name(marks: &Marks) -> String {
     format!("mountproof-{}", marks.run())
 }
 
-struct Making<'a> {
-    aws: &'a Aws,
-    name: &'a str,
-    creation: &'a Creation,
-    marks: &'a Marks,
-    ledger: &'a Ledger,
-}
-
 impl Making<'_> {
+    /// Makes the cluster, with nodes.
+    pub(super) async fn create(&self, creation: &Creation) -> Result<ClusterView, StartError> {
+        let cluster_role = self
+            .role("cluster", "eks.amazonaws.com", CLUSTER_POLICIES)
+            .await?;
+        let cluster = self.cluster(creation, &cluster_role).await?;
+        let node_role = self.role("node", "ec2.amazonaws.com", NODE_POLICIES).await?;
+        self.nodes(creation, &node_role).await?;
+        Ok(cluster)
+    }
+
+    /// Installs these, one after the other.
+    pub(super) async fn install(&self, addons: &[AddonWanted]) -> Result<(), StartError> {
+        for addon in addons {
+            self.addon(addon).await?;
+        }
+        Ok(())
+    }
+
     /// A role that a service takes on, with policies that AWS manages; its ARN.
     async fn role(&self, whose: &str, service: &str, policies: &[&str]) -> Result<String, StartError> {
         let name = role_name(self.marks, whose);
@@ -98,16 +91,16 @@ impl Making<'_> {
         self.ledger.landed(making).await.map_err(StartError::of(PART))
     }
 
-    async fn cluster(&self, role_arn: &str, told: &Told) -> Result<ClusterView, StartError> {
+    async fn cluster(&self, creation: &Creation, role_arn: &str) -> Result<ClusterView, StartError> {
         let name = self.name;
         self.plan(Object::EksCluster(name.to_owned()))?;
-        let stage = Stage::begin(told, "cluster", format!("{name}: asking EKS"));
+        let stage = Stage::begin(self.told, "cluster", format!("{name}: asking EKS"));
         let wanted = ClusterRequest {
             name: name.to_owned(),
-            version: self.creation.version.clone(),
+            version: creation.version.clone(),
             role_arn: role_arn.to_owned(),
-            subnets: self.creation.subnets.clone(),
-            security_groups: self.creation.security_groups.clone(),
+            subnets: creation.subnets.clone(),
+            security_groups: creation.security_groups.clone(),
             tags: self.marks.tags(),
         };
         let aws = self.aws.clone();
@@ -123,19 +116,19 @@ impl Making<'_> {
         Ok(cluster)
     }
 
-    async fn nodes(&self, role_arn: &str, told: &Told) -> Result<(), StartError> {
-        let (name, nodes) = (nodegroup_name(self.marks), &self.creation.nodes);
+    async fn nodes(&self, creation: &Creation, role_arn: &str) -> Result<(), StartError> {
+        let (name, nodes) = (nodegroup_name(self.marks), &creation.nodes);
         self.plan(Object::Nodegroup {
             cluster: self.name.to_owned(),
             name: name.clone(),
         })?;
         let size = format!("{} of {}", nodes.desired, nodes.instance_type);
-        let stage = Stage::begin(told, "nodes", format!("{size}: asking EKS"));
+        let stage = Stage::begin(self.told, "nodes", format!("{size}: asking EKS"));
         let wanted = NodegroupRequest {
             cluster: self.name.to_owned(),
             name: name.clone(),
             role_arn: role_arn.to_owned(),
-            subnets: self.creation.subnets.clone(),
+            subnets: creation.subnets.clone(),
             instance_type: nodes.instance_type.clone(),
             min: whole(nodes.least),
             max: whole(nodes.most),
@@ -154,12 +147,12 @@ impl Making<'_> {
         Ok(())
     }
 
-    async fn addon(&self, addon: &AddonWanted, told: &Told) -> Result<(), StartError> {
+    async fn addon(&self, addon: &AddonWanted) -> Result<(), StartError> {
         self.plan(Object::Addon {
             cluster: self.name.to_owned(),
             name: addon.name.clone(),
         })?;
-        let stage = Stage::begin(told, "add-on", format!("{}: asking EKS", addon.name));
+        let stage = Stage::begin(self.told, "add-on", format!("{}: asking EKS", addon.name));
         let wanted = AddonRequest {
             cluster: self.name.to_owned(),
             name: addon.name.clone(),

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    super::{Found, standing},
-    EksCluster, EksOptions, access, connect, existing,
+    super::{
+        Found,
+        standing::{self, SharedOptions},
+    },
+    EksCluster, EksOptions, access, addons, connect, existing,
 };
 use crate::{aws::Aws, tenant::Marks};
 
@@ -58,7 +61,27 @@ pub async fn look(options: &EksOptions) -> Vec<(&'static str, Found)> {
             return found;
         }
     };
-    found.extend(standing::doctor(&kubernetes, &options.shared).await);
+    if !options.addons.is_empty() {
+        let names: Vec<&str> = options.addons.iter().map(|addon| addon.name.as_str()).collect();
+        let fit = addons::fit(&aws, &kubernetes, options, name).await;
+        found.push((
+            "add-ons",
+            fit.map_or_else(
+                |error| Found::Missing(error.to_string()),
+                |()| {
+                    Found::Good(format!(
+                        "{}: installed for a run, and removed after it",
+                        names.join(", ")
+                    ))
+                },
+            ),
+        ));
+    }
+    let shared = SharedOptions {
+        install: options.shared.install || options.has_provider(),
+        ..options.shared.clone()
+    };
+    found.extend(standing::doctor(&kubernetes, &shared).await);
     found
 }
 

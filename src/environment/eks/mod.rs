@@ -7,6 +7,7 @@
 //!
 //! Everything that is made is on record before, and carries the run's tag; what was there is left as it is.
 
+mod addons;
 mod cost;
 mod creation;
 mod doctor;
@@ -24,7 +25,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{creation::PART, kubeconfig::Written, tokens::EksTokens};
+use self::{
+    creation::{Making, PART},
+    kubeconfig::Written,
+    tokens::EksTokens,
+};
 pub use self::{
     doctor::look,
     options::{AddonWanted, Creation, EksCluster, EksOptions, Nodes, POD_IDENTITY_ADDON, PROVIDER_ADDON},
@@ -67,11 +72,16 @@ pub(super) async fn start(
     let aws = account(options).await?;
     let region = aws.access().region.clone();
     let name = options.cluster_name(marks.run());
+    let making = Making {
+        aws: &aws,
+        name: &name,
+        marks,
+        ledger,
+        told: &heard.told,
+    };
     let cluster = match &options.cluster {
         EksCluster::Existing(name) => existing(&aws, name).await?,
-        EksCluster::Created(creation) => {
-            creation::create(&aws, &name, creation, marks, ledger, &heard.told).await?
-        }
+        EksCluster::Created(creation) => making.create(creation).await?,
     };
     let kubernetes_in = match &options.cluster {
         EksCluster::Created(_) => KubernetesIn::OwnCluster,
@@ -86,6 +96,10 @@ pub(super) async fn start(
     }
     let access = access(&aws, &cluster)?;
     let kubernetes = connect(&access, marks, options.creates()).await?;
+    if !options.creates() && !options.addons.is_empty() {
+        addons::fit(&aws, &kubernetes, options, &name).await?;
+    }
+    making.install(&options.addons).await?;
     let issuer = match &cluster.issuer {
         Some(issuer) => issuer.clone(),
         None => kubernetes.issuer().await.map_err(StartError::of(PART))?,
@@ -106,7 +120,8 @@ pub(super) async fn start(
         way: None,
     };
     let run = standing::Run { marks, ledger, heard };
-    let environment = standing::environment(stands, &options.shared, at_hand, run).await?;
+    let standing = standing::environment(stands, &options.shared, at_hand, run);
+    let environment = Box::pin(standing).await?;
     Ok(Environment {
         eks_cluster: Some(name),
         ..environment

@@ -14,6 +14,8 @@ pub struct EksOptions {
     pub account_id: String,
     /// The cluster.
     pub cluster: EksCluster,
+    /// What is installed for the run by EKS, beside what the cluster has.
+    pub addons: Vec<AddonWanted>,
     /// Where a kubeconfig for it is written.
     pub kubeconfig: Option<PathBuf>,
     /// Driver and provider, and the rest that a cluster has beside Kubernetes.
@@ -47,6 +49,12 @@ impl EksOptions {
     pub fn creates(&self) -> bool {
         matches!(self.cluster, EksCluster::Created(_))
     }
+
+    /// Whether driver and provider come as an add-on.
+    #[must_use]
+    pub fn has_provider(&self) -> bool {
+        self.addons.iter().any(|addon| addon.name == PROVIDER_ADDON)
+    }
 }
 
 /// How to make a cluster.
@@ -62,26 +70,6 @@ pub struct Creation {
     pub security_groups: Vec<String>,
     /// Its nodes.
     pub nodes: Nodes,
-    /// What is installed beside what every cluster has.
-    pub addons: Vec<AddonWanted>,
-}
-
-impl Creation {
-    /// Adds an add-on, of whatever version EKS chooses, where none of its name is asked for.
-    pub fn want(&mut self, name: &str) {
-        if !self.addons.iter().any(|addon| addon.name == name) {
-            self.addons.push(AddonWanted {
-                name: name.to_owned(),
-                version: None,
-            });
-        }
-    }
-
-    /// Whether driver and provider come as an add-on.
-    #[must_use]
-    pub fn has_provider(&self) -> bool {
-        self.addons.iter().any(|addon| addon.name == PROVIDER_ADDON)
-    }
 }
 
 /// A managed node group.
@@ -146,6 +134,17 @@ pub struct AddonWanted {
     pub name: String,
     /// Its version; none is the one that EKS chooses for the cluster's version.
     pub version: Option<String>,
+}
+
+impl AddonWanted {
+    /// One of whatever version EKS chooses.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: None,
+        }
+    }
 }
 
 /// The add-on that is driver and provider.

@@ -30,6 +30,10 @@ impl EksOptions {
             ],
             EksCluster::Created(creation) => self.made(creation, region),
         };
+        for addon in &self.addons {
+            let version = addon.version.as_deref().unwrap_or("of EKS's choice");
+            lines.push(format!("add-on      {} {version}", addon.name));
+        }
         lines.extend(self.shared.planned());
         let account = match self.account_id.as_str() {
             "" => {
@@ -39,7 +43,7 @@ impl EksOptions {
         };
         lines.push(format!("account: {account}"));
         lines.push(
-            "every object's name begins with mountproof-RUNID; tags mountproof:run=RUNID and, of a tenant, mountproof:tenant=NAME"
+            "every name in the account begins with mountproof-RUNID; tags mountproof:run=RUNID and, of a tenant, mountproof:tenant=NAME"
                 .to_owned(),
         );
         lines.extend(self.permissions(region));
@@ -61,12 +65,30 @@ impl EksOptions {
         lines
     }
 
-    /// What has to be allowed, by service.
-    fn permissions(&self, region: &str) -> Vec<String> {
+    /// What has to be allowed, in this partition, account and region.
+    #[must_use]
+    pub fn scope<'a>(
+        &'a self,
+        (partition, account, region): (&'a str, &'a str, &'a str),
+        identities: &'a [Identity],
+    ) -> Scope<'a> {
         let (cluster, created) = match &self.cluster {
             EksCluster::Existing(name) => (Some(name.as_str()), None),
             EksCluster::Created(creation) => (None, creation.name.as_deref()),
         };
+        Scope {
+            partition,
+            account,
+            region,
+            cluster,
+            created,
+            addons: !self.addons.is_empty(),
+            identities,
+        }
+    }
+
+    /// The same, by service.
+    fn permissions(&self, region: &str) -> Vec<String> {
         let identities: Vec<Identity> = Identity::ALL
             .into_iter()
             .filter(|identity| match identity {
@@ -74,14 +96,7 @@ impl EksOptions {
                 Identity::PodIdentity => self.shared.pod_identity,
             })
             .collect();
-        let actions = policy::actions(&Scope {
-            partition: "aws",
-            account: &self.account_id,
-            region,
-            cluster,
-            created,
-            identities: &identities,
-        });
+        let actions = policy::actions(&self.scope(("aws", &self.account_id, region), &identities));
         let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for action in &actions {
             if let Some((service, name)) = action.split_once(':') {
@@ -104,7 +119,7 @@ impl EksOptions {
         let name = self.cluster_name("RUNID");
         let nodes = &creation.nodes;
         let version = creation.version.as_deref().unwrap_or("of EKS's choice");
-        let mut lines = vec![
+        vec![
             format!("eks: a cluster of its own in {region}, deleted at the end; {TAKES}"),
             format!(
                 "cluster     {name}, Kubernetes {version}, subnets {}",
@@ -116,11 +131,6 @@ impl EksOptions {
             ),
             "roles       mountproof-RUNID-cluster, mountproof-RUNID-node, with policies that AWS manages"
                 .to_owned(),
-        ];
-        for addon in &creation.addons {
-            let version = addon.version.as_deref().unwrap_or("of EKS's choice");
-            lines.push(format!("add-on      {} {version}", addon.name));
-        }
-        lines
+        ]
     }
 }

@@ -20,6 +20,8 @@ pub struct Scope<'a> {
     pub cluster: Option<&'a str>,
     /// The name of one that is made, where it is not a run's.
     pub created: Option<&'a str>,
+    /// Whether add-ons are installed in the cluster that is there.
+    pub addons: bool,
     /// How pods get their roles.
     pub identities: &'a [Identity],
 }
@@ -36,11 +38,11 @@ pub fn document(scope: &Scope<'_>) -> Value {
         statements.extend(provider(scope));
     }
     match scope.cluster {
-        Some(name) => statements.push(allowed(
-            "FindTheCluster",
-            &["eks:DescribeCluster"],
-            &[scope.cluster_arn(name)],
-        )),
+        Some(name) => {
+            let cluster = scope.cluster_arn(name);
+            statements.push(allowed("FindTheCluster", &["eks:DescribeCluster"], &[cluster]));
+            statements.extend(scope.addons.then(|| addons(scope, name)));
+        }
         None => statements.extend(creation(scope)),
     }
     if scope.identities.contains(&Identity::PodIdentity) {
@@ -207,6 +209,20 @@ fn creation(scope: &Scope<'_>) -> Vec<Value> {
     ]
 }
 
+/// Add-ons in a cluster that is there: those that it has are of the same names, and told by their tags.
+fn addons(scope: &Scope<'_>, name: &str) -> Value {
+    allowed(
+        "AddOnsOfTheRun",
+        &[
+            "eks:CreateAddon",
+            "eks:DeleteAddon",
+            "eks:DescribeAddon",
+            "eks:TagResource",
+        ],
+        &[scope.cluster_arn(name), scope.eks(&format!("addon/{name}/*"))],
+    )
+}
+
 /// Pod Identity.
 fn associations(scope: &Scope<'_>) -> [Value; 2] {
     let name = scope.cluster.or(scope.created).unwrap_or(OURS);
@@ -276,6 +292,7 @@ mod tests {
             region: "eu-west-1",
             cluster,
             created: None,
+            addons: false,
             identities,
         }
     }
@@ -322,13 +339,30 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_is_there_is_only_looked_at() {
-        let actions = actions(&scope(Some("prod"), &[Identity::Irsa]));
-        let of_eks: Vec<&String> = actions
-            .iter()
-            .filter(|action| action.starts_with("eks:"))
-            .collect();
-        assert_eq!(of_eks, ["eks:DescribeCluster"]);
-        assert!(!actions.iter().any(|action| action == "iam:PassRole"));
+    fn a_cluster_that_is_there_is_only_looked_at_unless_it_gets_add_ons() {
+        let looked_at = scope(Some("prod"), &[Identity::Irsa]);
+        let with_addons = Scope {
+            addons: true,
+            ..looked_at.clone()
+        };
+        let of_eks = |scope: &Scope<'_>| -> Vec<String> {
+            let actions = actions(scope);
+            assert!(!actions.iter().any(|action| action == "iam:PassRole"));
+            actions
+                .into_iter()
+                .filter_map(|action| action.strip_prefix("eks:").map(str::to_owned))
+                .collect()
+        };
+        assert_eq!(of_eks(&looked_at), ["DescribeCluster"]);
+        assert_eq!(
+            of_eks(&with_addons),
+            [
+                "CreateAddon",
+                "DeleteAddon",
+                "DescribeAddon",
+                "DescribeCluster",
+                "TagResource"
+            ]
+        );
     }
 }
