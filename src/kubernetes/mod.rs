@@ -44,7 +44,7 @@ pub use self::{
     log::ContainerRef,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
-    pods::{PodView, Pods},
+    pods::{PlacedPod, PodView, Pods},
     program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
     tokens::Tokens,
 };
