@@ -120,7 +120,7 @@ const WALL_CLOCK: &[(&str, &str)] = &[
         "a cluster's token is signed with its date",
     ),
     (
-        "src/cli/sweep_account.rs",
+        "src/cli/sweep_aged.rs",
         "what is in an account is as old as its date says",
     ),
     ("src/kubernetes/tokens.rs", "tokens say when they end"),

@@ -20,10 +20,11 @@ use serde_json::{Value, json};
 use crate::{
     site::{Site, TEAMS},
     support::verdicts,
+    upgrade::{UPGRADE, upgraded},
 };
 
 /// What every run is told.
-const USE: [&str; 12] = [
+pub(crate) const USE: [&str; 12] = [
     "run",
     "positive",
     "cross-namespace-denied",
@@ -38,10 +39,10 @@ const USE: [&str; 12] = [
     "--strict",
 ];
 /// An AWS of the run's own.
-const OURS: [&str; 4] = ["--aws", "embedded", "--aws-listen", "127.0.0.2:0"];
+pub(crate) const OURS: [&str; 4] = ["--aws", "embedded", "--aws-listen", "127.0.0.2:0"];
 
 /// The way to the team's cluster.
-struct Way {
+pub(crate) struct Way {
     url: String,
     ca_pem: String,
     token: Credential,
@@ -49,7 +50,7 @@ struct Way {
 
 impl Way {
     /// Written down as a kubeconfig has it, whose only user has a token.
-    fn to(site: &Site) -> Self {
+    pub(crate) fn to(site: &Site) -> Self {
         let asking = async {
             let aws = site.aws();
             let cluster = aws.cluster(TEAMS).await.unwrap();
@@ -74,7 +75,7 @@ impl Way {
         way
     }
 
-    async fn connect(&self) -> Kubernetes {
+    pub(crate) async fn connect(&self) -> Kubernetes {
         let identity = Identity::Token(self.token.clone());
         let access = KubernetesAccess::new(&self.url, self.ca_pem.clone(), identity);
         Kubernetes::connect(&access, &Marks::of_run("team"))
@@ -83,7 +84,7 @@ impl Way {
     }
 
     /// Puts driver and provider on the nodes as a team does, with its own `kubectl apply`.
-    fn installs(&self, site: &Site) {
+    pub(crate) fn installs(&self, site: &Site) {
         let installing = async {
             let kubernetes = self.connect().await;
             let prepared = prepare(&InstallationOptions::default(), &site.place.path("t"))
@@ -110,7 +111,7 @@ impl Way {
     }
 
     /// What a team has of driver and provider, without what the API gives it.
-    fn theirs(&self, site: &Site) -> Vec<Value> {
+    pub(crate) fn theirs(&self, site: &Site) -> Vec<Value> {
         let looking = async {
             let kubernetes = self.connect().await;
             let mut all = Vec::new();
@@ -196,28 +197,29 @@ fn what_made_room_for_the_run_is_put_back_as_it_was() {
     }
     assert_eq!(way.theirs(&site), before);
 
-    // What follows it in the middle of the run has its place made, too; and nothing follows what is a team's.
-    let then = [
-        "--driver-version",
-        "1.6.0",
-        "--provider-version",
-        "3.0.1",
-        "--then",
-        "driver=1.6.1,provider=3.1.1",
-    ];
-    let upgrading = [&arguments[..], &then, &["--out", "upgraded"]].concat();
-    site.run(&upgrading).exits(0).says(&["nothing left behind"]);
+    // A run that is killed in the middle has put nothing back, and sweep does.
+    let killed = [&arguments[..], &["--end", "kill@12", "--out", "killed"]].concat();
+    site.run(&killed);
+    assert_ne!(way.theirs(&site), before);
+    site.run(&["sweep", "--reports", "killed"]).exits(0);
     assert_eq!(way.theirs(&site), before);
+}
+
+#[test]
+fn what_takes_a_team_s_place_is_upgraded_and_nothing_of_a_team_s_is() {
+    let site = Site::start();
+    site.teams_cluster(&[]);
+    let way = Way::to(&site);
+    way.installs(&site);
+    let before = way.theirs(&site);
     let following = [&USE[..], &["--then", "driver=1.6.1", "--out", "refused"]].concat();
     site.run(&following)
         .exits(3)
         .says(&["--then names another driver", "nothing left behind"]);
     assert_eq!(way.theirs(&site), before);
 
-    // A run that is killed in the middle has put nothing back, and sweep does.
-    let killed = [&arguments[..], &["--end", "kill@12", "--out", "killed"]].concat();
-    site.run(&killed);
-    assert_ne!(way.theirs(&site), before);
-    site.run(&["sweep", "--reports", "killed"]).exits(0);
+    let upgrading = [&USE[..], &OURS[..], &["--replace-driver"], &UPGRADE].concat();
+    site.run(&upgrading).exits(0).says(&["nothing left behind"]);
+    upgraded(&site.place.results());
     assert_eq!(way.theirs(&site), before);
 }

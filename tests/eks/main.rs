@@ -22,5 +22,6 @@ mod site;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
+mod swept;
 mod trouble;
 mod upgrade;

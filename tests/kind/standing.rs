@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     Case,
     support::{Ended, Place, Running, verdicts},
-    world::{Before, WORKLOAD, ended, images, kubectl, node, of_cluster, said},
+    world::{Before, WORKLOAD, ended, kubectl, node, of_cluster, said},
 };
 
 pub(crate) const CASES: &[Case] = &[(
@@ -24,7 +24,8 @@ pub(crate) const CASES: &[Case] = &[(
 
 const NAME: &str = "mountproof-teams";
 const ACCOUNT: &str = "000000000000";
-const REGION: &str = "eu-west-1";
+/// Where the provider of a cluster that `up` made looks for secrets.
+const REGION: &str = "us-east-1";
 const ISSUER: &str = "https://tokens.team.example";
 /// The stand-in's image, started as the agent.
 const AGENT: &str = "localhost/mountproof-test-agent:now";
