@@ -4,12 +4,13 @@
 use std::fs;
 
 use mountproof::{environment::eks::PROVIDER_ADDON, tenant::RUN_LABEL};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
     context::{OURS, USE, Way},
     site::{ACCOUNT, Site, TEAMS},
-    support::{Ended, HELD, Running},
+    support::{Ended, Running},
 };
 
 /// A run in the team's cluster.
@@ -38,6 +39,18 @@ const SWEEP_CLUSTER: [&str; 11] = [
     "--reports",
     "none",
 ];
+/// A scenario whose pod stands until somebody ends it, or for as long as a sweep takes.
+const HELD: &str = "\
+apiVersion: mountproof.dev/v1alpha1
+kind: Scenario
+metadata: { name: held, profile: faults }
+description: A pod keeps its mount while somebody looks.
+tenants:
+  red: {}
+steps:
+  - mount: { as: app, tenant: red, secret: red/secret, within: 30s }
+  - expect: { workload: app, files: current, holds: HOLDS }
+";
 /// Objects that such runs put on record, at least.
 const FEWEST: usize = 25;
 
@@ -99,6 +112,25 @@ fn killed_at_each(site: &Site, arguments: &[&str], swept: impl Fn(&str, Ended)) 
     assert!(killed >= FEWEST, "only {killed} objects were seen");
 }
 
+/// A run of that scenario, once its pod has mounted.
+fn holding(site: &Site, holds: &str, arguments: &[&str]) -> Running {
+    let scenarios = site.place.path("scenarios/faults");
+    fs::create_dir_all(&scenarios).unwrap();
+    fs::write(scenarios.join("held.yaml"), HELD.replace("HOLDS", holds)).unwrap();
+    let held = ["held", "--scenarios", "scenarios"];
+    let mut running = site.start_run(&[&RUN[..], &held, arguments].concat());
+    site.place.await_hold(&mut running);
+    running
+}
+
+/// The same, killed then, and its ledger lost.
+fn killed_in_the_middle(site: &Site, arguments: &[&str]) {
+    let running = holding(site, "10m", arguments);
+    running.signal(Signal::KILL);
+    assert_eq!(running.end().status().code(), None);
+    fs::remove_dir_all(site.place.path("out")).unwrap();
+}
+
 #[test]
 fn a_run_that_is_killed_at_any_object_in_a_teams_cluster_is_swept_without_its_ledger() {
     let site = Site::start();
@@ -139,12 +171,7 @@ fn what_would_be_removed_is_said_and_a_run_that_is_too_young_is_left_alone() {
     let site = Site::start();
     site.teams_cluster(&[]);
     Way::to(&site);
-    let arguments = [
-        &RUN[..],
-        &["positive", "--install", "--end", "kill@20", "--out", "lost"],
-    ]
-    .concat();
-    site.run(&arguments);
+    killed_in_the_middle(&site, &["--install"]);
     let after = (site.everything(), site.objects());
     // Nobody has to agree to a look.
     let look = |arguments: &[&str]| {
@@ -191,24 +218,8 @@ fn a_run_that_is_going_on_keeps_all_that_it_uses() {
     Way::to(&site);
     let before = (site.everything(), site.objects());
     // Its driver and its identity provider are the other's too.
-    let killed = [
-        &RUN[..],
-        &["positive", "--install", "--end", "kill@40", "--out", "lost"],
-    ]
-    .concat();
-    assert_eq!(site.run(&killed).status().code(), None);
-    let scenarios = site.place.path("scenarios/faults");
-    fs::create_dir_all(&scenarios).unwrap();
-    fs::write(scenarios.join("held.yaml"), HELD).unwrap();
-    let going = [
-        "held",
-        "--scenarios",
-        "scenarios",
-        "--tenants",
-        "team-green,team-blue2",
-    ];
-    let mut going = site.start_run(&[&RUN[..], &going].concat());
-    site.place.await_line(&mut going, &["\"case-started\""]);
+    killed_in_the_middle(&site, &["--install"]);
+    let going = holding(&site, "30s", &["--tenants", "team-green,team-blue2"]);
     let ours: Vec<&str> = SWEEP
         .iter()
         .map(|word| if *word == "none" { "out" } else { word })
@@ -233,20 +244,7 @@ fn whoever_sweeps_has_the_printed_rights_and_clusters_that_do_not_let_it_in_are_
     let policy = site.run(&policy).exits(0).out;
     let key = site.session_of("sweeper", &policy);
     let before = (site.everything(), site.objects());
-    let killed = [
-        &RUN[..],
-        &[
-            "positive",
-            "--identity",
-            "both",
-            "--end",
-            "kill@40",
-            "--out",
-            "lost",
-        ],
-    ]
-    .concat();
-    assert_eq!(site.run(&killed).status().code(), None);
+    killed_in_the_middle(&site, &["--identity", "both"]);
     let sweep = |arguments: &[&str]| {
         let mut command = site.command(&[&SWEEP[..], arguments].concat());
         command
