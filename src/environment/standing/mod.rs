@@ -28,7 +28,7 @@ use std::{
 
 use mountproof_releases::Part;
 
-pub(super) use self::{doctor::doctor, look::look};
+pub(super) use self::{doctor::doctor, look::look, region::tell as tell_region};
 pub use self::{
     judge::{Choice, Judgement, Problem, Wanted, judge},
     rights::{Does, Right, cluster_role, required_rights, role_of_sweeps},
@@ -303,12 +303,9 @@ pub(super) async fn environment(
     } else {
         (made::found(&judgement), None)
     };
-    // Of one of ours that is sent to an endpoint of ours it is known.
-    if way.is_none() {
-        let problem = region::problem(&kubernetes, &installation.provider, &aws.access().region).await;
-        if let Some(problem) = problem.map_err(StartError::of("Kubernetes client"))? {
-            return Err(StartError::of("cluster")(problem));
-        }
+    let problem = region::problem(&kubernetes, &installation.provider, &aws.access().region).await;
+    if let Some(problem) = problem.map_err(StartError::of("Kubernetes client"))? {
+        return Err(StartError::of("cluster")(problem));
     }
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;

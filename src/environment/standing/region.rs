@@ -3,11 +3,11 @@
 //! A provider finds it in `AWS_REGION`, since 1.0.0, and else on the node of the pod.
 //! <https://github.com/aws/secrets-store-csi-driver-provider-aws#additional-considerations>
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{judge::Problem, seen::SeenNode};
 use crate::{
-    environment::installation::Placed,
+    environment::{Node, installation::Placed},
     generation::region_from_node,
     kubernetes::{Kubernetes, KubernetesError},
 };
@@ -30,7 +30,28 @@ pub(super) async fn problem(
     Ok(found(provider, &daemon_set, &nodes, region))
 }
 
-/// PURE. Likewise, by the provider's `DaemonSet` and every node.
+/// Says on nodes of ours where they are, as those of a cloud do.
+///
+/// # Errors
+///
+/// When the API does not take it.
+pub(in crate::environment) async fn tell(
+    kubernetes: &Kubernetes,
+    nodes: &[Node],
+    region: &str,
+) -> Result<(), KubernetesError> {
+    for node in nodes {
+        let said = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": { "name": node.name, "labels": { LABEL: region } },
+        });
+        kubernetes.apply(&said).await?;
+    }
+    Ok(())
+}
+
+/// PURE. What is in the way, by the provider's `DaemonSet` and every node.
 fn found(provider: &Placed, daemon_set: &Value, nodes: &[Value], region: &str) -> Option<Problem> {
     let fatal = |what: String, help: String| {
         Some(Problem {
@@ -78,19 +99,22 @@ fn found(provider: &Placed, daemon_set: &Value, nodes: &[Value], region: &str) -
     }
     fatal(
         format!(
-            "nodes have another {LABEL}, by which the provider finds its region: {}",
+            "nodes have another {LABEL}, by which provider {} finds its region: {}",
+            provider.version,
             others.join(", ")
         ),
-        format!(
-            "add --region, or set awsRegion in the values of the provider's chart ({VARIABLE} of its container)"
-        ),
+        if region_from_node(&provider.version) {
+            "add --region, or the label to those nodes; providers from 1.0.0 on can be told by awsRegion in the values of their chart"
+        } else {
+            "add --region, or set awsRegion in the values of the provider's chart (AWS_REGION of its container)"
+        }
+        .to_owned(),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use mountproof_releases::Part;
-    use serde_json::json;
 
     use super::*;
     use crate::kubernetes::ObjectRef;
@@ -111,6 +135,13 @@ mod tests {
             ),
             ("told by something else", "3.1.1", &by_reference, &[None], None),
             ("older than that", "0.3.11", &there, &[Some("eu-west-1")], None),
+            (
+                "older than that, by nothing",
+                "1.0.r2-6-gee95299",
+                &here,
+                &[None],
+                Some("or the label to those nodes"),
+            ),
             ("by its node", "3.1.1", &json!([]), &[Some("eu-west-1")], None),
             (
                 "by one of its nodes",
