@@ -13,10 +13,12 @@ FROM ${BUILDER} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-# Static: the agent looks up no name, which is what a static libc could not do everywhere.
+# Static, so that nothing else has to be in the image. Nothing of the build is kept but the program, without what only a debugger
+# reads.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
  && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin mountproof --target "$target" \
- && strip -o /mountproof "target/$target/release/mountproof"
+ && strip -o /mountproof "target/$target/release/mountproof" \
+ && rm -r target
 
 FROM scratch
 COPY --from=build /mountproof /mountproof

@@ -102,11 +102,11 @@ pub const SECRET_TWICE: Since = Since {
     before: "refuses a class that names one secret twice, whatever the aliases",
 };
 
-/// `--qps` and `--burst`, without which a provider does not start that does not know them: set where they are sure to be known.
-/// The last of the first images had them, which their version does not tell.
+/// `--qps` and `--burst`: a provider that does not know them does not start with them. Charts give them since this version;
+/// what their first images are called tells nothing of it.
 pub const LIMITS: Since = Since {
-    version: Version::new(0, 3, 0),
-    before: "may not know --qps and --burst, which are left out: it asks Kubernetes five times a second",
+    version: Version::new(0, 3, 8),
+    before: "may not know the flag --qps, which is left out, so that it asks Kubernetes five times a second",
 };
 
 /// `usePodIdentity` of a class.

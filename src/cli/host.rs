@@ -82,7 +82,7 @@ pub struct HostArgs {
 
 /// Releases by their versions: as programs with `--env host`, as images with manifests on the nodes of a cluster.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Releases (--env host, --env kind)")]
+#[command(next_help_heading = "Releases (--env host, kind, cluster, eks)")]
 pub struct ReleaseArgs {
     /// The driver: its official image of this version, such as 1.6.0; on nodes with manifests for it.
     #[arg(long, value_name = "VERSION")]

@@ -24,7 +24,7 @@ const ROTATION: Duration = Duration::from_secs(2);
 
 /// Which driver and which provider are put on the nodes, and from where.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Driver and provider on the nodes (--env kind)")]
+#[command(next_help_heading = "Driver and provider on the nodes (--env kind, cluster, eks)")]
 pub struct InstallationArgs {
     /// Image of the driver, or an archive of one (./driver.tar); one that Docker has here is loaded into the nodes.
     #[arg(long, value_name = "IMAGE|ARCHIVE", overrides_with = "driver_image")]
@@ -78,7 +78,7 @@ pub struct InstallationArgs {
 
 /// An upgrade in the middle of a run.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Driver and provider on the nodes (--env kind)")]
+#[command(next_help_heading = "Driver and provider on the nodes (--env kind, cluster, eks)")]
 pub struct ThenArgs {
     /// Upgrade in place, with pods mounted: every case runs before, in the middle of the roll-out and after it. Each a version
     /// or an image: driver=1.6.0,provider=3.1.1.

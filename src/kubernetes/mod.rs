@@ -46,7 +46,7 @@ pub use self::{
     marked::Marked,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
-    pods::{PodView, Pods},
+    pods::{PlacedPod, PodView, Pods},
     program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
     tokens::Tokens,
 };

@@ -32,7 +32,7 @@ use crate::{
 /// Clusters that are looked into at a time.
 const PARALLEL: usize = 4;
 /// Longest look into one: a team's may have an address that is not reached from here.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 
 /// Which runs' leavings are removed.
 #[derive(Clone, Copy)]

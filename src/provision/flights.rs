@@ -16,22 +16,26 @@ const LATE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_s
 pub(super) struct Flights(TaskTracker);
 
 impl Flights {
-    /// Makes something to its end, whether or not anybody still waits for it.
+    /// Makes something to its end, from now on, whether or not anybody still waits for it.
     ///
     /// # Panics
     ///
     /// As `making` does.
-    pub(super) async fn landed<T: Send + 'static>(
+    pub(super) fn landed<T: Send + 'static>(
         &self,
         making: impl Future<Output = T> + Send + 'static,
-    ) -> T {
-        match self.0.spawn(making).await {
-            Ok(made) => made,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // Nobody cancels it but the runtime's own end.
-                Err(_) => std::future::pending().await,
-            },
+    ) -> impl Future<Output = T> + Send {
+        // What waits is small, however much is made.
+        let made = self.0.spawn(making);
+        async move {
+            match made.await {
+                Ok(made) => made,
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // Nobody cancels it but the runtime's own end.
+                    Err(_) => std::future::pending().await,
+                },
+            }
         }
     }
 

@@ -166,13 +166,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// Makes something that is on record, to its end whether or not anybody still waits for it.
+    /// Makes something that is on record, from now on, to its end whether or not anybody still waits for it.
     ///
     /// # Panics
     ///
     /// As `making` does.
-    pub async fn landed<T: Send + 'static>(&self, making: impl Future<Output = T> + Send + 'static) -> T {
-        self.flights.landed(making).await
+    pub fn landed<T: Send + 'static>(
+        &self,
+        making: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        self.flights.landed(making)
     }
 
     /// Waits until nothing is being made any more; whether that came about in time.

@@ -203,7 +203,7 @@ mod tests {
         fs::write(ours.join(MARKER), &other).unwrap();
         assert_eq!(abandoned(root.path()), Vec::<PathBuf>::new());
         drop(owned);
-        assert_eq!(abandoned(root.path()), [ours.clone()]);
+        assert_eq!(abandoned(root.path()), std::slice::from_ref(&ours));
         scratch_removed(&ours).unwrap();
         for name in ["mountproof-endpoint-b", "mountproof-nodes-c", "somebodys"] {
             fs::write(folder(name).join(MARKER), &other).unwrap();

@@ -33,7 +33,7 @@ const SWEEP: [&str; 3] = ["sweep", "--reports", "none"];
 fn serving(place: &Place) -> (Running, Vec<PathBuf>) {
     let before = folders(place);
     let running = place.start(&ENDPOINT);
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     let aws = loop {
         let new = folders(place)
             .into_iter()

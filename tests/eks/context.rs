@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     site::{Site, TEAMS},
     support::verdicts,
+    upgrade::{UPGRADE, upgraded},
 };
 
 /// What every run is told.
@@ -196,28 +197,29 @@ fn what_made_room_for_the_run_is_put_back_as_it_was() {
     }
     assert_eq!(way.theirs(&site), before);
 
-    // What follows it in the middle of the run has its place made, too; and nothing follows what is a team's.
-    let then = [
-        "--driver-version",
-        "1.6.0",
-        "--provider-version",
-        "3.0.1",
-        "--then",
-        "driver=1.6.1,provider=3.1.1",
-    ];
-    let upgrading = [&arguments[..], &then, &["--out", "upgraded"]].concat();
-    site.run(&upgrading).exits(0).says(&["nothing left behind"]);
+    // A run that is killed in the middle has put nothing back, and sweep does.
+    let killed = [&arguments[..], &["--end", "kill@12", "--out", "killed"]].concat();
+    site.run(&killed);
+    assert_ne!(way.theirs(&site), before);
+    site.run(&["sweep", "--reports", "killed"]).exits(0);
     assert_eq!(way.theirs(&site), before);
+}
+
+#[test]
+fn what_takes_a_team_s_place_is_upgraded_and_nothing_of_a_team_s_is() {
+    let site = Site::start();
+    site.teams_cluster(&[]);
+    let way = Way::to(&site);
+    way.installs(&site);
+    let before = way.theirs(&site);
     let following = [&USE[..], &["--then", "driver=1.6.1", "--out", "refused"]].concat();
     site.run(&following)
         .exits(3)
         .says(&["--then names another driver", "nothing left behind"]);
     assert_eq!(way.theirs(&site), before);
 
-    // A run that is killed in the middle has put nothing back, and sweep does.
-    let killed = [&arguments[..], &["--end", "kill@12", "--out", "killed"]].concat();
-    site.run(&killed);
-    assert_ne!(way.theirs(&site), before);
-    site.run(&["sweep", "--reports", "killed"]).exits(0);
+    let upgrading = [&USE[..], &OURS[..], &["--replace-driver"], &UPGRADE].concat();
+    site.run(&upgrading).exits(0).says(&["nothing left behind"]);
+    upgraded(&site.place.results());
     assert_eq!(way.theirs(&site), before);
 }

@@ -16,6 +16,7 @@ mod created;
 mod credentials;
 mod ending;
 mod existing;
+mod nodes;
 mod safety;
 mod site;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]

@@ -133,6 +133,17 @@ fn chart_is_installed() {
         format!("chart small-driver 0.1.0 ({chart})").as_str()
     );
     assert_eq!(driver["daemon_set"], "kube-system/small-driver");
+    // What it was given, and what came of that before anything was set for the run.
+    let rendered = &driver["chart"];
+    assert_eq!(
+        (&rendered["name"], &rendered["version"]),
+        (&"small-driver".into(), &"0.1.0".into())
+    );
+    assert_eq!(rendered["values"]["syncSecret.enabled"], true, "{rendered}");
+    assert!(
+        has(&rendered["flags"], "--rotation-poll-interval=2s"),
+        "{rendered}"
+    );
     assert!(has(&driver["flags"], "--rotation-poll-interval=2s"), "{driver}");
     assert_eq!(
         installed["csi_driver"]["tokenRequests"][0]["audience"],

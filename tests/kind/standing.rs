@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     Case,
     support::{Ended, Place, Running, verdicts},
-    world::{Before, WORKLOAD, ended, images, kubectl, node, of_cluster, said},
+    world::{Before, WORKLOAD, ended, kubectl, node, of_cluster, said},
 };
 
 pub(crate) const CASES: &[Case] = &[(
@@ -24,7 +24,8 @@ pub(crate) const CASES: &[Case] = &[(
 
 const NAME: &str = "mountproof-teams";
 const ACCOUNT: &str = "000000000000";
-const REGION: &str = "eu-west-1";
+/// Where the provider of a cluster that `up` made looks for secrets.
+const REGION: &str = "us-east-1";
 const ISSUER: &str = "https://tokens.team.example";
 /// The stand-in's image, started as the agent.
 const AGENT: &str = "localhost/mountproof-test-agent:now";
@@ -147,8 +148,29 @@ impl Team {
     fn is_used_as_it_is(&self) {
         let (was, pods) = (self.objects(&STIRRING), self.pods());
         let account = self.account.as_ref().unwrap();
-        let mut command = self.run("found", &["positive", "cross-namespace-denied"]);
+        let elsewhere = self.in_account(&["--region", "eu-west-1", "--out", "elsewhere", "positive"]);
+        ended(Running::start(elsewhere)).exits(3).says(&[
+            "AWS_REGION=us-east-1",
+            "add --region us-east-1",
+            "nothing left behind",
+        ]);
+        let here = self.in_account(&["--out", "found", "positive", "cross-namespace-denied"]);
+        ended(Running::start(here)).exits(0).says(&[
+            "driver 1.6.0 found",
+            "provider 3.1.1 found",
+            "nothing left behind",
+        ]);
+        self.all_passed("found");
+        assert_eq!(self.pods(), pods, "none of its pods was touched");
+        self.is(&was, &STIRRING);
+        assert_eq!(account.leftovers(), Vec::<String>::new(), "left in the account");
+    }
+
+    /// `run --env cluster` there, as somebody runs it who has the root key of the account.
+    fn in_account(&self, more: &[&str]) -> Command {
+        let account = self.account.as_ref().unwrap();
         let root = account.root_credentials();
+        let mut command = self.run(more);
         command
             .env("HOME", self.place.path("home"))
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -158,15 +180,7 @@ impl Team {
             .env("AWS_ACCESS_KEY_ID", &root.access_key_id)
             .env("AWS_SECRET_ACCESS_KEY", root.secret_access_key())
             .env("MOUNTPROOF_ALLOW_ACCOUNT", ACCOUNT);
-        ended(Running::start(command)).exits(0).says(&[
-            "driver 1.6.0 found",
-            "provider 3.1.1 found",
-            "nothing left behind",
-        ]);
-        self.all_passed("found");
-        assert_eq!(self.pods(), pods, "none of its pods was touched");
-        self.is(&was, &STIRRING);
-        assert_eq!(account.leftovers(), Vec::<String>::new(), "left in the account");
+        command
     }
 
     /// With an endpoint of the run's, which only a provider of the run's can be told of.
@@ -204,8 +218,8 @@ impl Team {
         self.is(&was, &given);
     }
 
-    /// `run --env cluster` there, with a folder of its own for reports.
-    fn run(&self, out: &str, more: &[&str]) -> Command {
+    /// `run --env cluster` there.
+    fn run(&self, more: &[&str]) -> Command {
         let mut arguments = vec![
             "run",
             "--env",
@@ -217,7 +231,7 @@ impl Team {
             "--kubeconfig",
             "state/mountproof/clusters/mountproof-teams.kubeconfig",
         ]);
-        arguments.extend(["--agent-image", AGENT, "--image", WORKLOAD, "--out", out]);
+        arguments.extend(["--agent-image", AGENT, "--image", WORKLOAD]);
         arguments.extend(more);
         let mut command = self.place.command(&arguments);
         for (name, _) in std::env::vars_os() {
@@ -237,8 +251,9 @@ impl Team {
                 .into_iter()
                 .take_while(|flag| *flag != "--kind-image"),
         );
+        arguments.extend(["--out", out]);
         arguments.extend(more);
-        self.run(out, &arguments)
+        self.run(&arguments)
     }
 
     fn command(&self, arguments: &[&str]) -> Ended {

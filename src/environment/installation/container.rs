@@ -77,6 +77,11 @@ impl Container<'_> {
         before
     }
 
+    /// Whether it is started with a flag.
+    pub(super) fn has_flag(&self, name: &str) -> bool {
+        flag(self.0, name).is_some()
+    }
+
     /// Sets a flag; says whether that changed anything.
     pub(in crate::environment) fn set_flag(&mut self, name: &str, value: &str) -> bool {
         if flag(self.0, name).as_deref() == Some(value) {

@@ -61,6 +61,21 @@ impl InstallationOptions {
         }
     }
 
+    /// Both by their images, in words.
+    #[must_use]
+    pub fn named(&self) -> String {
+        let image = |part: Part| match &self.of(part).image {
+            Some(ImageSource::Reference(image)) => image.clone(),
+            Some(ImageSource::Archive(path)) => path.display().to_string(),
+            None => "as its manifests have it".to_owned(),
+        };
+        format!(
+            "driver {} and provider {}",
+            image(Part::Driver),
+            image(Part::Provider)
+        )
+    }
+
     /// One of the two.
     #[must_use]
     pub fn of(&self, part: Part) -> &PartOptions {

@@ -364,7 +364,7 @@ fn set(
                 format!("{}s", settings.rotation.as_secs_f64()),
             ),
         ],
-        Part::Provider if generation::LIMITS.judge(version).0 => vec![
+        Part::Provider if generation::LIMITS.judge(version).0 || container.has_flag("qps") => vec![
             ("qps", settings.provider_qps.to_string()),
             ("burst", settings.provider_qps.to_string()),
         ],

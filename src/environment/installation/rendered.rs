@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn what_came_of_a_chart_is_its_images_its_flags_and_its_objects() {
-        let text = "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: a, namespace: n }\n---\n\
-            apiVersion: apps/v1\nkind: DaemonSet\nmetadata: { name: d, namespace: n }\nspec: { template: { spec: { containers: [\
+        let text = "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: a, namespace: kube-system }\n---\n\
+            apiVersion: apps/v1\nkind: DaemonSet\nmetadata: { name: d, namespace: kube-system }\nspec: { template: { spec: { containers: [\
             { name: registrar, image: 'r:1', args: [--v=5] }, { name: driver, image: 'd:1', args: [--endpoint=x, --nodeid=y] }] } } }\n";
         let documents = documents(text, "chart d").unwrap_or_default();
         let chart = RenderedChart {
@@ -189,7 +189,7 @@ mod tests {
                 "rendered image: driver: d:1",
                 "rendered image: registrar: r:1",
                 "rendered flags: --endpoint=x --nodeid=y",
-                "rendered objects: ServiceAccount n/a, DaemonSet n/d",
+                "rendered objects: ServiceAccount kube-system/a, DaemonSet kube-system/d",
             ]
         );
     }

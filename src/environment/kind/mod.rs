@@ -49,7 +49,7 @@ use super::{
     described, fault,
     installation::{self, AwsWay, Installation, InstallationOptions, Upgrade},
     local::{failover_region, prepare},
-    progress,
+    progress, standing,
 };
 use crate::{
     journal::{Component, EnvironmentReady},
@@ -165,6 +165,10 @@ pub(super) async fn start(
         trust_pem: ca.certificate_pem().to_owned(),
         region: region.to_owned(),
     };
+    // Providers before 1.0.0 find it nowhere else.
+    standing::tell_region(&kubernetes, cluster.nodes(), region)
+        .await
+        .map_err(StartError::of("kind cluster"))?;
     let version = kubernetes
         .version()
         .await

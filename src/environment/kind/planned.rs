@@ -28,8 +28,15 @@ impl KindOptions {
         };
         let mut lines = vec![
             format!("kind: the cluster {name}, {nodes} of {image}; {becomes}"),
+            format!("driver and provider: {} on its nodes", self.installation.named()),
             "a container and a volume for each node, Docker's network kind if it is not there yet; no kubeconfig changes".to_owned(),
         ];
+        if let Some(then) = &self.then {
+            lines.push(format!(
+                "in the middle of the run: {} in their place",
+                then.named()
+            ));
+        }
         if self.config.is_none() {
             let (control_plane, worker) = MEMORY;
             let memory = control_plane + worker * u64::from(self.workers);

@@ -15,6 +15,7 @@ mod judge;
 mod look;
 mod made;
 mod programs;
+mod region;
 mod rights;
 mod seen;
 
@@ -27,7 +28,7 @@ use std::{
 
 use mountproof_releases::Part;
 
-pub(super) use self::{doctor::doctor, look::look};
+pub(super) use self::{doctor::doctor, look::look, region::tell as tell_region};
 pub use self::{
     judge::{Choice, Judgement, Problem, Wanted, judge},
     rights::{Does, Right, cluster_role, required_rights, role_of_sweeps},
@@ -39,7 +40,7 @@ use super::{
     control::{Control, Processes},
     daemon_logs::DaemonLogs,
     described, fault,
-    installation::{self, AwsWay, ImageSource, InstallationOptions, Placed, Prepared, Upgrade},
+    installation::{self, AwsWay, InstallationOptions, Placed, Prepared, Upgrade},
     placement, progress,
 };
 use crate::{
@@ -133,16 +134,7 @@ impl SharedOptions {
     /// What would be made in a cluster, besides tenants: a line each.
     #[must_use]
     pub fn planned(&self) -> Vec<String> {
-        let image = |part: Part| match &self.installation.of(part).image {
-            Some(ImageSource::Reference(image)) => image.clone(),
-            Some(ImageSource::Archive(path)) => path.display().to_string(),
-            None => "as its manifests have it".to_owned(),
-        };
-        let installed = format!(
-            "driver {} and provider {}",
-            image(Part::Driver),
-            image(Part::Provider)
-        );
+        let installed = self.installation.named();
         let programs = match (self.install, self.replace_driver) {
             (false, false) => "driver and provider: those that are there, as they are".to_owned(),
             (true, false) => format!(
@@ -158,7 +150,9 @@ impl SharedOptions {
             ),
             None => "agent: none (--agent-image), so that nobody looks at what pods mount".to_owned(),
         };
-        vec![programs, agent]
+        let then = self.then.as_ref();
+        let then = then.map(|then| format!("in the middle of the run: {} in their place", then.named()));
+        std::iter::once(programs).chain(then).chain([agent]).collect()
     }
 }
 
@@ -309,6 +303,10 @@ pub(super) async fn environment(
     } else {
         (made::found(&judgement), None)
     };
+    let problem = region::problem(&kubernetes, &installation.provider, &aws.access().region).await;
+    if let Some(problem) = problem.map_err(StartError::of("Kubernetes client"))? {
+        return Err(StartError::of("cluster")(problem));
+    }
     let installed = installation::observed(&kubernetes, &installation).await;
     let installed = installed.map_err(StartError::of("Kubernetes client"))?;
     let mut lacks = judgement.lacks.clone();

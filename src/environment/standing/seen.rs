@@ -337,7 +337,7 @@ impl SeenCsiDriver {
 }
 
 impl SeenNode {
-    fn of(node: &Value) -> Self {
+    pub(super) fn of(node: &Value) -> Self {
         let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
         let keeps_out = |taint: &Value| matches!(taint["effect"].as_str(), Some("NoSchedule" | "NoExecute"));
         let label = |name: &str, info: &str| {

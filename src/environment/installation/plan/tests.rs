@@ -299,3 +299,32 @@ fn manifests_without_the_part_are_refused_with_what_is_in_them() {
         "{error}"
     );
 }
+
+#[test]
+fn a_provider_is_started_with_no_flag_that_it_does_not_know() {
+    let first = "public.ecr.aws/x/secrets-store-csi-driver-provider-aws:1.0.r2-6-gee95299-2022.04.14.21.07";
+    for (image, own, limits) in [
+        (first, "", false),
+        (first, ", --qps=5", true),
+        ("registry.example/provider-aws:2.1.1", "", true),
+        ("registry.example/provider-aws:local", "", true),
+    ] {
+        let text = format!(
+            "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{ name: p }}\nspec: {{ template: {{ spec: {{ containers: [\
+             {{ name: p, image: '{image}', args: [--provider-volume=/v{own}] }}] }} }} }}\n"
+        );
+        let planned = planned(self::own(Part::Driver, "1.6.0"), brought(Part::Provider, &text)).unwrap();
+        let flags = container::arguments(&pod(&planned, Part::Provider)["containers"][0]);
+        assert_eq!(
+            flags.contains(&"--qps=500".to_owned()),
+            limits,
+            "{image}{own}: {flags:?}"
+        );
+        let told = planned
+            .provider
+            .remarks
+            .iter()
+            .any(|remark| remark.contains("--qps, which is left out"));
+        assert_eq!(told, !limits, "{:?}", planned.provider.remarks);
+    }
+}
