@@ -185,7 +185,7 @@ mod tests {
             match (said, problem) {
                 (None, problem) => assert_eq!(problem, None, "{case}"),
                 (Some(said), Some(problem)) => {
-                    assert!(problem.to_string().contains(said), "{case}: {problem}")
+                    assert!(problem.to_string().contains(said), "{case}: {problem}");
                 }
                 (Some(_), None) => panic!("{case}: nothing is said"),
             }
