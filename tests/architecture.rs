@@ -10,6 +10,8 @@ use std::{
 /// Modules that do no IO and read no clock: invariant 1.
 const PURE: &[&str] = &[
     "src/agent/protocol.rs",
+    "src/agent/watch/mounts.rs",
+    "src/agent/watch/pressure.rs",
     "src/engine/needs.rs",
     "src/engine/timeline.rs",
     "src/environment/agent/manifests.rs",
@@ -42,6 +44,7 @@ const PURE: &[&str] = &[
     "src/report/files.rs",
     "src/report/latency.rs",
     "src/report/nodes.rs",
+    "src/report/pressure.rs",
     "src/load/histogram.rs",
     "src/load/schedule.rs",
     "src/load/limiter.rs",
@@ -107,13 +110,17 @@ fn pure_modules_do_no_io_and_read_no_clock() {
 /// and those are monotonic: a step of the wall clock moves none of them.
 const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/journal/writer.rs", "an event says when it was"),
+    (
+        "src/agent/watch/mod.rs",
+        "what is seen on a node says when it was, by its clock",
+    ),
     ("src/engine/as_kubelet.rs", "tokens say when they expire"),
     (
         "src/aws/eks/token.rs",
         "a cluster's token is signed with its date",
     ),
     (
-        "src/cli/sweep_account.rs",
+        "src/cli/sweep_aged.rs",
         "what is in an account is as old as its date says",
     ),
     ("src/kubernetes/tokens.rs", "tokens say when they end"),

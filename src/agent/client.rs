@@ -4,16 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use tokio::{
-    io::{
-        AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, Lines, ReadHalf,
-        WriteHalf, split,
-    },
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
     time::timeout,
 };
 use tonic::Status;
 
 use super::{
     UNMOUNT,
+    lines::Lines,
     protocol::{Answer, Job, Looked, Request},
 };
 use crate::{
@@ -22,9 +20,11 @@ use crate::{
 };
 
 /// Longest wait for a connection and for an answer that needs no work.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 /// Longest wait for the floor of a node.
 const FLOOR: Duration = Duration::from_mins(1);
+/// Longest answer: the files of a pod, or what came to its end while nobody listened.
+const LONGEST: usize = 16 * 1024 * 1024;
 /// What an answer may take beyond the work that has a deadline of its own.
 const AROUND: Duration = Duration::from_secs(15);
 
@@ -223,7 +223,7 @@ impl Agent {
         let mut conversation = Conversation {
             ears: Ears {
                 node: self.node.clone(),
-                lines: BufReader::new(read).lines(),
+                lines: Lines::new(read, LONGEST),
             },
             mouth: Mouth {
                 node: self.node.clone(),
@@ -266,7 +266,7 @@ pub(super) struct Conversation {
 /// Its answers.
 pub(super) struct Ears {
     node: String,
-    lines: Lines<BufReader<ReadHalf<Stream>>>,
+    lines: Lines<ReadHalf<Stream>>,
 }
 
 /// Its requests.
@@ -287,19 +287,24 @@ impl Ears {
         &self.node
     }
 
-    /// The next answer.
+    /// From here on, no answer may be longer.
+    pub(super) fn at_most(&mut self, longest: usize) {
+        self.lines.at_most(longest);
+    }
+
+    /// The next answer. Cancel safe.
     pub(super) async fn hear(&mut self, within: Duration) -> Result<Answer, AgentError> {
         let trouble = |because: String| AgentError {
             node: self.node.clone(),
             because,
         };
-        let line = match timeout(within, self.lines.next_line()).await {
+        let line = match timeout(within, self.lines.next()).await {
             Err(_) => return Err(trouble(format!("no answer within {within:?}"))),
             Ok(Err(error)) => return Err(trouble(format!("the connection broke: {error}"))),
             Ok(Ok(None)) => return Err(trouble("it hung up".to_owned())),
             Ok(Ok(Some(line))) => line,
         };
-        serde_json::from_str(&line).map_err(|error| trouble(format!("its answer cannot be read: {error}")))
+        serde_json::from_slice(&line).map_err(|error| trouble(format!("its answer cannot be read: {error}")))
     }
 }
 

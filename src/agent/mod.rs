@@ -13,17 +13,24 @@
 //! pod. It has no token of Kubernetes', and is told no secret's value: only SHA-256 sums to hold files to. The service-account
 //! tokens that it hands to the driver, as kubelet would, it gets with each job and forgets with it.
 //!
+//! While a run goes on it also tells what happens on its node ([`Followed`]): sockets of driver and provider that go and come, CSI
+//! volumes of the run's pods that are mounted and gone, how hard pressed the node is while it is measured.
+//!
 //! What it leaves open: it does not verify who is at the other end of its loopback, as nobody else is in its pod.
 
 mod client;
+mod follow;
+mod lines;
 mod protocol;
 mod serve;
 mod shares;
+mod watch;
 
 use std::time::Duration;
 
 pub use self::{
     client::{Agent, AgentError, Dial, Stream},
+    follow::{FollowTold, Followed, Told},
     protocol::Looked,
     serve::{Place, serve},
     shares::{NodeShare, Shared, SharesError, dealt, run_shares},

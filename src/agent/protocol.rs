@@ -5,10 +5,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    journal::{FloorMeasured, MeasurementStarted, MountOutcome},
+    journal::{FloorMeasured, MeasurementStarted, MountOutcome, NodeSight, Pressure},
     load::{
         csi_lens::{PodIdentity, PublishJob, ServiceAccountTokens},
         recorder::Ended,
@@ -48,6 +49,13 @@ pub(super) enum Request {
     Stop,
     /// After a measurement: what was published may go.
     Done,
+    /// What happens on the node from here on, and what the agent remembers: of sockets, and of volumes of the pods with these
+    /// uids. The agent answers `following`, and tells until the harness hangs up.
+    Follow { pods: Vec<String> },
+    /// While it follows: of these pods too. Answered by `saw` with this mark, behind everything that has happened until then.
+    Watch { pods: Vec<String>, mark: u64 },
+    /// While it follows: how hard pressed the node is, about once a second, from now on or not any more. Answered likewise.
+    Press { on: bool, mark: u64 },
 }
 
 /// What the agent answers.
@@ -87,6 +95,12 @@ pub(super) enum Answer {
     Ended(Vec<End>),
     /// Every mount of the share has come to its end.
     Measured,
+    /// It follows.
+    Following(Following),
+    /// What it saw.
+    Saw(Saw),
+    /// How hard pressed the node was.
+    Pressed(Sample),
     /// It cannot do what it was asked to.
     Trouble {
         because: String,
@@ -240,6 +254,52 @@ pub(super) struct Left {
     pub(super) uid: String,
     pub(super) path: String,
     pub(super) because: String,
+}
+
+/// What an agent says first of all when it follows what happens on its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Following {
+    /// The version of mountproof that it is of.
+    pub(super) version: String,
+    /// What it has numbered: another one has begun to count anew.
+    pub(super) life: String,
+    /// Number of the oldest thing that it remembers, or of the next.
+    pub(super) oldest: u64,
+    /// Sockets that are there.
+    pub(super) sockets: Vec<String>,
+    /// What it cannot see, in words.
+    pub(super) blind: Vec<String>,
+}
+
+/// What an agent saw, of what is the harness's to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saw {
+    pub(super) sights: Vec<Sight>,
+    /// Nothing up to this number is untold.
+    pub(super) through: u64,
+    /// Of the request that this answers.
+    pub(super) mark: Option<u64>,
+}
+
+/// One thing that an agent saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sight {
+    /// From 1, by the agent's own count, with gaps where something is nobody's to know.
+    pub(super) number: u64,
+    /// By the node's wall clock.
+    pub(super) at: Timestamp,
+    /// How long before it was told, by the node's monotonic clock.
+    pub(super) ago: Duration,
+    pub(super) what: NodeSight,
+}
+
+/// How hard pressed a node was for a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sample {
+    /// How long that moment was.
+    pub(super) took: Duration,
+    /// Shares of it, in thousandths.
+    pub(super) shares: Vec<(Pressure, u32)>,
 }
 
 /// What stands where a volume is mounted.

@@ -10,10 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use tokio::{
-    io::{
-        AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, Lines, ReadHalf,
-        WriteHalf, split,
-    },
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
     net::TcpListener,
     sync::mpsc,
     task::JoinSet,
@@ -24,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     PARALLEL, UNMOUNT, WARM_UP,
     client::line_of,
+    lines::Lines,
     protocol::{Answer, End, Left, Looked, Request, Share},
+    watch::{self, Watch},
 };
 use crate::{
     load::{
@@ -43,6 +42,8 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// Pause before a volume that could not be unpublished is tried again: kubelet's first one.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Longest request: a share of a hundred thousand mounts.
+const LONGEST: usize = 64 * 1024 * 1024;
 /// Pause between two looks for files that should not be there.
 const EACH: Duration = Duration::from_millis(20);
 
@@ -57,6 +58,23 @@ pub struct Place {
     pub pod_uid: Option<String>,
     /// A folder to measure the floor in.
     pub scratch: PathBuf,
+    /// Folders in which providers have their sockets, which are watched.
+    pub provider_folders: Vec<PathBuf>,
+}
+
+/// An agent at its place.
+pub(super) struct Post {
+    place: Place,
+    watch: Watch,
+}
+
+impl Post {
+    pub(super) fn at(place: Place) -> Self {
+        Self {
+            watch: Watch::of(&place),
+            place,
+        }
+    }
 }
 
 impl Place {
@@ -83,16 +101,16 @@ impl Place {
 ///
 /// When nothing more can be accepted.
 pub async fn serve(listener: TcpListener, place: Place) -> io::Result<()> {
-    let place = Arc::new(place);
+    let post = Arc::new(Post::at(place));
     let mut conversations = JoinSet::new();
     loop {
         let (stream, _) = tokio::select! {
             accepted = listener.accept() => accepted?,
             Some(_) = conversations.join_next(), if !conversations.is_empty() => continue,
         };
-        let place = Arc::clone(&place);
+        let post = Arc::clone(&post);
         conversations.spawn(async move {
-            if let Err(error) = converse(stream, &place).await {
+            if let Err(error) = converse(stream, &post).await {
                 tracing::debug!(%error, "conversation");
             }
         });
@@ -102,16 +120,18 @@ pub async fn serve(listener: TcpListener, place: Place) -> io::Result<()> {
 /// One conversation, from its request to its end.
 pub(super) async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-    place: &Place,
+    post: &Post,
 ) -> io::Result<()> {
+    let place = &post.place;
     let (read, write) = split(stream);
-    let (mut ears, mut mouth) = (Ears(BufReader::new(read).lines()), Mouth(write));
+    let (mut ears, mut mouth) = (Ears(Lines::new(read, LONGEST)), Mouth(write));
     let Some(request) = ears.hear().await? else {
         return Ok(());
     };
-    // Whoever hangs up does not wait for the answer; a measurement listens by itself.
+    // Whoever hangs up does not wait for the answer; a measurement listens by itself, and so does whoever is followed.
     let answer = match request {
         Request::Measure(share) => return measure(share, place, ears, mouth).await,
+        Request::Follow { pods } => return watch::follow(&post.watch, pods, &mut ears, &mut mouth).await,
         other => tokio::select! {
             answer = answer(other, place) => answer,
             _ = ears.hear() => return Ok(()),
@@ -158,10 +178,13 @@ async fn answer(request: Request, place: &Place) -> Answer {
         Request::Measure(_) | Request::Go | Request::Stop | Request::Done => {
             trouble(&"there is no measurement under way in this conversation")
         }
+        Request::Follow { .. } | Request::Watch { .. } | Request::Press { .. } => {
+            trouble(&"nobody follows the node in this conversation")
+        }
     }
 }
 
-fn trouble(because: &dyn std::fmt::Display) -> Answer {
+pub(super) fn trouble(because: &dyn std::fmt::Display) -> Answer {
     Answer::Trouble {
         because: because.to_string(),
     }
@@ -357,25 +380,25 @@ fn check(
     }
 }
 
-struct Ears<S>(Lines<BufReader<ReadHalf<S>>>);
+pub(super) struct Ears<S>(Lines<ReadHalf<S>>);
 
-struct Mouth<S>(WriteHalf<S>);
+pub(super) struct Mouth<S>(WriteHalf<S>);
 
 impl<S: AsyncRead> Ears<S> {
     /// The next request; none when the harness has hung up. Cancel safe.
-    async fn hear(&mut self) -> io::Result<Option<Request>> {
-        let Some(line) = self.0.next_line().await? else {
+    pub(super) async fn hear(&mut self) -> io::Result<Option<Request>> {
+        let Some(line) = self.0.next().await? else {
             return Ok(None);
         };
         // What cannot be read holds tokens: only where it broke is said.
-        serde_json::from_str(&line)
+        serde_json::from_slice(&line)
             .map(Some)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("column {}", error.column())))
     }
 }
 
 impl<S: AsyncWrite> Mouth<S> {
-    async fn say(&mut self, answer: &Answer) -> io::Result<()> {
+    pub(super) async fn say(&mut self, answer: &Answer) -> io::Result<()> {
         self.0.write_all(&line_of(answer)).await?;
         self.0.flush().await
     }

@@ -128,12 +128,29 @@ impl std::fmt::Display for Share {
 }
 
 /// What the budget held back so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct HeldBack {
     /// Calls that waited.
     pub calls: u64,
     /// How long they waited, all together.
     pub waited: Duration,
+    /// The share that they waited for.
+    pub share: Share,
+}
+
+impl HeldBack {
+    /// In words, where any call waited: so that nobody takes it for AWS's slowness.
+    #[must_use]
+    pub fn told(&self) -> Option<String> {
+        (self.calls > 0).then(|| {
+            format!(
+                "{} AWS calls waited {:.1} s in all, to stay within {} of the account's quotas (--max-aws-share)",
+                self.calls,
+                self.waited.as_secs_f64(),
+                self.share
+            )
+        })
+    }
 }
 
 /// What has buckets of its own: what is counted together, in a region.
@@ -170,6 +187,7 @@ impl Budget {
         HeldBack {
             calls: self.calls.load(Ordering::Relaxed),
             waited: Duration::from_micros(self.waited_us.load(Ordering::Relaxed)),
+            share: self.share,
         }
     }
 

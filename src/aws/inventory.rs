@@ -5,7 +5,7 @@ use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::{Aws, AwsError, Tags, eks::time, iam, secrets::tag_map};
+use super::{Aws, AwsError, ClusterView, Tags, eks::time, iam, secrets::tag_map};
 use crate::tenant::{RUN_TAG, TENANT_TAG};
 
 /// Look-ups in flight.
@@ -84,6 +84,8 @@ pub struct Inventory {
     pub owned: Vec<Owned>,
     /// Clusters that these credentials may not look into.
     pub hidden: Vec<String>,
+    /// Every other cluster, whatever its status: those of runs have a run's tag.
+    pub clusters: Vec<ClusterView>,
 }
 
 impl Aws {
@@ -104,19 +106,26 @@ impl Aws {
     async fn owned_in_eks(&self) -> Result<Inventory, AwsError> {
         let mut inventory = Inventory::default();
         for name in self.clusters().await? {
-            match self.owned_in_cluster(&name).await {
+            let cluster = match self.cluster(&name).await {
+                Err(error) if error.is_denied() => {
+                    inventory.hidden.push(name);
+                    continue;
+                }
+                found => unless_gone(found)?,
+            };
+            let Some(cluster) = cluster else { continue };
+            match self.owned_in_cluster(&cluster).await {
                 Ok(found) => inventory.owned.extend(found),
                 Err(error) if error.is_denied() => inventory.hidden.push(name),
                 Err(error) => return Err(error),
             }
+            inventory.clusters.push(cluster);
         }
         Ok(inventory)
     }
 
-    async fn owned_in_cluster(&self, name: &str) -> Result<Vec<Owned>, AwsError> {
-        let Some(cluster) = unless_gone(self.cluster(name).await)? else {
-            return Ok(Vec::new());
-        };
+    async fn owned_in_cluster(&self, cluster: &ClusterView) -> Result<Vec<Owned>, AwsError> {
+        let name = cluster.name.as_str();
         let mut found = Vec::new();
         let what = OwnedKind::Cluster(name.to_owned());
         let own = Owned::of(what, &cluster.tags, cluster.created_at);

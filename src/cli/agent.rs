@@ -26,6 +26,14 @@ pub struct AgentArgs {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
     pub kubelet_root: PathBuf,
 
+    /// A folder in which providers have their sockets, which are watched; may be given more than once.
+    #[arg(
+        long = "providers",
+        value_name = "DIR",
+        default_value = "/var/run/secrets-store-csi-providers"
+    )]
+    pub provider_folders: Vec<PathBuf>,
+
     /// The uid of its own pod, in whose folder it has the volumes that it publishes: a real kubelet cleans up those of pods
     /// that it does not know.
     #[arg(long, value_name = "UID")]
@@ -54,6 +62,7 @@ pub async fn run(args: &AgentArgs, output: &mut Output<'_>) -> io::Result<u8> {
         kubelet_root: args.kubelet_root.clone(),
         pod_uid: args.pod_uid.clone(),
         scratch: args.scratch.clone(),
+        provider_folders: args.provider_folders.clone(),
     };
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

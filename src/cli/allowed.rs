@@ -48,6 +48,27 @@ impl fmt::Display for Place {
     }
 }
 
+/// What is done there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// A run.
+    Run,
+    /// What killed runs left is removed.
+    Sweep,
+}
+
+impl Doing {
+    /// In a question.
+    fn told(self, place: Place, name: &str) -> String {
+        match self {
+            Self::Run => format!(
+                "this run makes namespaces, pods and more in {place} {name}, and removes them at its end"
+            ),
+            Self::Sweep => format!("this removes what runs left in {place} {name}"),
+        }
+    }
+}
+
 /// What is to be done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -61,7 +82,13 @@ pub enum Decision {
 
 /// PURE: whether a place may be used that is `named` on the command line or `configured`, where somebody can be asked or not.
 #[must_use]
-pub fn decide(place: Place, name: &str, named: &[String], configured: &[String], can_ask: bool) -> Decision {
+pub fn decide(
+    doing: Doing,
+    place: Place,
+    name: &str,
+    (named, configured): (&[String], &[String]),
+    can_ask: bool,
+) -> Decision {
     if named.iter().chain(configured).any(|allowed| allowed == name) {
         return Decision::Allowed;
     }
@@ -74,8 +101,8 @@ pub fn decide(place: Place, name: &str, named: &[String], configured: &[String],
     }
     if can_ask {
         return Decision::Ask(format!(
-            "this run makes namespaces, pods and more in {place} {name}, and removes them at its end; {} {name} spares this \
-             question. Go on? [y/N] ",
+            "{}; {} {name} spares this question. Go on? [y/N] ",
+            doing.told(place, name),
             place.flag()
         ));
     }
@@ -96,7 +123,13 @@ pub fn decide(place: Place, name: &str, named: &[String], configured: &[String],
 /// # Errors
 ///
 /// When a stream cannot be read or written.
-pub fn allowed(place: Place, name: &str, named: &[String], output: &mut Output<'_>) -> io::Result<bool> {
+pub fn allowed(
+    doing: Doing,
+    place: Place,
+    name: &str,
+    named: &[String],
+    output: &mut Output<'_>,
+) -> io::Result<bool> {
     let config = match Config::read() {
         Ok(config) => config,
         Err(because) => {
@@ -105,7 +138,7 @@ pub fn allowed(place: Place, name: &str, named: &[String], output: &mut Output<'
         }
     };
     let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-    match decide(place, name, named, config.of(place), can_ask) {
+    match decide(doing, place, name, (named, config.of(place)), can_ask) {
         Decision::Allowed => Ok(true),
         Decision::Refused(because) => {
             writeln!(output.err, "error: {because}")?;
@@ -190,7 +223,8 @@ mod tests {
             // Whoever names others does not mean this one.
             ("test", "", true, "refused"),
         ] {
-            let decided = match decide(Place::Context, "prod", &names(named), &names(configured), can_ask) {
+            let known = (&names(named)[..], &names(configured)[..]);
+            let decided = match decide(Doing::Run, Place::Context, "prod", known, can_ask) {
                 Decision::Allowed => "allowed",
                 Decision::Ask(question) => {
                     assert!(

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use clap::Args;
 
 use super::{
-    allowed::{Place, allowed},
+    allowed::{Doing, Place, allowed},
     output::{Output, USAGE},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 pub(super) const POD_RATE: f64 = 3.0;
 
 /// Which cluster.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cluster environment (--env cluster)")]
 pub struct ClusterArgs {
     /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config].
@@ -92,7 +92,13 @@ impl ClusterArgs {
                 return Ok(Err(ExitCode::EnvironmentUnavailable.code()));
             }
         };
-        let may = allowed(Place::Context, &found.name, &self.allow_context, output)?;
+        let may = allowed(
+            Doing::Run,
+            Place::Context,
+            &found.name,
+            &self.allow_context,
+            output,
+        )?;
         Ok(if may { Ok(()) } else { Err(USAGE) })
     }
 }

@@ -10,11 +10,11 @@ use super::{
     output::{Output, USAGE},
 };
 use crate::{
-    aws::Aws,
+    aws::{AccountOptions, Aws},
     environment::{
         self, EksOptions, Found,
-        eks::policy,
-        standing::{Does, SharedOptions, cluster_role, required_rights},
+        eks::policy::{self, Scope},
+        standing::{Does, SharedOptions, cluster_role, required_rights, role_of_sweeps},
     },
     kubernetes::Kubeconfigs,
     tenant::Identity,
@@ -38,6 +38,10 @@ pub struct LookArgs {
     /// Print what a run has to be allowed, and nothing more: `iam`, a policy for whoever runs it; `kubernetes`, a `ClusterRole`.
     #[arg(long, value_enum, requires = "env")]
     pub print_policy: Option<Policy>,
+
+    /// Print what `sweep --env` has to be allowed, in the place of a run.
+    #[arg(long, requires = "print_policy")]
+    pub sweep: bool,
 
     /// The cluster of --env eks.
     #[command(flatten)]
@@ -107,6 +111,15 @@ pub(super) async fn look(
 /// When a stream cannot be written.
 pub(super) async fn print(args: &LookArgs, policy: Policy, output: &mut Output<'_>) -> io::Result<u8> {
     let text = match policy {
+        Policy::Kubernetes if args.sweep => format!("{:#}\n", role_of_sweeps()),
+        Policy::Iam if args.sweep => {
+            let account = args.eks.account(args.region.clone());
+            let place = Where::of(&account).await;
+            format!(
+                "{:#}\n",
+                policy::document_of_sweeps(&Scope::of_account(place.names()))
+            )
+        }
         Policy::Kubernetes => {
             let everything = Does {
                 installs: true,
@@ -129,17 +142,41 @@ pub(super) async fn print(args: &LookArgs, policy: Policy, output: &mut Output<'
     Ok(super::output::OK)
 }
 
-/// For the account of the credentials, where there are any; else for whichever it is attached in.
 async fn document(options: &EksOptions) -> serde_json::Value {
-    let account = Aws::of_account(&options.account).await.ok();
-    let access = account.as_ref().map(Aws::access);
-    let partition = access.map_or("aws", |access| &access.partition);
-    let account = access.map_or("*", |access| &access.account);
-    let region = access
-        .map(|access| access.region.as_str())
-        .or(options.account.region.as_deref())
-        .unwrap_or("*");
-    policy::document(&options.scope((partition, account, region), &Identity::ALL))
+    let place = Where::of(&options.account).await;
+    policy::document(&options.scope(place.names(), &Identity::ALL))
+}
+
+/// Where a policy is for: the account of the credentials, if there are any; else whichever it is attached in.
+struct Where {
+    partition: String,
+    account: String,
+    region: String,
+}
+
+impl Where {
+    async fn of(options: &AccountOptions) -> Self {
+        let region = options.region.clone().unwrap_or_else(|| "*".to_owned());
+        match Aws::of_account(options).await {
+            Ok(aws) => {
+                let access = aws.access();
+                Self {
+                    partition: access.partition.clone(),
+                    account: access.account.clone(),
+                    region: access.region.clone(),
+                }
+            }
+            Err(_) => Self {
+                partition: "aws".to_owned(),
+                account: "*".to_owned(),
+                region,
+            },
+        }
+    }
+
+    fn names(&self) -> (&str, &str, &str) {
+        (&self.partition, &self.account, &self.region)
+    }
 }
 
 impl LookArgs {

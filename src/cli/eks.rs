@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use clap::Args;
 
 use super::{
-    allowed::{Place, allowed},
+    allowed::{Doing, Place, allowed},
     output::{Output, USAGE},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Variable with the accounts that may be used.
-const ALLOW: &str = "MOUNTPROOF_ALLOW_ACCOUNT";
+pub(super) const ALLOW: &str = "MOUNTPROOF_ALLOW_ACCOUNT";
 
 /// Which cluster of EKS.
 #[derive(Debug, Clone, Args)]
@@ -195,7 +195,7 @@ impl EksArgs {
         // The variable may be there and empty.
         let mut allow = self.allow_account.clone();
         allow.retain(|account| !account.is_empty());
-        if !allowed(Place::Account, &access.account, &allow, output)? {
+        if !allowed(Doing::Run, Place::Account, &access.account, &allow, output)? {
             return Ok(Err(USAGE));
         }
         id.clone_from(&access.account);

@@ -27,6 +27,7 @@ use super::output::{OK, Output, USAGE, style};
 use crate::{
     environment::{BackendChoice, StandInClusters},
     localstack::{self, LocalStack},
+    provision::{Owned, abandoned, owned_by_process, scratch_removed},
     redact::Redactor,
     report::ExitCode,
 };
@@ -348,6 +349,7 @@ impl Started {
             })?;
         endpoint.set_faults(faults);
         endpoint.set_quotas(args.quotas);
+        clear_abandoned();
         let folder = Folder::new(args.folder.as_deref())?;
         folder.write("ca.pem", ca.certificate_pem())?;
         let started = Self {
@@ -424,10 +426,19 @@ impl Started {
     }
 }
 
+/// Removes what endpoints left that were killed. None of ours stands in the way of this one.
+fn clear_abandoned() {
+    for folder in abandoned(&std::env::temp_dir()) {
+        if let Err(error) = scratch_removed(&folder) {
+            tracing::warn!(?folder, %error, "of an endpoint that was killed; not removed");
+        }
+    }
+}
+
 /// The folder of the authority and the variables. Goes with the program if it was made for it.
 struct Folder {
     path: PathBuf,
-    own: bool,
+    own: Option<Owned>,
 }
 
 impl Folder {
@@ -439,12 +450,16 @@ impl Folder {
             },
             Path::to_owned,
         );
-        let own = given.is_none();
         fs::create_dir_all(&path).map_err(|error| Trouble::file("make the folder", &path, &error))?;
         let path = path
             .canonicalize()
             .map_err(|error| Trouble::file("find", &path, &error))?;
-        Ok(Self { path, own })
+        let mut folder = Self { path, own: None };
+        if given.is_none() {
+            let own = owned_by_process(&folder.path);
+            folder.own = Some(own.map_err(|error| Trouble::file("mark", &folder.path, &error))?);
+        }
+        Ok(folder)
     }
 
     /// Writes a file that only its owner reads: there are keys in it.
@@ -468,7 +483,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if self.own {
+        if self.own.is_some() {
             // What cannot be removed is in the system's folder for such things.
             let _ = fs::remove_dir_all(&self.path);
         }

@@ -26,7 +26,7 @@ pub mod scenarios;
 pub mod schema;
 pub mod standin;
 pub mod sweep;
-mod sweep_account;
+mod sweep_aged;
 
 use std::io;
 

@@ -5,14 +5,15 @@ use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 use clap::Args;
 
 use super::{
+    cluster_env::ClusterArgs,
     output::{OK, Output, USAGE, style},
-    sweep_account::{self, AccountSweepArgs},
+    sweep_aged::{self, AgedSweepArgs},
 };
 use crate::{
     environment::{self, KeptCluster, KeptClusters, Told},
     localstack::{self, Container},
     provision::{
-        Object,
+        self, Object, scratch_removed,
         sweep::{Outcome, Sweeping, Swept, sweep_as},
     },
     report::ExitCode,
@@ -21,20 +22,25 @@ use crate::{
 /// Remove what killed runs left behind
 ///
 /// Reads the ledgers of the runs in the reports folder, and removes the LocalStack containers whose `endpoint` or run was
-/// killed, and clusters whose `up` was. A run that is still going is left alone; one that was killed is finished: its mounts are unmounted, its folders,
+/// killed, the folders of such an `endpoint`, and clusters whose `up` was. A run that is still going is left alone; one that was killed is finished: its mounts are unmounted, its folders,
 /// its cluster and its containers removed. Nothing is touched
 /// that does not carry the mark of a run. What a run made in an account of AWS's is removed there, with the credentials that any
 /// AWS tool would find, if they are of that account. Exit code 7 when something is still there, 3 when an account could not be asked.
 ///
-/// With `--env eks` no ledger is needed: everything in the account that carries a run's tag goes, where all of that run's is old
-/// enough and its process is not here.
+/// With `--env eks` no ledger is needed: everything in the account that carries a run's tag, and in the Kubernetes of the region's
+/// clusters a run's label, goes where all of that run's is old enough and its process is not here. With `--env cluster` it is one
+/// cluster of a kubeconfig. What a run had displaced (`--replace-driver`) is put back. A cluster that does not let these credentials
+/// in is said and passed over.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
 Examples:
   mountproof sweep --dry-run      what would be removed
   mountproof sweep                remove it
   mountproof sweep --run 7f3k     of one run only
-  mountproof sweep --env eks --older-than 6h --region eu-west-1   whatever runs left in an account")]
+  mountproof sweep --env eks --older-than 6h --region eu-west-1 --allow-account 111122223333
+                                  whatever runs left in an account and in its clusters
+  mountproof sweep --env cluster --context test --older-than 6h --allow-context test
+                                  whatever runs left in a cluster")]
 pub struct SweepArgs {
     /// Where runs put their reports and ledgers
     #[arg(long, value_name = "DIR", default_value = "reports")]
@@ -49,13 +55,17 @@ pub struct SweepArgs {
     pub dry_run: bool,
 
     #[command(flatten)]
-    pub(super) account: AccountSweepArgs,
+    pub(super) aged: AgedSweepArgs,
+
+    /// The cluster of --env cluster.
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
 }
 
 /// Sweeps and prints what was done. Answers with the exit code.
 pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
-    if args.account.env.is_some() {
-        return sweep_account::run(args, output).await;
+    if let Some(env) = args.aged.env {
+        return sweep_aged::run(args, env, output).await;
     }
     let (code, of_runs) = runs(args, output).await?;
     // Of one run only: they belong to none, or to a run of other reports.
@@ -67,6 +77,12 @@ pub async fn run(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<u8> {
     orphans.retain(|orphan| !of_runs.contains(&Object::Container(orphan.name.clone())));
     let stays = containers(&orphans, localstack::remove, args.dry_run, output).await?;
     let stays = abandoned(args, output).await? || stays;
+    // Of one run only: they belong to none.
+    let folders = match args.run {
+        Some(_) => Vec::new(),
+        None => provision::abandoned(&std::env::temp_dir()),
+    };
+    let stays = cleared(&folders, args.dry_run, output)? || stays;
     Ok(if stays && code == OK {
         ExitCode::InvalidRun.code()
     } else {
@@ -95,6 +111,29 @@ async fn containers(
                 writeln!(
                     output.out,
                     "{bad}left{bad:#}  LocalStack container {id}: {because}"
+                )?;
+            }
+        }
+    }
+    Ok(stays)
+}
+
+/// Removes folders of endpoints that were killed; whether one stays.
+fn cleared(folders: &[PathBuf], dry: bool, output: &mut Output<'_>) -> io::Result<bool> {
+    let (mut stays, bad) = (false, style::ERROR);
+    for folder in folders {
+        let path = folder.display();
+        if dry {
+            writeln!(output.out, "would remove  folder {path} of an endpoint")?;
+            continue;
+        }
+        match scratch_removed(folder) {
+            Ok(()) => writeln!(output.out, "removed  folder {path} of an endpoint")?,
+            Err(because) => {
+                stays = true;
+                writeln!(
+                    output.out,
+                    "{bad}left{bad:#}  folder {path} of an endpoint: {because}"
                 )?;
             }
         }
@@ -141,8 +180,8 @@ async fn runs(args: &SweepArgs, output: &mut Output<'_>) -> io::Result<(u8, BTre
     let how = Sweeping {
         only: args.run.as_deref(),
         dry: args.dry_run,
-        profile: args.account.profile.as_deref(),
-        went: &sweep_account::tell,
+        profile: args.aged.profile.as_deref(),
+        went: &sweep_aged::tell,
     };
     let swept = match sweep_as(&args.reports, how).await {
         Ok(swept) => swept,
@@ -270,7 +309,8 @@ mod tests {
             reports: reports.to_owned(),
             run: run.map(str::to_owned),
             dry_run,
-            account: AccountSweepArgs::default(),
+            aged: AgedSweepArgs::default(),
+            cluster: ClusterArgs::default(),
         };
         // Containers of this machine are none of the test's.
         let code = runs(

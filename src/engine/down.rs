@@ -10,7 +10,8 @@ use crate::{
     environment::{self, Environment, EnvironmentOptions},
     journal::{EventKind, LeftoverFound, ProgressMade, TeardownFinished},
     provision::{
-        ClusterReach, Going, Object, Reach, Teardown, finish_account, scratch_removed, sweep::finish_cluster,
+        ClusterReach, Going, Object, Reach, Teardown, UnderWay, finish_account, scratch_removed,
+        sweep::finish_cluster,
     },
 };
 
@@ -81,7 +82,9 @@ impl Life {
             let went = |going: Going<'_>| self.tell_going(going);
             Teardown::run(environment, &self.ledger, &self.marks, &self.cluster, &went).await
         };
-        self.tell_what_was_held_back(environment);
+        if let Some(text) = environment.aws.held_back().told() {
+            self.warn(text);
+        }
         if tokio::time::timeout(STOP, environment.stop()).await.is_err() {
             self.warn(format!("the environment did not end within {STOP:?}"));
         }
@@ -109,7 +112,15 @@ impl Life {
             return Teardown::default();
         }
         let went = |going: Going<'_>| self.tell_going(going);
-        let finishing = finish_account(&reach, None, &self.ledger, &self.marks, &self.cluster, &went);
+        let finishing = finish_account(
+            &reach,
+            None,
+            &self.ledger,
+            &self.marks,
+            &self.cluster,
+            UnderWay::Nothing,
+            &went,
+        );
         match Box::pin(finishing).await {
             Ok(report) => report,
             Err(trouble) => Teardown {
@@ -181,19 +192,6 @@ impl Life {
     fn reach(&self) -> Reach {
         let environment = &self.options.environment;
         environment.reach(self.marks.run(), &self.options.region)
-    }
-
-    /// Says that calls waited, so that nobody takes it for AWS's slowness.
-    fn tell_what_was_held_back(&self, environment: &Environment) {
-        let held = environment.aws.held_back();
-        if held.calls > 0 {
-            self.warn(format!(
-                "{} AWS calls waited {:.1} s in all, to stay within the share of the account's quotas that the run may take \
-                 (--max-aws-share)",
-                held.calls,
-                held.waited.as_secs_f64()
-            ));
-        }
     }
 
     fn tell_going(&self, going: Going<'_>) {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     environment::WindowLog,
     journal::{EventKind, EvidenceCollected},
-    kubernetes::SECRETS_STORE,
+    kubernetes::{PodView, SECRETS_STORE},
     scenario::model::Evidence,
     verdict::denial::Call,
 };
@@ -27,8 +27,12 @@ const SKEW: SignedDuration = SignedDuration::from_secs(1);
 pub(super) async fn collect(attempt: &Attempt<'_>) -> Option<String> {
     let catch = &attempt.case.scenario.catch;
     let wanted = |kind| catch.contains(&kind);
+    let nodes = nodes(attempt);
+    if wanted(Evidence::Timeline) {
+        attempt.world.nodes.settled().await;
+    }
     let logs = if wanted(Evidence::Logs) || wanted(Evidence::Timeline) {
-        logs(attempt).await
+        logs(attempt, &nodes).await
     } else {
         Vec::new()
     };
@@ -36,7 +40,8 @@ pub(super) async fn collect(attempt: &Attempt<'_>) -> Option<String> {
     for kind in catch {
         match kind {
             Evidence::Timeline => {
-                let entries = entries(attempt, &logs);
+                let mut entries = entries(attempt, &logs);
+                entries.extend(seen_by_agents(attempt, &nodes));
                 brief = timeline::brief(&entries);
                 record(attempt, "timeline", timeline::text(entries));
             }
@@ -85,8 +90,8 @@ struct Log {
     text: Result<String, String>,
 }
 
-/// Driver, provider and kubelet of the nodes that the case's pods are on, since the attempt began.
-async fn logs(attempt: &Attempt<'_>) -> Vec<Log> {
+/// The nodes that the case's pods are on.
+fn nodes(attempt: &Attempt<'_>) -> Vec<String> {
     let environment = &attempt.world.environment;
     let nodes: BTreeSet<String> = live(attempt)
         .flat_map(|live| live.pods(attempt.world))
@@ -97,10 +102,16 @@ async fn logs(attempt: &Attempt<'_>) -> Vec<Log> {
     if nodes.is_empty() {
         nodes.extend(environment.nodes.iter().map(|node| node.name.clone()));
     }
+    nodes
+}
+
+/// Driver, provider and kubelet of these nodes, since the attempt began.
+async fn logs(attempt: &Attempt<'_>, nodes: &[String]) -> Vec<Log> {
+    let environment = &attempt.world.environment;
     let mut found = Vec::new();
     let last = attempt.began.elapsed() + SKEW.unsigned_abs();
     if let Some(logs) = &environment.logs {
-        match logs.window(&nodes, last).await {
+        match logs.window(nodes, last).await {
             Ok(logs) => found.extend(logs.into_iter().map(of_program)),
             Err(because) => found.push(Log {
                 title: "driver and provider log".to_owned(),
@@ -110,7 +121,7 @@ async fn logs(attempt: &Attempt<'_>) -> Vec<Log> {
         }
     }
     if let Some(of_nodes) = &environment.node_logs {
-        for node in &nodes {
+        for node in nodes {
             found.push(Log {
                 title: format!("kubelet log of {node}"),
                 source: format!("kubelet on {node}"),
@@ -217,6 +228,38 @@ fn entries(attempt: &Attempt<'_>, logs: &[Log]) -> Vec<Entry> {
         }
     }
     entries
+}
+
+/// What the agents on these nodes saw since the attempt began: of its own pods, and of the programs that serve them.
+fn seen_by_agents(attempt: &Attempt<'_>, nodes: &[String]) -> Vec<Entry> {
+    let clock = Clock::now();
+    let pods: Vec<(String, PodView)> = live(attempt)
+        .flat_map(|live| {
+            let pods = live.pods(attempt.world).into_iter();
+            pods.map(move |pod| (live.namespace.clone(), pod))
+        })
+        .collect();
+    let last = Last::of(attempt).map(|last| last.uid);
+    let seen = attempt.world.nodes.since(attempt.began).into_iter();
+    let of_these = seen.filter(|seen| nodes.contains(&seen.saw.node));
+    of_these
+        .filter_map(|seen| {
+            let (text, brief) = match seen.saw.what.pod() {
+                Some((uid, _)) => {
+                    let (namespace, pod) = pods.iter().find(|(_, pod)| pod.uid == uid)?;
+                    let brief = seen.saw.what.brief().filter(|_| last.as_deref() == Some(uid));
+                    (format!("{namespace}/{}: {}", pod.name, seen.saw.what), brief)
+                }
+                None => (seen.saw.what.to_string(), seen.saw.what.brief()),
+            };
+            Some(Entry {
+                at: seen.saw.at.unwrap_or_else(|| clock.of(seen.at)),
+                source: format!("agent on {}", seen.saw.node),
+                text,
+                brief,
+            })
+        })
+        .collect()
 }
 
 /// Calls of kubelet's to the driver, as logs name them: of the stand-in, and of real ones.

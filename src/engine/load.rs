@@ -266,6 +266,8 @@ fn ceiling(plan: &MountPlan, limits: &[Bucket]) -> Option<String> {
 
 /// Every operation must have ended well; otherwise the most frequent error says why not.
 async fn judge(world: &World, finished: &MeasurementFinished) -> StepResult {
+    // What nodes were short of meanwhile belongs beside the figures, and is told when they have said it.
+    world.nodes.settled().await;
     let bad = finished.failed + finished.timed_out;
     if bad > 0 {
         // An example says more than how many others there are.

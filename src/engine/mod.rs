@@ -28,6 +28,7 @@ mod logs;
 mod machine;
 mod mounted;
 mod needs;
+mod nodes;
 mod options;
 mod overrides;
 mod pod_identity;

@@ -9,7 +9,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     dispatch::{Dispatch, dispatch},
-    micros, pod_identity, probe,
+    micros,
+    nodes::FollowedNodes,
+    pod_identity, probe,
     run::{Life, warning},
     upgrade,
     world::{Standing, World, plain_request, tenant_ready},
@@ -74,6 +76,7 @@ impl Life {
         ready.took_us += micros(began.elapsed());
         self.journal.record(EventKind::EnvironmentReady(ready));
         let _incidents = self.journal_incidents(&environment);
+        let nodes = FollowedNodes::begin(&environment, &self.journal);
 
         let provisioner = Provisioner::new(
             Arc::clone(&environment),
@@ -126,6 +129,7 @@ impl Life {
                 })
                 .collect(),
             values: Arc::clone(&self.values),
+            nodes,
         });
         let how = Dispatch {
             jobs: self.options.jobs,

@@ -9,7 +9,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{micros, needs::lacks_room, options::RunOptions, step::StepError};
+use super::{micros, needs::lacks_room, nodes::FollowedNodes, options::RunOptions, step::StepError};
 use crate::{
     environment::{Environment, version_of},
     journal::{Capability, Component, EventKind, Failure, Journal, KnownIssue, TenantReady, WarningRaised},
@@ -45,6 +45,8 @@ pub(super) struct World {
     /// The run's shared tenants, in order, by each way in that they have.
     pub(super) shared: BTreeMap<Identity, Vec<Tenant>>,
     pub(super) values: Arc<Values>,
+    /// Its nodes, as far as agents tell of them.
+    pub(super) nodes: FollowedNodes,
 }
 
 /// What stands in an environment, and what it can do.
@@ -221,6 +223,7 @@ fn path_of(spec: &TenantSpec, secret: &str, case: &Case, attempt: u32) -> String
 
 impl World {
     pub(super) fn record(&self, event: EventKind) {
+        self.nodes.heed(&event);
         self.journal.record(event);
     }
 

@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RenderedChart;
+use super::{
+    RenderedChart,
+    nodes::{NodePressed, NodeSaw},
+};
 use crate::tenant::Identity;
 
 /// Version of the journal's own format, written into [`RunStarted`].
@@ -70,6 +73,10 @@ pub enum EventKind {
     CallsCounted(CallsCounted),
     /// Something befell a node, or what runs on it.
     IncidentSeen(IncidentSeen),
+    /// The agent on a node saw something there, or the conversation with it broke or was taken up again.
+    NodeSaw(NodeSaw),
+    /// What a node was short of while a measurement was under way.
+    NodePressed(NodePressed),
     /// Something a reader should know that is no verdict.
     WarningRaised(WarningRaised),
     /// A signal asked the run to end.
@@ -768,6 +775,16 @@ pub enum IncidentKind {
     NodePressure,
     /// A node is no more.
     NodeGone,
+    /// A socket of the driver's or of a provider's was not there, as the agent on the node saw it.
+    SocketGone,
+    /// One is there that was not.
+    SocketThere,
+    /// One was replaced: its program was killed and started anew.
+    SocketReplaced,
+    /// The agent on a node is not heard: what happens there is told later, or never.
+    AgentUnheard,
+    /// It is heard again.
+    AgentHeard,
 }
 
 impl fmt::Display for IncidentKind {
@@ -780,7 +797,11 @@ impl fmt::Display for IncidentKind {
             Self::NodeNotReady => "not Ready",
             Self::NodeReady => "Ready again",
             Self::NodePressure => "under pressure",
-            Self::NodeGone => "gone",
+            Self::NodeGone | Self::SocketGone => "gone",
+            Self::SocketThere => "there",
+            Self::SocketReplaced => "replaced",
+            Self::AgentUnheard => "not heard",
+            Self::AgentHeard => "heard again",
         })
     }
 }

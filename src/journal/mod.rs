@@ -5,10 +5,12 @@
 
 mod chart;
 mod event;
+mod nodes;
 mod reader;
 mod writer;
 
 pub use chart::RenderedChart;
 pub use event::*;
+pub use nodes::*;
 pub use reader::{ReadError, Recording, TornLine, parse, read};
 pub use writer::{Closed, Journal, Sink, WriteError};

@@ -10,6 +10,7 @@ mod forward;
 mod incidents;
 mod kubeconfig;
 mod log;
+mod marked;
 mod nodes;
 mod object;
 mod pods;
@@ -42,9 +43,10 @@ pub use self::{
     forward::{Forwarded, PodPort},
     kubeconfig::{FoundContext, Kubeconfigs},
     log::ContainerRef,
+    marked::Marked,
     nodes::{NodeView, sandbox_image},
     object::ObjectRef,
-    pods::{PodView, Pods},
+    pods::{PlacedPod, PodView, Pods},
     program_logs::{ContainerLog, DaemonContainer, DaemonView, PodLogs},
     tokens::Tokens,
 };

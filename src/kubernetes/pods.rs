@@ -13,7 +13,7 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant as TokioInstant, timeout_at},
 };
@@ -47,6 +47,15 @@ impl PodView {
     }
 }
 
+/// A pod that has come to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedPod {
+    /// The node.
+    pub node: String,
+    /// The pod's uid.
+    pub uid: String,
+}
+
 /// Pods by workload. Dropping it ends the watch.
 pub struct Pods {
     table: Arc<Table>,
@@ -70,6 +79,27 @@ impl Pods {
             .entry(key)
             .or_insert_with(|| watch::Sender::new(Vec::new()))
             .subscribe()
+    }
+
+    /// Every pod that has a node, now and as they come; whoever asked before hears no more.
+    #[must_use]
+    pub fn placed(&self) -> mpsc::UnboundedReceiver<PlacedPod> {
+        let (tell, placed) = mpsc::unbounded_channel();
+        let workloads = self.table.lock();
+        for pods in workloads.values() {
+            for pod in pods.borrow().iter() {
+                if let Some(node) = &pod.node {
+                    // Nobody has dropped it yet.
+                    let _ = tell.send(PlacedPod {
+                        node: node.clone(),
+                        uid: pod.uid.clone(),
+                    });
+                }
+            }
+        }
+        *self.table.placed.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+        drop(workloads);
+        placed
     }
 
     /// The pods of a workload as soon as `count` of them are Ready; nothing when they are not by
@@ -136,6 +166,8 @@ type Workloads = HashMap<(String, String), watch::Sender<Vec<PodView>>>;
 #[derive(Default)]
 struct Table {
     workloads: Mutex<Workloads>,
+    /// Who hears of pods that have come to a node. Locked while `workloads` is, never the other way round.
+    placed: Mutex<Option<mpsc::UnboundedSender<PlacedPod>>>,
     trouble: Mutex<Option<String>>,
 }
 
@@ -177,12 +209,24 @@ impl Table {
             if scheduled {
                 known.scheduled_at = Some(now);
                 known.node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+                self.tell_placed(known);
             }
             if ready {
                 known.ready_at = Some(now);
             }
             new || scheduled || ready
         });
+    }
+
+    fn tell_placed(&self, pod: &PodView) {
+        let placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(tell), Some(node)) = (&*placed, &pod.node) {
+            // Whoever does not listen any more has left.
+            let _ = tell.send(PlacedPod {
+                node: node.clone(),
+                uid: pod.uid.clone(),
+            });
+        }
     }
 
     fn deleted(&self, pod: &Pod) {
@@ -311,6 +355,29 @@ mod tests {
         assert_eq!(pods.len(), 1);
         assert_eq!((pods[0].seen_at, pods[0].ready_at), (first, Some(later)));
         assert_eq!(pods[0].scheduled_at, Some(later));
+    }
+
+    #[tokio::test]
+    async fn a_pod_is_told_of_once_when_it_has_come_to_a_node() {
+        let table = Arc::new(Table::default());
+        table.applied(&pod("before", true), Instant::now());
+        let pods = Pods {
+            table: Arc::clone(&table),
+            watching: tokio::spawn(async {}),
+        };
+        let mut placed = pods.placed();
+        for (uid, ready) in [
+            ("waits", false),
+            ("waits", true),
+            ("waits", true),
+            ("never", false),
+        ] {
+            table.applied(&pod(uid, ready), Instant::now());
+        }
+        let told: Vec<String> = std::iter::from_fn(|| placed.try_recv().ok())
+            .map(|pod| format!("{} on {}", pod.uid, pod.node))
+            .collect();
+        assert_eq!(told, ["before on node", "waits on node"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Teardown, Went,
+    Teardown, UnderWay, Went,
     ledger::{ClusterReach, Ledger, Object, Reach},
     teardown::Record,
 };
@@ -38,7 +38,7 @@ pub enum AccountTrouble {
 }
 
 /// Removes what `ledger` has on record in the account and the cluster that `reach` says, with the credentials of the chain,
-/// and looks for more of the run's there. `profile` counts in the place of the run's own.
+/// and looks for more of the run's there, once what is `under_way` has arrived. `profile` counts in the place of the run's own.
 ///
 /// # Errors
 ///
@@ -49,6 +49,7 @@ pub async fn finish_account(
     ledger: &Ledger,
     marks: &Marks,
     cluster: &ClusterName,
+    under_way: UnderWay,
     went: &Went<'_>,
 ) -> Result<Teardown, AccountTrouble> {
     let Reach::Account {
@@ -73,6 +74,7 @@ pub async fn finish_account(
             found: found.clone(),
         });
     }
+    under_way.lands(aws.access().endpoint.is_some()).await;
     Ok(finish_with(&aws, in_cluster, ledger, marks, cluster, went).await)
 }
 

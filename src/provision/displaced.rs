@@ -1,22 +1,33 @@
 //! Objects of somebody else's that make room for the run's, and are put back as they were.
 //!
 //! Each is written down whole before it is deleted, and on record as displaced: whoever finishes the run, a killed one too,
-//! puts it back from there. What the API gives an object itself (uid, version, status) is new then, and nothing else.
+//! puts it back from there. It is kept in the cluster too, beside where it was, in a `ConfigMap` with the run's label: a
+//! scheduled clean-up on another machine has no ledger. A Secret is not: whoever may read a `ConfigMap` may not read that. What
+//! the API gives an object itself (uid, version, status) is new then, and nothing else.
 
 use std::{
     fs,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Object;
-use crate::kubernetes::{Kubernetes, ObjectRef};
+use super::{Ledger, LedgerError, Object};
+use crate::{
+    kubernetes::{Kubernetes, KubernetesError, ObjectRef},
+    tenant::{DISPLACED_LABEL, Marks},
+};
 
 /// Folder of the run's that they are in.
 const FOLDER: &str = "displaced";
+/// Where it is in what keeps it.
+const KEY: &str = "object.json";
+/// Where what keeps a cluster-wide object is.
+const NAMESPACE: &str = "kube-system";
+/// Longest wait for an object that makes room to be gone.
+const GONE: Duration = Duration::from_mins(1);
 /// Longest wait for the pods of a `DaemonSet` that is gone to be gone too.
 const PODS: Duration = Duration::from_mins(2);
 /// Longest wait for what was put back to be Ready.
@@ -24,12 +35,81 @@ const READY: Duration = Duration::from_mins(3);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Writes an object down, as it is, in the folder of a run; what to put on record.
+/// Why an object makes no room; it is there still, or on record as displaced.
+#[derive(Debug, thiserror::Error)]
+pub enum DisplaceError {
+    /// It cannot be written down.
+    #[error("write {object} down before it makes room: {source}")]
+    Unsaved {
+        /// Which.
+        object: ObjectRef,
+        /// Why.
+        source: io::Error,
+    },
+    /// It cannot be put on record.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Kubernetes said no.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
+}
+
+/// Deletes an object that is `there` and waits until it is gone, once it is written down in the folder of the run, on record, and
+/// kept in the cluster. `number` tells the objects of one run apart, in the order in which they go.
 ///
 /// # Errors
 ///
-/// When it cannot be written: it is not to be touched then.
-pub fn save(run: &Path, object: &Value) -> io::Result<Object> {
+/// When it cannot be kept, or does not go.
+pub async fn displace(
+    kubernetes: &Kubernetes,
+    ledger: &Ledger,
+    marks: &Marks,
+    there: &Value,
+    number: usize,
+) -> Result<(), DisplaceError> {
+    let object = ObjectRef::of(there);
+    let unsaved = |source| DisplaceError::Unsaved {
+        object: object.clone(),
+        source,
+    };
+    let keeper = keeper(there, marks, number);
+    let record = Object::Displaced {
+        object: object.clone(),
+        saved: Some(save(ledger.folder(), there).map_err(unsaved)?),
+        kept: keeper.as_ref().map(ObjectRef::of),
+    };
+    ledger.plan(&[record])?;
+    if let Some(keeper) = keeper {
+        let making = kubernetes.clone();
+        ledger.landed(async move { making.create(&keeper).await }).await?;
+    }
+    kubernetes.delete(&object).await?;
+    Ok(kubernetes.wait_gone(&object, Instant::now() + GONE).await?)
+}
+
+/// PURE: what keeps an object in the cluster; nothing for a Secret.
+fn keeper(there: &Value, marks: &Marks, number: usize) -> Option<Value> {
+    let object = ObjectRef::of(there);
+    if object.kind == "Secret" {
+        return None;
+    }
+    let mut labels = marks.labels();
+    labels.insert(DISPLACED_LABEL.to_owned(), json!("true"));
+    Some(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": format!("mountproof-displaced-{}-{number:02}", marks.run()),
+            "namespace": object.namespace.as_deref().unwrap_or(NAMESPACE),
+            "labels": labels,
+            "annotations": { DISPLACED_LABEL: json!(object).to_string() },
+        },
+        "data": { KEY: restorable(there.clone()).to_string() },
+    }))
+}
+
+/// Writes an object down, as it is, in the folder of a run; where.
+fn save(run: &Path, object: &Value) -> io::Result<PathBuf> {
     let folder = run.join(FOLDER);
     fs::create_dir_all(&folder)?;
     let reference = ObjectRef::of(object);
@@ -39,10 +119,7 @@ pub fn save(run: &Path, object: &Value) -> io::Result<Object> {
     let mut file = fs::File::create(&saved)?;
     file.write_all(&serde_json::to_vec_pretty(object)?)?;
     file.sync_all()?;
-    Ok(Object::Displaced {
-        object: reference,
-        saved,
-    })
+    Ok(saved)
 }
 
 /// Waits until no pod is left of a `DaemonSet` that is gone: it would take the sockets of the next one with it.
@@ -53,7 +130,7 @@ pub fn save(run: &Path, object: &Value) -> io::Result<Object> {
 pub async fn daemons_gone(kubernetes: &Kubernetes, namespace: &str) -> Result<(), String> {
     let until = Instant::now() + PODS;
     loop {
-        let said = |error: crate::kubernetes::KubernetesError| error.to_string();
+        let said = |error: KubernetesError| error.to_string();
         let sets = kubernetes
             .list("apps/v1", "DaemonSet", Some(namespace), None)
             .await;
@@ -67,30 +144,68 @@ pub async fn daemons_gone(kubernetes: &Kubernetes, namespace: &str) -> Result<()
     }
 }
 
-/// Puts an object back, and waits until it is Ready where that means something.
+/// Puts an object back, waits until it is Ready where that means something, and removes what kept it.
 ///
 /// # Errors
 ///
 /// Why it is not back, in words, with where it is written down.
-pub(super) async fn put_back(kubernetes: &Kubernetes, saved: &Path) -> Result<(), String> {
-    let said = |because: String| format!("{because}; as it was, it is in {}", saved.display());
-    let text = fs::read(saved).map_err(|error| said(error.to_string()))?;
-    let was: Value = serde_json::from_slice(&text).map_err(|error| said(error.to_string()))?;
+pub(super) async fn put_back(
+    kubernetes: &Kubernetes,
+    saved: Option<&Path>,
+    kept: Option<&ObjectRef>,
+) -> Result<(), String> {
+    let places = saved.map(|saved| saved.display().to_string());
+    let places: Vec<String> = places
+        .into_iter()
+        .chain(kept.map(|kept| format!("{kept} of the cluster")))
+        .collect();
+    let said = |because: String| format!("{because}; as it was, it is in {}", places.join(" and in "));
+    let was = as_it_was(kubernetes, saved, kept).await.map_err(said)?;
+    restored(kubernetes, was).await.map_err(said)?;
+    match kept {
+        Some(kept) => kubernetes.delete(kept).await.map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// From its file, or from what keeps it in the cluster.
+async fn as_it_was(
+    kubernetes: &Kubernetes,
+    saved: Option<&Path>,
+    kept: Option<&ObjectRef>,
+) -> Result<Value, String> {
+    let of_file = saved.map(fs::read);
+    let text = match (of_file, kept) {
+        (Some(Ok(text)), _) => text,
+        (_, Some(kept)) => {
+            let keeper = kubernetes.read(kept).await.map_err(|error| error.to_string())?;
+            let text = keeper.as_ref().and_then(|keeper| keeper["data"][KEY].as_str());
+            let text = text.ok_or_else(|| format!("{kept} is gone, or keeps nothing"))?;
+            text.as_bytes().to_vec()
+        }
+        (Some(Err(error)), None) => return Err(error.to_string()),
+        (None, None) => return Err("nothing says how it was".to_owned()),
+    };
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
+/// Makes an object anew.
+async fn restored(kubernetes: &Kubernetes, was: Value) -> Result<(), String> {
     let reference = ObjectRef::of(&was);
     let is_daemon = reference.kind == "DaemonSet";
     if is_daemon {
         let namespace = reference.namespace.as_deref().unwrap_or_default();
-        daemons_gone(kubernetes, namespace).await.map_err(said)?;
+        daemons_gone(kubernetes, namespace).await?;
     }
     let made = kubernetes.create(&restorable(was)).await;
-    made.map_err(|error| said(error.to_string()))?;
+    made.map_err(|error| error.to_string())?;
     if !is_daemon {
         return Ok(());
     }
     let until = Instant::now() + READY;
     loop {
         let now = kubernetes.read(&reference).await;
-        let now = now.map_err(|error| said(error.to_string()))?.unwrap_or_default();
+        let now = now.map_err(|error| error.to_string())?.unwrap_or_default();
         let number = |field: &str| now["status"][field].as_u64();
         let (ready, wanted) = (number("numberReady"), number("desiredNumberScheduled"));
         let looked_at = now["status"]["observedGeneration"] == now["metadata"]["generation"];
@@ -162,25 +277,37 @@ mod tests {
                 "labels": { "helm.sh/chart": "c" }, "annotations": { "a": "b" }, "ownerReferences": [] },
             "spec": { "template": {} }, "status": { "numberReady": 2 },
         });
-        let Object::Displaced {
-            object: reference,
-            saved,
-        } = save(folder.path(), &object).unwrap()
-        else {
-            panic!("it is displaced");
-        };
-        assert_eq!(reference, ObjectRef::of(&object));
+        let saved = save(folder.path(), &object).unwrap();
         let read: Value = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
         assert_eq!(read, object);
+        let anew = json!({
+            "apiVersion": "apps/v1", "kind": "DaemonSet",
+            "metadata": { "name": "driver", "namespace": "kube-system", "labels": { "helm.sh/chart": "c" },
+                "annotations": { "a": "b" }, "ownerReferences": [] },
+            "spec": { "template": {} },
+        });
+        assert_eq!(restorable(read), anew);
+
+        let kept = keeper(&object, &Marks::of_run("r1"), 3).unwrap();
+        let metadata = &kept["metadata"];
         assert_eq!(
-            restorable(read),
-            json!({
-                "apiVersion": "apps/v1", "kind": "DaemonSet",
-                "metadata": { "name": "driver", "namespace": "kube-system", "labels": { "helm.sh/chart": "c" },
-                    "annotations": { "a": "b" }, "ownerReferences": [] },
-                "spec": { "template": {} },
-            })
+            (&metadata["namespace"], &metadata["name"]),
+            (&json!("kube-system"), &json!("mountproof-displaced-r1-03"))
         );
+        let said = metadata["annotations"][DISPLACED_LABEL].as_str().unwrap();
+        assert_eq!(
+            serde_json::from_str::<ObjectRef>(said).unwrap(),
+            ObjectRef::of(&object)
+        );
+        let text = kept["data"][KEY].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), anew);
+    }
+
+    #[test]
+    fn a_secret_is_kept_nowhere_but_in_the_folder_of_the_run() {
+        let secret =
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s", "namespace": "n" } });
+        assert_eq!(keeper(&secret, &Marks::of_run("r1"), 0), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ledger::Object, teardown::Removal};
+use super::{ledger::Object, removal::Removal};
 use crate::{
     aws::{Aws, AwsError, Hears, Tags},
     tenant::{Marks, RUN_TAG},
@@ -14,10 +14,6 @@ const CLUSTER: Duration = Duration::from_mins(45);
 const NODEGROUP: Duration = Duration::from_mins(40);
 /// Likewise, an add-on.
 const ADDON: Duration = Duration::from_mins(20);
-
-/// When something that was about to be made and is not there is looked for again: whoever was asked to make it may have
-/// been cut off in the middle of asking.
-const LATE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(10));
 
 /// Whether it is EKS's.
 pub(super) fn holds(object: &Object) -> bool {
@@ -37,7 +33,7 @@ pub(super) async fn remove(
     object: &Object,
     hears: &Hears<'_>,
 ) -> Result<Removal, AwsError> {
-    let found = match there_late(aws, object).await {
+    let found = match there(aws, object).await {
         // What is in a cluster of the run's own is the run's.
         Err(error) if error.is_denied() && is_in_own_cluster(aws, marks, object).await? => Some(There {
             tags: marks.tags(),
@@ -81,20 +77,6 @@ struct There {
     tags: Tags,
     /// Of an association.
     id: String,
-}
-
-async fn there_late(aws: &Aws, object: &Object) -> Result<Option<There>, AwsError> {
-    if let Some(found) = there(aws, object).await? {
-        return Ok(Some(found));
-    }
-    // Only an endpoint beside us is as quick as that.
-    let late = if aws.access().endpoint.is_some() {
-        LATE.0
-    } else {
-        LATE.1
-    };
-    tokio::time::sleep(late).await;
-    there(aws, object).await
 }
 
 async fn there(aws: &Aws, object: &Object) -> Result<Option<There>, AwsError> {

@@ -6,6 +6,10 @@
 //! Who writes a ledger holds a lock on it, so that `sweep` never works against a run, or against
 //! another `sweep`.
 
+mod object;
+mod process;
+mod reach;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
@@ -16,9 +20,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio_util::task::TaskTracker;
 
-use crate::kubernetes::ObjectRef;
+pub use self::{
+    object::Object,
+    process::Process,
+    reach::{ClusterReach, KubernetesIn, Reach},
+};
+use super::flights::Flights;
 
 /// Version of the format, in its first line.
 const SCHEMA: u32 = 1;
@@ -42,199 +50,6 @@ enum Line {
     Closed,
 }
 
-/// How a later process reaches what a run made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reach {
-    /// Not at all, and it need not: the environment was in the run's own process, or in what is on record as a whole (a
-    /// cluster, a container, a folder).
-    #[default]
-    Embedded,
-    /// Likewise, but for the secrets: they are kept by a backend that is somebody else's and stays.
-    Backend {
-        /// `http://HOST:PORT`.
-        url: String,
-        /// The region that they are in.
-        region: String,
-    },
-    /// By the ordinary credential chain: everything is in an account of AWS's, and in a cluster.
-    Account {
-        /// Twelve digits.
-        account: String,
-        /// The region that it is in.
-        region: String,
-        /// The profile that the run was told to use, if it was.
-        profile: Option<String>,
-        /// The cluster.
-        cluster: ClusterReach,
-    },
-}
-
-impl Reach {
-    /// Whether an object of the two worlds is there still when the run's process is gone. What is in a cluster that stays is
-    /// on record as such, with the cluster.
-    pub(crate) fn outlives(&self, object: &Object) -> bool {
-        match self {
-            Self::Embedded => false,
-            Self::Backend { .. } => matches!(object, Object::Secret(_)),
-            Self::Account { .. } => !matches!(
-                object,
-                Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_)
-            ),
-        }
-    }
-
-    /// Whether AWS is an account, and no part of the run's process.
-    #[must_use]
-    pub fn is_account(&self) -> bool {
-        matches!(self, Self::Account { .. })
-    }
-}
-
-/// Where what a run has in Kubernetes is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum KubernetesIn {
-    /// In its process, which takes it along.
-    #[default]
-    Process,
-    /// In an [`Object::KindCluster`] or [`Object::EksCluster`] of its own, which takes it along.
-    OwnCluster,
-    /// In a cluster of kind that outlives the run, by name: it is removed there object by object.
-    KeptCluster(String),
-    /// In a cluster that somebody else has, reached like this: likewise.
-    Standing(ClusterReach),
-}
-
-/// How a cluster that somebody else has is reached by a later process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClusterReach {
-    /// By a kubeconfig, as `kubectl` does.
-    Context {
-        /// Its files, the first of which wins.
-        kubeconfig: Vec<PathBuf>,
-        /// The context in them.
-        context: String,
-    },
-    /// By EKS, with the account's credentials: the cluster of this name, a run's own or not.
-    Eks(String),
-}
-
-impl std::fmt::Display for ClusterReach {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Context { context, .. } => write!(f, "the cluster of context {context}"),
-            Self::Eks(name) => write!(f, "the EKS cluster {name}"),
-        }
-    }
-}
-
-/// The process that wrote a ledger, told apart from a later one with the same number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Process {
-    /// Its number.
-    pub pid: u32,
-    /// When it started, in the kernel's own ticks since boot.
-    pub started: u64,
-    /// The boot that both belong to.
-    pub boot: String,
-}
-
-/// Something that a run makes outside its own memory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Object {
-    /// A folder of the run's own with everything in it, mounts included.
-    Scratch(PathBuf),
-    /// A cluster of kind with everything in it, by name.
-    KindCluster(String),
-    /// A container of Docker's on this machine, by name, with its volumes.
-    Container(String),
-    /// A Kubernetes object.
-    Kubernetes(ObjectRef),
-    /// A Kubernetes object of what is installed for the run in a cluster that stays: it goes after everything that mounts.
-    Installed(ObjectRef),
-    /// A Kubernetes object of somebody else's that makes room for the run's, and is put back after them.
-    Displaced {
-        /// Which.
-        object: ObjectRef,
-        /// Where it is written down, as it was.
-        saved: PathBuf,
-    },
-    /// An EKS cluster with everything in it, by name.
-    EksCluster(String),
-    /// A managed node group with its nodes.
-    Nodegroup {
-        /// The EKS cluster that it is of.
-        cluster: String,
-        /// Its name.
-        name: String,
-    },
-    /// An add-on of an EKS cluster.
-    Addon {
-        /// The EKS cluster that it is of.
-        cluster: String,
-        /// Its name.
-        name: String,
-    },
-    /// The role that EKS gives to the pods of a `ServiceAccount`.
-    PodIdentityAssociation {
-        /// The EKS cluster that it is of.
-        cluster: String,
-        /// The `ServiceAccount`'s namespace.
-        namespace: String,
-        /// The `ServiceAccount`.
-        service_account: String,
-    },
-    /// An IAM identity provider, by ARN.
-    OidcProvider(String),
-    /// An IAM managed policy, by ARN.
-    Policy(String),
-    /// An IAM role with its attachments, by name.
-    Role(String),
-    /// A secret, by name.
-    Secret(String),
-}
-
-impl Object {
-    /// Whether it is in a cluster.
-    #[must_use]
-    pub fn is_in_kubernetes(&self) -> bool {
-        matches!(
-            self,
-            Self::Kubernetes(_) | Self::Installed(_) | Self::Displaced { .. }
-        )
-    }
-}
-
-impl std::fmt::Display for Object {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Scratch(path) => write!(f, "folder {}", path.display()),
-            Self::KindCluster(name) => write!(f, "kind cluster {name}"),
-            Self::Container(name) => write!(f, "container {name}"),
-            Self::Kubernetes(reference) | Self::Installed(reference) => reference.fmt(f),
-            Self::Displaced { object, .. } => write!(f, "what made room for the run, put back: {object}"),
-            Self::EksCluster(name) => write!(f, "EKS cluster {name}"),
-            Self::Nodegroup { cluster, name } => write!(f, "node group {name} of EKS cluster {cluster}"),
-            Self::Addon { cluster, name } => write!(f, "add-on {name} of EKS cluster {cluster}"),
-            Self::PodIdentityAssociation {
-                cluster,
-                namespace,
-                service_account,
-            } => write!(
-                f,
-                "Pod Identity association of {namespace}/{service_account} in EKS cluster {cluster}"
-            ),
-            Self::OidcProvider(arn) => write!(f, "iam OIDC provider {arn}"),
-            Self::Policy(arn) => write!(f, "iam policy {arn}"),
-            Self::Role(name) => write!(f, "iam role {name}"),
-            Self::Secret(name) => write!(f, "secret {name}"),
-        }
-    }
-}
-
 /// The ledger cannot be written: nothing more may be made.
 #[derive(Debug, thiserror::Error)]
 #[error("write the ledger `{}`: {source}; nothing is made that is not on record", path.display())]
@@ -251,7 +66,7 @@ pub struct Ledger {
     open: Mutex<Open>,
     tripwire: OnceLock<Tripwire>,
     /// What is being made.
-    flights: TaskTracker,
+    flights: Flights,
 }
 
 /// What happens as soon as so many objects have been put on record.
@@ -351,29 +166,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// Makes something that is on record, to its end whether or not anybody still waits for it: a request that is given up half-way
-    /// may arrive after teardown has looked for what it makes.
+    /// Makes something that is on record, from now on, to its end whether or not anybody still waits for it.
     ///
     /// # Panics
     ///
     /// As `making` does.
-    pub async fn landed<T: Send + 'static>(&self, making: impl Future<Output = T> + Send + 'static) -> T {
-        match self.flights.spawn(making).await {
-            Ok(made) => made,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // Nobody cancels it but the runtime's own end.
-                Err(_) => std::future::pending().await,
-            },
-        }
+    pub fn landed<T: Send + 'static>(
+        &self,
+        making: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        self.flights.landed(making)
     }
 
     /// Waits until nothing is being made any more; whether that came about in time.
     pub async fn all_landed(&self, patience: Duration) -> bool {
-        self.flights.close();
-        let landed = tokio::time::timeout(patience, self.flights.wait()).await.is_ok();
-        self.flights.reopen();
-        landed
+        self.flights.all_landed(patience).await
     }
 
     /// Calls `then` as soon as so many objects have been put on record, on disk, before the last of them is made. Once for a
@@ -441,7 +248,7 @@ impl Ledger {
                 planned: 0,
             }),
             tripwire: OnceLock::new(),
-            flights: TaskTracker::new(),
+            flights: Flights::default(),
         }
     }
 
@@ -623,42 +430,6 @@ pub fn read(path: &Path) -> io::Result<Found> {
     let mut found = found.ok_or_else(|| bad(1, "empty"))?;
     found.standing = standing.in_order();
     Ok(found)
-}
-
-impl Process {
-    /// Whether it is still there.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        Self::of(self.pid).is_ok_and(|process| process == *self)
-    }
-
-    /// This one.
-    pub fn this() -> io::Result<Self> {
-        Self::of(std::process::id())
-    }
-
-    /// The one that has this number now. One that has ended and that nobody has waited for yet is gone.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or `/proc` cannot be read.
-    pub fn of(pid: u32) -> io::Result<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The second field is the program's name in parentheses, which may hold anything.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        if after_name.trim_start().starts_with(['Z', 'X']) {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "it has ended"));
-        }
-        let started = after_name
-            .split_whitespace()
-            .nth(19)
-            .and_then(|field| field.parse().ok())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc"))?;
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-            .trim()
-            .to_owned();
-        Ok(Self { pid, started, boot })
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@ mod account;
 mod aged;
 pub mod displaced;
 mod eks;
+mod flights;
+mod labelled;
 pub mod ledger;
 mod order;
+mod removal;
 mod scratch;
 mod settled;
 mod strays;
@@ -15,12 +18,16 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod ways;
+mod worlds;
 
 pub use self::{
     account::{AccountTrouble, finish_account},
-    aged::{AccountSwept, Aged, AgedOutcome, sweep_account},
+    aged::{
+        Aged, AgedError, AgedObject, AgedOutcome, AgedSweep, Aging, PassedOver, sweep_account, sweep_cluster,
+    },
+    flights::UnderWay,
     ledger::{ClusterReach, KubernetesIn, Ledger, LedgerError, Object, Process, Reach},
-    scratch::{MARKER, scratch_removed},
+    scratch::{MARKER, Owned, abandoned, owned_by_process, scratch_removed},
     teardown::{Going, Teardown, Went},
     tenants::{Annotation, ProvisionError, Provisioner, Tenant, TenantRequest, TenantSecret},
     ways::Way,

@@ -1,17 +1,74 @@
-//! A run's own folder on the machine: sockets, and mounts that outlive a killed process.
+//! A run's own folder on the machine: sockets, and mounts that outlive a killed process. And those that only a process has, with
+//! no ledger that speaks of them: an endpoint's.
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    process::geteuid,
+};
 
+use super::ledger::Process;
+
+/// What the names of folders begin with that are a process's own.
+const OURS: &str = "mountproof-";
 /// In the folder of a run's own, so that nothing else is ever taken for one.
 pub const MARKER: &str = ".mountproof-run";
 
 /// The only kind of mount that a run makes.
 const TMPFS: &str = "tmpfs";
+
+/// A folder is somebody's for as long as this is there.
+#[derive(Debug)]
+pub struct Owned {
+    _locked: fs::File,
+}
+
+/// Marks a folder as this process's own: when that is gone, it is [`abandoned`].
+///
+/// # Errors
+///
+/// When the mark cannot be written.
+pub fn owned_by_process(folder: &Path) -> io::Result<Owned> {
+    let marker = folder.join(MARKER);
+    fs::write(&marker, serde_json::to_vec(&Process::this()?)?)?;
+    let locked = fs::File::open(marker)?;
+    locked.lock()?;
+    Ok(Owned { _locked: locked })
+}
+
+/// This user's folders in `place` whose process is gone, as SIGKILL leaves them. None where it cannot be listed.
+#[must_use]
+pub fn abandoned(place: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(OURS));
+    let mut found: Vec<PathBuf> = ours
+        .map(|entry| entry.path())
+        .filter(|path| is_abandoned(path))
+        .collect();
+    found.sort();
+    found
+}
+
+fn is_abandoned(folder: &Path) -> bool {
+    let Ok(about) = fs::symlink_metadata(folder) else {
+        return false;
+    };
+    // Anybody may write into a folder for temporary files.
+    if !about.is_dir() || about.uid() != geteuid().as_raw() {
+        return false;
+    }
+    let marker = folder.join(MARKER);
+    let text = fs::read(&marker).unwrap_or_default();
+    // A run's own has another mark: its ledger says whose it is.
+    let has_ended = serde_json::from_slice(&text).is_ok_and(|process: Process| !process.is_running());
+    // In another container its number says nothing, and it has the lock.
+    has_ended && fs::File::open(marker).is_ok_and(|marker| marker.try_lock().is_ok())
+}
 
 /// Unmounts what a run mounted below its own folder and removes the folder. None is fine.
 ///
@@ -126,6 +183,42 @@ mod tests {
         scratch_removed(&own).unwrap();
         assert!(!own.exists());
         scratch_removed(&own).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_abandoned_when_its_process_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = root.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            folder
+        };
+        let ours = folder("mountproof-endpoint-a");
+        let owned = owned_by_process(&ours).unwrap();
+        assert_eq!(abandoned(root.path()), Vec::<PathBuf>::new(), "we are there");
+        let mark = fs::read_to_string(ours.join(MARKER)).unwrap();
+        // A process that started at another time under the same number.
+        let other = mark.replacen("\"started\":", "\"started\":9", 1);
+        // In another container, it is known by nothing but its lock.
+        fs::write(ours.join(MARKER), &other).unwrap();
+        assert_eq!(abandoned(root.path()), Vec::<PathBuf>::new());
+        drop(owned);
+        assert_eq!(abandoned(root.path()), std::slice::from_ref(&ours));
+        scratch_removed(&ours).unwrap();
+        for name in ["mountproof-endpoint-b", "mountproof-nodes-c", "somebodys"] {
+            fs::write(folder(name).join(MARKER), &other).unwrap();
+        }
+        // A run's, and one that is being made.
+        fs::write(folder("mountproof-run").join(MARKER), "").unwrap();
+        folder("mountproof-new");
+        std::os::unix::fs::symlink("mountproof-nodes-c", root.path().join("mountproof-link")).unwrap();
+        let expected = ["mountproof-endpoint-b", "mountproof-nodes-c"].map(|name| root.path().join(name));
+        assert_eq!(abandoned(root.path()), expected);
+        for path in expected {
+            scratch_removed(&path).unwrap();
+        }
+        assert_eq!(abandoned(root.path()), Vec::<PathBuf>::new());
+        assert!(root.path().join("somebodys").exists());
     }
 
     #[test]

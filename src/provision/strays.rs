@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use super::{
     Teardown,
+    labelled::{BROUGHT, LABELLED},
     ledger::Object,
-    teardown::{Removal, World, Worlds, remove_aws},
+    removal::{Removal, remove_aws},
+    worlds::{World, Worlds},
 };
 use crate::{
     aws::{Aws, AwsError},
     journal::LeftoverFound,
-    kubernetes::{Kubernetes, ObjectRef, SECRETS_STORE},
+    kubernetes::Kubernetes,
     tenant::{ClusterName, Marks},
 };
 
@@ -18,20 +20,6 @@ use crate::{
 const LISTED: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(3);
-
-/// Kinds that carry a run's label: what is looked for after teardown.
-const LABELLED: [(&str, &str); 10] = [
-    ("v1", "Namespace"),
-    ("v1", "Pod"),
-    ("apps/v1", "Deployment"),
-    (SECRETS_STORE, "SecretProviderClass"),
-    ("storage.k8s.io/v1", "CSIDriver"),
-    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
-    ("v1", "ServiceAccount"),
-    ("apps/v1", "DaemonSet"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-];
 
 /// Removes from an account what carries the run's tag and was not there when it was looked for, or is on no record: a request
 /// that was cut off in the middle can be carried out later than that.
@@ -125,16 +113,15 @@ pub(super) async fn strays_in_kubernetes(
         return found;
     }
     let mut note = |object, because| report.note(&mut found, object, because);
-    for (api_version, kind) in LABELLED {
-        match kubernetes.list(api_version, kind, None, Some(marks)).await {
-            Ok(objects) => {
-                for object in objects {
-                    note(
-                        ObjectRef::of(&object).to_string(),
-                        "carries the run's label".to_owned(),
-                    );
+    let kinds = LABELLED.into_iter().map(|kind| (kind, false));
+    for ((api_version, kind), brought) in kinds.chain(BROUGHT.map(|kind| (kind, true))) {
+        match kubernetes.marked(api_version, kind, Some(marks)).await {
+            Ok(found) => {
+                for one in found {
+                    note(one.object.to_string(), "carries the run's label".to_owned());
                 }
             }
+            Err(error) if brought && error.status == Some(403) => {}
             Err(error) => note(format!("{kind} objects"), format!("could not be listed: {error}")),
         }
     }

@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    AccountTrouble, Teardown, Went, finish_account,
+    AccountTrouble, Teardown, UnderWay, Went, finish_account,
     ledger::{self, ClusterReach, Found, Ledger, Object, Reach},
+    removal::remove_aws,
     scratch_removed,
-    teardown::remove_aws,
 };
 use crate::{
     environment::{AwsAgain, KeptClusters, reach_kept, remove_kind_cluster},
@@ -195,14 +195,15 @@ async fn finish(path: &Path, found: Found, how: Sweeping<'_>) -> Outcome {
             left: Vec::new(),
         };
     }
+    let under_way = UnderWay::of_ledger(path);
     match Ledger::take_over(path) {
-        Ok((ledger, found)) => removed(&ledger, found, how).await,
+        Ok((ledger, found)) => removed(&ledger, found, under_way, how).await,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Outcome::Running,
         Err(error) => Outcome::Unreadable(error.to_string()),
     }
 }
 
-async fn removed(ledger: &Ledger, mut found: Found, how: Sweeping<'_>) -> Outcome {
+async fn removed(ledger: &Ledger, mut found: Found, under_way: UnderWay, how: Sweeping<'_>) -> Outcome {
     let within = found.within.is_some() || found.within_cluster.is_some();
     let standing = std::mem::take(&mut found.standing);
     let (there, in_memory) = by_reach(standing, &found.reach, within);
@@ -212,13 +213,17 @@ async fn removed(ledger: &Ledger, mut found: Found, how: Sweeping<'_>) -> Outcom
     }
     let (mut removed, mut left) = (Vec::new(), Vec::new());
     if found.reach.is_account() && there.iter().any(|object| found.reach.outlives(object)) {
-        match in_account(&found, ledger, &marks, how).await {
+        match in_account(&found, ledger, &marks, under_way, how).await {
             Ok(report) => left.extend(report.left),
             Err(trouble) => return Outcome::Refused(trouble.to_string()),
         }
         let standing = ledger.standing();
         let went = there.iter().filter(|object| !standing.contains(object));
         removed.extend(went.cloned());
+    }
+    if within && !found.reach.is_account() {
+        // An API server is as quick as what is beside us.
+        under_way.lands(true).await;
     }
     if let Some(cluster) = &found.within {
         left.extend(removed_within(cluster, ledger, &marks).await);
@@ -282,11 +287,13 @@ async fn in_account(
     found: &Found,
     ledger: &Ledger,
     marks: &Marks,
+    under_way: UnderWay,
     how: Sweeping<'_>,
 ) -> Result<Teardown, AccountTrouble> {
     // Names of its roles begin with this one, or another: what is on record is all there then.
     let cluster = ClusterName::of_run(&found.run_id).map_err(|_| AccountTrouble::None)?;
-    let finishing = finish_account(&found.reach, how.profile, ledger, marks, &cluster, how.went);
+    let (reach, profile) = (&found.reach, how.profile);
+    let finishing = finish_account(reach, profile, ledger, marks, &cluster, under_way, how.went);
     Box::pin(finishing).await
 }
 

@@ -12,18 +12,18 @@ use std::{
 use futures::{StreamExt as _, stream};
 
 use super::{
-    displaced::put_back,
-    eks,
     ledger::{KubernetesIn, Ledger, Object, Reach},
     order::Plan,
+    removal::{PATIENCE, Removal, remove_from},
     strays::{remove_strays, strays, strays_in_kubernetes},
+    worlds::{World, Worlds, is_in_a_world, silent_worlds},
 };
 use crate::{
-    aws::{Aws, AwsError, Tags},
+    aws::Aws,
     environment::Environment,
     journal::LeftoverFound,
-    kubernetes::{Kubernetes, KubernetesError, ObjectRef},
-    tenant::{ClusterName, Marks, RUN_LABEL, RUN_TAG},
+    kubernetes::{Kubernetes, ObjectRef},
+    tenant::{ClusterName, Marks},
 };
 
 /// Removals at a time.
@@ -35,15 +35,6 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// Namespaces that are waited for at a time.
 const NAMESPACES: usize = 128;
-
-/// Longest wait for them, all together: their controller deletes what is in them, ten namespaces at a time.
-const NAMESPACES_PATIENCE: Duration = Duration::from_mins(3);
-
-/// Longest wait for IAM to know that nothing is attached any more.
-const SETTLES: Duration = Duration::from_secs(20);
-
-/// Longest wait for one other object to be gone.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a teardown came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,37 +55,6 @@ pub struct Silence {
     because: String,
     /// What is on record there.
     objects: Vec<Object>,
-}
-
-/// What objects are in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum World {
-    Kubernetes,
-    Aws,
-}
-
-impl World {
-    fn holds(self, object: &Object) -> bool {
-        match object {
-            Object::Kubernetes(_) | Object::Installed(_) | Object::Displaced { .. } => {
-                self == Self::Kubernetes
-            }
-            Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_) => false,
-            _ => self == Self::Aws,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Kubernetes => "Kubernetes",
-            Self::Aws => "AWS",
-        }
-    }
-
-    /// How a leftover stands for everything that could not be listed.
-    fn everything(self) -> String {
-        format!("objects in {}", self.name())
-    }
 }
 
 impl Teardown {
@@ -143,26 +103,41 @@ impl Teardown {
 
     /// Removes what a run that is gone has on record in a cluster that outlived it, and looks for the rest of it there.
     pub async fn of_cluster(kubernetes: &Kubernetes, ledger: &Ledger, marks: &Marks) -> Self {
+        Self::in_cluster(kubernetes, Record::Ledger(ledger), marks, &|_| ()).await
+    }
+
+    /// The same for whatever is on record.
+    pub(super) async fn in_cluster(
+        kubernetes: &Kubernetes,
+        record: Record<'_>,
+        marks: &Marks,
+        went: &Went<'_>,
+    ) -> Self {
         let worlds = Worlds {
             kubernetes: Some(kubernetes),
             aws: None,
         };
-        let mut report = Self::of_worlds(worlds, Record::Ledger(ledger), marks, &|_| ()).await;
+        let mut report = Self::of_worlds(worlds, record, marks, went).await;
         let strays = strays_in_kubernetes(kubernetes, marks, &report).await;
         report.left.extend(strays);
         report
     }
 
     async fn of_worlds(worlds: Worlds<'_>, record: Record<'_>, marks: &Marks, went: &Went<'_>) -> Self {
+        let report = Self {
+            // Whoever looks for what is left knows of it then, and takes none of it for a stray.
+            left: record.spared().to_vec(),
+            ..Self::default()
+        };
         let mut work = Work {
             worlds,
             record,
             marks,
             went,
-            report: Self::default(),
+            report,
         };
         // A world that does not answer is not asked once for each of its objects.
-        let silent = silent(worlds).await;
+        let silent = silent_worlds(worlds).await;
         let answers =
             |object: &Object| worlds.have(object) && !silent.iter().any(|(world, _)| world.holds(object));
         let standing = work.record.standing().into_iter().filter(is_in_a_world);
@@ -202,7 +177,7 @@ impl Teardown {
         work.remove_with_clusters(of_clusters).await;
         // It may have fallen silent in the meantime.
         let silent = if silent.is_empty() && !work.report.left.is_empty() {
-            self::silent(worlds).await
+            silent_worlds(worlds).await
         } else {
             silent
         };
@@ -302,135 +277,38 @@ pub type Went<'a> = dyn Fn(Going<'_>) + Sync + 'a;
 /// What is on record: in a ledger, or found without one.
 pub(super) enum Record<'a> {
     Ledger(&'a Ledger),
-    Found(&'a Mutex<Vec<Object>>),
+    Found {
+        /// What is there still.
+        still: &'a Mutex<Vec<Object>>,
+        /// What is the run's and stays, and why.
+        spared: &'a [LeftoverFound],
+    },
 }
 
 impl Record<'_> {
+    fn spared(&self) -> &[LeftoverFound] {
+        match self {
+            Self::Ledger(_) => &[],
+            Self::Found { spared, .. } => spared,
+        }
+    }
+
     fn standing(&self) -> Vec<Object> {
         match self {
             Self::Ledger(ledger) => ledger.standing(),
-            Self::Found(found) => found.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Self::Found { still, .. } => still.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
     fn removed(&self, object: &Object) {
         match self {
             Self::Ledger(ledger) => ledger.removed(object),
-            Self::Found(found) => found
+            Self::Found { still, .. } => still
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .retain(|one| one != object),
         }
     }
-}
-
-/// The worlds that are to be taken down.
-#[derive(Clone, Copy)]
-pub(super) struct Worlds<'a> {
-    pub(super) kubernetes: Option<&'a Kubernetes>,
-    pub(super) aws: Option<&'a Aws>,
-}
-
-impl<'a> Worlds<'a> {
-    fn of(environment: &'a Environment) -> Self {
-        Self {
-            // A cluster of the run's own goes as a whole.
-            kubernetes: (environment.kubernetes_in != KubernetesIn::OwnCluster)
-                .then_some(&environment.kubernetes),
-            aws: Some(&environment.aws),
-        }
-    }
-
-    fn have(self, object: &Object) -> bool {
-        (World::Kubernetes.holds(object) && self.kubernetes.is_some())
-            || (World::Aws.holds(object) && self.aws.is_some())
-    }
-}
-
-/// Which worlds cannot be asked, and why.
-async fn silent(worlds: Worlds<'_>) -> Vec<(World, String)> {
-    let aws = async {
-        let said = worlds.aws?.answers().await;
-        said.err().map(|error| (World::Aws, error.to_string()))
-    };
-    let kubernetes = async {
-        let said = worlds.kubernetes?.version().await;
-        said.err().map(|error| (World::Kubernetes, error.to_string()))
-    };
-    let (aws, kubernetes) = tokio::join!(aws, kubernetes);
-    kubernetes.into_iter().chain(aws).collect()
-}
-
-/// How a removal ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Removal {
-    /// It was there and is gone.
-    Removed,
-    /// It was not there.
-    Absent,
-    /// It does not carry the run's mark and was left.
-    Foreign,
-}
-
-/// Removes one object of the run's and waits until it is gone.
-pub(super) async fn remove(
-    environment: &Environment,
-    marks: &Marks,
-    object: &Object,
-) -> Result<Removal, String> {
-    let worlds = Worlds {
-        kubernetes: Some(&environment.kubernetes),
-        aws: Some(&environment.aws),
-    };
-    remove_from(worlds, marks, object, &|_| ()).await
-}
-
-async fn remove_from(
-    worlds: Worlds<'_>,
-    marks: &Marks,
-    object: &Object,
-    went: &Went<'_>,
-) -> Result<Removal, String> {
-    match (object, worlds) {
-        (
-            Object::Kubernetes(reference) | Object::Installed(reference),
-            Worlds {
-                kubernetes: Some(kubernetes),
-                ..
-            },
-        ) => {
-            if matches!(object, Object::Installed(_)) {
-                holds_nothing_of_others(kubernetes, marks, reference).await?;
-            }
-            let removed = remove_kubernetes(kubernetes, marks, reference).await;
-            removed.map_err(|error| error.to_string())
-        }
-        (
-            Object::Displaced { saved, .. },
-            Worlds {
-                kubernetes: Some(kubernetes),
-                ..
-            },
-        ) => {
-            went(Going::Waiting("what was there before the run is put back"));
-            put_back(kubernetes, saved).await.map(|()| Removal::Removed)
-        }
-        (Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_), _) => Ok(Removal::Absent),
-        (_, Worlds { aws: Some(aws), .. }) if eks::holds(object) => {
-            let hears = |text: &str| went(Going::Waiting(text));
-            let removed = eks::remove(aws, marks, object, &hears).await;
-            removed.map_err(|error| error.to_string())
-        }
-        (_, Worlds { aws: Some(aws), .. }) => remove_aws(aws, marks, object)
-            .await
-            .map_err(|error| error.to_string()),
-        _ => Err("there is no way to where it is".to_owned()),
-    }
-}
-
-/// Whether an object is in one of the two worlds, and not what holds a world, or a folder.
-fn is_in_a_world(object: &Object) -> bool {
-    World::Kubernetes.holds(object) || World::Aws.holds(object)
 }
 
 /// Whether it is a pod, or has some.
@@ -600,113 +478,4 @@ impl Work<'_> {
             self.report.removed += 1;
         }
     }
-}
-
-/// A definition takes every object of its kind along: in a cluster that stays none of somebody else's may be among them.
-async fn holds_nothing_of_others(
-    kubernetes: &Kubernetes,
-    marks: &Marks,
-    reference: &ObjectRef,
-) -> Result<(), String> {
-    if reference.kind != "CustomResourceDefinition" {
-        return Ok(());
-    }
-    let said = |error: KubernetesError| error.to_string();
-    let Some(definition) = kubernetes.read(reference).await.map_err(said)? else {
-        return Ok(());
-    };
-    let spec = &definition["spec"];
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let version = format!("{}/{}", text(&spec["group"]), text(&spec["versions"][0]["name"]));
-    let kind = text(&spec["names"]["kind"]);
-    let objects = kubernetes.list(&version, &kind, None, None).await.map_err(said)?;
-    let others: Vec<String> = objects
-        .iter()
-        .filter(|object| object["metadata"]["labels"][RUN_LABEL] != marks.run())
-        .map(|object| ObjectRef::of(object).to_string())
-        .collect();
-    if others.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "it has objects that are not the run's, and would take them along: {}; remove it with `kubectl delete crd {}` once they \
-         are not needed",
-        others.join(", "),
-        reference.name
-    ))
-}
-
-async fn remove_kubernetes(
-    kubernetes: &Kubernetes,
-    marks: &Marks,
-    reference: &ObjectRef,
-) -> Result<Removal, KubernetesError> {
-    if !kubernetes.is_marked(reference, marks).await? {
-        let absent = kubernetes.is_gone(reference).await?;
-        return Ok(if absent { Removal::Absent } else { Removal::Foreign });
-    }
-    kubernetes.delete(reference).await?;
-    let patience = if reference.kind == "Namespace" {
-        NAMESPACES_PATIENCE
-    } else {
-        PATIENCE
-    };
-    kubernetes.wait_gone(reference, Instant::now() + patience).await?;
-    Ok(Removal::Removed)
-}
-
-pub(super) async fn remove_aws(aws: &Aws, marks: &Marks, object: &Object) -> Result<Removal, AwsError> {
-    let tags = match object {
-        Object::OidcProvider(arn) => aws.oidc_tags(arn).await,
-        Object::Policy(arn) => aws.policy_tags(arn).await,
-        Object::Role(name) => aws.role_tags(name).await,
-        Object::Secret(name) => aws.secret_tags(name).await,
-        Object::Kubernetes(_)
-        | Object::Installed(_)
-        | Object::Displaced { .. }
-        | Object::Scratch(_)
-        | Object::KindCluster(_)
-        | Object::Container(_)
-        | Object::EksCluster(_)
-        | Object::Nodegroup { .. }
-        | Object::Addon { .. }
-        | Object::PodIdentityAssociation { .. } => Ok(Tags::new()),
-    };
-    match tags {
-        Ok(tags) if tags.get(RUN_TAG).is_some_and(|run| run == marks.run()) => {}
-        Ok(_) => return Ok(Removal::Foreign),
-        Err(error) if error.is_not_found() => return Ok(Removal::Absent),
-        Err(error) => return Err(error),
-    }
-    let until = Instant::now() + SETTLES;
-    while let Err(error) = remove_of_run(aws, object).await {
-        // What was detached or deleted just now may count still: IAM is eventually consistent.
-        let may_settle = error.code() == Some("DeleteConflict") && aws.access().endpoint.is_none();
-        if !may_settle || Instant::now() >= until {
-            return Err(error);
-        }
-        tokio::time::sleep(LAST_LOOK).await;
-    }
-    Ok(Removal::Removed)
-}
-
-/// Removes what is known to be the run's.
-async fn remove_of_run(aws: &Aws, object: &Object) -> Result<(), AwsError> {
-    match object {
-        Object::OidcProvider(arn) => aws.remove_oidc(arn).await?,
-        Object::Policy(arn) => aws.remove_policy(arn).await?,
-        Object::Role(name) => aws.remove_role(name).await?,
-        Object::Secret(name) => aws.remove_secret(name).await?,
-        Object::Kubernetes(_)
-        | Object::Installed(_)
-        | Object::Displaced { .. }
-        | Object::Scratch(_)
-        | Object::KindCluster(_)
-        | Object::Container(_)
-        | Object::EksCluster(_)
-        | Object::Nodegroup { .. }
-        | Object::Addon { .. }
-        | Object::PodIdentityAssociation { .. } => {}
-    }
-    Ok(())
 }

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ledger::{Ledger, LedgerError, Object},
+    removal::{Removal, remove},
     settled::{Newcomer, await_settled},
-    teardown::{Removal, remove},
     ways::Way,
 };
 use crate::{

@@ -46,6 +46,12 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A share in thousandths: `12.5 %`.
+#[must_use]
+pub fn permille(share: u32) -> String {
+    format!("{}.{} %", share / 10, share % 10)
+}
+
 /// A rate per second: `9,812/s`, `49.8/s`.
 #[must_use]
 #[expect(

@@ -7,7 +7,8 @@ use super::{
     exit::{self, ExitCode},
     figure, installed,
     nodes::{NODE_COLUMNS, node_row},
-    summary::{CaseSummary, RunSummary},
+    pressure,
+    summary::{CaseSummary, RunSummary, WatchedNode},
     upgrade,
 };
 use crate::{
@@ -428,6 +429,20 @@ fn by_node(summary: &RunSummary, text: &mut String) {
             }
             text.push('\n');
         }
+        if !measurement.pressed.is_empty() {
+            let rule = "--:|".repeat(pressure::COLUMNS.len());
+            let _ = writeln!(
+                text,
+                "How hard pressed nodes were under `{name}` ({}):\n\n| node | {} |\n|---|{rule}",
+                pressure::CAPTION,
+                pressure::COLUMNS.join(" | ")
+            );
+            for pressed in &measurement.pressed {
+                let shares = pressure::row(pressed).map(|share| cell(&share));
+                let _ = writeln!(text, "| `{}` | {} |", cell(&pressed.node), shares.join(" | "));
+            }
+            text.push('\n');
+        }
         if !measurement.incidents.is_empty() {
             let _ = writeln!(
                 text,
@@ -495,6 +510,9 @@ fn environment(summary: &RunSummary, text: &mut String) {
             text.push_str(&installation(installed));
         }
     }
+    if !summary.watched.is_empty() {
+        text.push_str(&watched(&summary.watched));
+    }
     let _ = writeln!(text, "\nAgain: `{}`", cell(summary.run.command.join(" ")));
 }
 
@@ -513,6 +531,20 @@ fn installation(installed: &Installed) -> String {
         let _ = writeln!(text, "| {} | {} |", cell(what), cell(said));
     }
     text.push_str("\n</details>\n");
+    text
+}
+
+/// What agents told of their nodes, in sums.
+fn watched(nodes: &[WatchedNode]) -> String {
+    let rule = "--:|".repeat(pressure::WATCHED.len());
+    let mut text = format!(
+        "\nWatched by agents on the nodes:\n\n| node | {} |\n|---|{rule}\n",
+        pressure::WATCHED.join(" | ")
+    );
+    for node in nodes {
+        let said = pressure::watched(node).map(|said| cell(&said));
+        let _ = writeln!(text, "| `{}` | {} |", cell(&node.node), said.join(" | "));
+    }
     text
 }
 

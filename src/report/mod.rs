@@ -13,6 +13,7 @@ pub mod junit;
 pub mod latency;
 pub mod markdown;
 mod nodes;
+mod pressure;
 pub mod results;
 pub mod summary;
 pub mod terminal;

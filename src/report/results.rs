@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     exit,
     latency::Latency,
-    summary::{Attempt, CaseSummary, MeasurementSummary, OnNode, RunSummary},
+    summary::{Attempt, CaseSummary, MeasurementSummary, OnNode, RunSummary, WatchedNode},
 };
 use crate::{
     journal::{
         AccessChecked, CallCounted, CallsCounted, Capability, Component, Failure, FloorMeasured, GapMeasured,
         IncidentKind, IncidentSeen, Installed, KnownIssue, LeftoverFound, Machine, MeasurementFinished,
-        PhaseBegan, RefreshedBy, Verdict,
+        NodePressed, PhaseBegan, RefreshedBy, Verdict,
     },
     load::calls,
 };
@@ -78,9 +78,13 @@ pub struct Results {
     pub floors: Vec<FloorMeasured>,
     /// Every measurement.
     pub measurements: Vec<Measurement>,
-    /// What was seen on nodes and of what runs there: restarts, OOM kills, evictions, nodes that are not Ready.
+    /// What was seen on nodes and of what runs there: restarts, OOM kills, evictions, nodes that are not Ready, sockets that go and
+    /// come, agents that are not heard.
     #[serde(default)]
     pub incidents: Vec<Incident>,
+    /// Nodes whose agents told what happens there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<Watched>,
     /// What mounts asked of AWS and of Kubernetes, counted call by call: exact, and so the same in every run of the
     /// same programs.
     #[serde(default)]
@@ -258,6 +262,9 @@ pub struct Measurement {
     /// What each node had of it, where nodes are told apart. Figures of the whole are of one histogram, and no mean of these.
     #[serde(default)]
     pub nodes: Vec<NodeShare>,
+    /// What nodes were short of meanwhile, as far as agents told: of the whole node, whoever kept it busy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pressed: Vec<NodePressed>,
 }
 
 /// What one node had of a measurement.
@@ -288,7 +295,7 @@ pub struct NodeShare {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Incident {
-    /// When it was seen, from the start of the run, in microseconds.
+    /// When it was seen, from the start of the run, in microseconds: by the harness, or by the agent on the node.
     pub at_us: u64,
     /// The measurements that were under way.
     pub measurements: Vec<String>,
@@ -298,8 +305,30 @@ pub struct Incident {
     pub node: String,
     /// What it befell.
     pub what: String,
-    /// Why, in Kubernetes' words.
+    /// Why, in Kubernetes' words or in the agent's.
     pub because: String,
+}
+
+/// A node whose agent told what happens there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Watched {
+    /// Its name.
+    pub node: String,
+    /// Volumes of the run's pods that were mounted while it was watched.
+    pub mounted: u64,
+    /// Those that went.
+    pub unmounted: u64,
+    /// How often a socket of driver or provider went, came or was replaced.
+    pub sockets: u64,
+    /// How often its agent was not heard any more.
+    pub breaks: usize,
+    /// For how long, as far as it was heard again, in microseconds.
+    pub unheard_us: u64,
+    /// Whether it was not heard at the end.
+    pub lost: bool,
+    /// What its agent could not see, in words.
+    pub blind: Vec<String>,
 }
 
 /// Latency figures, in nanoseconds.
@@ -483,6 +512,7 @@ impl Results {
                 .iter()
                 .map(|(at_us, seen)| incident(summary, *at_us, seen))
                 .collect(),
+            watched: summary.watched.iter().map(watched).collect(),
             measurements: summary.measurements.iter().map(measurement).collect(),
             calls: summary.calls.iter().map(counted).collect(),
             warnings: summary.warnings.clone(),
@@ -610,6 +640,20 @@ fn measurement(measurement: &MeasurementSummary) -> Measurement {
             .map(|series| (series.tag.clone(), figures(&series.latency)))
             .collect(),
         nodes: measurement.by_node().iter().map(node_share).collect(),
+        pressed: measurement.pressed.clone(),
+    }
+}
+
+fn watched(node: &WatchedNode) -> Watched {
+    Watched {
+        node: node.node.clone(),
+        mounted: node.mounted,
+        unmounted: node.unmounted,
+        sockets: node.sockets,
+        breaks: node.breaks,
+        unheard_us: node.unheard_us,
+        lost: node.lost,
+        blind: node.blind.clone(),
     }
 }
 

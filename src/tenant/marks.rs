@@ -10,6 +10,10 @@ pub const RUN_LABEL: &str = "mountproof.dev/run";
 pub const TENANT_LABEL: &str = "mountproof.dev/tenant";
 /// Label with the workload, on its pods too.
 pub const WORKLOAD_LABEL: &str = "mountproof.dev/workload";
+/// Label of what keeps somebody else's object that is to be put back, and the annotation that says which it is.
+pub const DISPLACED_LABEL: &str = "mountproof.dev/displaced";
+/// Label that is on everything of any run's, with its value.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "mountproof");
 /// AWS tag with the run id.
 pub const RUN_TAG: &str = "mountproof:run";
 /// AWS tag with the tenant.
@@ -51,7 +55,8 @@ impl Marks {
     #[must_use]
     pub fn labels(&self) -> Map<String, Value> {
         let mut labels = Map::new();
-        labels.insert("app.kubernetes.io/managed-by".to_owned(), json!("mountproof"));
+        let (managed_by, us) = MANAGED_BY;
+        labels.insert(managed_by.to_owned(), json!(us));
         labels.insert(RUN_LABEL.to_owned(), json!(self.run));
         if let Some(tenant) = &self.tenant {
             labels.insert(TENANT_LABEL.to_owned(), json!(tenant));
@@ -73,6 +78,13 @@ impl Marks {
     #[must_use]
     pub fn selector(&self) -> String {
         format!("{RUN_LABEL}={}", self.run)
+    }
+
+    /// Selects every object of any run: a run sets both labels on all that it makes.
+    #[must_use]
+    pub fn selector_of_all() -> String {
+        let (managed_by, us) = MANAGED_BY;
+        format!("{RUN_LABEL},{managed_by}={us}")
     }
 }
 

@@ -29,7 +29,7 @@ pub use class::{ClassManifest, ClassObject, MountedFile, PathTranslation, Source
 pub use cluster::{CSI_DRIVER, PROVIDER, TOKEN_AUDIENCES, csi_driver, custom_resource_definitions};
 pub use documents::{AUDIENCE, boundary_policy, denying_policy, identity_policy, trust_policy};
 pub use identity::Identity;
-pub use marks::{Marks, RUN_LABEL, RUN_TAG, TENANT_LABEL, TENANT_TAG, WORKLOAD_LABEL};
+pub use marks::{DISPLACED_LABEL, Marks, RUN_LABEL, RUN_TAG, TENANT_LABEL, TENANT_TAG, WORKLOAD_LABEL};
 pub use names::{
     ClusterName, NameError, TENANT_SECRET, TenantNames, case_secret, fingerprint_of, numbered, parse_tenants,
     workload_name,

@@ -21,7 +21,15 @@ use crate::support::{Ended, Place, Running};
 const ACCOUNT: &str = "000000000000";
 const REGION: &str = "eu-west-1";
 /// What a scheduled clean-up asks for; nothing is too young for it.
-const SWEEP: [&str; 5] = ["sweep", "--env", "eks", "--older-than", "0s"];
+const SWEEP: [&str; 7] = [
+    "sweep",
+    "--env",
+    "eks",
+    "--older-than",
+    "0s",
+    "--allow-account",
+    ACCOUNT,
+];
 
 /// Variables that lead to the account, and those of its root key.
 const WAY: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "AWS_REGION"];
@@ -302,10 +310,18 @@ fn an_account_is_swept_without_a_ledger_but_not_of_runs_that_are_going_on_here()
     fs::create_dir_all(&folder).unwrap();
     let ledger = Ledger::create(&folder.join("ledger.jsonl"), "here").unwrap();
     account
-        .run(&["sweep", "--env", "eks", "--older-than", "6h"])
+        .run(&[
+            "sweep",
+            "--env",
+            "eks",
+            "--older-than",
+            "6h",
+            "--allow-account",
+            ACCOUNT,
+        ])
         .exits(0)
         .prints(&[
-            "gone  0m old, 1 objects; left alone",
+            "gone  0m old, 1 object; left alone",
             "here  still running here; left alone",
         ]);
     account

@@ -12,6 +12,7 @@ mod commands;
 mod ending;
 mod endpoint;
 mod endpoint_faults;
+mod endpoint_killed;
 mod faults;
 mod installation;
 mod kind;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What every run is told.
-const USE: [&str; 12] = [
+pub(crate) const USE: [&str; 12] = [
     "run",
     "positive",
     "cross-namespace-denied",
@@ -39,10 +39,10 @@ const USE: [&str; 12] = [
     "--strict",
 ];
 /// An AWS of the run's own.
-const OURS: [&str; 4] = ["--aws", "embedded", "--aws-listen", "127.0.0.2:0"];
+pub(crate) const OURS: [&str; 4] = ["--aws", "embedded", "--aws-listen", "127.0.0.2:0"];
 
 /// The way to the team's cluster.
-struct Way {
+pub(crate) struct Way {
     url: String,
     ca_pem: String,
     token: Credential,
@@ -50,7 +50,7 @@ struct Way {
 
 impl Way {
     /// Written down as a kubeconfig has it, whose only user has a token.
-    fn to(site: &Site) -> Self {
+    pub(crate) fn to(site: &Site) -> Self {
         let asking = async {
             let aws = site.aws();
             let cluster = aws.cluster(TEAMS).await.unwrap();
@@ -75,7 +75,7 @@ impl Way {
         way
     }
 
-    async fn connect(&self) -> Kubernetes {
+    pub(crate) async fn connect(&self) -> Kubernetes {
         let identity = Identity::Token(self.token.clone());
         let access = KubernetesAccess::new(&self.url, self.ca_pem.clone(), identity);
         Kubernetes::connect(&access, &Marks::of_run("team"))
@@ -84,7 +84,7 @@ impl Way {
     }
 
     /// Puts driver and provider on the nodes as a team does, with its own `kubectl apply`.
-    fn installs(&self, site: &Site) {
+    pub(crate) fn installs(&self, site: &Site) {
         let installing = async {
             let kubernetes = self.connect().await;
             let prepared = prepare(&InstallationOptions::default(), &site.place.path("t"))
@@ -111,7 +111,7 @@ impl Way {
     }
 
     /// What a team has of driver and provider, without what the API gives it.
-    fn theirs(&self, site: &Site) -> Vec<Value> {
+    pub(crate) fn theirs(&self, site: &Site) -> Vec<Value> {
         let looking = async {
             let kubernetes = self.connect().await;
             let mut all = Vec::new();

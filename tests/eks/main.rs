@@ -16,10 +16,12 @@ mod created;
 mod credentials;
 mod ending;
 mod existing;
+mod nodes;
 mod safety;
 mod site;
 #[expect(dead_code, reason = "most of it is for the tests of the command line")]
 #[path = "../cli/support.rs"]
 mod support;
+mod swept;
 mod trouble;
 mod upgrade;

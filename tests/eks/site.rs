@@ -39,7 +39,7 @@ pub(crate) const CREATE: [&str; 8] = [
 /// Name of a cluster that is a team's own.
 pub(crate) const TEAMS: &str = "prod";
 /// What a cluster is compared by.
-const KINDS: [(&str, &str); 11] = [
+const KINDS: [(&str, &str); 13] = [
     ("v1", "Namespace"),
     ("v1", "ConfigMap"),
     ("v1", "Secret"),
@@ -48,6 +48,8 @@ const KINDS: [(&str, &str); 11] = [
     ("apps/v1", "Deployment"),
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
     ("storage.k8s.io/v1", "CSIDriver"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
     ("v1", "Pod"),
@@ -213,6 +215,23 @@ impl Site {
         let key = self.runtime.block_on(assuming);
         let token = key.session_token().unwrap_or_default();
         [key.access_key_id(), key.secret_access_key(), token].map(str::to_owned)
+    }
+
+    /// Lets a role into the team's cluster, as its administrator.
+    pub(crate) fn lets_in(&self, arn: &str) {
+        let entries = format!("/clusters/{TEAMS}/access-entries");
+        let entry = format!("{entries}/{}", arn.replace(':', "%3A").replace('/', "%2F"));
+        let policy = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy";
+        let associated = json!({ "policyArn": policy, "accessScope": { "type": "cluster" } });
+        self.runtime.block_on(async {
+            let account = self.account();
+            account
+                .eks("POST", &entries, &json!({ "principalArn": arn }))
+                .await;
+            account
+                .eks("POST", &format!("{entry}/access-policies"), &associated)
+                .await;
+        });
     }
 
     /// A token of a `ServiceAccount` of the team's cluster, with which a new role can be taken on.

@@ -1,7 +1,10 @@
 //! A measurement on several nodes, and what befell them meanwhile.
 
 use mountproof::{
-    journal::{Event, EventKind, FloorMeasured, IncidentKind, IncidentSeen, Verdict},
+    journal::{
+        Event, EventKind, FloorMeasured, IncidentKind, IncidentSeen, Missed, NodePressed, NodeSaw, NodeSight,
+        Pressure, PressureShare, Verdict,
+    },
     report::{Format, RunSummary, render},
 };
 use serde_json::Value;
@@ -148,4 +151,156 @@ fn figures_of_many_nodes_are_held_to_the_floor_of_the_slowest() {
     let summary = RunSummary::of(&builder.killed()).unwrap();
     assert_eq!(summary.floor.unwrap().node.as_deref(), Some("worker2"));
     assert_eq!(summary.floors.len(), 2);
+}
+
+fn saw(what: NodeSight, ago_us: u64) -> EventKind {
+    EventKind::NodeSaw(NodeSaw {
+        node: "worker".to_owned(),
+        at: Some("2025-11-24T18:28:51.5Z".parse().unwrap()),
+        ago_us,
+        what,
+    })
+}
+
+fn socket() -> String {
+    "driver csi.sock".to_owned()
+}
+
+/// A measurement of 0.7 s, in which an agent was not heard and told later what it had seen, and how hard pressed its node was.
+fn watched() -> Vec<Event> {
+    let mut builder = Builder::new(&[("mount-latency", "load")]);
+    builder.environment().tenants();
+    let blind = vec!["what waits: the kernel has no /proc/pressure".to_owned()];
+    let sockets = vec![socket()];
+    builder.push(saw(NodeSight::Watching { sockets, blind }, 0));
+    builder.push(saw(NodeSight::SocketGone { socket: socket() }, 0));
+    builder.mounts("mount-latency.csi", "mount-latency", "csi", 400);
+    builder.push(EventKind::NodePressed(NodePressed {
+        measurement: "mount-latency.csi".to_owned(),
+        node: "worker".to_owned(),
+        samples: 1,
+        took_us: 700_000,
+        shares: vec![PressureShare {
+            of: Pressure::CpuStolen,
+            mean_permille: 123,
+            peak_permille: 456,
+        }],
+    }));
+    builder.pass_time(1_000_000);
+    let because = "the connection broke".to_owned();
+    builder.push(saw(
+        NodeSight::Lost {
+            because,
+            for_good: false,
+        },
+        1_200_000,
+    ));
+    let missed = Missed::AtMost(3);
+    builder.push(saw(
+        NodeSight::Heard {
+            away_us: 900_000,
+            missed,
+        },
+        0,
+    ));
+    let away_us = Some(1_000);
+    builder.push(saw(
+        NodeSight::SocketThere {
+            socket: socket(),
+            away_us,
+        },
+        1_150_000,
+    ));
+    for number in ["1", "2"] {
+        let (pod, volume) = (format!("uid-{number}"), "secrets".to_owned());
+        builder.push(saw(NodeSight::Mounted { pod, volume }, 0));
+    }
+    builder.attempt("mount-latency", 1, Verdict::Passed, "fine", None, false);
+    builder.teardown(0).finish(0)
+}
+
+#[test]
+fn what_an_agent_saw_stands_where_it_happened_however_late_it_was_told() {
+    let events = watched();
+    let summary = RunSummary::of(&events).unwrap();
+    assert_eq!(summary.problems, Vec::<String>::new());
+    let kinds = |incidents: &[(u64, IncidentSeen)]| -> Vec<IncidentKind> {
+        incidents.iter().map(|(_, incident)| incident.kind).collect()
+    };
+    let all = [
+        IncidentKind::SocketGone,
+        IncidentKind::AgentUnheard,
+        IncidentKind::SocketThere,
+        IncidentKind::AgentHeard,
+    ];
+    assert_eq!(
+        kinds(&summary.incidents),
+        all,
+        "in the order in which they happened"
+    );
+    assert_eq!(
+        kinds(&summary.measurements[0].incidents),
+        [IncidentKind::AgentUnheard, IncidentKind::SocketThere]
+    );
+    let results: Value = serde_json::from_str(&text(&events, Format::Results)).unwrap();
+    let watched = &results["watched"][0];
+    for (field, value) in [
+        ("node", Value::from("worker")),
+        ("mounted", 2.into()),
+        ("unmounted", 0.into()),
+        ("sockets", 2.into()),
+        ("breaks", 1.into()),
+        ("unheard_us", 900_000.into()),
+        ("lost", false.into()),
+    ] {
+        assert_eq!(watched[field], value, "{field} of {watched:#}");
+    }
+    let markdown = text(&events, Format::Markdown);
+    for said in [
+        "socket driver csi.sock: there",
+        "after 1 ms, as the node's agent saw it",
+        "1 time for 0.90 s",
+        "no /proc/pressure",
+    ] {
+        assert!(markdown.contains(said), "{said}: {markdown}");
+    }
+    assert!(text(&events, Format::Html).contains("Watched by agents on 1 node"));
+}
+
+#[test]
+fn a_node_that_was_hard_pressed_stands_beside_the_figures_as_the_nodes_own() {
+    let events = watched();
+    let summary = RunSummary::of(&events).unwrap();
+    let warned = summary
+        .warnings
+        .iter()
+        .find(|warning| warning.contains("hard pressed"));
+    let warned = warned.unwrap();
+    for said in [
+        "mount-latency.csi: the node worker",
+        "12.3 %",
+        "45.6 %",
+        "whole node's, whoever kept it busy",
+    ] {
+        assert!(warned.contains(said), "{said}: {warned}");
+    }
+    for format in [Format::Markdown, Format::Html] {
+        let report = text(&events, format);
+        assert!(report.contains("12.3 % / 45.6 %"), "{report}");
+        assert!(report.contains("no figure of the driver"), "{report}");
+    }
+    let mut well = events;
+    for event in &mut well {
+        if let EventKind::NodePressed(pressed) = &mut event.event {
+            pressed.shares[0].mean_permille = 49;
+        }
+    }
+    let summary = RunSummary::of(&well).unwrap();
+    assert!(
+        !summary
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("hard pressed"))
+    );
+    assert_eq!(summary.measurements[0].pressed.len(), 1);
 }

@@ -21,7 +21,7 @@ use crate::{
     agent::{
         Place,
         client::{Dial, Stream},
-        serve::converse,
+        serve::{Post, converse},
     },
     journal::EventKind,
     load::{
@@ -77,6 +77,7 @@ impl Node {
             kubelet_root: root.join("kubelet"),
             pod_uid: Some(ANCHOR.to_owned()),
             scratch: root.to_owned(),
+            provider_folders: Vec::new(),
         }
     }
 
@@ -97,11 +98,11 @@ struct Way(Arc<Node>);
 impl Dial for Way {
     fn dial(&self) -> BoxFuture<'_, Result<Stream, String>> {
         let (near, far) = tokio::io::duplex(1 << 20);
-        let (place, kill) = (self.0.place(), self.0.kill.clone());
+        let (post, kill) = (Post::at(self.0.place()), self.0.kill.clone());
         let first = self.0.conversations.fetch_add(1, Ordering::Relaxed) == 0;
         tokio::spawn(async move {
             tokio::select! {
-                _ = converse(far, &place) => {}
+                _ = converse(far, &post) => {}
                 () = kill.cancelled(), if first => {}
             }
         });

@@ -14,6 +14,8 @@ const NAME: &str = "mountproof-agent";
 const PLUGIN: &str = "/var/lib/kubelet/plugins/csi-secrets-store";
 const KUBELET: &str = "/var/lib/kubelet";
 const PODS: &str = "/var/lib/kubelet/pods";
+/// Where providers have their sockets on a node, by the driver's chart.
+const PROVIDERS: &str = "/var/run/secrets-store-csi-providers";
 const SCRATCH: &str = "/scratch";
 
 /// The `DaemonSet`.
@@ -29,7 +31,8 @@ pub(super) fn set(namespace: &str) -> ObjectRef {
 ///   is all that it needs. Nothing of it is privileged: it mounts nothing itself, and sees what the driver mounts by
 ///   `HostToContainer` propagation.
 /// - The driver's folder with its socket, and kubelet's folder of pods, at the path that it has on the node, as paths in calls are
-///   the driver's too: the volumes that it publishes are made there, and looked at. Nothing else of the node.
+///   the driver's too: the volumes that it publishes are made there, and looked at. The folder of the providers' sockets, which it can only look at:
+///   it tells when they go and come. Nothing else of the node; what `/proc` tells of it, it tells every container.
 /// - No token of Kubernetes', no network of the node's, no port that anybody else reaches.
 /// - On every node that takes pods which tolerate nothing, as the workloads of a run do: on those nodes figures are of use.
 pub(super) fn all(image: &str, namespace: &str) -> Vec<Value> {
@@ -61,6 +64,7 @@ fn daemon_set(image: &str, namespace: &str) -> Value {
         "args": [
             format!("--socket={PLUGIN}/csi.sock"),
             format!("--kubelet-root={KUBELET}"),
+            format!("--providers={PROVIDERS}"),
             format!("--scratch={SCRATCH}"),
             "--pod-uid=$(POD_UID)",
         ],
@@ -78,6 +82,7 @@ fn daemon_set(image: &str, namespace: &str) -> Value {
         "volumeMounts": [
             { "name": "plugin", "mountPath": PLUGIN },
             { "name": "pods", "mountPath": PODS, "mountPropagation": "HostToContainer" },
+            { "name": "providers", "mountPath": PROVIDERS, "readOnly": true },
             { "name": "scratch", "mountPath": SCRATCH },
         ],
     });
@@ -101,6 +106,8 @@ fn daemon_set(image: &str, namespace: &str) -> Value {
                         // Not made where it is not: without a driver there is nothing to call.
                         { "name": "plugin", "hostPath": { "path": PLUGIN, "type": "Directory" } },
                         { "name": "pods", "hostPath": { "path": PODS, "type": "Directory" } },
+                        // As the driver's own manifests have it: there wherever a driver is, and no reason for an agent not to start.
+                        { "name": "providers", "hostPath": { "path": PROVIDERS, "type": "DirectoryOrCreate" } },
                         { "name": "scratch", "emptyDir": { "medium": "Memory", "sizeLimit": "16Mi" } },
                     ],
                 },
@@ -141,14 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn of_the_node_it_has_the_drivers_folder_and_that_of_pods_at_their_own_paths() {
+    fn of_the_node_it_has_the_drivers_folder_and_that_of_pods_at_their_own_paths_and_looks_at_the_providers()
+    {
         let spec = spec();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let paths: Vec<Value> = list(&spec["volumes"])
             .iter()
             .filter_map(|volume| volume.get("hostPath").map(|path| path["path"].clone()))
             .collect();
-        assert_eq!(paths, [PLUGIN, PODS]);
+        assert_eq!(paths, [PLUGIN, PODS, PROVIDERS]);
         for volume in list(&spec["volumes"]) {
             let mounts = list(&spec["containers"][0]["volumeMounts"]);
             let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]);
@@ -158,6 +166,9 @@ mod tests {
                 assert_eq!(at, Some(path), "paths in calls are the driver's too");
             }
         }
+        let mounts = list(&spec["containers"][0]["volumeMounts"]);
+        let providers = mounts.iter().find(|mount| mount["name"] == "providers");
+        assert_eq!(providers.map(|mount| &mount["readOnly"]), Some(&json!(true)));
         let propagated = list(&spec["containers"][0]["volumeMounts"]);
         let propagated: Vec<&Value> = propagated
             .iter()

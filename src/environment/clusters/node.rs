@@ -15,6 +15,8 @@ use mountproof_stand_ins::{
 };
 use serde_json::{Value, json};
 
+use crate::provision::{Owned, owned_by_process};
+
 use super::{
     NodeOptions, StandInCluster, StandInClusters,
     identity::Instance,
@@ -217,6 +219,7 @@ pub(super) struct Scratch(Mutex<Made>);
 #[derive(Debug, Default)]
 struct Made {
     folder: Option<PathBuf>,
+    owned: Option<Owned>,
     nodes: usize,
     closed: bool,
 }
@@ -234,6 +237,12 @@ impl Scratch {
             let id = uuid::Uuid::new_v4().simple().to_string();
             let folder = std::env::temp_dir().join(format!("mountproof-nodes-{id:.8}"));
             private(&folder)?;
+            // Of no run: whoever comes after a killed process finds it by that.
+            let owned = owned_by_process(&folder).map_err(|source| NodeError::Folder {
+                path: folder.clone(),
+                source,
+            })?;
+            made.owned = Some(owned);
             made.folder.insert(folder).clone()
         };
         let node = folder.join(format!("{:x}", made.nodes));

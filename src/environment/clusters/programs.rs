@@ -326,6 +326,7 @@ async fn agent(given: &Given, site: &Site, own: PathBuf) -> Result<(Program, Pro
         kubelet_root: site.on_node(&path("kubelet-root")),
         pod_uid: flag(&container, "pod-uid"),
         scratch: own,
+        provider_folders: vec![site.on_node(&path("providers"))],
     };
     log.say(format!("the agent listens at {listens}"));
     let task = tokio::spawn(async move {

@@ -1,11 +1,11 @@
-//! PURE. What a run in an account has to be allowed there, and no more.
+//! PURE. What a run in an account, or a sweep of one, has to be allowed there, and no more.
 //!
 //! The policy is printed by `mountproof doctor --env eks --print-policy`, and the tests run with it: an action that is missing
 //! here turns them red. Its actions and resources are those of the "Service Authorization Reference".
 
 use serde_json::{Value, json};
 
-use crate::tenant::Identity;
+use crate::tenant::{Identity, RUN_TAG};
 
 /// What is to be allowed.
 #[derive(Debug, Clone)]
@@ -49,6 +49,94 @@ pub fn document(scope: &Scope<'_>) -> Value {
         statements.extend(associations(scope));
     }
     json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// The policy of `sweep --env eks`: it looks through the account, and deletes only what carries a run's tag.
+#[must_use]
+pub fn document_of_sweeps(scope: &Scope<'_>) -> Value {
+    let cluster = scope.cluster_arn("*");
+    let nodegroups = scope.eks("nodegroup/*/*");
+    let addons = scope.eks("addon/*/*");
+    let associations = scope.eks("podidentityassociation/*/*");
+    let providers = scope.iam("oidc-provider", "*");
+    let (roles, policies) = (scope.iam("role", OURS), scope.iam("policy", OURS));
+    let secrets = format!(
+        "arn:{}:secretsmanager:*:{}:secret:*",
+        scope.partition, scope.account
+    );
+    let looks = allowed(
+        "LookThroughTheAccount",
+        &[
+            "eks:ListClusters",
+            "iam:ListOpenIDConnectProviders",
+            "iam:ListPolicies",
+            "iam:ListRoles",
+            "secretsmanager:ListSecrets",
+        ],
+        &["*".to_owned()],
+    );
+    let reads = allowed(
+        "SeeWhoseItIs",
+        &[
+            "eks:DescribeAddon",
+            "eks:DescribeCluster",
+            "eks:DescribeNodegroup",
+            "eks:DescribePodIdentityAssociation",
+            "eks:ListAddons",
+            "eks:ListNodegroups",
+            "eks:ListPodIdentityAssociations",
+            "iam:GetOpenIDConnectProvider",
+            "iam:GetPolicy",
+            "iam:GetRole",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListEntitiesForPolicy",
+            "iam:ListOpenIDConnectProviderTags",
+            "iam:ListPolicyTags",
+            "iam:ListPolicyVersions",
+            "iam:ListRolePolicies",
+            "iam:ListRoleTags",
+            "secretsmanager:DescribeSecret",
+        ],
+        &[
+            cluster.clone(),
+            nodegroups.clone(),
+            addons.clone(),
+            associations.clone(),
+            providers.clone(),
+            roles.clone(),
+            policies.clone(),
+            secrets.clone(),
+        ],
+    );
+    let mut removes = allowed(
+        "RemoveWhatIsARuns",
+        &[
+            "eks:DeleteAddon",
+            "eks:DeleteCluster",
+            "eks:DeleteNodegroup",
+            "eks:DeletePodIdentityAssociation",
+            "iam:DeleteOpenIDConnectProvider",
+            "iam:DeletePolicy",
+            "iam:DeletePolicyVersion",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "secretsmanager:DeleteSecret",
+            "secretsmanager:RemoveRegionsFromReplication",
+        ],
+        &[
+            cluster,
+            nodegroups,
+            addons,
+            associations,
+            providers,
+            roles,
+            policies,
+            secrets,
+        ],
+    );
+    removes["Condition"] = json!({ "Null": { format!("aws:ResourceTag/{RUN_TAG}"): "false" } });
+    json!({ "Version": "2012-10-17", "Statement": [looks, reads, removes] })
 }
 
 /// Every action that the policy allows, in order, for `plan`.
@@ -261,6 +349,22 @@ fn allowed(sid: &str, actions: &[&str], resources: &[String]) -> Value {
     json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources })
 }
 
+impl<'a> Scope<'a> {
+    /// Of an account in a region, whatever clusters there are.
+    #[must_use]
+    pub fn of_account((partition, account, region): (&'a str, &'a str, &'a str)) -> Self {
+        Self {
+            partition,
+            account,
+            region,
+            cluster: None,
+            created: None,
+            addons: false,
+            identities: &[],
+        }
+    }
+}
+
 impl Scope<'_> {
     fn iam(&self, kind: &str, name: &str) -> String {
         format!("arn:{}:iam::{}:{kind}/{name}", self.partition, self.account)
@@ -336,6 +440,16 @@ mod tests {
         [":List", ":Describe", ":Get"]
             .iter()
             .any(|verb| action.contains(verb))
+    }
+
+    #[test]
+    fn a_sweep_deletes_nothing_without_a_runs_tag() {
+        let document = document_of_sweeps(&scope(None, &[]));
+        for statement in document["Statement"].as_array().expect("a list") {
+            let actions = statement["Action"].as_array().expect("a list");
+            let tagged = statement["Condition"]["Null"]["aws:ResourceTag/mountproof:run"] == "false";
+            assert!(tagged || actions.iter().all(is_a_look), "{statement}");
+        }
     }
 
     #[test]

@@ -36,13 +36,13 @@ pub use self::{
     way::AwsWay,
 };
 
-pub(crate) use self::ready::await_ready;
 pub(super) use self::{
     container::{Container, arguments, flag, is_registrar, part_of, position},
     plan::version_of,
     ready::{pods, ready},
     sync::{Account, no_sync},
 };
+pub(crate) use self::{plan::rank, ready::await_ready};
 use super::local::{StartError, install as recorded};
 use crate::{kubernetes::Kubernetes, provision::Ledger};
 

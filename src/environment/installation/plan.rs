@@ -482,7 +482,7 @@ fn is_namespaced(object: &Value) -> bool {
 }
 
 /// What others need comes first; what runs comes last.
-fn rank(kind: &str) -> usize {
+pub(crate) fn rank(kind: &str) -> usize {
     const FIRST: [&str; 10] = [
         "Namespace",
         "PriorityClass",

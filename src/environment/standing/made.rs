@@ -1,7 +1,5 @@
 //! What a run makes in a cluster that stays: driver, provider and agent, each object on record before it is made.
 
-use std::time::{Duration, Instant};
-
 use mountproof_releases::Part;
 use serde_json::Value;
 
@@ -21,9 +19,6 @@ use crate::{
     report::figure,
     tenant::{Marks, RUN_LABEL},
 };
-
-/// Longest wait for an object that makes room to be gone.
-const GONE: Duration = Duration::from_mins(1);
 
 /// What was found, as an installation of which nothing is made.
 pub(super) fn found(judgement: &Judgement) -> Installation {
@@ -105,18 +100,16 @@ pub(super) async fn displace(
         }
     }
     let mut namespaces = Vec::new();
-    for place in &places {
+    for (number, place) in places.iter().enumerate() {
         let Some(there) = kubernetes.read(place).await.map_err(failed)? else {
             continue;
         };
         if there["metadata"]["labels"][RUN_LABEL] == marks.run() {
             continue;
         }
-        let record = displaced::save(ledger.folder(), &there).map_err(StartError::of("installation"))?;
-        ledger.plan(&[record]).map_err(StartError::of("installation"))?;
-        kubernetes.delete(place).await.map_err(failed)?;
-        let until = Instant::now() + GONE;
-        kubernetes.wait_gone(place, until).await.map_err(failed)?;
+        displaced::displace(kubernetes, ledger, marks, &there, number)
+            .await
+            .map_err(StartError::of("installation"))?;
         if place.kind == "DaemonSet" {
             namespaces.extend(place.namespace.clone());
         }

@@ -31,7 +31,7 @@ use mountproof_releases::Part;
 pub(super) use self::{doctor::doctor, look::look, region::tell as tell_region};
 pub use self::{
     judge::{Choice, Judgement, Problem, Wanted, judge},
-    rights::{Does, Right, cluster_role, required_rights},
+    rights::{Does, Right, cluster_role, required_rights, role_of_sweeps},
     seen::{Managed, SeenCsiDriver, SeenNode, SeenPart, Sighting},
 };
 use super::{

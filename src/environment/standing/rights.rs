@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-/// Name of the role that grants it all.
+/// Name of the role that grants a run all that it needs.
 pub(super) const ROLE: &str = "mountproof";
+/// Likewise, of a sweep without ledgers.
+const SWEEPER: &str = "mountproof-sweep";
 
 /// Verbs on one resource of the API, in any namespace: tenants' are made by the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,6 +249,77 @@ const RIGHTS: &[Right] = &[
     ),
 ];
 
+const CLEAN: &[&str] = &["get", "list", "delete"];
+const RESTORE: &[&str] = &["get", "list", "create", "delete"];
+/// Whoever puts a role back must have what is in it, or may this.
+const RESTORE_RIGHTS: &[&str] = &["get", "list", "create", "delete", "bind", "escalate"];
+
+/// What a sweep without ledgers needs: it looks for all that a run may have made, removes it, and puts back what made room for
+/// it. Not for Secrets: nobody lists them by name alone, and runs make none but what manifests of somebody's bring.
+const OF_SWEEPS: &[Right] = &[
+    right("", "namespaces", CLEAN, "tenants", When::Always),
+    right("", "pods", CLEAN, "workloads", When::Always),
+    right("apps", "deployments", CLEAN, "workloads", When::Always),
+    right(
+        STORE,
+        "secretproviderclasses",
+        CLEAN,
+        "what pods mounted",
+        When::Always,
+    ),
+    right(
+        STORE,
+        "secretproviderclasspodstatuses",
+        &["list"],
+        "whether a definition has objects of others",
+        When::Always,
+    ),
+    right("", "serviceaccounts", RESTORE, "theirs", When::Always),
+    right(
+        "",
+        "configmaps",
+        RESTORE,
+        "what keeps what was displaced",
+        When::Always,
+    ),
+    right("", "services", CLEAN, "what manifests bring", When::Always),
+    right("apps", "daemonsets", RESTORE, "driver and provider", When::Always),
+    right("batch", "jobs", CLEAN, "what manifests bring", When::Always),
+    right("policy", "poddisruptionbudgets", CLEAN, "likewise", When::Always),
+    right(
+        "networking.k8s.io",
+        "networkpolicies",
+        CLEAN,
+        "likewise",
+        When::Always,
+    ),
+    right(
+        "scheduling.k8s.io",
+        "priorityclasses",
+        CLEAN,
+        "likewise",
+        When::Always,
+    ),
+    right(
+        "storage.k8s.io",
+        "csidrivers",
+        RESTORE,
+        "the driver's object",
+        When::Always,
+    ),
+    right(
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        CLEAN,
+        "the driver's kinds",
+        When::Always,
+    ),
+    right(RBAC, "clusterroles", RESTORE_RIGHTS, "their rights", When::Always),
+    right(RBAC, "clusterrolebindings", RESTORE, "their rights", When::Always),
+    right(RBAC, "roles", RESTORE_RIGHTS, "their rights", When::Always),
+    right(RBAC, "rolebindings", RESTORE, "their rights", When::Always),
+];
+
 /// The documents of the issuer of tokens, which are no resources.
 const PATHS: [&str; 3] = ["/.well-known/openid-configuration", "/openid/v1/jwks", "/version"];
 
@@ -261,9 +334,19 @@ pub fn required_rights(does: Does) -> Vec<Right> {
     RIGHTS.iter().filter(needed).copied().collect()
 }
 
-/// The `ClusterRole` that grants these, and no more.
+/// The `ClusterRole` of a sweep without ledgers.
+#[must_use]
+pub fn role_of_sweeps() -> Value {
+    role(SWEEPER, OF_SWEEPS, &["/version"])
+}
+
+/// The `ClusterRole` that grants a run these, and no more.
 #[must_use]
 pub fn cluster_role(rights: &[Right]) -> Value {
+    role(ROLE, rights, &PATHS)
+}
+
+fn role(name: &str, rights: &[Right], paths: &[&str]) -> Value {
     let mut rules: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for right in rights {
         let rule = rules
@@ -285,11 +368,11 @@ pub fn cluster_role(rights: &[Right]) -> Value {
         .iter()
         .map(|(group, resource, verbs)| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs }))
         .collect();
-    written.push(json!({ "nonResourceURLs": PATHS, "verbs": ["get"] }));
+    written.push(json!({ "nonResourceURLs": paths, "verbs": ["get"] }));
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
-        "metadata": { "name": ROLE },
+        "metadata": { "name": name },
         "rules": written,
     })
 }
@@ -391,6 +474,25 @@ mod tests {
         );
         assert!(verbs(&role, RBAC, "clusterroles").contains(&"escalate"));
         assert_eq!(verbs(&role, "", "pods/portforward"), ["create", "get"]);
+    }
+
+    #[test]
+    fn whoever_sweeps_may_look_for_what_runs_make_and_reads_no_secret() {
+        let role = role_of_sweeps();
+        for (group, resource) in [
+            ("", "namespaces"),
+            ("apps", "daemonsets"),
+            (STORE, "secretproviderclasses"),
+            (RBAC, "clusterroles"),
+        ] {
+            let granted = verbs(&role, group, resource);
+            assert!(
+                granted.contains(&"list") && granted.contains(&"delete"),
+                "{resource}"
+            );
+        }
+        let text = role.to_string();
+        assert!(!text.contains("\"secrets\"") && !text.contains("watch"), "{text}");
     }
 
     #[test]

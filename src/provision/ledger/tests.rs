@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
 use super::*;
+use crate::kubernetes::ObjectRef;
 
 fn role(name: &str) -> Object {
     Object::Role(name.to_owned())

@@ -16,7 +16,7 @@ use crate::{
     aws::{AddonRequest, AdminKey, Aws, AwsAccess, ClusterRequest, NodegroupRequest, Tags, service_trust},
     environment::{NodeOptions, StandInClusters, eks},
     kubernetes::{Kubernetes, ObjectRef},
-    provision::{AgedOutcome, ClusterReach, Ledger, Object, Teardown, sweep_account},
+    provision::{AgedOutcome, Aging, ClusterReach, Ledger, Object, Teardown, sweep_account},
     secret::SecretValue,
     tenant::{self, ClusterName, Marks},
 };
@@ -464,9 +464,15 @@ async fn an_account_is_swept_of_what_is_old_enough() {
     let later = Timestamp::now() + SignedDuration::from_hours(7);
     let swept = async |now, running: &[&str], dry| {
         let running: BTreeSet<String> = running.iter().map(|run| (*run).to_owned()).collect();
-        let swept = sweep_account(&account.aws, six_hours, now, &running, dry, &|_| ()).await;
-        let swept = swept.unwrap();
-        assert_eq!(swept.hidden, Vec::<String>::new());
+        let how = Aging {
+            older_than: six_hours,
+            now,
+            running: &running,
+            dry,
+            went: &|_| (),
+        };
+        let swept = sweep_account(&account.aws, None, how).await.unwrap();
+        assert_eq!(swept.passed_over, []);
         swept
             .runs
             .into_iter()

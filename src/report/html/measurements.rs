@@ -11,6 +11,7 @@ use crate::{
         figure,
         latency::Latency,
         nodes::{NODE_COLUMNS, node_row},
+        pressure,
         summary::{MeasurementSummary, RunSummary},
     },
 };
@@ -80,6 +81,7 @@ fn one(measurement: &MeasurementSummary, floor: Option<&FloorMeasured>) -> Marku
             (incidents(measurement))
             (accounting(measurement))
             (nodes(measurement))
+            (pressed(measurement))
             (series(measurement))
         }
     }
@@ -212,6 +214,31 @@ fn nodes(measurement: &MeasurementSummary) -> Markup {
                             tr {
                                 td class="mono" { (on.node) }
                                 @for figure in node_row(on) { td class="num" { (figure) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What nodes were short of meanwhile.
+fn pressed(measurement: &MeasurementSummary) -> Markup {
+    html! {
+        @if !measurement.pressed.is_empty() {
+            p class="small soft" { "How hard pressed nodes were: " (pressure::CAPTION) "." }
+            div class="scroll" {
+                table {
+                    thead { tr {
+                        th { "Node" }
+                        @for head in pressure::COLUMNS { th class="num" { (head) } }
+                    } }
+                    tbody {
+                        @for pressed in &measurement.pressed {
+                            tr {
+                                td class="mono" { (pressed.node) }
+                                @for share in pressure::row(pressed) { td class="num" { (share) } }
                             }
                         }
                     }

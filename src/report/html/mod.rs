@@ -11,7 +11,8 @@ use super::{
     exit::{self, ExitCode},
     figure, installed,
     markdown::verdict_line,
-    summary::RunSummary,
+    pressure,
+    summary::{RunSummary, WatchedNode},
     upgrade,
 };
 use crate::journal::Installed;
@@ -167,6 +168,29 @@ fn installation(installed: &Installed) -> Markup {
     }
 }
 
+/// What agents told of their nodes, in sums.
+fn watched(nodes: &[WatchedNode]) -> Markup {
+    html! {
+        @if !nodes.is_empty() {
+            div class="card" {
+                details {
+                    summary { "Watched by agents on " (figure::counted(nodes.len(), "node")) }
+                    div class="scroll" {
+                        table {
+                            thead { tr { th { "Node" } @for head in pressure::WATCHED { th { (head) } } } }
+                            tbody {
+                                @for node in nodes {
+                                    tr { td class="mono" { (node.node) } @for said in pressure::watched(node) { td { (said) } } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn headline(exit: ExitCode) -> &'static str {
     match exit {
         ExitCode::Passed => "Passed",
@@ -277,6 +301,7 @@ fn environment(summary: &RunSummary) -> Markup {
             @if let Some(installed) = summary.environment.as_ref().and_then(|ready| ready.installed.as_ref()) {
                 (installation(installed))
             }
+            (watched(&summary.watched))
             div class="card" {
                 h3 { "Machine and command" }
                 dl class="facts" {

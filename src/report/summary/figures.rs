@@ -6,7 +6,7 @@ use super::MeasurementSummary;
 use crate::{
     journal::MountOutcome,
     load::statistics::State,
-    report::{figure, latency::Latency},
+    report::{figure, latency::Latency, pressure},
 };
 
 /// Share of a figure that the generator's lateness may make up before it is worth a warning.
@@ -19,6 +19,7 @@ pub(super) fn warnings(measurement: &MeasurementSummary) -> Vec<String> {
     [lateness(measurement), drift(measurement), befallen(measurement)]
         .into_iter()
         .flatten()
+        .chain(measurement.pressed.iter().filter_map(pressure::telling))
         .collect()
 }
 

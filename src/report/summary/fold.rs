@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    Attempt, CaseSummary, MeasurementSummary, PhaseSummary, RunSummary, StepSummary, evidence_folders,
-    figures,
+    Attempt, CaseSummary, MeasurementSummary, PhaseSummary, RunSummary, StepSummary, WatchedNode,
+    evidence_folders, figures,
 };
 use crate::{
     journal::{
         AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EventKind, Failure, FloorMeasured,
-        IncidentSeen, Interrupted, LeftoverFound, RunFinished, RunStarted, TeardownFinished, TenantReady,
-        Verdict,
+        IncidentSeen, Interrupted, LeftoverFound, NodeSaw, NodeSight, RunFinished, RunStarted,
+        TeardownFinished, TenantReady, Verdict,
     },
     report::latency::Series,
     tenant::Identity,
@@ -32,6 +32,7 @@ pub struct Fold {
     /// Of nodes that agents measured on, the latest of each.
     floors: Vec<FloorMeasured>,
     incidents: Vec<(u64, IncidentSeen)>,
+    watched: BTreeMap<String, WatchedNode>,
     measurements: Vec<MeasurementSummary>,
     calls: Vec<CallsCounted>,
     warnings: Vec<String>,
@@ -156,6 +157,7 @@ impl Fold {
                 finished: None,
                 finished_us: None,
                 incidents: Vec::new(),
+                pressed: Vec::new(),
                 floors: self.floors.clone(),
                 mounts: Vec::new(),
                 slices: Vec::new(),
@@ -179,6 +181,12 @@ impl Fold {
             }
             EventKind::CallsCounted(counted) => self.calls.push(counted.clone()),
             EventKind::IncidentSeen(incident) => self.incidents.push((event.elapsed_us, incident.clone())),
+            EventKind::NodeSaw(saw) => self.saw(saw, event.elapsed_us),
+            EventKind::NodePressed(pressed) => {
+                if let Some(measurement) = self.measurement(&pressed.measurement, event) {
+                    measurement.pressed.push(pressed.clone());
+                }
+            }
             EventKind::WarningRaised(warning) => self.warnings.push(warning.text.clone()),
             // For whoever waits; it is over when a report is read.
             EventKind::ProgressMade(_) => {}
@@ -202,6 +210,9 @@ impl Fold {
         for measurement in &mut measurements {
             measurement.mounts.sort_by_key(|mount| mount.index);
             measurement.incidents = self.incidents_during(measurement);
+            measurement
+                .pressed
+                .sort_by(|one, other| one.node.cmp(&other.node));
             let name = &measurement.started.measurement;
             match Series::merge(&measurement.slices) {
                 Ok(series) => measurement.series = series,
@@ -237,7 +248,8 @@ impl Fold {
             accesses: self.accesses.clone(),
             floor: self.floor.clone(),
             floors: self.floors.clone(),
-            incidents: self.incidents.clone(),
+            incidents: self.incidents_in_order(),
+            watched: self.watched.values().cloned().collect(),
             measurements,
             calls: self.calls.clone(),
             warnings,
@@ -261,14 +273,51 @@ impl Fold {
         Some(measurement)
     }
 
+    /// What an agent saw, or what became of the conversation with it.
+    fn saw(&mut self, saw: &NodeSaw, elapsed_us: u64) {
+        if let Some(incident) = saw.incident() {
+            self.incidents
+                .push((elapsed_us.saturating_sub(saw.ago_us), incident));
+        }
+        let node = self
+            .watched
+            .entry(saw.node.clone())
+            .or_insert_with(|| WatchedNode {
+                node: saw.node.clone(),
+                ..WatchedNode::default()
+            });
+        match &saw.what {
+            NodeSight::Watching { blind, .. } => node.blind.clone_from(blind),
+            NodeSight::SocketGone { .. }
+            | NodeSight::SocketThere { .. }
+            | NodeSight::SocketReplaced { .. } => node.sockets += 1,
+            NodeSight::Mounted { .. } => node.mounted += 1,
+            NodeSight::Unmounted { .. } => node.unmounted += 1,
+            NodeSight::Lost { .. } => {
+                node.breaks += usize::from(!node.lost);
+                node.lost = true;
+            }
+            NodeSight::Heard { away_us, .. } => {
+                node.unheard_us += away_us;
+                node.lost = false;
+            }
+        }
+    }
+
+    /// Agents tell a little later than it happens: as it happened.
+    fn incidents_in_order(&self) -> Vec<(u64, IncidentSeen)> {
+        let mut incidents = self.incidents.clone();
+        incidents.sort_by_key(|(at_us, _)| *at_us);
+        incidents
+    }
+
     /// What was seen while a measurement was under way, by the time from its start.
     fn incidents_during(&self, measurement: &MeasurementSummary) -> Vec<(u64, IncidentSeen)> {
         let until_us = measurement.finished_us.unwrap_or(u64::MAX);
-        let during = self.incidents.iter().filter(|(at_us, _)| *at_us <= until_us);
+        let all = self.incidents_in_order().into_iter();
+        let during = all.filter(|(at_us, _)| *at_us <= until_us);
         during
-            .filter_map(|(at_us, incident)| {
-                Some((at_us.checked_sub(measurement.started_us)?, incident.clone()))
-            })
+            .filter_map(|(at_us, incident)| Some((at_us.checked_sub(measurement.started_us)?, incident)))
             .collect()
     }
 

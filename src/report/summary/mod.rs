@@ -15,8 +15,8 @@ use crate::{
     journal::{
         AccessChecked, CallsCounted, CasePlan, EnvironmentReady, Event, EvidenceCollected, Failure,
         FloorMeasured, GapMeasured, HistogramRecorded, IncidentSeen, Interrupted, KnownIssue, LeftoverFound,
-        MeasurementFinished, MeasurementStarted, MountFinished, MountOutcome, PhaseBegan, RunFinished,
-        RunStarted, TeardownFinished, TenantReady, Verdict,
+        MeasurementFinished, MeasurementStarted, MountFinished, MountOutcome, NodePressed, PhaseBegan,
+        RunFinished, RunStarted, TeardownFinished, TenantReady, Verdict,
     },
     load::statistics::{Stationarity, stationarity},
 };
@@ -52,6 +52,8 @@ pub struct RunSummary {
     pub floors: Vec<FloorMeasured>,
     /// What was seen on nodes, by the microseconds from the start of the run.
     pub incidents: Vec<(u64, IncidentSeen)>,
+    /// Nodes whose agents told what happens there, by name.
+    pub watched: Vec<WatchedNode>,
     /// Measurements in the order in which they began.
     pub measurements: Vec<MeasurementSummary>,
     /// What mounts asked, as often as it was counted.
@@ -69,6 +71,27 @@ pub struct RunSummary {
     /// What does not add up: sums, series that cannot be read, events out of place. Any of these
     /// makes the run invalid.
     pub problems: Vec<String>,
+}
+
+/// A node whose agent told what happens there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatchedNode {
+    /// Its name.
+    pub node: String,
+    /// Volumes of the run's pods that were mounted while it was watched.
+    pub mounted: u64,
+    /// Those that went.
+    pub unmounted: u64,
+    /// How often a socket of driver or provider went, came or was replaced.
+    pub sockets: u64,
+    /// How often its agent was not heard any more.
+    pub breaks: usize,
+    /// For how long, as far as it was heard again, in microseconds.
+    pub unheard_us: u64,
+    /// Whether it was not heard at the end.
+    pub lost: bool,
+    /// What its agent could not see, in words.
+    pub blind: Vec<String>,
 }
 
 /// A part of an upgrade.
@@ -173,6 +196,8 @@ pub struct MeasurementSummary {
     pub finished_us: Option<u64>,
     /// What was seen on nodes while it was under way, by the microseconds from its start.
     pub incidents: Vec<(u64, IncidentSeen)>,
+    /// What nodes were short of meanwhile, as far as agents told.
+    pub pressed: Vec<NodePressed>,
     /// What a mount costs at least on each node that agents measured on.
     pub floors: Vec<FloorMeasured>,
     /// Every planned mount, in the order of the schedule.

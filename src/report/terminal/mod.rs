@@ -17,6 +17,7 @@ use super::{
     exit::{self, ExitCode},
     figure,
     markdown::verdict_line,
+    pressure,
     summary::{Fold, RunSummary, evidence_folders},
     upgrade,
 };
@@ -137,6 +138,10 @@ impl Display {
                     line.into_iter().chain(warnings).collect()
                 })
                 .unwrap_or_default(),
+            EventKind::NodePressed(pressed) => pressure::telling(pressed)
+                .map(|text| self.labelled(YELLOW, "WARN", &text))
+                .into_iter()
+                .collect(),
             EventKind::CallsCounted(counted) if !quiet => vec![self.calls(counted)],
             EventKind::WarningRaised(warning) => vec![self.labelled(YELLOW, "WARN", &warning.text)],
             EventKind::ProgressMade(progress) if !quiet => self.progress(progress).into_iter().collect(),
