@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "src/generation.rs",
     "src/known",
     "src/provision/order.rs",
+    "src/provision/owned.rs",
     "src/scenario",
     "src/tenant",
     "src/verdict",

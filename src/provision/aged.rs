@@ -19,10 +19,11 @@ use super::{
     Teardown, Went,
     labelled::{self, Labelled},
     ledger::Object,
+    owned::{by_run, in_order},
     teardown::Record,
 };
 use crate::{
-    aws::{Aws, AwsError, ClusterView, Inventory, Owned, OwnedKind},
+    aws::{Aws, AwsError, ClusterView, Inventory},
     environment::eks,
     journal::LeftoverFound,
     kubernetes::{Kubernetes, KubernetesAccess},
@@ -442,14 +443,6 @@ fn fate(run_id: &str, age: Option<Duration>, how: Aging<'_>) -> Fate {
     }
 }
 
-fn by_run(owned: Vec<Owned>) -> BTreeMap<String, Vec<Owned>> {
-    let mut runs: BTreeMap<String, Vec<Owned>> = BTreeMap::new();
-    for one in owned {
-        runs.entry(one.run.clone()).or_default().push(one);
-    }
-    runs
-}
-
 /// PURE: the age of the youngest; none where that of one is not known.
 fn youngest(created: impl Iterator<Item = Option<Timestamp>>, now: Timestamp) -> Option<Duration> {
     let ages = created.map(|created| {
@@ -459,58 +452,12 @@ fn youngest(created: impl Iterator<Item = Option<Timestamp>>, now: Timestamp) ->
     ages.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
-/// The objects in an order in which a run could have made them: see [`Plan`](super::order::Plan).
-fn in_order(owned: Vec<Owned>) -> Vec<(Object, Option<Timestamp>)> {
-    let place = |one: &Owned| match (&one.what, &one.tenant) {
-        (OwnedKind::Role(_) | OwnedKind::Policy(_), None) => 0,
-        (OwnedKind::Cluster(_), _) => 1,
-        (OwnedKind::Nodegroup { .. }, _) => 2,
-        (OwnedKind::Addon { .. } | OwnedKind::OidcProvider(_), _) => 3,
-        (OwnedKind::Policy(_), _) => 4,
-        (OwnedKind::Role(_) | OwnedKind::Secret(_) | OwnedKind::Association { .. }, _) => 5,
-    };
-    let mut owned = owned;
-    owned.sort_by_key(place);
-    let owned = owned.into_iter();
-    owned.map(|one| (object(one.what), one.created)).collect()
-}
-
-fn object(what: OwnedKind) -> Object {
-    match what {
-        OwnedKind::Cluster(name) => Object::EksCluster(name),
-        OwnedKind::Nodegroup { cluster, name } => Object::Nodegroup { cluster, name },
-        OwnedKind::Addon { cluster, name } => Object::Addon { cluster, name },
-        OwnedKind::Association {
-            cluster,
-            namespace,
-            service_account,
-        } => Object::PodIdentityAssociation {
-            cluster,
-            namespace,
-            service_account,
-        },
-        OwnedKind::OidcProvider(arn) => Object::OidcProvider(arn),
-        OwnedKind::Policy(arn) => Object::Policy(arn),
-        OwnedKind::Role(name) => Object::Role(name),
-        OwnedKind::Secret(name) => Object::Secret(name),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure")]
 
     use super::*;
     use crate::kubernetes::ObjectRef;
-
-    fn owned(what: OwnedKind, tenant: Option<&str>) -> Owned {
-        Owned {
-            what,
-            run: "r1".to_owned(),
-            tenant: tenant.map(str::to_owned),
-            created: None,
-        }
-    }
 
     #[test]
     fn a_run_is_as_old_as_its_youngest_object_and_of_no_age_where_one_is_not_known() {
@@ -569,37 +516,5 @@ mod tests {
         ] {
             assert_eq!(is_shared(&object, &of_runs), shared, "{object}");
         }
-    }
-
-    #[test]
-    fn roles_of_no_tenant_were_there_before_the_cluster() {
-        let role = |name: &str, tenant| owned(OwnedKind::Role(name.to_owned()), tenant);
-        let found: Vec<Object> = in_order(vec![
-            role("tenant", Some("team-red")),
-            owned(
-                OwnedKind::Nodegroup {
-                    cluster: "c".to_owned(),
-                    name: "n".to_owned(),
-                },
-                None,
-            ),
-            owned(OwnedKind::Cluster("c".to_owned()), None),
-            role("cluster", None),
-        ])
-        .into_iter()
-        .map(|(object, _)| object)
-        .collect();
-        assert_eq!(
-            found,
-            [
-                Object::Role("cluster".to_owned()),
-                Object::EksCluster("c".to_owned()),
-                Object::Nodegroup {
-                    cluster: "c".to_owned(),
-                    name: "n".to_owned()
-                },
-                Object::Role("tenant".to_owned()),
-            ]
-        );
     }
 }

@@ -8,6 +8,7 @@ mod flights;
 mod labelled;
 pub mod ledger;
 mod order;
+mod owned;
 mod removal;
 mod scratch;
 mod settled;
