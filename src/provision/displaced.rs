@@ -1,8 +1,9 @@
 //! Objects of somebody else's that make room for the run's, and are put back as they were.
 //!
 //! Each is written down whole before it is deleted, and on record as displaced: whoever finishes the run, a killed one too,
-//! puts it back from there. It is kept in the cluster too, beside where it was, in a `ConfigMap` with the run's label: a
-//! scheduled clean-up on another machine has no ledger. A Secret is not: whoever may read a `ConfigMap` may not read that. What
+//! puts it back from there. It is kept in the cluster too, in a `ConfigMap` of `kube-system` with the run's label: a scheduled
+//! clean-up on another machine has no ledger. One that is anywhere else is not believed, as whoever may write there could have a
+//! clean-up make what they may not make themselves. A Secret is not kept: whoever may read a `ConfigMap` may not read that. What
 //! the API gives an object itself (uid, version, status) is new then, and nothing else.
 
 use std::{
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Ledger, LedgerError, Object};
 use crate::{
-    kubernetes::{Kubernetes, KubernetesError, ObjectRef},
+    kubernetes::{Kubernetes, KubernetesError, Marked, ObjectRef},
     tenant::{DISPLACED_LABEL, Marks},
 };
 
@@ -24,7 +25,7 @@ use crate::{
 const FOLDER: &str = "displaced";
 /// Where it is in what keeps it.
 const KEY: &str = "object.json";
-/// Where what keeps a cluster-wide object is.
+/// Where what keeps them is: whoever may write there is an administrator.
 const NAMESPACE: &str = "kube-system";
 /// Longest wait for an object that makes room to be gone.
 const GONE: Duration = Duration::from_mins(1);
@@ -99,13 +100,32 @@ fn keeper(there: &Value, marks: &Marks, number: usize) -> Option<Value> {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": format!("mountproof-displaced-{}-{number:02}", marks.run()),
-            "namespace": object.namespace.as_deref().unwrap_or(NAMESPACE),
+            "name": format!("{}{number:02}", keepers(marks.run())),
+            "namespace": NAMESPACE,
             "labels": labels,
             "annotations": { DISPLACED_LABEL: json!(object).to_string() },
         },
         "data": { KEY: restorable(there.clone()).to_string() },
     }))
+}
+
+/// What the names of a run's keepers begin with.
+fn keepers(run: &str) -> String {
+    format!("mountproof-displaced-{run}-")
+}
+
+/// PURE: what this keeps, where it is a keeper of its run's.
+pub(super) fn kept_by(marked: &Marked) -> Option<&ObjectRef> {
+    let ObjectRef {
+        kind,
+        namespace,
+        name,
+        ..
+    } = &marked.object;
+    let is_keeper = kind == "ConfigMap"
+        && namespace.as_deref() == Some(NAMESPACE)
+        && name.starts_with(&keepers(&marked.run));
+    marked.displaced.as_ref().filter(|_| is_keeper)
 }
 
 /// Writes an object down, as it is, in the folder of a run; where.
@@ -151,6 +171,7 @@ pub async fn daemons_gone(kubernetes: &Kubernetes, namespace: &str) -> Result<()
 /// Why it is not back, in words, with where it is written down.
 pub(super) async fn put_back(
     kubernetes: &Kubernetes,
+    object: &ObjectRef,
     saved: Option<&Path>,
     kept: Option<&ObjectRef>,
 ) -> Result<(), String> {
@@ -161,6 +182,12 @@ pub(super) async fn put_back(
         .collect();
     let said = |because: String| format!("{because}; as it was, it is in {}", places.join(" and in "));
     let was = as_it_was(kubernetes, saved, kept).await.map_err(said)?;
+    if ObjectRef::of(&was) != *object {
+        return Err(said(format!(
+            "what is written down of {object} is {}",
+            ObjectRef::of(&was)
+        )));
+    }
     restored(kubernetes, was).await.map_err(said)?;
     match kept {
         Some(kept) => kubernetes.delete(kept).await.map_err(|error| error.to_string()),
@@ -301,6 +328,41 @@ mod tests {
         );
         let text = kept["data"][KEY].as_str().unwrap();
         assert_eq!(serde_json::from_str::<Value>(text).unwrap(), anew);
+    }
+
+    #[test]
+    fn a_keeper_is_believed_where_administrators_write_and_nowhere_else() {
+        let driver = ObjectRef::new("apps/v1", "DaemonSet", Some("kube-system"), "driver");
+        let keeper = |kind: &str, namespace: &str, name: &str| Marked {
+            object: ObjectRef::new("v1", kind, Some(namespace), name),
+            run: "r1".to_owned(),
+            of_tenant: false,
+            displaced: Some(driver.clone()),
+            controlled: false,
+            created: None,
+        };
+        for (marked, believed) in [
+            (
+                keeper("ConfigMap", "kube-system", "mountproof-displaced-r1-00"),
+                true,
+            ),
+            (
+                keeper("ConfigMap", "team-red", "mountproof-displaced-r1-00"),
+                false,
+            ),
+            (
+                keeper("ConfigMap", "kube-system", "mountproof-displaced-r2-00"),
+                false,
+            ),
+            (keeper("ConfigMap", "kube-system", "anything"), false),
+            (
+                keeper("Secret", "kube-system", "mountproof-displaced-r1-00"),
+                false,
+            ),
+        ] {
+            let kept = kept_by(&marked);
+            assert_eq!(kept, believed.then_some(&driver), "{}", marked.object);
+        }
     }
 
     #[test]

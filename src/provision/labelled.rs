@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::ledger::Object;
+use super::{displaced::kept_by, ledger::Object};
 use crate::{
     environment::installation::rank,
     kubernetes::{Kubernetes, KubernetesError, Marked, SECRETS_STORE},
@@ -120,9 +120,9 @@ fn classified(found: Vec<Marked>) -> Vec<Labelled> {
             (Some(namespace), _) => is_tenants(namespace),
             (None, _) => false,
         };
-        let object = match one.displaced {
+        let object = match kept_by(&one) {
             Some(displaced) if !own => Object::Displaced {
-                object: displaced,
+                object: displaced.clone(),
                 saved: None,
                 kept: Some(one.object),
             },
@@ -168,6 +168,11 @@ mod tests {
             displaced: Some(driver.clone()),
             ..marked("ConfigMap", Some("kube-system"), "mountproof-displaced-r1-00")
         };
+        // Anybody can write that in a namespace of theirs.
+        let pretended = Marked {
+            displaced: Some(driver.clone()),
+            ..marked("ConfigMap", Some("somebodys"), "mountproof-displaced-r1-01")
+        };
         let of_a_deployment = Marked {
             controlled: true,
             ..tenants("Pod", Some("team-red"), "app-x")
@@ -179,6 +184,7 @@ mod tests {
         let found = classified(vec![
             marked("DaemonSet", Some("kube-system"), "driver"),
             kept.clone(),
+            pretended.clone(),
             of_a_deployment,
             elsewhere.clone(),
             tenants("Pod", Some("team-red"), "app"),
@@ -204,6 +210,7 @@ mod tests {
                     saved: None,
                     kept: Some(object(kept)),
                 },
+                Object::Installed(object(pretended)),
                 Object::Kubernetes(object(marked("Pod", Some("team-red"), "app"))),
                 Object::Kubernetes(object(marked("Pod", Some("kube-system"), "pull"))),
                 Object::Installed(object(marked("DaemonSet", Some("kube-system"), "driver"))),

@@ -73,14 +73,18 @@ pub(super) async fn remove_from(
             removed.map_err(|error| error.to_string())
         }
         (
-            Object::Displaced { saved, kept, .. },
+            Object::Displaced {
+                object: there,
+                saved,
+                kept,
+            },
             Worlds {
                 kubernetes: Some(kubernetes),
                 ..
             },
         ) => {
             went(Going::Waiting("what was there before the run is put back"));
-            let put_back = put_back(kubernetes, saved.as_deref(), kept.as_ref());
+            let put_back = put_back(kubernetes, there, saved.as_deref(), kept.as_ref());
             put_back.await.map(|()| Removal::Removed)
         }
         (Object::Scratch(_) | Object::KindCluster(_) | Object::Container(_), _) => Ok(Removal::Absent),
