@@ -22,10 +22,10 @@ use crate::{
 /// Remove what killed runs left behind
 ///
 /// Reads the ledgers of the runs in the reports folder, and removes the LocalStack containers whose `endpoint` or run was
-/// killed, the folders of such an `endpoint`, and clusters whose `up` was. A run that is still going is left alone; one that was killed is finished: its mounts are unmounted, its folders,
-/// its cluster and its containers removed. Nothing is touched
-/// that does not carry the mark of a run. What a run made in an account of AWS's is removed there, with the credentials that any
-/// AWS tool would find, if they are of that account. Exit code 7 when something is still there, 3 when an account could not be asked.
+/// killed, the folders of such an `endpoint`, and clusters whose `up` was. A run that is still going is left alone; one that was
+/// killed is finished: its mounts are unmounted, its folders, its cluster and its containers removed. Nothing is touched that
+/// does not carry the mark of a run. What a run made in an account of AWS's is removed there, with the credentials that any AWS
+/// tool would find, if they are of that account. Exit code 7 when something is still there, 3 when an account could not be asked.
 ///
 /// With `--env eks` no ledger is needed: everything in the account that carries a run's tag, and in the Kubernetes of the region's
 /// clusters a run's label, goes where all of that run's is old enough and its process is not here. With `--env cluster` it is one
