@@ -4,19 +4,9 @@ use mountproof::environment::eks::{POD_IDENTITY_ADDON, PROVIDER_ADDON};
 use serde_json::json;
 
 use crate::{
-    site::{Site, TEAMS},
+    site::{Site, USE},
     support::verdicts,
 };
-
-const USE: [&str; 7] = [
-    "run",
-    "--env",
-    "eks",
-    "--cluster-name",
-    TEAMS,
-    "--agent-image",
-    "mountproof:test",
-];
 
 #[test]
 fn driver_provider_and_pod_identity_come_as_add_ons_and_go_with_the_run() {

@@ -3,19 +3,9 @@
 use mountproof::environment::eks::PROVIDER_ADDON;
 
 use crate::{
-    site::{Site, TEAMS},
+    site::{Site, USE},
     support::verdicts,
 };
-
-const USE: [&str; 7] = [
-    "run",
-    "--env",
-    "eks",
-    "--cluster-name",
-    TEAMS,
-    "--agent-image",
-    "mountproof:test",
-];
 
 #[test]
 fn what_a_team_has_is_found_used_and_left_as_it_was() {

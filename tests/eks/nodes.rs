@@ -2,28 +2,15 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use mountproof::{
-    environment::eks::PROVIDER_ADDON,
-    kubernetes::{Identity, Kubernetes, KubernetesAccess, ObjectRef},
-    tenant::Marks,
-};
+use mountproof::{environment::eks::PROVIDER_ADDON, kubernetes::ObjectRef};
 use mountproof_aws_endpoint::Defects;
 use serde_json::{Value, json};
 
 use crate::{
-    site::{Site, TEAMS},
+    site::{Site, USE},
     support::files_below,
 };
 
-const USE: [&str; 7] = [
-    "run",
-    "--env",
-    "eks",
-    "--cluster-name",
-    TEAMS,
-    "--agent-image",
-    "mountproof:test",
-];
 /// Longest wait for something of a measurement, and for the run's end.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -193,7 +180,7 @@ fn an_agent_that_ends_in_the_middle_is_heard_again_and_what_nobody_saw_is_on_rec
 /// Deletes the pods of all agents; others come in their places.
 fn end_agents(site: &Site) {
     let ending = async {
-        let kubernetes = kubernetes(site).await;
+        let kubernetes = site.teams_kubernetes().await;
         for pod in kubernetes.list("v1", "Pod", None, None).await.unwrap() {
             if pod["metadata"]["labels"]["app"] == "mountproof-agent" {
                 kubernetes.delete(&ObjectRef::of(&pod)).await.unwrap();
@@ -203,25 +190,10 @@ fn end_agents(site: &Site) {
     site.runtime.block_on(ending);
 }
 
-/// The team's cluster, as its administrator.
-async fn kubernetes(site: &Site) -> Kubernetes {
-    let aws = site.aws();
-    let cluster = aws.cluster(TEAMS).await.unwrap();
-    let token = aws.cluster_token(TEAMS).await.unwrap().token;
-    let access = KubernetesAccess::new(
-        cluster.endpoint.unwrap(),
-        cluster.ca_pem.unwrap(),
-        Identity::Token(token),
-    );
-    Kubernetes::connect(&access, &Marks::of_run("none"))
-        .await
-        .unwrap()
-}
-
 /// Has the pods of the team's driver replaced, as whoever upgrades it does.
 fn roll_driver(site: &Site) {
     let rolling = async {
-        let kubernetes = kubernetes(site).await;
+        let kubernetes = site.teams_kubernetes().await;
         let sets = kubernetes.list("apps/v1", "DaemonSet", None, None).await.unwrap();
         let is_driver = |set: &&Value| {
             let containers = set["spec"]["template"]["spec"]["containers"].as_array().unwrap();

@@ -38,6 +38,16 @@ pub(crate) const CREATE: [&str; 8] = [
 ];
 /// Name of a cluster that is a team's own.
 pub(crate) const TEAMS: &str = "prod";
+/// What every run in it is told.
+pub(crate) const USE: [&str; 7] = [
+    "run",
+    "--env",
+    "eks",
+    "--cluster-name",
+    TEAMS,
+    "--agent-image",
+    "mountproof:test",
+];
 /// What a cluster is compared by.
 const KINDS: [(&str, &str); 13] = [
     ("v1", "Namespace"),
@@ -162,7 +172,7 @@ impl Site {
     }
 
     /// The team's cluster, as its administrator.
-    async fn teams_kubernetes(&self) -> Kubernetes {
+    pub(crate) async fn teams_kubernetes(&self) -> Kubernetes {
         let aws = self.aws();
         let cluster = aws.cluster(TEAMS).await.unwrap();
         let token = aws.cluster_token(TEAMS).await.unwrap().token;
