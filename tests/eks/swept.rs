@@ -9,20 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{
     context::{OURS, USE, Way},
-    site::{ACCOUNT, Site, TEAMS},
+    site::{ACCOUNT, Site, TEAMS, USE as RUN},
     support::{Ended, Running},
 };
 
-/// A run in the team's cluster.
-const RUN: [&str; 7] = [
-    "run",
-    "--env",
-    "eks",
-    "--cluster-name",
-    TEAMS,
-    "--agent-image",
-    "mountproof:test",
-];
 /// On another machine, where there is no ledger of any run. Nothing is too young for it.
 const SWEEP: [&str; 7] = ["sweep", "--env", "eks", "--older-than", "0s", "--reports", "none"];
 /// Likewise, by the kubeconfig.
