@@ -6,7 +6,8 @@ use clap::ValueEnum;
 
 use super::{list::IdentityChoice, run::RunArgs};
 use crate::environment::{
-    ClusterAws, EnvironmentOptions, KindOptions, LocalOptions, standing::SharedOptions,
+    ClusterAws, EnvironmentOptions, KindOptions, LocalOptions, installation::InstallationOptions,
+    standing::SharedOptions,
 };
 
 /// Environments that this version can stand up.
@@ -61,11 +62,9 @@ impl RunArgs {
     }
 
     fn kind(&self) -> Result<KindOptions, String> {
-        let installation = self.installation.options(&self.host.release, self.provider_qps)?;
-        let then = self.then.then.as_ref();
-        let then = then.map(|then| then.options(&installation, &self.host.release.repositories()));
+        let (installation, then) = self.installations()?;
         Ok(KindOptions {
-            then: then.transpose()?,
+            then,
             stay: self.stay.stay(),
             workload_image: self.image.clone(),
             aws: self.aws.options(self.env),
@@ -75,18 +74,24 @@ impl RunArgs {
         })
     }
 
-    /// What is asked of a cluster that is there.
-    pub(super) fn shared(&self) -> Result<SharedOptions, String> {
+    /// Driver and provider, and what comes in their place in the middle of the run.
+    fn installations(&self) -> Result<(InstallationOptions, Option<InstallationOptions>), String> {
         let installation = self.installation.options(&self.host.release, self.provider_qps)?;
         let then = self.then.then.as_ref();
         let then = then.map(|then| then.options(&installation, &self.host.release.repositories()));
+        Ok((installation, then.transpose()?))
+    }
+
+    /// What is asked of a cluster that is there.
+    pub(super) fn shared(&self) -> Result<SharedOptions, String> {
+        let (installation, then) = self.installations()?;
         let named =
             installation.driver.asked || installation.provider.asked || installation.registrar.is_some();
         Ok(SharedOptions {
             install: self.standing.install || self.standing.replace_driver || named,
             replace_driver: self.standing.replace_driver,
             installation,
-            then: then.transpose()?,
+            then,
             agent: self.kind.agent_image.clone(),
             workload_image: self.image.clone(),
             namespaces: self.tenants.names(),

@@ -84,7 +84,7 @@ pub struct Results {
     pub incidents: Vec<Incident>,
     /// Nodes whose agents told what happens there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub watched: Vec<Watched>,
+    pub watched: Vec<WatchedNode>,
     /// What mounts asked of AWS and of Kubernetes, counted call by call: exact, and so the same in every run of the
     /// same programs.
     #[serde(default)]
@@ -309,28 +309,6 @@ pub struct Incident {
     pub because: String,
 }
 
-/// A node whose agent told what happens there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Watched {
-    /// Its name.
-    pub node: String,
-    /// Volumes of the run's pods that were mounted while it was watched.
-    pub mounted: u64,
-    /// Those that went.
-    pub unmounted: u64,
-    /// How often a socket of driver or provider went, came or was replaced.
-    pub sockets: u64,
-    /// How often its agent was not heard any more.
-    pub breaks: usize,
-    /// For how long, as far as it was heard again, in microseconds.
-    pub unheard_us: u64,
-    /// Whether it was not heard at the end.
-    pub lost: bool,
-    /// What its agent could not see, in words.
-    pub blind: Vec<String>,
-}
-
 /// Latency figures, in nanoseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -512,7 +490,7 @@ impl Results {
                 .iter()
                 .map(|(at_us, seen)| incident(summary, *at_us, seen))
                 .collect(),
-            watched: summary.watched.iter().map(watched).collect(),
+            watched: summary.watched.clone(),
             measurements: summary.measurements.iter().map(measurement).collect(),
             calls: summary.calls.iter().map(counted).collect(),
             warnings: summary.warnings.clone(),
@@ -641,19 +619,6 @@ fn measurement(measurement: &MeasurementSummary) -> Measurement {
             .collect(),
         nodes: measurement.by_node().iter().map(node_share).collect(),
         pressed: measurement.pressed.clone(),
-    }
-}
-
-fn watched(node: &WatchedNode) -> Watched {
-    Watched {
-        node: node.node.clone(),
-        mounted: node.mounted,
-        unmounted: node.unmounted,
-        sockets: node.sockets,
-        breaks: node.breaks,
-        unheard_us: node.unheard_us,
-        lost: node.lost,
-        blind: node.blind.clone(),
     }
 }
 

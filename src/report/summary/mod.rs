@@ -9,6 +9,8 @@ mod names;
 mod nodes;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::latency::{Latency, Series};
 use crate::{
@@ -73,8 +75,13 @@ pub struct RunSummary {
     pub problems: Vec<String>,
 }
 
-/// A node whose agent told what happens there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A node whose agent told what happens there. As it is in `results.json` too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(
+    rename = "Watched",
+    description = "A node whose agent told what happens there."
+)]
 pub struct WatchedNode {
     /// Its name.
     pub node: String,
